@@ -1,0 +1,1 @@
+"""Trains, distils and measures the bundled draft/target pair."""

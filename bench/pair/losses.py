@@ -1,0 +1,86 @@
+"""Losses through the tied output head, computed with their gradients in one pass.
+
+The vocabulary is 32 times the target model's width, so the logits are by far the largest
+tensor of a step. They are made in chunks that stay in cache, used for the value and the
+gradient of both models' losses at once, and overwritten.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+CHUNK = 256  # positions; 256 x 8192 float32 are 8 MB
+
+
+def target_and_draft(
+    hidden: Tensor,
+    head: Tensor,
+    labels: Tensor,
+    draft_hidden: Tensor | None,
+    draft_head: Tensor | None,
+    label_share: float,
+    variation_share: float = 0.0,
+    train_target: bool = True,
+) -> dict[str, Tensor]:
+    """Cross-entropy of the target model and the distillation loss of the draft model.
+
+    Args:
+        hidden: final hidden states of the target, float32 [positions, hidden], no graph needed.
+        head: the target's output matrix, float32 [vocabulary, hidden].
+        labels: the next tokens, int64 [positions].
+        draft_hidden: the draft's final hidden states, or None for no draft loss.
+        draft_head: the draft's output matrix.
+        label_share: weight of the label's cross-entropy in the draft's loss; the rest is
+            KL(target || draft).
+        variation_share: how much of the draft's gradient comes from the total variation
+            between the two distributions in place of the loss above.
+        train_target: whether the target's gradients are wanted.
+
+    Returns:
+        float32 sums over positions `target_loss`, `draft_loss` (both cross-entropies with the
+        labels, nats), `accept` (sum of 1 - total variation), and the gradients of the mean
+        losses: `hidden_grad`, `head_grad`, `draft_hidden_grad`, `draft_head_grad`.
+    """
+    positions = hidden.shape[0]
+    scale = 1.0 / positions
+    out: dict[str, Tensor] = {
+        "target_loss": torch.zeros(()), "draft_loss": torch.zeros(()), "accept": torch.zeros(()),
+    }  # fmt: skip
+    if train_target:
+        out["hidden_grad"] = torch.empty_like(hidden)
+        out["head_grad"] = torch.zeros_like(head)
+    if draft_hidden is not None and draft_head is not None:
+        out["draft_hidden_grad"] = torch.empty_like(draft_hidden)
+        out["draft_head_grad"] = torch.zeros_like(draft_head)
+    for start in range(0, positions, CHUNK):
+        at = slice(start, min(start + CHUNK, positions))
+        label = labels[at, None]
+        h = hidden[at]
+        p = torch.softmax(h @ head.T, dim=-1)
+        out["target_loss"] -= p.gather(1, label).clamp_min(1e-20).log().sum()
+        if draft_hidden is not None and draft_head is not None:
+            g = draft_hidden[at]
+            q = torch.softmax(g @ draft_head.T, dim=-1)
+            out["draft_loss"] -= q.gather(1, label).clamp_min(1e-20).log().sum()
+            overlap = torch.minimum(p, q)
+            out["accept"] += overlap.sum()
+            if variation_share:
+                # d(1 - sum min(p, q)) / d logits = -q * (below - <below, q>), where below
+                # marks the tokens the draft gives less than the target does.
+                below = (q < p).float()
+                mean = (below * q).sum(dim=-1, keepdim=True)
+                variation = q * (mean - below)
+            grad = torch.sub(q, p, alpha=1 - label_share)
+            grad.scatter_add_(1, label, torch.full_like(grad[:, :1], -label_share))
+            if variation_share:
+                grad.mul_(1 - variation_share).add_(variation, alpha=variation_share)
+            grad.mul_(scale)
+            torch.mm(grad, draft_head, out=out["draft_hidden_grad"][at])
+            out["draft_head_grad"].addmm_(grad.T, g)
+        if train_target:
+            p.scatter_add_(1, label, torch.full_like(p[:, :1], -1.0))
+            p.mul_(scale)
+            torch.mm(p, head, out=out["hidden_grad"][at])
+            out["head_grad"].addmm_(p.T, h)
+    return out

@@ -1,0 +1,58 @@
+"""
+What the sessions' shells need of a model: a cached sequence that can be extended and rolled back.
+
+`common.language_model` implements this over torch and transformers; tests implement it with printed tables.
+Nothing here knows about sampling, schemes or text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+
+class CachedSequence(Protocol):
+    """One sequence with its KV cache. Not thread-safe: used from the model's one executor thread only."""
+
+    @property
+    def length(self) -> int:
+        """Tokens in the cache."""
+
+    def extend(self, token_ids: Sequence[int], *, logit_rows: int) -> npt.NDArray[Any]:
+        """
+        Append tokens and score.
+
+        Args:
+            token_ids: at least one id in [0, V).
+            logit_rows: how many of the last positions to return, 1 to len(token_ids).
+
+        Returns:
+            (logit_rows, V) float32 (float64 for a float64 model); row i is the next-token logits after the
+            i-th of the last `logit_rows` tokens. Ids at and beyond V are already cut off.
+
+        Raises:
+            NonFiniteLogitsError: NaN or +inf in a returned row, or a row with no finite logit.
+        """
+
+    def truncate(self, length: int) -> None:
+        """Roll the cache back to its first `length` tokens, 0 <= length <= self.length."""
+
+    def close(self) -> None:
+        """Free the cache; the sequence may not be used again."""
+
+
+class CausalModel(Protocol):
+    """A loaded model that can hold many sequences."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V: ids the tokenizer defines."""
+
+    @property
+    def context_length(self) -> int:
+        """Tokens one sequence may hold."""
+
+    def open_sequence(self) -> CachedSequence:
+        """A new, empty sequence."""

@@ -1,0 +1,142 @@
+"""
+Settings as frozen dataclasses, checked when made, and the limits both ends enforce.
+
+Environment variables and argv are read by the command lines only; everything below is plain data.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+from common.errors import ConfigError
+
+MAX_DRAFT_LENGTH = 64
+"""Draft tokens a round; 64 keeps a block's decoding bounded, and acceptance makes longer blocks pointless."""
+MAX_SUPPORT_SIZE = 256
+"""Support points a drafted token (K and K_max) of a sparse scheme."""
+MAX_LATTICE_RESOLUTION = 4096
+"""Lattice resolution of a sparse scheme; beyond it quantisation error is far below any dropped mass."""
+MAX_ROUND_BYTES = 256 * 1024
+"""Serialised bytes of one round."""
+MAX_SEED = 2**64 - 1
+MIN_TEMPERATURE = 0.01
+MAX_TEMPERATURE = 10.0
+
+
+def check_integer(name: str, value: object, low: int, high: int) -> None:
+    """
+    Refuse `value` unless it is an integer in [low, high].
+
+    Raises:
+        ConfigError: naming the value received and the range expected.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError(f"{name} is {value!r}; expected an integer from {low} to {high}.")
+
+
+def check_real(name: str, value: object, expected: str, ok: bool) -> None:
+    """
+    Refuse `value` unless it is a finite number and `ok` holds.
+
+    Raises:
+        ConfigError: naming the value received and the range expected.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and ok):
+        raise ConfigError(f"{name} is {value!r}; expected {expected}.")
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParameters:
+    """Warping of both models' logits, in transformers' order: temperature, then top-k, then top-p."""
+
+    temperature: float = 1.0
+    """0 is greedy (ties to the smaller id), otherwise 0.01 to 10."""
+    top_k: int = 0
+    """Keep the k most likely tokens; 0 keeps all."""
+    top_p: float = 1.0
+    """Keep the smallest set of most likely tokens whose mass reaches top_p; in (0, 1]."""
+
+    def __post_init__(self) -> None:
+        t, p = self.temperature, self.top_p
+        expected = f"0 (greedy) or {MIN_TEMPERATURE} to {MAX_TEMPERATURE:g}"
+        check_real("temperature", t, expected, t == 0 or MIN_TEMPERATURE <= t <= MAX_TEMPERATURE)
+        check_integer("top_k", self.top_k, 0, 2**31 - 1)
+        check_real("top_p", p, "a number in (0, 1]", 0 < p <= 1)
+
+
+class Rollback(enum.Enum):
+    """What happens to the support threshold of drafted tokens that were discarded."""
+
+    COMMITTED = "committed"
+    """Updates behind the first rejection are undone, so Theorem 2 speaks of the output sequence."""
+    DRAFTED = "drafted"
+    """Never roll back: every drafted token's update is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchemeParameters:
+    """
+    One scheme and its parameters.
+
+    A scheme reads the fields it needs; `scheme`, `lattice_resolution`, `support_size` and `max_support_size`
+    are all the cloud ever learns of them (they decode the payload).
+    """
+
+    scheme: str = "k-sqs"
+    """Name in the registry of `common.schemes`."""
+    lattice_resolution: int = 100
+    """ℓ, integer from 1 to 4096 (dense-qs has a lower limit of its own)."""
+    support_size: int = 8
+    """K of k-sqs, from 1 to 256."""
+    max_support_size: int = 64
+    """K_max of c-sqs, from 1 to 256: the most points a threshold support may keep."""
+    initial_threshold: float = 0.05
+    """β_1 of c-sqs, at most 1; a value at or below 0 keeps everything (up to K_max)."""
+    threshold_step: float = 0.05
+    """η of c-sqs, in (0, 1]."""
+    target_dropped_mass: float = 0.05
+    """α* of c-sqs, in [0, 1)."""
+    rollback: Rollback = Rollback.COMMITTED
+    frozen_threshold: bool = False
+    """c-sqs with β fixed at β_1; carries no Theorem 2."""
+
+    def __post_init__(self) -> None:
+        check_integer("lattice_resolution", self.lattice_resolution, 1, MAX_LATTICE_RESOLUTION)
+        check_integer("support_size", self.support_size, 1, MAX_SUPPORT_SIZE)
+        check_integer("max_support_size", self.max_support_size, 1, MAX_SUPPORT_SIZE)
+        beta, eta, target = self.initial_threshold, self.threshold_step, self.target_dropped_mass
+        check_real("initial_threshold (beta)", beta, "a number at most 1", beta <= 1)
+        check_real("threshold_step (eta)", eta, "a number in (0, 1]", 0 < eta <= 1)
+        check_real("target_dropped_mass", target, "a number in [0, 1)", 0 <= target < 1)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationParameters:
+    """Everything that defines one generation besides the prompt; equal parameters and seed give equal text."""
+
+    seed: int
+    """0 to 2**64 - 1."""
+    scheme: SchemeParameters = SchemeParameters()
+    sampling: SamplingParameters = SamplingParameters()
+    max_tokens: int = 128
+    """Output tokens at most; at least 1."""
+    draft_length: int = 4
+    """γ, the most draft tokens a round, 0 to 64."""
+    uplink_budget_bits: int = 0
+    """Payload bits a round at most (at least one token is drafted all the same); 0 is no budget."""
+    stop: tuple[str, ...] = ()
+    """Stop strings; the text ends before the first match. At most 16, each 1 to 256 characters."""
+    ignore_eos: bool = False
+
+    def __post_init__(self) -> None:
+        check_integer("seed", self.seed, 0, MAX_SEED)
+        check_integer("max_tokens", self.max_tokens, 1, 2**31 - 1)
+        check_integer("draft_length", self.draft_length, 0, MAX_DRAFT_LENGTH)
+        check_integer("uplink_budget_bits", self.uplink_budget_bits, 0, 8 * MAX_ROUND_BYTES)
+        if len(self.stop) > 16:
+            raise ConfigError(f"stop holds {len(self.stop)} strings; expected at most 16.")
+        for text in self.stop:
+            if not 1 <= len(text) <= 256:
+                raise ConfigError(f"a stop string has {len(text)} characters; expected 1 to 256.")

@@ -1,0 +1,174 @@
+"""
+Every error Thinwire raises on purpose, in one tree.
+
+    ThinwireError
+    ├── ConfigError                 a setting or request out of its range
+    ├── LocalProtocolError          our bug: this side misused its own session
+    ├── RemoteProtocolError         the peer's bug, one leaf per kind
+    │   ├── PayloadInvalidError         decodes to nothing legal
+    │   ├── PayloadCorruptedError       checksum mismatch
+    │   ├── VocabularyMismatchError     the two ends do not share one vocabulary
+    │   ├── PrefixMismatchError         base length or prefix hash differs
+    │   ├── RoundOrderError             a round out of order, or changed on retry
+    │   ├── SessionNotFoundError        expired, closed or never opened
+    │   ├── EpochSupersededError        a newer stream has taken the session over
+    │   └── ProtocolVersionError
+    ├── TransportError              the link: unreachable, torn or too late
+    │   └── DeadlineError
+    ├── ModelError                  a model that cannot be loaded or used
+    │   ├── NonFiniteLogitsError
+    │   ├── UncroppableCacheError
+    │   └── DegenerateResidualError
+    └── ResourceExhaustedError      a bound was reached; retry later
+
+Each leaf carries the *name* of one gRPC status and a machine-readable reason; `common.wire` translates both
+ways, in one place.
+The message is public: it names the value received and the value expected, and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ThinwireError(Exception):
+    """
+    Base of every deliberate error.
+
+    Args:
+        message: one public sentence with the value received and the value expected.
+    """
+
+    status: ClassVar[str] = "INTERNAL"
+    """Name of the gRPC status code this error travels as."""
+    reason: ClassVar[str] = "INTERNAL"
+    """`google.rpc.ErrorInfo.reason`: stable, upper snake case; peers match on this and never on text."""
+
+    @property
+    def message(self) -> str:
+        """The public sentence."""
+        return str(self.args[0]) if self.args else self.reason
+
+
+class ConfigError(ThinwireError):
+    """A setting or request parameter is outside its documented range."""
+
+    status = "INVALID_ARGUMENT"
+    reason = "PARAMETER_OUT_OF_RANGE"
+
+
+class LocalProtocolError(ThinwireError):
+    """This side drove its own session illegally; always a bug of ours."""
+
+    status = "INTERNAL"
+    reason = "LOCAL_PROTOCOL"
+
+
+class RemoteProtocolError(ThinwireError):
+    """The peer broke the protocol."""
+
+    status = "INVALID_ARGUMENT"
+    reason = "REMOTE_PROTOCOL"
+
+
+class PayloadInvalidError(RemoteProtocolError):
+    """A payload with a valid checksum decodes to nothing legal."""
+
+    status = "INVALID_ARGUMENT"
+    reason = "PAYLOAD_INVALID"
+
+
+class PayloadCorruptedError(RemoteProtocolError):
+    """The round's CRC-32C does not match its contents."""
+
+    status = "DATA_LOSS"
+    reason = "PAYLOAD_CORRUPTED"
+
+
+class VocabularyMismatchError(RemoteProtocolError):
+    """Draft and target model do not share one vocabulary."""
+
+    status = "FAILED_PRECONDITION"
+    reason = "VOCABULARY_MISMATCH"
+
+
+class PrefixMismatchError(RemoteProtocolError):
+    """Base length or prefix hash differs from the verifier's committed text."""
+
+    status = "FAILED_PRECONDITION"
+    reason = "PREFIX_MISMATCH"
+
+
+class RoundOrderError(RemoteProtocolError):
+    """A round out of order, or a repeated round whose bytes changed."""
+
+    status = "FAILED_PRECONDITION"
+    reason = "ROUND_ORDER"
+
+
+class SessionNotFoundError(RemoteProtocolError):
+    """No live session under that id: expired, closed or never opened."""
+
+    status = "NOT_FOUND"
+    reason = "SESSION_NOT_FOUND"
+
+
+class EpochSupersededError(RemoteProtocolError):
+    """A newer stream has taken over this session."""
+
+    status = "ABORTED"
+    reason = "EPOCH_SUPERSEDED"
+
+
+class ProtocolVersionError(RemoteProtocolError):
+    """The peer speaks another protocol version."""
+
+    status = "FAILED_PRECONDITION"
+    reason = "PROTOCOL_VERSION"
+
+
+class TransportError(ThinwireError):
+    """The link failed: peer unreachable or stream torn."""
+
+    status = "UNAVAILABLE"
+    reason = "LINK"
+
+
+class DeadlineError(TransportError):
+    """A named phase outlasted its deadline."""
+
+    status = "DEADLINE_EXCEEDED"
+    reason = "DEADLINE"
+
+
+class ModelError(ThinwireError):
+    """A model that cannot be loaded, or whose output cannot be used."""
+
+    status = "INTERNAL"
+    reason = "MODEL"
+
+
+class NonFiniteLogitsError(ModelError):
+    """A model returned NaN or +inf logits, or no finite logit at all."""
+
+    reason = "NON_FINITE_LOGITS"
+
+
+class UncroppableCacheError(ModelError):
+    """The model's KV cache cannot be rolled back (sliding-window or recurrent layers)."""
+
+    status = "FAILED_PRECONDITION"
+    reason = "UNCROPPABLE_CACHE"
+
+
+class DegenerateResidualError(ModelError):
+    """The residual distribution has no mass, so the rejection it answers was impossible."""
+
+    reason = "DEGENERATE_RESIDUAL"
+
+
+class ResourceExhaustedError(ThinwireError):
+    """A bound was reached; the peer may retry after a pause."""
+
+    status = "RESOURCE_EXHAUSTED"
+    reason = "RESOURCE_EXHAUSTED"

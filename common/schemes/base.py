@@ -1,0 +1,188 @@
+"""
+What a scheme is: how the edge turns q into a drafted token and integers, how those integers become bits, and how
+the cloud turns p and the bits into a verdict.
+
+Each scheme is one file in this folder that subclasses `Scheme` and one line in the registry.
+Everything here is pure: no clock, no I/O, no randomness but the `Draws` passed in.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from common.config import SchemeParameters
+from common.random_streams import Draws
+from common.speculative import BlockOutcome, verify_block
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedDistribution:
+    """
+    q̂ as it crosses the wire: only points with a positive count.
+
+    support_ids: (K⁺,) int64, ascending token ids; lattice_counts: (K⁺,) int64, positive, sum to ℓ.
+    """
+
+    support_ids: IntArray
+    lattice_counts: IntArray
+    lattice_resolution: int
+
+
+@dataclass(frozen=True, slots=True)
+class DraftDistribution:
+    """Edge only: q̂ with what the sparsifier did to get it."""
+
+    quantized: QuantizedDistribution
+    support_size: int
+    """K_n, points the sparsifier kept (zero counts included)."""
+    dropped_mass: float
+    """α_n, q-mass outside the sparsifier's support."""
+    cap_binds: bool
+    """Whether K_max cut the support that the threshold asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class DraftToken:
+    """One drafted token: the law it was drawn from and its place in that law's support."""
+
+    quantized: QuantizedDistribution
+    token_index: int
+
+    @property
+    def token_id(self) -> int:
+        """The drafted token."""
+        return int(self.quantized.support_ids[self.token_index])
+
+
+@dataclass(frozen=True, slots=True)
+class SchemeState:
+    """
+    What a scheme remembers between drafted positions, as an immutable value.
+
+    `support_sizes` is a decayed histogram of the K⁺ of kept positions, from which the code for support sizes is
+    chosen; `threshold` is β_n (NaN where the scheme has none).
+    """
+
+    threshold: float
+    support_sizes: tuple[float, ...] = ()
+
+
+class Scheme(abc.ABC):
+    """
+    One scheme with its parameters, for one vocabulary.
+
+    Args:
+        parameters: checked in range; the scheme refuses combinations it cannot honour.
+        vocabulary_size: V.
+
+    Raises:
+        ConfigError: a parameter outside this scheme's own limits.
+    """
+
+    name: ClassVar[str]
+    has_guarantee: ClassVar[bool] = False
+    """Whether Theorem 2 bounds the mean dropped mass."""
+
+    def __init__(self, parameters: SchemeParameters, *, vocabulary_size: int) -> None:
+        self.parameters = parameters
+        self.vocabulary_size = vocabulary_size
+
+    # --- the edge's half -------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def initial_state(self) -> SchemeState:
+        """State before the first drafted position."""
+
+    @abc.abstractmethod
+    def quantize(self, draft_probs: npt.NDArray[Any], state: SchemeState) -> DraftDistribution:
+        """
+        q → q̂: sparsify, renormalise, round to the lattice, drop zero counts.
+
+        Args:
+            draft_probs: (V,) float32 or float64, >= 0, sums to 1.
+            state: as left by the position before.
+        """
+
+    @abc.abstractmethod
+    def next_state(self, state: SchemeState, drafted: DraftDistribution) -> SchemeState:
+        """State after a token was drafted from `drafted`."""
+
+    @abc.abstractmethod
+    def state_after_verdict(self, states: Sequence[SchemeState], accepted: int) -> SchemeState:
+        """
+        The state to go on with once a block is decided.
+
+        Args:
+            states: γ + 1 states, `states[i]` the one before drafted position i, the last one after the block.
+            accepted: A, tokens of the block that were accepted.
+
+        Returns:
+            with `committed` rollback, `states[min(A + 1, γ)]`: positions tested count, those behind do not.
+        """
+
+    def sample(self, drafted: DraftDistribution, draws: Draws, *, position: int, attempt: int) -> DraftToken:
+        """Draw the draft token from q̂ by one integer in [0, ℓ) and an integer cumulative sum."""
+        quantized = drafted.quantized
+        pick = draws.draft_integer(position, attempt, quantized.lattice_resolution)
+        index = int(np.searchsorted(np.cumsum(quantized.lattice_counts), pick, side="right"))
+        return DraftToken(quantized, index)
+
+    # --- the payload -----------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def support_size_code(self, state: SchemeState) -> int:
+        """The shipped table of support sizes to code the next block with, chosen from what was seen so far."""
+
+    @abc.abstractmethod
+    def block_bits(self, distributions: Sequence[QuantizedDistribution], *, support_size_code: int) -> float:
+        """
+        Bits of a block that carries these distributions, whichever token is drawn from each.
+
+        The tokens' own bits are charged at their maximum, so that a stop rule may ask before sampling.
+        """
+
+    @abc.abstractmethod
+    def encode(self, tokens: Sequence[DraftToken], *, support_size_code: int) -> bytes:
+        """One integer-coded bit string for the whole block (`proto/README.md`); empty for an empty block."""
+
+    @abc.abstractmethod
+    def decode(self, payload: bytes, *, draft_length: int, support_size_code: int) -> tuple[DraftToken, ...]:
+        """
+        Inverse of `encode`. Cost is bounded by `draft_length`, the parameters and the payload's length.
+
+        Raises:
+            PayloadInvalidError: a rank out of range, non-zero padding or spare bytes.
+        """
+
+    @abc.abstractmethod
+    def max_payload_bytes(self, draft_length: int) -> int:
+        """The longest legal payload of a block of `draft_length` tokens; checked before decoding."""
+
+    # --- the cloud's half ------------------------------------------------------------------------------------
+
+    def verify(
+        self,
+        target_probs: Sequence[npt.NDArray[Any]],
+        tokens: Sequence[DraftToken],
+        draws: Draws,
+        *,
+        first_position: int,
+    ) -> BlockOutcome:
+        """
+        Test the block against p and draw the replacement or bonus token.
+
+        Args:
+            target_probs: γ + 1 rows of (V,), fetched in order and only as far as needed.
+            tokens: the γ drafted tokens.
+            draws: the session's randomness.
+            first_position: absolute index of the block's first token.
+        """
+        return verify_block(target_probs, tokens, draws, first_position=first_position)
