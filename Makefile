@@ -1,0 +1,68 @@
+# Thinwire: `make` lists what there is.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PROTOS := proto/verifier.proto proto/generator.proto
+
+# The prompt reaches the program verbatim: $(value) keeps make from expanding it, the environment keeps the shell
+# from reading it.
+ifdef PROMPT
+export THINWIRE_PROMPT := $(value PROMPT)
+endif
+unexport PROMPT
+MAKEOVERRIDES :=
+SCHEME ?= k-sqs
+MINUTES ?= 90
+PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+.PHONY: help setup run test test-short check proto proto-check pair bench-core clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready ## virtual environment with the pinned dependencies (TORCH_INDEX= chooses a CPU wheel index)
+
+$(VENV)/.ready: pyproject.toml
+	@command -v git >/dev/null || { echo "make setup: git is missing (apt-get install git)" >&2; exit 1; }
+	@command -v python3 >/dev/null || { echo "make setup: python3 is missing (apt-get install python3)" >&2; exit 1; }
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make setup: $$(python3 --version) found; Python 3.11 or newer expected" >&2; exit 1; }
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo "make setup: python3-venv is missing (apt-get install python3-venv)" >&2; exit 1; }
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(PIP_INDEX) torch==2.13.0
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(PIP_INDEX) --editable '.[dev]'
+	@touch $@
+
+run: setup ## stream a completion over gRPC from two processes (PROMPT="..." SCHEME=k-sqs|c-sqs|dense-qs)
+	@$(VENV)/bin/thinwire demo --scheme '$(SCHEME)'
+
+test: setup ## every test but those that need an accelerator
+	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m "not gpu"
+
+test-short: setup ## the tests without the slow ones
+	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m "not gpu and not slow"
+
+check: setup ## format, lint, types and generated code
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(MAKE) --no-print-directory proto-check
+
+proto: setup ## regenerate common/pb from proto/
+	$(PYTHON) -m grpc_tools.protoc -Icommon/pb=proto --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
+
+proto-check: setup ## fail if common/pb is not what proto/ generates
+	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
+	$(PYTHON) -m grpc_tools.protoc -Icommon/pb=proto --python_out=$$out --pyi_out=$$out --grpc_python_out=$$out $(PROTOS) && \
+	diff -r --exclude=__pycache__ --exclude=__init__.py $$out/common/pb common/pb && echo "common/pb is fresh"
+
+pair: setup ## train the bundled pair again (MINUTES=...)
+	$(PYTHON) -m bench.pair.train --minutes $(MINUTES)
+
+bench-core: setup ## speed of the core as ratios (table for bench/LOG.md)
+	$(PYTHON) -m bench.core
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

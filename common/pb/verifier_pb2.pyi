@@ -1,0 +1,203 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class CloseReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CLOSE_REASON_UNSPECIFIED: _ClassVar[CloseReason]
+    CLOSE_REASON_FINISHED: _ClassVar[CloseReason]
+    CLOSE_REASON_CANCELLED: _ClassVar[CloseReason]
+    CLOSE_REASON_FAILED: _ClassVar[CloseReason]
+CLOSE_REASON_UNSPECIFIED: CloseReason
+CLOSE_REASON_FINISHED: CloseReason
+CLOSE_REASON_CANCELLED: CloseReason
+CLOSE_REASON_FAILED: CloseReason
+
+class VerifyRequest(_message.Message):
+    __slots__ = ("open", "draft_block", "close")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    DRAFT_BLOCK_FIELD_NUMBER: _ClassVar[int]
+    CLOSE_FIELD_NUMBER: _ClassVar[int]
+    open: Open
+    draft_block: DraftBlock
+    close: Close
+    def __init__(self, open: _Optional[_Union[Open, _Mapping]] = ..., draft_block: _Optional[_Union[DraftBlock, _Mapping]] = ..., close: _Optional[_Union[Close, _Mapping]] = ...) -> None: ...
+
+class VerifyResponse(_message.Message):
+    __slots__ = ("opened", "verdict", "closed")
+    OPENED_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_FIELD_NUMBER: _ClassVar[int]
+    opened: Opened
+    verdict: Verdict
+    closed: Closed
+    def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., verdict: _Optional[_Union[Verdict, _Mapping]] = ..., closed: _Optional[_Union[Closed, _Mapping]] = ...) -> None: ...
+
+class Open(_message.Message):
+    __slots__ = ("protocol_version", "payload_layout", "vocabulary", "scheme", "sampling", "seed", "prompt_token_ids", "session_id")
+    PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    VOCABULARY_FIELD_NUMBER: _ClassVar[int]
+    SCHEME_FIELD_NUMBER: _ClassVar[int]
+    SAMPLING_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    protocol_version: int
+    payload_layout: int
+    vocabulary: VocabularyIdentity
+    scheme: Scheme
+    sampling: Sampling
+    seed: int
+    prompt_token_ids: _containers.RepeatedScalarFieldContainer[int]
+    session_id: bytes
+    def __init__(self, protocol_version: _Optional[int] = ..., payload_layout: _Optional[int] = ..., vocabulary: _Optional[_Union[VocabularyIdentity, _Mapping]] = ..., scheme: _Optional[_Union[Scheme, _Mapping]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., seed: _Optional[int] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., session_id: _Optional[bytes] = ...) -> None: ...
+
+class VocabularyIdentity(_message.Message):
+    __slots__ = ("size", "sha256")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    size: int
+    sha256: bytes
+    def __init__(self, size: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...
+
+class Scheme(_message.Message):
+    __slots__ = ("name", "lattice_resolution", "support_size", "max_support_size")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LATTICE_RESOLUTION_FIELD_NUMBER: _ClassVar[int]
+    SUPPORT_SIZE_FIELD_NUMBER: _ClassVar[int]
+    MAX_SUPPORT_SIZE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    lattice_resolution: int
+    support_size: int
+    max_support_size: int
+    def __init__(self, name: _Optional[str] = ..., lattice_resolution: _Optional[int] = ..., support_size: _Optional[int] = ..., max_support_size: _Optional[int] = ...) -> None: ...
+
+class Sampling(_message.Message):
+    __slots__ = ("temperature", "top_k", "top_p")
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    TOP_P_FIELD_NUMBER: _ClassVar[int]
+    temperature: float
+    top_k: int
+    top_p: float
+    def __init__(self, temperature: _Optional[float] = ..., top_k: _Optional[int] = ..., top_p: _Optional[float] = ...) -> None: ...
+
+class Opened(_message.Message):
+    __slots__ = ("session_id", "epoch", "context_length", "eos_token_ids", "committed_length", "next_round")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    EOS_TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    NEXT_ROUND_FIELD_NUMBER: _ClassVar[int]
+    session_id: bytes
+    epoch: int
+    context_length: int
+    eos_token_ids: _containers.RepeatedScalarFieldContainer[int]
+    committed_length: int
+    next_round: int
+    def __init__(self, session_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., context_length: _Optional[int] = ..., eos_token_ids: _Optional[_Iterable[int]] = ..., committed_length: _Optional[int] = ..., next_round: _Optional[int] = ...) -> None: ...
+
+class DraftBlock(_message.Message):
+    __slots__ = ("round", "base_length", "prefix_hash", "draft_length", "support_size_code", "payload", "crc32c")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    BASE_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_HASH_FIELD_NUMBER: _ClassVar[int]
+    DRAFT_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    SUPPORT_SIZE_CODE_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    CRC32C_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    base_length: int
+    prefix_hash: int
+    draft_length: int
+    support_size_code: int
+    payload: bytes
+    crc32c: int
+    def __init__(self, round: _Optional[int] = ..., base_length: _Optional[int] = ..., prefix_hash: _Optional[int] = ..., draft_length: _Optional[int] = ..., support_size_code: _Optional[int] = ..., payload: _Optional[bytes] = ..., crc32c: _Optional[int] = ...) -> None: ...
+
+class Verdict(_message.Message):
+    __slots__ = ("round", "accepted", "next_token_id", "committed_length", "queue_us", "verify_us")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    NEXT_TOKEN_ID_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_US_FIELD_NUMBER: _ClassVar[int]
+    VERIFY_US_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    accepted: int
+    next_token_id: int
+    committed_length: int
+    queue_us: int
+    verify_us: int
+    def __init__(self, round: _Optional[int] = ..., accepted: _Optional[int] = ..., next_token_id: _Optional[int] = ..., committed_length: _Optional[int] = ..., queue_us: _Optional[int] = ..., verify_us: _Optional[int] = ...) -> None: ...
+
+class Close(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: CloseReason
+    def __init__(self, reason: _Optional[_Union[CloseReason, str]] = ...) -> None: ...
+
+class Closed(_message.Message):
+    __slots__ = ("rounds", "committed_length")
+    ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    rounds: int
+    committed_length: int
+    def __init__(self, rounds: _Optional[int] = ..., committed_length: _Optional[int] = ...) -> None: ...
+
+class GetServerInfoRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetServerInfoResponse(_message.Message):
+    __slots__ = ("version", "protocol_version", "payload_layout", "model", "vocabulary", "model_rows", "context_length", "eos_token_ids", "schemes", "limits", "sessions", "dtype", "device")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VOCABULARY_FIELD_NUMBER: _ClassVar[int]
+    MODEL_ROWS_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    EOS_TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    SCHEMES_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    protocol_version: int
+    payload_layout: int
+    model: str
+    vocabulary: VocabularyIdentity
+    model_rows: int
+    context_length: int
+    eos_token_ids: _containers.RepeatedScalarFieldContainer[int]
+    schemes: _containers.RepeatedScalarFieldContainer[str]
+    limits: Limits
+    sessions: int
+    dtype: str
+    device: str
+    def __init__(self, version: _Optional[str] = ..., protocol_version: _Optional[int] = ..., payload_layout: _Optional[int] = ..., model: _Optional[str] = ..., vocabulary: _Optional[_Union[VocabularyIdentity, _Mapping]] = ..., model_rows: _Optional[int] = ..., context_length: _Optional[int] = ..., eos_token_ids: _Optional[_Iterable[int]] = ..., schemes: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., sessions: _Optional[int] = ..., dtype: _Optional[str] = ..., device: _Optional[str] = ...) -> None: ...
+
+class Limits(_message.Message):
+    __slots__ = ("max_draft_length", "max_support_size", "max_lattice_resolution", "max_round_bytes", "max_sessions", "resume_ttl_s")
+    MAX_DRAFT_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    MAX_SUPPORT_SIZE_FIELD_NUMBER: _ClassVar[int]
+    MAX_LATTICE_RESOLUTION_FIELD_NUMBER: _ClassVar[int]
+    MAX_ROUND_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TTL_S_FIELD_NUMBER: _ClassVar[int]
+    max_draft_length: int
+    max_support_size: int
+    max_lattice_resolution: int
+    max_round_bytes: int
+    max_sessions: int
+    resume_ttl_s: int
+    def __init__(self, max_draft_length: _Optional[int] = ..., max_support_size: _Optional[int] = ..., max_lattice_resolution: _Optional[int] = ..., max_round_bytes: _Optional[int] = ..., max_sessions: _Optional[int] = ..., resume_ttl_s: _Optional[int] = ...) -> None: ...

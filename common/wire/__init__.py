@@ -1,0 +1,72 @@
+"""
+The only door to generated code: domain dataclasses ↔ protobuf, errors ↔ gRPC status, channels and servers.
+
+Import the parts from here: `from common import wire`.
+"""
+
+from common.wire.client_messages import (
+    edge_status_from_proto,
+    edge_status_to_proto,
+    generate_request_from_proto,
+    generate_request_to_proto,
+    generation_event_from_proto,
+    generation_event_to_proto,
+    get_status_request,
+    server_info_from_proto,
+    server_info_to_proto,
+)
+from common.wire.session_messages import (
+    CloudStreamReader,
+    EdgeStreamWriter,
+    closed_to_proto,
+    message_from_cloud,
+    reply_to_proto,
+    server_info_request,
+)
+from common.wire.status import abort_with, error_from_rpc
+from common.wire.transport import (
+    GENERATOR_SERVICE,
+    VERIFIER_SERVICE,
+    GeneratorServicer,
+    GeneratorStub,
+    HealthReporter,
+    VerifierServicer,
+    VerifierStub,
+    add_generator,
+    add_verifier,
+    channel_options,
+    is_serving,
+    server_options,
+)
+
+__all__ = [
+    "GENERATOR_SERVICE",
+    "VERIFIER_SERVICE",
+    "CloudStreamReader",
+    "EdgeStreamWriter",
+    "GeneratorServicer",
+    "GeneratorStub",
+    "HealthReporter",
+    "VerifierServicer",
+    "VerifierStub",
+    "abort_with",
+    "add_generator",
+    "add_verifier",
+    "channel_options",
+    "closed_to_proto",
+    "edge_status_from_proto",
+    "edge_status_to_proto",
+    "error_from_rpc",
+    "generate_request_from_proto",
+    "generate_request_to_proto",
+    "generation_event_from_proto",
+    "generation_event_to_proto",
+    "get_status_request",
+    "is_serving",
+    "message_from_cloud",
+    "reply_to_proto",
+    "server_info_from_proto",
+    "server_info_request",
+    "server_info_to_proto",
+    "server_options",
+]

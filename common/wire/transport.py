@@ -1,0 +1,97 @@
+"""Channel and server options, health, reflection, and the generated service classes under their own names."""
+
+from __future__ import annotations
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from common.config import MAX_ROUND_BYTES
+from common.pb import generator_pb2, generator_pb2_grpc, verifier_pb2, verifier_pb2_grpc
+
+VERIFIER_SERVICE = verifier_pb2.DESCRIPTOR.services_by_name["Verifier"].full_name
+GENERATOR_SERVICE = generator_pb2.DESCRIPTOR.services_by_name["Generator"].full_name
+
+VerifierStub = verifier_pb2_grpc.VerifierStub
+VerifierServicer = verifier_pb2_grpc.VerifierServicer
+GeneratorStub = generator_pb2_grpc.GeneratorStub
+GeneratorServicer = generator_pb2_grpc.GeneratorServicer
+add_verifier = verifier_pb2_grpc.add_VerifierServicer_to_server
+add_generator = generator_pb2_grpc.add_GeneratorServicer_to_server
+
+_MAX_PROMPT_BYTES = 4 * 1024 * 1024
+"""Open and Generate carry the prompt; 4 MiB is gRPC's own default and holds about a million token ids."""
+
+_COMMON = [
+    # The bandwidth probe sends up to 340 B beside each message of a sparse stream, and rounds gain nothing by it.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.max_receive_message_length", max(_MAX_PROMPT_BYTES, MAX_ROUND_BYTES)),
+    ("grpc.max_send_message_length", max(_MAX_PROMPT_BYTES, MAX_ROUND_BYTES)),
+]
+
+
+def channel_options() -> list[tuple[str, int]]:
+    """Options of every client channel."""
+    return [
+        *_COMMON,
+        # Never resolve or connect through a proxy of the environment: a link to a peer is the user's own.
+        ("grpc.enable_http_proxy", 0),
+    ]
+
+
+def server_options() -> list[tuple[str, int]]:
+    """Options of every server."""
+    return [
+        *_COMMON,
+        # Two daemons on one port must be an error, not a lottery.
+        ("grpc.so_reuseport", 0),
+        # Clients may ping every 20 s while a round is in flight.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
+    ]
+
+
+class HealthReporter:
+    """
+    `grpc.health.v1` and reflection of one server; NOT_SERVING until `serving()`.
+
+    Args:
+        server: not yet started.
+        service: full name of the service this daemon offers.
+    """
+
+    def __init__(self, server: grpc.aio.Server, service: str) -> None:
+        self._servicer = health.aio.HealthServicer()
+        self._services = ("", service)
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+        reflection.enable_server_reflection(
+            (service, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
+
+    async def serving(self) -> None:
+        """The model is loaded."""
+        await self._set(health_pb2.HealthCheckResponse.SERVING)
+
+    async def not_serving(self) -> None:
+        """Loading, or draining."""
+        await self._set(health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    async def _set(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for service in self._services:
+            await self._servicer.set(service, status)
+
+
+async def is_serving(channel: grpc.aio.Channel, service: str, *, timeout_s: float) -> bool:
+    """
+    Ask `grpc.health.v1` once.
+
+    Returns:
+        True for SERVING; False for anything else, an unreachable peer included.
+    """
+    stub = health_pb2_grpc.HealthStub(channel)
+    try:
+        answer = await stub.Check(
+            health_pb2.HealthCheckRequest(service=service), timeout=timeout_s, wait_for_ready=True
+        )
+    except grpc.aio.AioRpcError:
+        return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
