@@ -88,8 +88,6 @@ class Scheme(abc.ABC):
     """
 
     name: ClassVar[str]
-    has_guarantee: ClassVar[bool] = False
-    """Whether Theorem 2 bounds the mean dropped mass."""
 
     def __init__(self, parameters: SchemeParameters, *, vocabulary_size: int) -> None:
         self.parameters = parameters
@@ -134,6 +132,10 @@ class Scheme(abc.ABC):
         pick = draws.draft_integer(position, attempt, quantized.lattice_resolution)
         index = int(np.searchsorted(np.cumsum(quantized.lattice_counts), pick, side="right"))
         return DraftToken(quantized, index)
+
+    def guarantee(self, kept_positions: int) -> float | None:
+        """A bound on the mean dropped mass over `kept_positions` >= 1 positions; None where the scheme has none."""
+        return None
 
     # --- the payload -----------------------------------------------------------------------------------------
 

@@ -1,0 +1,89 @@
+"""
+Logits → the distribution a model samples from, and distances between distributions.
+
+One function owns "the law": draft and target pass through the same `warp`, in transformers' order
+(temperature, then top-k, then top-p).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from common.config import SamplingParameters
+from common.errors import NonFiniteLogitsError
+
+
+def check_logits(logits: npt.NDArray[Any]) -> None:
+    """
+    Refuse logits no distribution can be made of.
+
+    Args:
+        logits: (V,) floating point; -inf is legal (probability 0).
+
+    Raises:
+        NonFiniteLogitsError: NaN or +inf (the first bad id is named), or no finite logit.
+    """
+    highest = logits.max()
+    if np.isfinite(highest):
+        return  # max propagates NaN, so a finite one rules out NaN and +inf together
+    bad = np.flatnonzero(np.isnan(logits) | (logits == np.inf))
+    if bad.size:
+        raise NonFiniteLogitsError(f"the logit of id {bad[0]} is {logits[bad[0]]}; expected a finite number.")
+    raise NonFiniteLogitsError(f"all {logits.size} logits are -inf; expected at least one finite number.")
+
+
+def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """exp(z) / Σ exp(z) over the last axis of (V,), in the array's own precision; -inf gives 0."""
+    exponentials = logits - logits.max()
+    np.exp(exponentials, out=exponentials)
+    exponentials /= exponentials.sum()
+    return exponentials
+
+
+def warp(
+    logits: npt.NDArray[Any], sampling: SamplingParameters, *, dtype: Any = np.float64
+) -> npt.NDArray[Any]:
+    """
+    The distribution after temperature, top-k and top-p.
+
+    Args:
+        logits: (V,) float32 or float64, finite or -inf.
+        sampling: temperature 0 is greedy, ties to the smaller id.
+        dtype: precision of the arithmetic and the result; float64 for the target's law.
+
+    Returns:
+        (V,) `dtype`, sums to 1.
+
+    Raises:
+        NonFiniteLogitsError: see `check_logits`.
+
+    As in transformers: top-k keeps every token that ties with the k-th; top-p drops, from the least likely up,
+    while the dropped mass stays <= 1 - top_p, and never the most likely token.
+    """
+    check_logits(logits)
+    if sampling.temperature == 0:
+        probs = np.zeros(logits.shape, dtype=dtype)
+        probs[int(np.argmax(logits))] = 1.0
+        return probs
+    scores = logits.astype(dtype)
+    if sampling.temperature != 1.0:
+        scores /= sampling.temperature
+    if 0 < sampling.top_k < scores.size:
+        kth = np.partition(scores, scores.size - sampling.top_k)[scores.size - sampling.top_k]
+        scores[scores < kth] = -np.inf
+    probs = softmax(scores)
+    if sampling.top_p < 1.0:
+        order = np.argsort(probs, kind="stable")
+        dropped = np.cumsum(probs[order]) <= 1.0 - sampling.top_p
+        dropped[-1] = False
+        probs[order[dropped]] = 0.0
+        probs /= probs.sum()
+    return probs
+
+
+def total_variation(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Any:
+    """½ Σ |first - second| of two (V,) distributions, in [0, 1]; works on exact numbers too."""
+    return abs(first - second).sum() / 2

@@ -1,0 +1,39 @@
+"""
+Rounding a distribution to integer counts with a fixed total.
+
+Reference: Reznik, arXiv 1008.3597 (the algorithm of arXiv 2507.00605 and 2510.09942).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def quantize(probs: npt.NDArray[Any], resolution: int) -> npt.NDArray[np.int64]:
+    """
+    The lattice point b / ℓ nearest to `probs` in L1.
+
+    Args:
+        probs: (K,) float64 or exact numbers, >= 0, sums to 1; not checked.
+        resolution: ℓ >= 1.
+
+    Returns:
+        (K,) int64 counts b >= 0 with sum ℓ; ties go to the smaller position. TV(probs, b / ℓ) is at most
+        ⌊K/2⌋⌈K/2⌉ / (Kℓ).
+    """
+    if len(probs) == 1:
+        return np.array([resolution], dtype=np.int64)
+    scaled = probs * resolution
+    counts = np.floor(scaled + 0.5).astype(np.int64)
+    surplus = int(counts.sum()) - resolution
+    if surplus == 0:
+        return counts
+    rounding = counts - scaled  # ζ, in (-½, ½]
+    if surplus > 0:
+        counts[np.argsort(-rounding, kind="stable")[:surplus]] -= 1
+    else:
+        counts[np.argsort(rounding, kind="stable")[:-surplus]] += 1
+    return counts

@@ -1,0 +1,34 @@
+"""The registry of schemes: one file each, one line here."""
+
+from __future__ import annotations
+
+from common.config import SchemeParameters
+from common.errors import ConfigError
+from common.schemes.base import Scheme
+from common.schemes.c_sqs import CSqs
+from common.schemes.dense_qs import DenseQs
+from common.schemes.k_sqs import KSqs
+
+SCHEMES: dict[str, type[Scheme]] = {
+    KSqs.name: KSqs,
+    CSqs.name: CSqs,
+    DenseQs.name: DenseQs,
+}
+
+
+def scheme_names() -> tuple[str, ...]:
+    """Names a client may ask for."""
+    return tuple(SCHEMES)
+
+
+def make_scheme(parameters: SchemeParameters, *, vocabulary_size: int) -> Scheme:
+    """
+    The scheme that `parameters` name, for a vocabulary of V ids.
+
+    Raises:
+        ConfigError: unknown name, or a parameter outside the scheme's own limits.
+    """
+    kind = SCHEMES.get(parameters.scheme)
+    if kind is None:
+        raise ConfigError(f"scheme is {parameters.scheme!r}; expected one of {', '.join(SCHEMES)}.")
+    return kind(parameters, vocabulary_size=vocabulary_size)

@@ -1,0 +1,201 @@
+"""
+What the lattice schemes share: from a support to q̂, the choice of a size table, and the block's bits.
+
+A block is coded in one of two ways.
+*Enumerative*: each token's lattice point has one rank among all points with at most K positive counts.
+There are at most C(V, K) C(ℓ + K - 1, K - 1) of those, so this never costs more than the paper's account.
+*Sized*: K⁺ from a shipped table, then the rank among the points with exactly K⁺ positive counts; shorter where the
+draft is sure of itself.
+Either way the token's place in the support follows as a uniform digit.
+Schemes with a fixed K choose per block, by one bit; a threshold scheme always uses the second.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from common.config import Rollback, SchemeParameters, check_integer
+from common.errors import PayloadInvalidError
+from common.lattice import quantize
+from common.payload import Symbol, SymbolReader, encode_symbols
+from common.schemes.base import (
+    DraftDistribution,
+    DraftToken,
+    IntArray,
+    QuantizedDistribution,
+    Scheme,
+    SchemeState,
+)
+from common.support_code import (
+    SIZE_CODES,
+    TABLE_TOTAL,
+    best_size_code,
+    point_bits,
+    point_count,
+    point_offsets,
+    point_rank,
+    point_unrank,
+    size_bits,
+    size_of_rank,
+    size_table,
+)
+
+_MEMORY = 0.98
+"""Weight of the past in the record of support sizes: about the last 50 kept positions choose the table."""
+_FIRST_GUESS = (2.0, 0.8, 4.0)
+"""The record before anything was drafted: a weak belief in small supports."""
+
+
+class LatticeScheme(Scheme):
+    """
+    Base of the schemes that send a lattice point a token.
+
+    Subclasses set `max_points` (K⁺ at most) in their constructor and say by `enumerates` whether a block may be
+    coded enumeratively.
+    """
+
+    enumerates: ClassVar[bool]
+
+    def __init__(
+        self, parameters: SchemeParameters, *, vocabulary_size: int, max_points: int, max_resolution: int
+    ) -> None:
+        super().__init__(parameters, vocabulary_size=vocabulary_size)
+        check_integer(f"lattice_resolution of {self.name}", parameters.lattice_resolution, 1, max_resolution)
+        self.resolution = parameters.lattice_resolution
+        self.max_points = min(max_points, vocabulary_size, self.resolution)
+
+    # --- the edge's half -------------------------------------------------------------------------------------
+
+    def initial_state(self) -> SchemeState:
+        """No threshold, a first guess of support sizes."""
+        return SchemeState(math.nan, _FIRST_GUESS)
+
+    def next_state(self, state: SchemeState, drafted: DraftDistribution) -> SchemeState:
+        """Record the support size."""
+        return SchemeState(state.threshold, self._recorded(state, drafted))
+
+    def state_after_verdict(self, states: Sequence[SchemeState], accepted: int) -> SchemeState:
+        """`committed`: keep the tested positions' updates; `drafted`: keep all."""
+        if self.parameters.rollback is Rollback.DRAFTED:
+            return states[-1]
+        return states[min(accepted + 1, len(states) - 1)]
+
+    def _recorded(self, state: SchemeState, drafted: DraftDistribution) -> tuple[float, ...]:
+        total, ones, excess = (_MEMORY * value for value in state.support_sizes)
+        size = len(drafted.quantized.support_ids)
+        if size == 1:
+            return total + 1, ones + 1, excess
+        return total + 1, ones, excess + size - 2
+
+    def _on_lattice(
+        self, draft_probs: npt.NDArray[Any], support_ids: IntArray, *, cap_binds: bool = False
+    ) -> DraftDistribution:
+        """Renormalise q on the support, round to the lattice, drop zero counts, sort by id."""
+        ids = np.sort(support_ids)
+        kept = draft_probs[ids].astype(np.float64)
+        mass = float(kept.sum())
+        counts = quantize(kept / mass, self.resolution)
+        positive = counts > 0
+        if not positive.all():
+            ids, counts = ids[positive], counts[positive]
+        quantized = QuantizedDistribution(ids, counts, self.resolution)
+        return DraftDistribution(quantized, support_ids.size, max(0.0, 1.0 - mass), cap_binds)
+
+    # --- the payload -----------------------------------------------------------------------------------------
+
+    def support_size_code(self, state: SchemeState) -> int:
+        """The cheapest table for the sizes recorded so far."""
+        total, ones, excess = state.support_sizes
+        return best_size_code(total, ones, excess, self.max_points)
+
+    def block_bits(self, distributions: Sequence[QuantizedDistribution], *, support_size_code: int) -> float:
+        """Bits of the shorter of the two codings, the choosing bit included; see the base class."""
+        sizes = [len(d.support_ids) for d in distributions]
+        if not sizes:
+            return 0.0
+        index_bits = sum(math.log2(size) for size in sizes)
+        sized = self._sized_bits(sizes, support_size_code)
+        if not self.enumerates:
+            return index_bits + sized
+        return index_bits + 1 + min(sized, len(sizes) * self._enumerative_bits())
+
+    def encode(self, tokens: Sequence[DraftToken], *, support_size_code: int) -> bytes:
+        """The block's payload; see the module's text and `proto/README.md`."""
+        if not tokens:
+            return b""
+        sizes = [len(token.quantized.support_ids) for token in tokens]
+        symbols: list[Symbol] = []
+        sized = True
+        if self.enumerates:
+            sized = self._sized_bits(sizes, support_size_code) < len(sizes) * self._enumerative_bits()
+            symbols.append((int(sized), 1, 2))
+        for token, size in zip(tokens, sizes, strict=True):
+            rank = point_rank(
+                token.quantized.support_ids.tolist(), token.quantized.lattice_counts.tolist(), self.resolution
+            )
+            if sized:
+                table = size_table(support_size_code, self.max_points)
+                symbols.append((table[size - 1], table[size] - table[size - 1], TABLE_TOTAL))
+                symbols.append((rank, 1, point_count(self.vocabulary_size, size, self.resolution)))
+            else:
+                offsets = self._offsets()
+                symbols.append((offsets[size - 1] + rank, 1, offsets[-1]))
+            symbols.append((token.token_index, 1, size))
+        return encode_symbols(symbols)
+
+    def decode(self, payload: bytes, *, draft_length: int, support_size_code: int) -> tuple[DraftToken, ...]:
+        """Inverse of `encode`; see the base class."""
+        if not 0 <= support_size_code < SIZE_CODES:
+            raise PayloadInvalidError(
+                f"support-size code is {support_size_code}; expected 0 to {SIZE_CODES - 1}."
+            )
+        reader = SymbolReader(payload)
+        sized = not self.enumerates or (draft_length > 0 and reader.digit(2) == 1)
+        tokens = []
+        for _ in range(draft_length):
+            if sized:
+                size = reader.symbol(size_table(support_size_code, self.max_points)) + 1
+                rank = reader.digit(point_count(self.vocabulary_size, size, self.resolution))
+            else:
+                offsets = self._offsets()
+                rank = reader.digit(offsets[-1])
+                size = size_of_rank(rank, offsets)
+                rank -= offsets[size - 1]
+            ids, counts = point_unrank(rank, size, self.resolution)
+            quantized = QuantizedDistribution(
+                np.array(ids, dtype=np.int64), np.array(counts, dtype=np.int64), self.resolution
+            )
+            tokens.append(DraftToken(quantized, reader.digit(size)))
+        reader.finish()
+        return tuple(tokens)
+
+    def max_payload_bytes(self, draft_length: int) -> int:
+        """Bytes of the costliest block: the dearest size, support, counts and index at every position."""
+        if draft_length == 0:
+            return 0
+        bits = 1 + draft_length * self._dearest_token_bits()
+        return math.ceil(bits / 8) + 1
+
+    def _dearest_token_bits(self) -> float:
+        """The most one token can cost; point counts rise with the size only while it is small, so look at all."""
+        largest = max(
+            point_bits(self.vocabulary_size, size, self.resolution) for size in range(1, self.max_points + 1)
+        )
+        return largest + math.log2(TABLE_TOTAL) + math.log2(self.max_points)
+
+    def _sized_bits(self, sizes: Sequence[int], code: int) -> float:
+        bits = size_bits(code, self.max_points)
+        return sum(
+            bits[size - 1] + point_bits(self.vocabulary_size, size, self.resolution) for size in sizes
+        )
+
+    def _offsets(self) -> tuple[int, ...]:
+        return point_offsets(self.vocabulary_size, self.max_points, self.resolution)
+
+    def _enumerative_bits(self) -> float:
+        return math.log2(self._offsets()[-1])

@@ -1,0 +1,205 @@
+"""
+Ranks of lattice points: which ids carry a count, and which counts they carry, as integers.
+
+A point with K⁺ positive counts that sum to ℓ is a K⁺-subset of the V ids and a composition of ℓ into K⁺ positive
+parts; the composition is the (K⁺ - 1)-subset of its partial sums among ℓ - 1 places.
+Both are ranked in colexicographic order: the subset x_1 < ... < x_k has rank Σ C(x_i, i).
+
+Support sizes K⁺ are coded with one of 128 shipped tables, made of integers so that both ends build the same.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate
+
+SIZE_CODES = 128
+"""Number of shipped tables of support sizes."""
+TABLE_TOTAL = 1 << 16
+"""Frequencies of a table sum to this: fine enough that rounding costs under 0.01 bit a symbol up to size 256."""
+_FIRST_SHARES = (1, 4, 8, 16, 26, 38, 50, 61)
+"""P(K⁺ = 1) in 64ths; evenly spread on a logit scale, near the extremes of what threshold supports show."""
+_TAIL_MEANS = (11, 14, 18, 24, 32, 44, 60, 80, 110, 150, 200, 280, 400, 600, 1000, 0)
+"""Mean of the geometric tail behind 1, in tenths; 0 stands for a uniform tail. Ratios of about 1.35."""
+
+
+def subset_rank(ids: Sequence[int]) -> int:
+    """
+    Colexicographic rank of an ascending subset.
+
+    Args:
+        ids: k strictly ascending integers >= 0.
+
+    Returns:
+        Σ C(ids[i], i + 1), in [0, C(universe, k)).
+    """
+    comb = math.comb
+    return sum(comb(x, i) for i, x in enumerate(ids, 1))
+
+
+def subset_unrank(rank: int, size: int) -> list[int]:
+    """
+    Inverse of `subset_rank`.
+
+    Args:
+        rank: >= 0, below C(universe, size); not checked.
+        size: k >= 0.
+
+    Cost: k evaluations of a binomial and a bounded number of correction steps each; no scan over the universe.
+    """
+    ids = [0] * size
+    for i in range(size, 1, -1):
+        if rank == 0:  # what is left is {0, ..., i - 1}
+            ids[:i] = range(i)
+            return ids
+        x = _largest(rank, i)
+        ids[i - 1] = x[0]
+        rank -= x[1]
+    if size:
+        ids[0] = rank
+    return ids
+
+
+def _largest(rank: int, i: int) -> tuple[int, int]:
+    """(x, C(x, i)) with the largest x such that C(x, i) <= rank, for rank >= 1 and i >= 2."""
+    x = max(i, _estimate(rank, i))
+    value = math.comb(x, i)
+    while value > rank:
+        value = value * (x - i) // x
+        x -= 1
+    while True:
+        above = value * (x + 1) // (x + 1 - i)
+        if above > rank:
+            return x, value
+        x, value = x + 1, above
+
+
+def _estimate(rank: int, i: int) -> int:
+    """A float estimate of the x with C(x, i) = rank, good to a unit or so."""
+    log_rank = math.log(rank)
+    # C(x, i) i! is a product of i factors around m = x - (i - 1) / 2; their geometric mean is m - (i² - 1) / 24m.
+    mean = math.exp((log_rank + math.lgamma(i + 1)) / i)
+    x = mean + (i * i - 1) / (24 * mean) + (i - 1) / 2
+    if i * 8 < mean:
+        return int(x)
+    lgamma, log_factorial = math.lgamma, math.lgamma(i + 1)
+    x = max(x, i + 0.5)
+    for _ in range(6):  # Newton on log C(x, i); convex enough to settle in a few steps
+        residual = lgamma(x + 1) - lgamma(x - i + 1) - log_factorial - log_rank
+        x = max(x - residual / math.log((x + 0.5) / (x - i + 0.5)), i)
+    return int(x)
+
+
+def point_rank(ids: Sequence[int], counts: Sequence[int], resolution: int) -> int:
+    """Rank of (support, counts) among the points with exactly len(ids) positive counts; see `point_count`."""
+    parts = len(counts) - 1
+    places = [total - 1 for total in accumulate(counts[:parts])]
+    return subset_rank(ids) * math.comb(resolution - 1, parts) + subset_rank(places)
+
+
+def point_unrank(rank: int, size: int, resolution: int) -> tuple[list[int], list[int]]:
+    """(ids, counts), inverse of `point_rank`."""
+    support, composition = divmod(rank, math.comb(resolution - 1, size - 1))
+    places = [-1, *subset_unrank(composition, size - 1), resolution - 1]
+    return subset_unrank(support, size), [b - a for a, b in zip(places, places[1:], strict=False)]
+
+
+@lru_cache(maxsize=8192)
+def point_count(vocabulary_size: int, size: int, resolution: int) -> int:
+    """C(V, K⁺) C(ℓ - 1, K⁺ - 1): lattice points with exactly `size` positive counts."""
+    return math.comb(vocabulary_size, size) * math.comb(resolution - 1, size - 1)
+
+
+@lru_cache(maxsize=8192)
+def point_bits(vocabulary_size: int, size: int, resolution: int) -> float:
+    """log2 of `point_count`."""
+    return math.log2(point_count(vocabulary_size, size, resolution))
+
+
+@lru_cache(maxsize=64)
+def point_offsets(vocabulary_size: int, max_size: int, resolution: int) -> tuple[int, ...]:
+    """
+    Where the points of each size begin among all points with at most `max_size` positive counts.
+
+    Returns:
+        n + 1 integers for n = min(max_size, V, ℓ): entry k - 1 is the first rank of size k, the last one the total.
+    """
+    n = min(max_size, vocabulary_size, resolution)
+    offsets, support, composition = [0], vocabulary_size, 1
+    for k in range(1, n + 1):
+        offsets.append(offsets[-1] + support * composition)
+        support = support * (vocabulary_size - k) // (k + 1)
+        composition = composition * (resolution - k) // k
+    return tuple(offsets)
+
+
+def size_of_rank(rank: int, offsets: Sequence[int]) -> int:
+    """The size whose block of ranks holds `rank`."""
+    return bisect_right(offsets, rank)
+
+
+@lru_cache(maxsize=1024)
+def size_table(code: int, max_size: int) -> tuple[int, ...]:
+    """
+    Cumulative frequencies of a shipped table of support sizes.
+
+    Args:
+        code: 0 to 127: 16 × index of P(1) + index of the tail's mean.
+        max_size: n, 1 to 1024.
+
+    Returns:
+        n + 1 integers from 0 to `TABLE_TOTAL`; size k owns [entry k - 1, entry k). Every size owns at least one.
+    """
+    first, mean = _FIRST_SHARES[code // len(_TAIL_MEANS)], _TAIL_MEANS[code % len(_TAIL_MEANS)]
+    free = TABLE_TOTAL - max_size
+    if max_size == 1:
+        return (0, TABLE_TOTAL)
+    tail, weight = [], 1 << 64
+    for _ in range(max_size - 1):
+        tail.append(weight)
+        weight = weight * (mean - 10) // mean if mean else weight
+    behind = free * (64 - first) // 64
+    total = sum(tail)
+    frequencies = [1 + behind * w // total for w in tail]
+    return tuple(accumulate([TABLE_TOTAL - sum(frequencies), *frequencies], initial=0))
+
+
+@lru_cache(maxsize=1024)
+def size_bits(code: int, max_size: int) -> tuple[float, ...]:
+    """Bits of each size under `size_table`; entry k - 1 is size k."""
+    table = size_table(code, max_size)
+    return tuple(math.log2(TABLE_TOTAL / (b - a)) for a, b in zip(table, table[1:], strict=False))
+
+
+def best_size_code(total: float, ones: float, excess: float, max_size: int) -> int:
+    """
+    The table that codes a (weighted) sample of support sizes in the fewest bits.
+
+    Args:
+        total: weight of the sample, > 0.
+        ones: weight of size 1.
+        excess: Σ weight (size - 2) over sizes from 2 up; with `ones` it is all a geometric tail needs to know.
+        max_size: n; the tails are cut there.
+    """
+    rest = total - ones
+    first = max(
+        range(len(_FIRST_SHARES)),
+        key=lambda j: ones * math.log(_FIRST_SHARES[j] / 64) + rest * math.log(1 - _FIRST_SHARES[j] / 64),
+    )
+    costs = _tail_costs(max_size)
+    tail = min(range(len(_TAIL_MEANS)), key=lambda j: rest * costs[j][0] + excess * costs[j][1])
+    return first * len(_TAIL_MEANS) + tail
+
+
+@lru_cache(maxsize=64)
+def _tail_costs(max_size: int) -> tuple[tuple[float, float], ...]:
+    """Per tail: (nats of size 2, nats more for each size above it), truncation at `max_size` included."""
+    rows = []
+    for mean in _TAIL_MEANS:
+        ratio = (mean - 10) / mean if mean else 1.0
+        normaliser = sum(ratio**n for n in range(max(1, max_size - 1)))
+        rows.append((math.log(normaliser), -math.log(ratio)))
+    return tuple(rows)
