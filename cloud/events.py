@@ -44,6 +44,8 @@ class Scored:
     """A Score effect is done: target pass, tests and the next token."""
 
     round: int
+    accepted_token_ids: tuple[int, ...]
+    """The drafted tokens that were kept, in order."""
     outcome: BlockOutcome
     queue_us: int
     verify_us: int

@@ -1,0 +1,101 @@
+"""
+Builds one block from draft distributions, one position at a time.
+
+The stop rules never look at a token they might drop: the budget is asked with the support and counts alone, before
+the token is drawn, and an end-of-text token is kept before the block ends.
+Dropping a token after seeing it would bias the text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+
+from common.errors import LocalProtocolError
+from common.random_streams import Draws
+from common.schemes.base import DraftDistribution, DraftToken, Scheme, SchemeState
+from edge.events import DraftedBlock
+
+
+class DraftBlockBuilder:
+    """
+    One block in the making.
+
+    Args:
+        scheme: quantises, samples and codes.
+        state: the scheme's state before the block.
+        draws: the generation's randomness.
+        attempt: number of the Draft effect.
+        first_position: absolute index of the first token.
+        max_draft_length: γ, 0 to 64.
+        budget_bits: payload bits at most, 0 for none; the first token is drafted all the same.
+        stop_token_ids: the block ends after one of these.
+    """
+
+    def __init__(
+        self,
+        scheme: Scheme,
+        state: SchemeState,
+        draws: Draws,
+        *,
+        attempt: int,
+        first_position: int,
+        max_draft_length: int,
+        budget_bits: int,
+        stop_token_ids: frozenset[int],
+    ) -> None:
+        self._scheme = scheme
+        self._draws = draws
+        self._attempt = attempt
+        self._first_position = first_position
+        self._budget_bits = budget_bits
+        self._stop_token_ids = stop_token_ids
+        self._max_draft_length = max_draft_length
+        self._states = [state]
+        self._code = scheme.support_size_code(state)
+        self._tokens: list[DraftToken] = []
+        self._distributions: list[DraftDistribution] = []
+        self.complete = max_draft_length == 0
+        """Whether the block takes no more tokens."""
+
+    def offer(self, draft_probs: npt.NDArray[Any]) -> int | None:
+        """
+        Draft the next token from q.
+
+        Args:
+            draft_probs: q, (V,), sums to 1.
+
+        Returns:
+            the drafted token id, or None if the budget closed the block before it was drawn.
+        """
+        if self.complete:
+            raise LocalProtocolError("a complete block was offered another distribution.")
+        drafted = self._scheme.quantize(draft_probs, self._states[-1])
+        if self._tokens and self._budget_bits and self._bits_with(drafted) > self._budget_bits:
+            self.complete = True
+            return None
+        position = self._first_position + len(self._tokens)
+        token = self._scheme.sample(drafted, self._draws, position=position, attempt=self._attempt)
+        self._tokens.append(token)
+        self._distributions.append(drafted)
+        self._states.append(self._scheme.next_state(self._states[-1], drafted))
+        token_id = token.token_id
+        self.complete = len(self._tokens) == self._max_draft_length or token_id in self._stop_token_ids
+        return token_id
+
+    def build(self, *, cache_length: int, draft_s: float) -> DraftedBlock:
+        """The finished block with its payload."""
+        return DraftedBlock(
+            tokens=tuple(self._tokens),
+            distributions=tuple(self._distributions),
+            states=tuple(self._states),
+            support_size_code=self._code,
+            payload=self._scheme.encode(self._tokens, support_size_code=self._code),
+            cache_length=cache_length,
+            draft_s=draft_s,
+        )
+
+    def _bits_with(self, drafted: DraftDistribution) -> float:
+        distributions = [d.quantized for d in (*self._distributions, drafted)]
+        return self._scheme.block_bits(distributions, support_size_code=self._code)

@@ -1,0 +1,251 @@
+"""
+One generation: an EdgeSession driven by the cloud's messages, the drafter and the clock.
+
+The driver decides nothing about tokens.
+Everything that happens becomes an event in one queue; each event is stepped through the session, and the effects
+are performed in the order given: drafting in the model's thread, writes on the Verify stream, text to the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from contextlib import suppress
+
+from common import wire
+from common.config import GenerationParameters
+from common.errors import LocalProtocolError, ThinwireError, TransportError
+from common.generation import GenerationFinished, Token
+from common.messages import Close, CloseReason, DraftBlock, Opened, Verdict
+from edge.cloud_link import CloudLink, CloudStream
+from edge.drafter import Drafter, DraftingCancelledError
+from edge.events import (
+    ArmTimer,
+    Cancelled,
+    Draft,
+    Drafted,
+    DraftedBlock,
+    EdgeEffect,
+    EdgeEvent,
+    Emit,
+    Finish,
+    LinkLost,
+    LinkRestored,
+    OpenedReceived,
+    Reconnect,
+    Refused,
+    Send,
+    Started,
+    TimerFired,
+    TruncateCache,
+    VerdictReceived,
+)
+from edge.meter import GenerationMeter
+from edge.session import EdgeSession
+from edge.settings import EdgeSettings
+
+EmitTokens = Callable[[tuple[Token, ...]], Awaitable[None]]
+
+
+async def run_generation(
+    session: EdgeSession,
+    drafter: Drafter,
+    link: CloudLink,
+    *,
+    parameters: GenerationParameters,
+    executor: Executor,
+    settings: EdgeSettings,
+    emit: EmitTokens,
+    meter: GenerationMeter,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> GenerationFinished:
+    """
+    Generate one text.
+
+    Args:
+        session: fresh.
+        drafter: the generation's own; closed at the end.
+        executor: the model's one thread.
+        emit: hands committed tokens to the client, in order; may wait for a slow client.
+        meter: measures the generation and logs its rounds.
+        sleep: waits before a reconnect.
+
+    Returns:
+        the last event, statistics included.
+
+    Raises:
+        TransportError: the cloud is not there, or lost for good.
+        ThinwireError: the cloud refused, or a model failed.
+        asyncio.CancelledError: the client went away; both sides are freed before it is raised.
+    """
+    driver = _Driver(session, drafter, link, executor, settings, emit, meter, sleep)
+    try:
+        finish = await driver.run()
+    finally:
+        # A cancelled task must still say Close to the cloud; the shield lets a second cancel pass by.
+        await asyncio.shield(asyncio.ensure_future(driver.clean_up()))
+    if finish.error is not None:
+        raise finish.error
+    return GenerationFinished(finish.reason, finish.text, meter.statistics(session, parameters.scheme))
+
+
+class _Driver:
+    """The queue of events, the stream, the timer and the draft in progress of one generation."""
+
+    def __init__(
+        self,
+        session: EdgeSession,
+        drafter: Drafter,
+        link: CloudLink,
+        executor: Executor,
+        settings: EdgeSettings,
+        emit: EmitTokens,
+        meter: GenerationMeter,
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._session = session
+        self._drafter = drafter
+        self._link = link
+        self._executor = executor
+        self._settings = settings
+        self._emit = emit
+        self._meter = meter
+        self._sleep = sleep
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[EdgeEvent | BaseException] = asyncio.Queue()
+        self._writer = wire.EdgeStreamWriter()
+        self._stream: CloudStream | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._reconnecting: asyncio.Task[None] | None = None
+        self._closed = False
+        self._finish: Finish | None = None
+
+    async def run(self) -> Finish:
+        """Connect, then step events until the text is over."""
+        await self._link.connect()
+        self._open_stream()
+        event: EdgeEvent | BaseException = Started()
+        while True:
+            if isinstance(event, BaseException):
+                raise event
+            for effect in self._session.step(event, self._loop.time()):
+                await self._perform(effect)
+            if self._finish is not None:
+                return self._finish
+            event = await self._events.get()
+
+    async def clean_up(self) -> None:
+        """Free everything, here and at the cloud, however the run ended."""
+        self._drafter.cancel()
+        self._arm(None)
+        if self._reconnecting is not None:
+            self._reconnecting.cancel()
+        closing = self._loop.run_in_executor(self._executor, self._drafter.close)
+        if self._stream is not None:
+            if not self._closed:
+                await self._say_close()
+            await self._stream.finished(self._settings.close_timeout_s)
+        await closing
+
+    async def _say_close(self) -> None:
+        """Let the session end itself; a session that already failed is closed by hand."""
+        effects: list[EdgeEffect] = []
+        with suppress(LocalProtocolError):
+            effects = self._session.step(Cancelled(), self._loop.time())
+        for effect in effects:
+            if isinstance(effect, Send):
+                await self._send(effect)
+        if not self._closed:
+            await self._send(Send(Close(CloseReason.FAILED)))
+
+    async def _perform(self, effect: EdgeEffect) -> None:
+        match effect:
+            case Send():
+                await self._send(effect)
+            case Draft():
+                self._draft(effect)
+            case Emit(tokens):
+                self._meter.emitted(self._loop.time())
+                await self._emit(tuple(Token(t.token_id, t.kind, t.text) for t in tokens))
+            case TruncateCache(length):
+                self._drafter.truncate(length)
+            case ArmTimer(at_s):
+                self._arm(at_s)
+            case Reconnect(attempt):
+                self._reconnecting = asyncio.create_task(self._reconnect(attempt))
+            case Finish():
+                self._meter.finished(self._loop.time())
+                self._finish = effect
+
+    # --- the link --------------------------------------------------------------------------------------------
+
+    def _open_stream(self) -> None:
+        if self._stream is not None:
+            self._stream.abandon()
+        self._stream = self._link.open_stream(
+            self._writer, on_message=self._message_received, on_end=self._stream_ended
+        )
+
+    async def _send(self, effect: Send) -> None:
+        assert self._stream is not None, "a Send effect before a stream"
+        message = effect.message
+        if isinstance(message, DraftBlock):
+            self._meter.block_sent(message.round, self._loop.time())
+        self._closed = self._closed or isinstance(message, Close)
+        self._meter.bytes_up(await self._stream.send(message))
+
+    def _message_received(self, message: Opened | Verdict, size_bytes: int) -> None:
+        self._meter.bytes_down(size_bytes)
+        if isinstance(message, Opened):
+            self._meter.opened(message.session_id)
+            self._events.put_nowait(OpenedReceived(message))
+        else:
+            self._meter.verdict_received(message, size_bytes, self._loop.time())
+            self._events.put_nowait(VerdictReceived(message))
+
+    def _stream_ended(self, error: ThinwireError | None) -> None:
+        if error is None or self._closed:
+            return
+        # Only the link itself may come back; a status that the cloud chose would be chosen again.
+        lost = type(error) is TransportError
+        self._events.put_nowait(LinkLost(error) if lost else Refused(error))
+
+    async def _reconnect(self, attempt: int) -> None:
+        """Back off, connect, and say how it went."""
+        longest_s = min(self._settings.max_backoff_s, self._settings.backoff_s * 2 ** (attempt - 1))
+        try:
+            await self._sleep(longest_s * random.uniform(0.5, 1.0))
+            await self._link.connect()
+        except ThinwireError as error:
+            self._events.put_nowait(LinkLost(error))
+            return
+        self._meter.reconnected()
+        self._open_stream()
+        self._events.put_nowait(LinkRestored())
+
+    # --- drafting and the clock ------------------------------------------------------------------------------
+
+    def _draft(self, effect: Draft) -> None:
+        future = self._loop.run_in_executor(self._executor, self._drafter.draft, effect)
+        future.add_done_callback(lambda done: self._drafted(effect.attempt, done))
+
+    def _drafted(self, attempt: int, done: asyncio.Future[DraftedBlock]) -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is None:
+            self._meter.drafted(done.result())
+            self._events.put_nowait(Drafted(attempt, done.result()))
+        elif isinstance(error, ThinwireError):
+            self._events.put_nowait(Refused(error))
+        elif not isinstance(error, DraftingCancelledError):
+            self._events.put_nowait(error)
+
+    def _arm(self, at_s: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = (
+            None if at_s is None else self._loop.call_at(at_s, self._events.put_nowait, TimerFired())
+        )

@@ -1,0 +1,365 @@
+"""
+The edge's half of a session: events in, effects out, nothing else.
+
+It decides everything about tokens: what to draft, what a verdict commits, where the text ends, what is sent again.
+It never waits, draws, reads a clock or touches a model; the shell (`edge.generation`) does that.
+
+Life: Started → Send(Open) → OpenedReceived → Draft → Drafted → Send(DraftBlock) → VerdictReceived → Emit, Draft ...
+→ Send(Close), Finish.
+A sent block is kept and, after a reconnect, sent again as the same bytes; it is never drafted anew.
+After Finish every event is ignored: late messages of a torn stream are no news.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from common.config import GenerationParameters
+from common.errors import (
+    DeadlineError,
+    LocalProtocolError,
+    RemoteProtocolError,
+    ThinwireError,
+)
+from common.messages import (
+    Close,
+    CloseReason,
+    DraftBlock,
+    FinishReason,
+    Open,
+    Opened,
+    PrefixHasher,
+    TokenKind,
+    Verdict,
+    VocabularyIdentity,
+    block_checksum,
+)
+from common.prompt import check_prompt
+from common.protocol import TERMINAL, Happening, State, after
+from common.schemes.base import Scheme
+from edge.events import (
+    ArmTimer,
+    Cancelled,
+    Draft,
+    Drafted,
+    DraftedBlock,
+    EdgeEffect,
+    EdgeEvent,
+    Emit,
+    EmittedToken,
+    Finish,
+    LinkLost,
+    LinkRestored,
+    OpenedReceived,
+    Reconnect,
+    Refused,
+    Send,
+    Started,
+    TimerFired,
+    TruncateCache,
+    VerdictReceived,
+)
+from edge.tally import Tally
+from edge.text_stream import TextStream
+
+
+class EdgeSession:
+    """
+    One generation, seen from the edge.
+
+    Args:
+        parameters: what was asked for.
+        prompt_token_ids: at least one id below V.
+        vocabulary: the draft model's.
+        scheme: made from `parameters.scheme` for the same vocabulary.
+        text: turns committed output ids into text.
+        context_length: tokens the draft model can hold.
+        round_timeout_s: seconds a round or an open may take.
+        max_reconnects: streams to try after a loss before giving up; the count starts anew with every verdict.
+
+    Raises:
+        ConfigError: empty prompt, an id outside the vocabulary, or a prompt that fills the draft model's context.
+    """
+
+    def __init__(
+        self,
+        parameters: GenerationParameters,
+        prompt_token_ids: tuple[int, ...],
+        *,
+        vocabulary: VocabularyIdentity,
+        scheme: Scheme,
+        text: TextStream,
+        context_length: int,
+        round_timeout_s: float,
+        max_reconnects: int,
+    ) -> None:
+        check_prompt(prompt_token_ids, vocabulary.size, context_length)
+        self._parameters = parameters
+        self._prompt = prompt_token_ids
+        self._vocabulary = vocabulary
+        self._scheme = scheme
+        self._text = text
+        self._context_length = context_length
+        self._round_timeout_s = round_timeout_s
+        self._max_reconnects = max_reconnects
+
+        self.state = State.NEW
+        self.tally = Tally()
+        """Counts for the report."""
+        self._committed = list(prompt_token_ids)
+        self._hasher = PrefixHasher()
+        self._hasher.extend(prompt_token_ids)
+        self._session_id = b""
+        self._stop_token_ids: frozenset[int] = frozenset()
+        self._scheme_state = scheme.initial_state()
+        self._cache_length = 0
+        self._attempt = -1
+        self._drafting = False
+        self._drafted: DraftedBlock | None = None
+        self._block: DraftBlock | None = None
+        self._round = 0
+        self._tries = 0
+
+    @property
+    def committed_token_ids(self) -> tuple[int, ...]:
+        """Prompt and output."""
+        return tuple(self._committed)
+
+    def step(self, event: EdgeEvent, now: float) -> list[EdgeEffect]:
+        """
+        Take one event.
+
+        Args:
+            event: what happened.
+            now: monotonic seconds.
+
+        Returns:
+            effects in the order they must be done.
+
+        Raises:
+            LocalProtocolError: the shell delivered an event that it cannot have (a bug of ours).
+        """
+        if self.state in TERMINAL:
+            return []
+        match event:
+            case Started():
+                return self._on_started(now)
+            case OpenedReceived(opened):
+                return self._on_opened(opened, now)
+            case Drafted(attempt, block):
+                return self._on_drafted(attempt, block, now)
+            case VerdictReceived(verdict):
+                return self._on_verdict(verdict)
+            case LinkLost(error):
+                return self._on_link_lost(error)
+            case LinkRestored():
+                return self._on_link_restored(now)
+            case TimerFired():
+                return self._on_timer()
+            case Cancelled():
+                return self._end(FinishReason.CANCELLED, CloseReason.CANCELLED)
+            case Refused(error):
+                return self._fail(error)
+
+    # --- opening ---------------------------------------------------------------------------------------------
+
+    def _on_started(self, now: float) -> list[EdgeEffect]:
+        self.state = after(self.state, Happening.OPEN)
+        return [Send(self._open()), ArmTimer(now + self._round_timeout_s)]
+
+    def _open(self) -> Open:
+        return Open(
+            vocabulary=self._vocabulary,
+            scheme=self._parameters.scheme,
+            sampling=self._parameters.sampling,
+            seed=self._parameters.seed,
+            prompt_token_ids=() if self._session_id else self._prompt,
+            session_id=self._session_id,
+        )
+
+    def _on_opened(self, opened: Opened, now: float) -> list[EdgeEffect]:
+        if self.state is not State.OPENING:
+            return self._fail(RemoteProtocolError(f"Opened came in state {self.state.value}; expected opening."))
+        self.state = after(self.state, Happening.OPENED)
+        if self._session_id:
+            return self._on_resumed(opened, now)
+        if opened.committed_length != len(self._prompt) or opened.next_round != 1:
+            return self._fail(
+                RemoteProtocolError(
+                    f"a new session opened at length {opened.committed_length}, round {opened.next_round}; "
+                    f"expected {len(self._prompt)}, 1."
+                )
+            )
+        self._session_id = opened.session_id
+        self._context_length = min(self._context_length, opened.context_length)
+        if not self._parameters.ignore_eos:
+            self._stop_token_ids = frozenset(opened.eos_token_ids)
+        return [ArmTimer(None), *self._next_draft()]
+
+    def _on_resumed(self, opened: Opened, now: float) -> list[EdgeEffect]:
+        """Go on where the torn stream stopped: the pending block goes out again, byte for byte."""
+        known = {self._round, self._round + 1} if self._block is not None else {self._round + 1}
+        if opened.session_id != self._session_id or opened.next_round not in known:
+            return self._fail(
+                RemoteProtocolError(
+                    f"the session resumed expecting round {opened.next_round}; expected one of {sorted(known)}."
+                )
+            )
+        if self._block is not None:
+            self.state = after(self.state, Happening.ROUND)
+            return [Send(self._block), ArmTimer(now + self._round_timeout_s)]
+        if self._drafted is not None:
+            return self._send_block(self._drafted, now)
+        return [ArmTimer(None)]  # drafting is still under way
+
+    # --- rounds ----------------------------------------------------------------------------------------------
+
+    def _next_draft(self) -> list[EdgeEffect]:
+        """Ask for the next block; never so long that it could overshoot max_tokens or the context."""
+        produced = len(self._committed) - len(self._prompt)
+        room = min(self._parameters.max_tokens - produced, self._context_length - len(self._committed))
+        if room < 1:
+            return self._end(FinishReason.CONTEXT, CloseReason.FINISHED)
+        length = min(self._parameters.draft_length, room - 1)
+        self._attempt += 1
+        self._drafting = True
+        return [
+            Draft(
+                attempt=self._attempt,
+                feed_token_ids=tuple(self._committed[self._cache_length :]) if length else (),
+                first_position=len(self._committed),
+                max_draft_length=length,
+                budget_bits=self._parameters.uplink_budget_bits,
+                stop_token_ids=self._stop_token_ids,
+                state=self._scheme_state,
+            )
+        ]
+
+    def _on_drafted(self, attempt: int, block: DraftedBlock, now: float) -> list[EdgeEffect]:
+        if not self._drafting or attempt != self._attempt:
+            raise LocalProtocolError(f"Drafted({attempt}) without a Draft effect; the last one was {self._attempt}.")
+        self._drafting = False
+        self._cache_length = block.cache_length
+        if self.state is not State.IDLE:  # the link is down; the block goes out after the resume
+            self._drafted = block
+            return []
+        return self._send_block(block, now)
+
+    def _send_block(self, drafted: DraftedBlock, now: float) -> list[EdgeEffect]:
+        self.state = after(self.state, Happening.ROUND)
+        self._drafted = drafted
+        self._round += 1
+        block = DraftBlock(
+            round=self._round,
+            base_length=len(self._committed),
+            prefix_hash=self._hasher.value(),
+            draft_length=len(drafted.tokens),
+            support_size_code=drafted.support_size_code,
+            payload=drafted.payload,
+            checksum=0,
+        )
+        self._block = replace(block, checksum=block_checksum(block, self._parameters.scheme))
+        return [Send(self._block), ArmTimer(now + self._round_timeout_s)]
+
+    def _on_verdict(self, verdict: Verdict) -> list[EdgeEffect]:
+        if self._block is None or verdict.round < self._round:
+            return []  # an answer to a round that is already decided
+        if self.state is not State.VERIFYING or self._drafted is None:
+            return []  # of a former stream; the resumed one will repeat it
+        drafted, base = self._drafted, self._block.base_length
+        length = len(drafted.tokens)
+        if (
+            verdict.round != self._round
+            or verdict.accepted > length
+            or verdict.next_token_id >= self._vocabulary.size
+            or verdict.committed_length != base + verdict.accepted + 1
+        ):
+            return self._fail(
+                RemoteProtocolError(
+                    f"verdict (round {verdict.round}, accepted {verdict.accepted}, token {verdict.next_token_id}, "
+                    f"length {verdict.committed_length}); expected round {self._round}, at most {length} accepted, "
+                    f"a token below {self._vocabulary.size}, length {base} + accepted + 1."
+                )
+            )
+        self.state = after(self.state, Happening.VERDICT)
+        self._block = self._drafted = None
+        self._tries = 0
+        self.tally.count_round(drafted, verdict.accepted, rollback=self._parameters.scheme.rollback)
+        self._scheme_state = self._scheme.state_after_verdict(drafted.states, verdict.accepted)
+        return self._commit(drafted, verdict)
+
+    def _commit(self, drafted: DraftedBlock, verdict: Verdict) -> list[EdgeEffect]:
+        """Commit accepted tokens and the cloud's own one by one, up to the first that ends the text."""
+        tokens = [(t.token_id, TokenKind.ACCEPTED) for t in drafted.tokens[: verdict.accepted]]
+        resampled = verdict.accepted < len(drafted.tokens)
+        tokens.append((verdict.next_token_id, TokenKind.RESAMPLED if resampled else TokenKind.BONUS))
+        base, emitted, ending = len(self._committed), [], None
+        for token_id, kind in tokens:
+            self._committed.append(token_id)
+            text, ending = self._take(token_id)
+            emitted.append(EmittedToken(token_id, kind, text))
+            if ending is not None:
+                break
+        self._hasher.extend(self._committed[base:])
+        self.tally.count_output(emitted)
+        effects: list[EdgeEffect] = [ArmTimer(None), Emit(tuple(emitted))]
+        if ending is not None:
+            return effects + self._end(ending, CloseReason.FINISHED)
+        valid = min(self._cache_length, base + verdict.accepted)
+        if valid < self._cache_length:
+            self._cache_length = valid
+            effects.append(TruncateCache(valid))
+        return effects + self._next_draft()
+
+    def _take(self, token_id: int) -> tuple[str, FinishReason | None]:
+        """Text of one committed token, and how the text ends with it, if it does."""
+        if token_id in self._stop_token_ids:
+            return "", FinishReason.EOS
+        text, stopped = self._text.push(token_id)
+        if stopped:
+            return text, FinishReason.STOP
+        if len(self._committed) - len(self._prompt) >= self._parameters.max_tokens:
+            return text, FinishReason.LENGTH
+        if len(self._committed) >= self._context_length:
+            return text, FinishReason.CONTEXT
+        return text, None
+
+    # --- the link --------------------------------------------------------------------------------------------
+
+    def _on_link_lost(self, error: ThinwireError) -> list[EdgeEffect]:
+        if self._tries >= self._max_reconnects:
+            return self._fail(error)
+        self._tries += 1
+        self.tally.reconnects += 1
+        if self.state is not State.NEW:
+            self.state = after(self.state, Happening.LINK_LOST)
+        return [ArmTimer(None), Reconnect(self._tries)]
+
+    def _on_link_restored(self, now: float) -> list[EdgeEffect]:
+        if self.state is State.NEW:
+            return self._on_started(now)
+        if self.state is not State.DETACHED:
+            raise LocalProtocolError(f"LinkRestored in state {self.state.value}; expected detached.")
+        self.state = after(self.state, Happening.RESUME)
+        return [Send(self._open()), ArmTimer(now + self._round_timeout_s)]
+
+    def _on_timer(self) -> list[EdgeEffect]:
+        if self.state not in (State.OPENING, State.VERIFYING):
+            return []  # fired while it was being disarmed
+        phase = "open" if self.state is State.OPENING else f"round {self._round}"
+        return self._on_link_lost(DeadlineError(f"{phase} took longer than {self._round_timeout_s:g} s."))
+
+    # --- the end ---------------------------------------------------------------------------------------------
+
+    def _end(self, reason: FinishReason, close: CloseReason) -> list[EdgeEffect]:
+        opened = self.state not in (State.NEW, State.DETACHED)
+        self.state = after(self.state, Happening.CLOSE)
+        effects: list[EdgeEffect] = [ArmTimer(None)]
+        if opened:
+            effects.append(Send(Close(close)))
+        return [*effects, Finish(reason, self._text.flush())]
+
+    def _fail(self, error: ThinwireError) -> list[EdgeEffect]:
+        self.state = after(self.state, Happening.FAULT)
+        return [ArmTimer(None), Finish(FinishReason.ERROR, self._text.flush(), error)]
+

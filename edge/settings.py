@@ -1,0 +1,43 @@
+"""What an edge daemon can be told besides its model and its cloud."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.config import check_integer, check_real
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """Deadlines by phase and bounds of one edge daemon; all times in seconds."""
+
+    connect_timeout_s: float = 5.0
+    """How long to wait for a connection to the cloud, at the start and at each reconnect."""
+    round_timeout_s: float = 120.0
+    """One round from sending to verdict; the first one also waits for the target's pass over the prompt."""
+    close_timeout_s: float = 0.5
+    """How long to wait for the cloud's answer to Close; half of the second within which both sides are free."""
+    max_reconnects: int = 5
+    """Streams opened in a row after a loss before the generation fails."""
+    backoff_s: float = 0.1
+    """Pause before the first reconnect; doubles with each, jittered down to its half."""
+    max_backoff_s: float = 2.0
+    """Longest pause before a reconnect."""
+    keepalive_s: float = 30.0
+    """Ping an idle link while a generation runs; 0 never pings (for byte counting)."""
+    max_generations: int = 8
+    """Generations at once; one more is refused with RESOURCE_EXHAUSTED."""
+    drain_grace_s: float = 10.0
+    """How long generations may go on after SIGTERM."""
+    status_timeout_s: float = 2.0
+    """How long GetStatus waits for the cloud's account of itself."""
+
+    def __post_init__(self) -> None:
+        for name in ("connect_timeout_s", "round_timeout_s", "close_timeout_s", "status_timeout_s"):
+            value = getattr(self, name)
+            check_real(name, value, "more than 0 seconds", value > 0)
+        for name in ("backoff_s", "max_backoff_s", "keepalive_s", "drain_grace_s"):
+            value = getattr(self, name)
+            check_real(name, value, "0 or more seconds", value >= 0)
+        check_integer("max_reconnects", self.max_reconnects, 0, 1000)
+        check_integer("max_generations", self.max_generations, 1, 10_000)

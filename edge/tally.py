@@ -1,0 +1,61 @@
+"""What one generation counted: the raw numbers behind acceptance rate, block efficiency and dropped mass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from common.config import Rollback
+from common.messages import TokenKind
+from edge.events import DraftedBlock, EmittedToken
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one generation; units are tokens, rounds, bits and probability mass."""
+
+    output_tokens: int = 0
+    rounds: int = 0
+    drafted_tokens: int = 0
+    tested_tokens: int = 0
+    accepted_tokens: int = 0
+    resampled_tokens: int = 0
+    payload_bits: int = 0
+    kept_positions: int = 0
+    """T: positions whose threshold update was kept."""
+    dropped_mass: float = 0.0
+    """Σ α_n over kept positions."""
+    cap_bound_positions: int = 0
+    """Kept positions at which K_max cut the support."""
+    reconnects: int = 0
+
+    def count_round(self, drafted: DraftedBlock, accepted: int, *, rollback: Rollback) -> None:
+        """A decided block: positions behind the first rejection were drafted, but neither tested nor kept."""
+        length = len(drafted.tokens)
+        tested = min(accepted + 1, length)
+        kept = length if rollback is Rollback.DRAFTED else tested
+        self.rounds += 1
+        self.drafted_tokens += length
+        self.tested_tokens += tested
+        self.accepted_tokens += accepted
+        self.payload_bits += 8 * len(drafted.payload)
+        self.kept_positions += kept
+        for distribution in drafted.distributions[:kept]:
+            self.dropped_mass += distribution.dropped_mass
+            self.cap_bound_positions += distribution.cap_binds
+
+    def count_output(self, emitted: Sequence[EmittedToken]) -> None:
+        """Tokens that became part of the text."""
+        self.output_tokens += len(emitted)
+        self.resampled_tokens += sum(token.kind is TokenKind.RESAMPLED for token in emitted)
+
+    @property
+    def mean_dropped_mass(self) -> float:
+        """Mean α_n over kept positions; NaN without any."""
+        return self.dropped_mass / self.kept_positions if self.kept_positions else math.nan
+
+    @property
+    def cap_binding_rate(self) -> float:
+        """Share of kept positions at which the cap bound."""
+        return self.cap_bound_positions / self.kept_positions if self.kept_positions else 0.0
