@@ -16,6 +16,7 @@ Every error Thinwire raises on purpose, in one tree.
     ├── TransportError              the link: unreachable, torn or too late
     │   └── DeadlineError
     ├── ModelError                  a model that cannot be loaded or used
+    │   ├── ModelLoadError
     │   ├── NonFiniteLogitsError
     │   ├── UncroppableCacheError
     │   └── DegenerateResidualError
@@ -146,6 +147,13 @@ class ModelError(ThinwireError):
 
     status = "INTERNAL"
     reason = "MODEL"
+
+
+class ModelLoadError(ModelError):
+    """Nothing loadable under the given path or hub id."""
+
+    status = "NOT_FOUND"
+    reason = "MODEL_NOT_FOUND"
 
 
 class NonFiniteLogitsError(ModelError):

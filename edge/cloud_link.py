@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -14,10 +15,10 @@ from common.generation import ServerInfo
 from common.messages import Close, DraftBlock, Open, Opened, Verdict
 from edge.settings import EdgeSettings
 
-MessageReceived = Callable[[Opened | Verdict, int], None]
-"""Called with each message from the cloud and its serialised size in bytes."""
-StreamEnded = Callable[[ThinwireError | None], None]
-"""Called once when a stream is over: None after Closed, the error otherwise."""
+FromCloud = Opened | Verdict | ThinwireError
+"""What comes down a stream; the error is the last."""
+Receive = Callable[["CloudStream", FromCloud, int], None]
+"""Called with the stream, what came down it, and the message's serialised size in bytes."""
 
 
 class CloudLink:
@@ -61,11 +62,9 @@ class CloudLink:
                 "expected a running thinwire-cloud there."
             ) from None
 
-    def open_stream(
-        self, writer: wire.EdgeStreamWriter, *, on_message: MessageReceived, on_end: StreamEnded
-    ) -> CloudStream:
+    def open_stream(self, writer: wire.EdgeStreamWriter, receive: Receive) -> CloudStream:
         """A new Verify stream; `writer` is the session's, kept across its streams."""
-        return CloudStream(self._stub.Verify(), writer, self.address, on_message, on_end)
+        return CloudStream(self._stub.Verify(), writer, self.address, receive)
 
     async def server_info(self) -> ServerInfo | None:
         """The cloud's account of itself; None when it does not answer within the status deadline."""
@@ -83,38 +82,35 @@ class CloudLink:
 
 
 class CloudStream:
-    """One Verify stream: writes are awaited, messages and the end arrive through the callbacks given at its birth."""
+    """
+    One Verify stream: writes are awaited, messages and the error that ends it arrive through `receive`.
+
+    A stream that ends with Closed says nothing more; `abandon` silences it at once.
+    """
 
     def __init__(
         self,
         call: Any,
         writer: wire.EdgeStreamWriter,
         address: str,
-        on_message: MessageReceived,
-        on_end: StreamEnded,
+        receive: Receive,
     ) -> None:
         self._call = call
         self._writer = writer
         self._address = address
-        self._on_message = on_message
-        self._on_end = on_end
+        self._receive = receive
         self._reader = asyncio.create_task(self._read())
 
-    async def send(self, message: Open | DraftBlock | Close) -> int:
-        """
-        Write one message; after Close nothing may follow.
+    def prepare(self, message: Open | DraftBlock | Close) -> Any:
+        """The message as protobuf, so that its size is known before it is sent."""
+        return self._writer.to_proto(message)
 
-        Returns:
-            its serialised size in bytes, whether or not the link still took it: the reader reports a lost link.
-        """
-        request = self._writer.to_proto(message)
-        try:
+    async def send(self, request: Any, *, last: bool) -> None:
+        """Write one prepared message; a link that no longer takes it is reported by the reader."""
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await self._call.write(request)
-            if isinstance(message, Close):
+            if last:
                 await self._call.done_writing()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            pass
-        return int(request.ByteSize())
 
     async def finished(self, timeout_s: float) -> None:
         """Wait for the cloud to end the stream; cancel it after `timeout_s`."""
@@ -122,7 +118,7 @@ class CloudStream:
         self.abandon()
 
     def abandon(self) -> None:
-        """Cancel the stream; no callback is called afterwards."""
+        """Cancel the stream; nothing is received afterwards."""
         self._reader.cancel()
         self._call.cancel()
 
@@ -131,9 +127,8 @@ class CloudStream:
             while (response := await self._call.read()) is not grpc.aio.EOF:
                 message = wire.message_from_cloud(response)
                 if message is None:
-                    self._on_end(None)
                     return
-                self._on_message(message, int(response.ByteSize()))
+                self._receive(self, message, int(response.ByteSize()))
             error: ThinwireError = TransportError(f"the cloud at {self._address} ended the stream without Closed.")
         except grpc.aio.AioRpcError as rpc_error:
             error = wire.error_from_rpc(rpc_error)
@@ -141,4 +136,4 @@ class CloudStream:
                 error = TransportError(f"the link to the cloud at {self._address} is lost: {error.message}")
         except RemoteProtocolError as protocol_error:
             error = protocol_error
-        self._on_end(error)
+        self._receive(self, error, 0)

@@ -13,13 +13,13 @@ import random
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from contextlib import suppress
+from dataclasses import dataclass
 
 from common import wire
-from common.config import GenerationParameters
 from common.errors import LocalProtocolError, ThinwireError, TransportError
 from common.generation import GenerationFinished, Token
 from common.messages import Close, CloseReason, DraftBlock, Opened, Verdict
-from edge.cloud_link import CloudLink, CloudStream
+from edge.cloud_link import CloudLink, CloudStream, FromCloud
 from edge.drafter import Drafter, DraftingCancelledError
 from edge.events import (
     ArmTimer,
@@ -54,7 +54,6 @@ async def run_generation(
     drafter: Drafter,
     link: CloudLink,
     *,
-    parameters: GenerationParameters,
     executor: Executor,
     settings: EdgeSettings,
     emit: EmitTokens,
@@ -88,7 +87,17 @@ async def run_generation(
         await asyncio.shield(asyncio.ensure_future(driver.clean_up()))
     if finish.error is not None:
         raise finish.error
-    return GenerationFinished(finish.reason, finish.text, meter.statistics(session, parameters.scheme))
+    return GenerationFinished(finish.reason, finish.text, meter.statistics(session))
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """An event that came down a stream, with its serialised size and its monotonic time."""
+
+    stream: CloudStream
+    event: EdgeEvent
+    size_bytes: int
+    at_s: float
 
 
 class _Driver:
@@ -114,7 +123,7 @@ class _Driver:
         self._meter = meter
         self._sleep = sleep
         self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[EdgeEvent | BaseException] = asyncio.Queue()
+        self._events: asyncio.Queue[EdgeEvent | _Received | BaseException] = asyncio.Queue()
         self._writer = wire.EdgeStreamWriter()
         self._stream: CloudStream | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -126,15 +135,21 @@ class _Driver:
         """Connect, then step events until the text is over."""
         await self._link.connect()
         self._open_stream()
-        event: EdgeEvent | BaseException = Started()
-        while True:
-            if isinstance(event, BaseException):
-                raise event
-            for effect in self._session.step(event, self._loop.time()):
-                await self._perform(effect)
-            if self._finish is not None:
-                return self._finish
-            event = await self._events.get()
+        await self._step(Started())
+        while self._finish is None:
+            item = await self._events.get()
+            if isinstance(item, BaseException):
+                raise item
+            if not isinstance(item, _Received):
+                await self._step(item)
+            elif item.stream is self._stream:  # otherwise of a stream already given up
+                self._meter.received(item.event, item.size_bytes, item.at_s)
+                await self._step(item.event)
+        return self._finish
+
+    async def _step(self, event: EdgeEvent) -> None:
+        for effect in self._session.step(event, self._loop.time()):
+            await self._perform(effect)
 
     async def clean_up(self) -> None:
         """Free everything, here and at the cloud, however the run ended."""
@@ -174,6 +189,9 @@ class _Driver:
             case ArmTimer(at_s):
                 self._arm(at_s)
             case Reconnect(attempt):
+                if self._stream is not None:
+                    self._stream.abandon()
+                    self._stream = None
                 self._reconnecting = asyncio.create_task(self._reconnect(attempt))
             case Finish():
                 self._meter.finished(self._loop.time())
@@ -182,35 +200,31 @@ class _Driver:
     # --- the link --------------------------------------------------------------------------------------------
 
     def _open_stream(self) -> None:
-        if self._stream is not None:
-            self._stream.abandon()
-        self._stream = self._link.open_stream(
-            self._writer, on_message=self._message_received, on_end=self._stream_ended
-        )
+        self._stream = self._link.open_stream(self._writer, self._received)
+
+    def _received(self, stream: CloudStream, message: FromCloud, size_bytes: int) -> None:
+        """Turn what came down `stream` into an event; the end after our own Close is none."""
+        event: EdgeEvent
+        match message:
+            case Opened():
+                event = OpenedReceived(message)
+            case Verdict():
+                event = VerdictReceived(message)
+            case ThinwireError():
+                # Only the link itself may come back; a status that the cloud chose would be chosen again.
+                event = LinkLost(message) if type(message) is TransportError else Refused(message)
+        if not self._closed:
+            self._events.put_nowait(_Received(stream, event, size_bytes, self._loop.time()))
 
     async def _send(self, effect: Send) -> None:
         assert self._stream is not None, "a Send effect before a stream"
         message = effect.message
-        if isinstance(message, DraftBlock):
-            self._meter.block_sent(message.round, self._loop.time())
         self._closed = self._closed or isinstance(message, Close)
-        self._meter.bytes_up(await self._stream.send(message))
-
-    def _message_received(self, message: Opened | Verdict, size_bytes: int) -> None:
-        self._meter.bytes_down(size_bytes)
-        if isinstance(message, Opened):
-            self._meter.opened(message.session_id)
-            self._events.put_nowait(OpenedReceived(message))
-        else:
-            self._meter.verdict_received(message, size_bytes, self._loop.time())
-            self._events.put_nowait(VerdictReceived(message))
-
-    def _stream_ended(self, error: ThinwireError | None) -> None:
-        if error is None or self._closed:
-            return
-        # Only the link itself may come back; a status that the cloud chose would be chosen again.
-        lost = type(error) is TransportError
-        self._events.put_nowait(LinkLost(error) if lost else Refused(error))
+        request = self._stream.prepare(message)
+        if isinstance(message, DraftBlock):
+            self._meter.block_sent(message.round, request.ByteSize(), self._loop.time())
+        self._meter.bytes_up(request.ByteSize())
+        await self._stream.send(request, last=self._closed)
 
     async def _reconnect(self, attempt: int) -> None:
         """Back off, connect, and say how it went."""
@@ -221,7 +235,6 @@ class _Driver:
         except ThinwireError as error:
             self._events.put_nowait(LinkLost(error))
             return
-        self._meter.reconnected()
         self._open_stream()
         self._events.put_nowait(LinkRestored())
 

@@ -1,0 +1,225 @@
+"""
+The edge daemon: the Generator service over one draft model and one channel to the cloud.
+
+The server listens before its model is loaded, so that a port in use is known at once and health can be asked;
+until then, and again while draining, it is NOT_SERVING and refuses generations with UNAVAILABLE.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import grpc
+
+from common import wire
+from common.causal_model import CausalModel
+from common.config import GenerationParameters
+from common.errors import ResourceExhaustedError, ThinwireError, TransportError
+from common.generation import EdgeStatus, GenerationStarted, Token
+from common.messages import VocabularyIdentity
+from common.random_streams import KeyedDraws
+from common.release import version
+from common.schemes import make_scheme, scheme_names
+from common.telemetry import RoundLog, generation_to_json
+from edge.cloud_link import CloudLink
+from edge.drafter import Drafter
+from edge.generation import run_generation
+from edge.meter import GenerationMeter
+from edge.session import EdgeSession
+from edge.settings import EdgeSettings
+from edge.text_stream import TextStream
+
+_log = logging.getLogger(__name__)
+
+
+class Vocabulary(Protocol):
+    """What the edge needs of a tokenizer."""
+
+    @property
+    def identity(self) -> VocabularyIdentity:
+        """Size and hash, compared with the target's at Open."""
+
+    def encode(self, text: str) -> list[int]:
+        """Prompt text to token ids."""
+
+    def decode(self, token_ids: Any) -> str:
+        """Token ids to text."""
+
+
+class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code is untyped
+    """
+    The Generator service.
+
+    Args:
+        model: the draft model; None when `model_loaded` will bring it.
+        vocabulary: the draft model's tokenizer; None together with `model`.
+        cloud_address: HOST:PORT of the cloud.
+        settings: deadlines and bounds.
+        executor: the model's one thread; made when None.
+        model_name, dtype, device: shown by GetStatus.
+        round_log: where rounds are written, None for nowhere.
+    """
+
+    def __init__(
+        self,
+        model: CausalModel | None,
+        *,
+        vocabulary: Vocabulary | None,
+        cloud_address: str,
+        settings: EdgeSettings = EdgeSettings(),
+        executor: ThreadPoolExecutor | None = None,
+        model_name: str = "",
+        dtype: str = "",
+        device: str = "",
+        round_log: RoundLog | None = None,
+    ) -> None:
+        self._model = model
+        self._vocabulary = vocabulary
+        self._cloud_address = cloud_address
+        self._settings = settings
+        self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="draft-model")
+        self._model_name, self._dtype, self._device = model_name, dtype, device
+        self._round_log = round_log
+        self._draining = False
+        self._running = 0
+        self._finished = 0
+        self._output_tokens = 0
+
+    async def start(self, listen: str) -> int:
+        """
+        Bind, listen, and serve as soon as there is a model.
+
+        Returns:
+            the bound port.
+
+        Raises:
+            TransportError: the address cannot be bound.
+        """
+        self._link = CloudLink(self._cloud_address, self._settings)
+        self._server = grpc.aio.server(options=wire.server_options())
+        wire.add_generator(self, self._server)
+        self._health = wire.HealthReporter(self._server, wire.GENERATOR_SERVICE)
+        await self._health.not_serving()
+        try:
+            port = int(self._server.add_insecure_port(listen))
+        except RuntimeError:
+            port = 0
+        if port == 0:
+            raise TransportError(f"cannot listen on {listen}; expected a free port of this machine.")
+        await self._server.start()
+        if self._model is not None:
+            await self._health.serving()
+        return port
+
+    async def model_loaded(
+        self, model: CausalModel, *, vocabulary: Vocabulary, dtype: str = "", device: str = ""
+    ) -> None:
+        """Bring the model of a server that was started without one."""
+        self._model, self._vocabulary = model, vocabulary
+        self._dtype, self._device = dtype, device
+        if not self._draining:
+            await self._health.serving()
+
+    async def stop(self, grace_s: float | None = None) -> None:
+        """Drain: NOT_SERVING, no new generations, those in flight may go on for `grace_s`, then all is freed."""
+        self._draining = True
+        await self._health.not_serving()
+        await self._server.stop(self._settings.drain_grace_s if grace_s is None else grace_s)
+        await self._link.close()
+        await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
+
+    # --- the service -----------------------------------------------------------------------------------------
+
+    async def Generate(self, request: Any, context: Any) -> None:  # noqa: N802 - named by the contract
+        """One text; see proto/generator.proto."""
+        try:
+            await self._generate(request, context)
+        except ThinwireError as error:
+            await wire.abort_with(context, error)
+        except Exception as error:
+            _log.exception("a generation failed")
+            await wire.abort_with(context, ThinwireError(f"the edge failed with {type(error).__name__}."))
+
+    async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002 - named by the contract
+        """What this edge serves and how it stands."""
+        identity = self._vocabulary.identity if self._vocabulary else VocabularyIdentity(0, b"")
+        return wire.edge_status_to_proto(
+            EdgeStatus(
+                version=version(),
+                model=self._model_name,
+                vocabulary=identity,
+                cloud=self._cloud_address,
+                cloud_info=await self._link.server_info(),
+                generations=self._running,
+                generations_finished=self._finished,
+                output_tokens=self._output_tokens,
+                schemes=scheme_names(),
+                dtype=self._dtype,
+                device=self._device,
+            )
+        )
+
+    async def _generate(self, request: Any, context: Any) -> None:
+        """Check the request, then run it under the bound on generations."""
+        started_s = asyncio.get_running_loop().time()
+        if self._draining:
+            raise TransportError("this edge is draining; expected a request to another one.")
+        if self._model is None or self._vocabulary is None:
+            raise TransportError("this edge is still loading its model; expected a request after it is SERVING.")
+        bound = self._settings.max_generations
+        if self._running >= bound:
+            raise ResourceExhaustedError(f"{self._running} generations are running; expected fewer than {bound}.")
+        self._running += 1
+        try:
+            await self._run(self._model, self._vocabulary, request, context, started_s)
+        finally:
+            self._running -= 1
+            self._finished += 1
+
+    async def _run(
+        self, model: CausalModel, vocabulary: Vocabulary, request: Any, context: Any, started_s: float
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        prompt, parameters = wire.generate_request_from_proto(request, fresh_seed=secrets.randbits(64))
+        scheme = make_scheme(parameters.scheme, vocabulary_size=vocabulary.identity.size)
+        # A long prompt takes its time to tokenise; the model's thread is the only one that may touch the tokenizer.
+        prompt_ids = tuple(await loop.run_in_executor(self._executor, vocabulary.encode, prompt))
+        session = EdgeSession(
+            parameters,
+            prompt_ids,
+            vocabulary=vocabulary.identity,
+            scheme=scheme,
+            text=TextStream(vocabulary.decode, stop=parameters.stop, prompt_token_ids=prompt_ids),
+            context_length=model.context_length,
+            round_timeout_s=self._settings.round_timeout_s,
+            max_reconnects=self._settings.max_reconnects,
+        )
+        meter = GenerationMeter(scheme, started_s=started_s, round_log=self._round_log)
+
+        async def emit(tokens: tuple[Token, ...]) -> None:
+            self._output_tokens += len(tokens)
+            await context.write(wire.generation_event_to_proto(tokens))
+
+        started = GenerationStarted(parameters.seed, len(prompt_ids), parameters.scheme, parameters.draft_length)
+        await context.write(wire.generation_event_to_proto(started))
+        finished = await run_generation(
+            session,
+            Drafter(model, scheme, parameters.sampling, KeyedDraws(parameters.seed)),
+            self._link,
+            executor=self._executor,
+            settings=self._settings,
+            emit=emit,
+            meter=meter,
+        )
+        self._log_generation(meter, parameters, finished.reason.value, finished.statistics)
+        await context.write(wire.generation_event_to_proto(finished))
+
+    def _log_generation(
+        self, meter: GenerationMeter, parameters: GenerationParameters, reason: str, statistics: Any
+    ) -> None:
+        if self._round_log is not None:
+            self._round_log.write(generation_to_json(meter.session_id, reason, parameters.seed, statistics))
