@@ -129,7 +129,9 @@ class CloudStream:
                 if message is None:
                     return
                 self._receive(self, message, int(response.ByteSize()))
-            error: ThinwireError = TransportError(f"the cloud at {self._address} ended the stream without Closed.")
+            error: ThinwireError = TransportError(
+                f"the cloud at {self._address} ended the stream without Closed."
+            )
         except grpc.aio.AioRpcError as rpc_error:
             error = wire.error_from_rpc(rpc_error)
             if type(error) is TransportError or rpc_error.code() is grpc.StatusCode.CANCELLED:

@@ -11,15 +11,15 @@ import asyncio
 import logging
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import grpc
 
 from common import wire
 from common.causal_model import CausalModel
-from common.config import GenerationParameters
 from common.errors import ResourceExhaustedError, ThinwireError, TransportError
-from common.generation import EdgeStatus, GenerationStarted, Token
+from common.generation import EdgeStatus, GenerationEvent, GenerationStarted
 from common.messages import VocabularyIdentity
 from common.random_streams import KeyedDraws
 from common.release import version
@@ -50,6 +50,15 @@ class Vocabulary(Protocol):
         """Token ids to text."""
 
 
+@dataclass(frozen=True, slots=True)
+class ModelShown:
+    """What GetStatus says of the model."""
+
+    name: str = ""
+    dtype: str = ""
+    device: str = ""
+
+
 class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code is untyped
     """
     The Generator service.
@@ -60,7 +69,7 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
         cloud_address: HOST:PORT of the cloud.
         settings: deadlines and bounds.
         executor: the model's one thread; made when None.
-        model_name, dtype, device: shown by GetStatus.
+        shown: the model's name, dtype and device for GetStatus.
         round_log: where rounds are written, None for nowhere.
     """
 
@@ -72,9 +81,7 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
         cloud_address: str,
         settings: EdgeSettings = EdgeSettings(),
         executor: ThreadPoolExecutor | None = None,
-        model_name: str = "",
-        dtype: str = "",
-        device: str = "",
+        shown: ModelShown = ModelShown(),
         round_log: RoundLog | None = None,
     ) -> None:
         self._model = model
@@ -82,10 +89,10 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
         self._cloud_address = cloud_address
         self._settings = settings
         self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="draft-model")
-        self._model_name, self._dtype, self._device = model_name, dtype, device
+        self._shown = shown
         self._round_log = round_log
         self._draining = False
-        self._running = 0
+        self._running: set[asyncio.Task[Any]] = set()
         self._finished = 0
         self._output_tokens = 0
 
@@ -115,12 +122,9 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
             await self._health.serving()
         return port
 
-    async def model_loaded(
-        self, model: CausalModel, *, vocabulary: Vocabulary, dtype: str = "", device: str = ""
-    ) -> None:
+    async def model_loaded(self, model: CausalModel, *, vocabulary: Vocabulary, shown: ModelShown) -> None:
         """Bring the model of a server that was started without one."""
-        self._model, self._vocabulary = model, vocabulary
-        self._dtype, self._device = dtype, device
+        self._model, self._vocabulary, self._shown = model, vocabulary, shown
         if not self._draining:
             await self._health.serving()
 
@@ -129,6 +133,8 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
         self._draining = True
         await self._health.not_serving()
         await self._server.stop(self._settings.drain_grace_s if grace_s is None else grace_s)
+        if self._running:  # cancelled above; each still says Close to the cloud
+            await asyncio.wait(self._running, timeout=2 * self._settings.close_timeout_s)
         await self._link.close()
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
 
@@ -144,22 +150,22 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
             _log.exception("a generation failed")
             await wire.abort_with(context, ThinwireError(f"the edge failed with {type(error).__name__}."))
 
-    async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002 - named by the contract
+    async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802 - named by the contract
         """What this edge serves and how it stands."""
         identity = self._vocabulary.identity if self._vocabulary else VocabularyIdentity(0, b"")
         return wire.edge_status_to_proto(
             EdgeStatus(
                 version=version(),
-                model=self._model_name,
+                model=self._shown.name,
                 vocabulary=identity,
                 cloud=self._cloud_address,
                 cloud_info=await self._link.server_info(),
-                generations=self._running,
+                generations=len(self._running),
                 generations_finished=self._finished,
                 output_tokens=self._output_tokens,
                 schemes=scheme_names(),
-                dtype=self._dtype,
-                device=self._device,
+                dtype=self._shown.dtype,
+                device=self._shown.device,
             )
         )
 
@@ -169,15 +175,20 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
         if self._draining:
             raise TransportError("this edge is draining; expected a request to another one.")
         if self._model is None or self._vocabulary is None:
-            raise TransportError("this edge is still loading its model; expected a request after it is SERVING.")
+            raise TransportError(
+                "this edge is still loading its model; expected a request after it is SERVING."
+            )
         bound = self._settings.max_generations
-        if self._running >= bound:
-            raise ResourceExhaustedError(f"{self._running} generations are running; expected fewer than {bound}.")
-        self._running += 1
+        running = len(self._running)
+        if running >= bound:
+            raise ResourceExhaustedError(f"{running} generations are running; expected fewer than {bound}.")
+        task = asyncio.current_task()
+        assert task is not None, "a gRPC handler runs in a task"
+        self._running.add(task)
         try:
             await self._run(self._model, self._vocabulary, request, context, started_s)
         finally:
-            self._running -= 1
+            self._running.discard(task)
             self._finished += 1
 
     async def _run(
@@ -200,12 +211,15 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
         )
         meter = GenerationMeter(scheme, started_s=started_s, round_log=self._round_log)
 
-        async def emit(tokens: tuple[Token, ...]) -> None:
-            self._output_tokens += len(tokens)
-            await context.write(wire.generation_event_to_proto(tokens))
+        async def emit(event: GenerationEvent) -> None:
+            if isinstance(event, tuple):
+                self._output_tokens += len(event)
+            await context.write(wire.generation_event_to_proto(event))
 
-        started = GenerationStarted(parameters.seed, len(prompt_ids), parameters.scheme, parameters.draft_length)
-        await context.write(wire.generation_event_to_proto(started))
+        started = GenerationStarted(
+            parameters.seed, len(prompt_ids), parameters.scheme, parameters.draft_length
+        )
+        await emit(started)
         finished = await run_generation(
             session,
             Drafter(model, scheme, parameters.sampling, KeyedDraws(parameters.seed)),
@@ -215,11 +229,7 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
             emit=emit,
             meter=meter,
         )
-        self._log_generation(meter, parameters, finished.reason.value, finished.statistics)
-        await context.write(wire.generation_event_to_proto(finished))
-
-    def _log_generation(
-        self, meter: GenerationMeter, parameters: GenerationParameters, reason: str, statistics: Any
-    ) -> None:
         if self._round_log is not None:
-            self._round_log.write(generation_to_json(meter.session_id, reason, parameters.seed, statistics))
+            reason = finished.reason.value
+            line = generation_to_json(meter.session_id, reason, parameters.seed, finished.statistics)
+            self._round_log.write(line)

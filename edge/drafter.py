@@ -44,7 +44,9 @@ class Drafter:
     it only notes the length, and the next `draft` rolls back).
     """
 
-    def __init__(self, model: CausalModel, scheme: Scheme, sampling: SamplingParameters, draws: Draws) -> None:
+    def __init__(
+        self, model: CausalModel, scheme: Scheme, sampling: SamplingParameters, draws: Draws
+    ) -> None:
         self._model = model
         self._scheme = scheme
         self._sampling = sampling
@@ -86,7 +88,9 @@ class Drafter:
         )
         feed: Sequence[int] = effect.feed_token_ids
         while not builder.complete:
-            token_id = builder.offer(warp(self._next_logits(sequence, feed), self._sampling, dtype=np.float32))
+            token_id = builder.offer(
+                warp(self._next_logits(sequence, feed), self._sampling, dtype=np.float32)
+            )
             if token_id is None:
                 break
             feed = (token_id,)  # fed only if one more token is drafted

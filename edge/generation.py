@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from common import wire
 from common.errors import LocalProtocolError, ThinwireError, TransportError
-from common.generation import GenerationFinished, Token
+from common.generation import GenerationEvent, GenerationFinished, Token
 from common.messages import Close, CloseReason, DraftBlock, Opened, Verdict
 from edge.cloud_link import CloudLink, CloudStream, FromCloud
 from edge.drafter import Drafter, DraftingCancelledError
@@ -46,7 +46,7 @@ from edge.meter import GenerationMeter
 from edge.session import EdgeSession
 from edge.settings import EdgeSettings
 
-EmitTokens = Callable[[tuple[Token, ...]], Awaitable[None]]
+EmitEvent = Callable[[GenerationEvent], Awaitable[None]]
 
 
 async def run_generation(
@@ -56,7 +56,7 @@ async def run_generation(
     *,
     executor: Executor,
     settings: EdgeSettings,
-    emit: EmitTokens,
+    emit: EmitEvent,
     meter: GenerationMeter,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> GenerationFinished:
@@ -67,12 +67,12 @@ async def run_generation(
         session: fresh.
         drafter: the generation's own; closed at the end.
         executor: the model's one thread.
-        emit: hands committed tokens to the client, in order; may wait for a slow client.
+        emit: hands committed tokens and the end to the client, in order; may wait for a slow client.
         meter: measures the generation and logs its rounds.
         sleep: waits before a reconnect.
 
     Returns:
-        the last event, statistics included.
+        the last event, statistics included, already emitted.
 
     Raises:
         TransportError: the cloud is not there, or lost for good.
@@ -82,12 +82,14 @@ async def run_generation(
     driver = _Driver(session, drafter, link, executor, settings, emit, meter, sleep)
     try:
         finish = await driver.run()
+        if finish.error is not None:
+            raise finish.error
+        finished = GenerationFinished(finish.reason, finish.text, meter.statistics(session))
+        await emit(finished)  # before the clean-up: the client need not wait for the cloud's Closed
+        return finished
     finally:
         # A cancelled task must still say Close to the cloud; the shield lets a second cancel pass by.
         await asyncio.shield(asyncio.ensure_future(driver.clean_up()))
-    if finish.error is not None:
-        raise finish.error
-    return GenerationFinished(finish.reason, finish.text, meter.statistics(session))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class _Driver:
         link: CloudLink,
         executor: Executor,
         settings: EdgeSettings,
-        emit: EmitTokens,
+        emit: EmitEvent,
         meter: GenerationMeter,
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:

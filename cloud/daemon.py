@@ -1,0 +1,273 @@
+"""
+The cloud daemon: the Verifier service over one target model.
+
+The server listens before its model is loaded, so that a port in use is known at once and health can be asked;
+until then, and again while draining, it is NOT_SERVING and refuses sessions with UNAVAILABLE.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import grpc
+
+from common import wire
+from common.causal_model import CausalModel
+from common.errors import (
+    DeadlineError,
+    ProtocolVersionError,
+    RemoteProtocolError,
+    ThinwireError,
+    TransportError,
+    VocabularyMismatchError,
+)
+from common.generation import ServerInfo
+from common.messages import PAYLOAD_LAYOUT, PROTOCOL_VERSION, Close, DraftBlock, Open, VocabularyIdentity
+from common.release import version
+from common.schemes import make_scheme, scheme_names
+from cloud.events import BlockReceived, CloseReceived, LinkLost
+from cloud.live_session import LiveSession, SessionStream
+from cloud.registry import SessionRegistry
+from cloud.session import CloudSession
+from cloud.settings import CloudSettings
+from cloud.verifier import Verifier
+
+_log = logging.getLogger(__name__)
+
+
+class CloudServer(wire.VerifierServicer):  # type: ignore[misc] # generated code is untyped
+    """
+    The Verifier service.
+
+    Args:
+        model: the target model; None when `model_loaded` will bring it.
+        vocabulary: identity of the target's vocabulary; None together with `model`.
+        eos_token_ids: the target's end-of-text ids.
+        settings: deadlines and bounds.
+        executor: the model's one thread; made when None.
+        model_name, model_rows, dtype, device: shown by GetServerInfo.
+    """
+
+    def __init__(
+        self,
+        model: CausalModel | None,
+        *,
+        vocabulary: VocabularyIdentity | None,
+        eos_token_ids: tuple[int, ...] = (),
+        settings: CloudSettings = CloudSettings(),
+        executor: ThreadPoolExecutor | None = None,
+        model_name: str = "",
+        model_rows: int = 0,
+        dtype: str = "",
+        device: str = "",
+    ) -> None:
+        self._model = model
+        self._vocabulary = vocabulary
+        self._eos_token_ids = eos_token_ids
+        self._settings = settings
+        self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="target-model")
+        self._model_name, self._model_rows, self._dtype, self._device = model_name, model_rows, dtype, device
+        self._registry = SessionRegistry(settings.max_sessions)
+        self._draining = False
+
+    @property
+    def sessions(self) -> int:
+        """Sessions held now, those kept for a resume included."""
+        return len(self._registry)
+
+    async def start(self, listen: str) -> int:
+        """
+        Bind, listen, and serve as soon as there is a model.
+
+        Returns:
+            the bound port.
+
+        Raises:
+            TransportError: the address cannot be bound.
+        """
+        self._server = grpc.aio.server(options=wire.server_options())
+        wire.add_verifier(self, self._server)
+        self._health = wire.HealthReporter(self._server, wire.VERIFIER_SERVICE)
+        await self._health.not_serving()
+        try:
+            port = int(self._server.add_insecure_port(listen))
+        except RuntimeError:
+            port = 0
+        if port == 0:
+            raise TransportError(f"cannot listen on {listen}; expected a free port of this machine.")
+        await self._server.start()
+        if self._model is not None:
+            await self._health.serving()
+        return port
+
+    async def model_loaded(
+        self,
+        model: CausalModel,
+        *,
+        vocabulary: VocabularyIdentity,
+        eos_token_ids: tuple[int, ...],
+        model_rows: int = 0,
+    ) -> None:
+        """Bring the model of a server that was started without one."""
+        self._model, self._vocabulary = model, vocabulary
+        self._eos_token_ids, self._model_rows = eos_token_ids, model_rows
+        if not self._draining:
+            await self._health.serving()
+
+    async def stop(self, grace_s: float | None = None) -> None:
+        """Drain: NOT_SERVING, no new sessions, streams in flight may go on for `grace_s`, then all is freed."""
+        self._draining = True
+        await self._health.not_serving()
+        await self._server.stop(self._settings.drain_grace_s if grace_s is None else grace_s)
+        for live in self._registry:
+            live.expire()
+        await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
+
+    # --- the service -----------------------------------------------------------------------------------------
+
+    async def Verify(self, requests: AsyncIterator[Any], context: Any) -> None:  # noqa: N802 - the contract's name
+        """One session's stream; see proto/verifier.proto."""
+        try:
+            await self._verify(requests, context)
+        except ThinwireError as error:
+            await wire.abort_with(context, error)
+        except Exception as error:
+            _log.exception("a stream failed")
+            await wire.abort_with(context, ThinwireError(f"the cloud failed with {type(error).__name__}."))
+
+    async def GetServerInfo(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002 - the contract's name
+        """What this cloud serves."""
+        model = self._model
+        return wire.server_info_to_proto(
+            ServerInfo(
+                version=version(),
+                model=self._model_name,
+                vocabulary=self._vocabulary or VocabularyIdentity(0, b""),
+                model_rows=self._model_rows,
+                context_length=model.context_length if model is not None else 0,
+                eos_token_ids=self._eos_token_ids,
+                schemes=scheme_names(),
+                sessions=self.sessions,
+                max_sessions=self._settings.max_sessions,
+                resume_ttl_s=round(self._settings.resume_ttl_s),
+                dtype=self._dtype,
+                device=self._device,
+            )
+        )
+
+    async def _verify(self, requests: AsyncIterator[Any], context: Any) -> None:
+        live = self._live_session(await self._first_message(requests))
+        stream, epoch = SessionStream(context), live.session.epoch + 1
+        try:
+            await live.attach(stream, epoch)
+            await self._serve(live, epoch, stream, requests)
+        finally:
+            # After Close or a refusal the core knows better and ignores it; otherwise the stream was torn.
+            await live.handle(LinkLost(epoch))
+            live.detach(epoch)
+
+    async def _first_message(self, requests: AsyncIterator[Any]) -> Open:
+        """The Open that every stream begins with."""
+        timeout_s = self._settings.open_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                request = await anext(requests)
+        except TimeoutError:
+            raise DeadlineError(f"no message came within {timeout_s:g} s; expected Open.") from None
+        except StopAsyncIteration:
+            raise RemoteProtocolError("the stream ended before its first message; expected Open.") from None
+        message = wire.CloudStreamReader().from_proto(request)
+        if not isinstance(message, Open):
+            raise RemoteProtocolError(f"the first message is {type(message).__name__}; expected Open.")
+        return message
+
+    def _live_session(self, open_: Open) -> LiveSession:
+        """The session an Open asks for: a new one, or one to resume."""
+        _check_version(open_)
+        if self._draining:
+            raise TransportError("this cloud is draining; expected a request to another one.")
+        if self._model is None or self._vocabulary is None:
+            raise TransportError("this cloud is still loading its model; expected a request after it is SERVING.")
+        if open_.session_id:
+            return self._registry.find(open_.session_id)
+        _check_vocabulary(open_.vocabulary, self._vocabulary)
+        model, scheme = self._model, make_scheme(open_.scheme, vocabulary_size=self._vocabulary.size)
+
+        def make(session_id: bytes) -> LiveSession:
+            session = CloudSession(
+                session_id,
+                open_,
+                scheme=scheme,
+                context_length=model.context_length,
+                eos_token_ids=self._eos_token_ids,
+                resume_ttl_s=self._settings.resume_ttl_s,
+                idle_ttl_s=self._settings.idle_ttl_s,
+            )
+            verifier = Verifier(model, scheme, open_.sampling, session.draws)
+            return LiveSession(session, verifier, executor=self._executor, on_release=self._released)
+
+        return self._registry.add(make)
+
+    async def _serve(
+        self, live: LiveSession, epoch: int, stream: SessionStream, requests: AsyncIterator[Any]
+    ) -> None:
+        """Hand messages to the session until either side ends the stream."""
+        while not stream.ended.done():
+            reading = asyncio.ensure_future(anext(requests, None))
+            try:
+                await asyncio.wait({reading, stream.ended}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if not reading.done():
+                    reading.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await reading
+            if reading.cancelled():
+                break
+            request = reading.result()
+            if request is None:
+                return  # half-closed without Close: torn
+            message = live.reader.from_proto(request)
+            if isinstance(message, DraftBlock):
+                await live.handle(BlockReceived(epoch, message))
+            elif isinstance(message, Close):
+                await live.handle(CloseReceived(epoch, message))
+            else:
+                raise RemoteProtocolError("Open came twice on one stream; expected rounds or Close.")
+        error = stream.ended.result()
+        if error is not None:
+            raise error
+
+    def _released(self, session: CloudSession) -> None:
+        self._registry.remove(session.session_id)
+        _log.info(
+            "session %s %s: %d rounds, %d tokens",
+            session.session_id.hex()[:8],
+            session.state.value,
+            session.rounds,
+            session.committed_length,
+        )
+
+
+def _check_version(open_: Open) -> None:
+    """Fail closed on another protocol version or payload layout."""
+    received, expected = (open_.protocol_version, open_.payload_layout), (PROTOCOL_VERSION, PAYLOAD_LAYOUT)
+    if received != expected:
+        raise ProtocolVersionError(
+            f"the edge speaks protocol {received[0]}, payload layout {received[1]}; "
+            f"expected {expected[0]} and {expected[1]}."
+        )
+
+
+def _check_vocabulary(received: VocabularyIdentity, expected: VocabularyIdentity) -> None:
+    """Fail closed on a draft model with another vocabulary."""
+    if received != expected:
+        raise VocabularyMismatchError(
+            f"the edge's vocabulary has {received.size} ids (SHA-256 {received.sha256.hex()[:16]}...); "
+            f"expected {expected.size} ids (SHA-256 {expected.sha256.hex()[:16]}...): draft and target model must "
+            "share one tokenizer."
+        )

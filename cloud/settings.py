@@ -1,0 +1,30 @@
+"""What a cloud daemon can be told besides its model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.config import check_integer, check_real
+
+
+@dataclass(frozen=True, slots=True)
+class CloudSettings:
+    """Deadlines by phase and bounds of one cloud daemon; all times in seconds."""
+
+    max_sessions: int = 16
+    """Sessions held at once, kept ones included; one more evicts a kept one or is refused."""
+    open_timeout_s: float = 10.0
+    """How long a new stream may take to say Open."""
+    resume_ttl_s: float = 30.0
+    """How long a session whose stream ended without Close is kept."""
+    idle_ttl_s: float = 600.0
+    """How long an attached session may stay silent."""
+    drain_grace_s: float = 5.0
+    """How long rounds in flight may go on after SIGTERM."""
+
+    def __post_init__(self) -> None:
+        check_integer("max_sessions", self.max_sessions, 1, 10_000)
+        for name in ("open_timeout_s", "resume_ttl_s", "idle_ttl_s"):
+            value = getattr(self, name)
+            check_real(name, value, "more than 0 seconds", value > 0)
+        check_real("drain_grace_s", self.drain_grace_s, "0 or more seconds", self.drain_grace_s >= 0)

@@ -1,0 +1,109 @@
+"""
+Verification work of one session, done in the target model's one executor thread.
+
+The event loop hands effects in and gets tokens and outcomes back; nothing here awaits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from common.causal_model import CachedSequence, CausalModel
+from common.config import SamplingParameters
+from common.distributions import warp
+from common.messages import DraftBlock
+from common.random_streams import Draws
+from common.schemes.base import DraftToken, Scheme
+from common.speculative import BlockOutcome
+from cloud.events import Score
+
+PREFILL_CHUNK_TOKENS = 256
+"""A prompt is fed in pieces of this size, so that other sessions' rounds come in between."""
+
+
+class Verifier:
+    """
+    One session's target sequence with the scheme that reads its payloads.
+
+    Args:
+        model: the target model.
+        scheme: decodes and verifies.
+        sampling: the warping that defines the target's law.
+        draws: the session's randomness.
+
+    All methods run in the model's thread, but for `truncate`, which only notes the length.
+    """
+
+    def __init__(self, model: CausalModel, scheme: Scheme, sampling: SamplingParameters, draws: Draws) -> None:
+        self._model = model
+        self._scheme = scheme
+        self._sampling = sampling
+        self._draws = draws
+        self._sequence: CachedSequence | None = None
+        self._keep: int | None = None
+
+    def prefill(self, token_ids: Sequence[int]) -> None:
+        """Feed at most `PREFILL_CHUNK_TOKENS` prompt tokens."""
+        self._opened().extend(token_ids, logit_rows=1)
+
+    def decode(self, block: DraftBlock) -> tuple[DraftToken, ...]:
+        """
+        The block's drafted tokens.
+
+        Raises:
+            PayloadInvalidError: the payload decodes to nothing legal.
+        """
+        return self._scheme.decode(
+            block.payload, draft_length=block.draft_length, support_size_code=block.support_size_code
+        )
+
+    def score(self, effect: Score) -> BlockOutcome:
+        """
+        One target pass over the last committed and the drafted tokens, then the acceptance tests.
+
+        Raises:
+            NonFiniteLogitsError: the target's logits cannot be used.
+        """
+        sequence = self._opened()
+        if self._keep is not None:
+            sequence.truncate(self._keep)
+            self._keep = None
+        logits = sequence.extend(effect.feed_token_ids, logit_rows=len(effect.tokens) + 1)
+        rows = _WarpedRows(logits, self._sampling)
+        return self._scheme.verify(rows, effect.tokens, self._draws, first_position=effect.first_position)
+
+    def truncate(self, length: int) -> None:
+        """Roll back to `length` cached tokens before the next pass."""
+        self._keep = length
+
+    def close(self) -> None:
+        """Free the cache."""
+        if self._sequence is not None:
+            self._sequence.close()
+            self._sequence = None
+
+    def _opened(self) -> CachedSequence:
+        if self._sequence is None:
+            self._sequence = self._model.open_sequence()
+        return self._sequence
+
+
+class _WarpedRows(Sequence[npt.NDArray[np.float64]]):
+    """Rows of target probabilities in float64, made when they are asked for: rows behind a rejection never are."""
+
+    def __init__(self, logits: npt.NDArray[Any], sampling: SamplingParameters) -> None:
+        self._logits = logits
+        self._sampling = sampling
+
+    def __len__(self) -> int:
+        return len(self._logits)
+
+    def __getitem__(self, index: Any) -> Any:
+        return warp(self._logits[index], self._sampling)
+
+    def __iter__(self) -> Iterator[npt.NDArray[np.float64]]:
+        return (self[n] for n in range(len(self)))

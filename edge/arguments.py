@@ -1,0 +1,342 @@
+"""The arguments of `thinwire`, and their translation into settings; nothing runs here."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from common.config import (
+    MAX_DRAFT_LENGTH,
+    GenerationParameters,
+    Rollback,
+    SamplingParameters,
+    SchemeParameters,
+)
+from common.errors import ConfigError
+from common.release import version
+from common.schemes import scheme_names
+from edge.client import GenerationRequest
+from edge.exit_codes import EXIT_CODES_HELP
+from edge.serve import EdgeOptions
+from edge.settings import EdgeSettings
+
+DEFAULT_EDGE = "127.0.0.1:7072"
+DEFAULT_CLOUD = "127.0.0.1:7071"
+
+_DEFAULTS = GenerationParameters(seed=0)
+_SETTINGS = EdgeSettings()
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the table of exit codes, and gives the options room."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34, width=100)
+
+
+def make_parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    """
+    The whole command line.
+
+    Args:
+        environment: THINWIRE_EDGE names the default edge, THINWIRE_PROMPT the default prompt of the demo.
+    """
+    parser = argparse.ArgumentParser(
+        prog="thinwire",
+        description="Text with exactly a large model's law, drafted by a small one over a thin link.",
+        epilog=EXIT_CODES_HELP,
+        formatter_class=_Formatter,
+    )
+    parser.add_argument("--version", action="version", version=f"thinwire {version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_edge(commands)
+    _add_generate(commands, environment)
+    _add_status(commands, environment)
+    _add_demo(commands, environment)
+    return parser
+
+
+def generation_request(arguments: argparse.Namespace, prompt: str) -> GenerationRequest:
+    """
+    What the generation flags ask for.
+
+    Raises:
+        ConfigError: a value out of its range.
+    """
+    sampling = SamplingParameters(arguments.temperature, arguments.top_k, arguments.top_p)
+    scheme = SchemeParameters(
+        scheme=arguments.scheme,
+        lattice_resolution=arguments.ell,
+        support_size=arguments.k,
+        max_support_size=arguments.k_max,
+        initial_threshold=arguments.beta,
+        threshold_step=arguments.eta,
+        target_dropped_mass=arguments.target_dropped_mass,
+        rollback=Rollback(arguments.rollback),
+        frozen_threshold=arguments.frozen_threshold,
+    )
+    request = GenerationRequest(
+        prompt=prompt,
+        seed=arguments.seed,
+        scheme=scheme,
+        sampling=sampling,
+        max_tokens=arguments.max_tokens,
+        draft_length=arguments.draft_length,
+        uplink_budget_bits=arguments.uplink_budget_bits,
+        stop=tuple(arguments.stop),
+        ignore_eos=arguments.ignore_eos,
+    )
+    GenerationParameters(
+        seed=0 if request.seed is None else request.seed,
+        scheme=scheme,
+        sampling=sampling,
+        max_tokens=request.max_tokens,
+        draft_length=request.draft_length,
+        uplink_budget_bits=request.uplink_budget_bits,
+        stop=request.stop,
+    )  # checked here too, so that a slip is answered without an edge
+    return request
+
+
+def edge_options(arguments: argparse.Namespace) -> EdgeOptions:
+    """
+    What `thinwire edge` was told.
+
+    Raises:
+        ConfigError: a value out of its range.
+    """
+    if arguments.threads is not None and arguments.threads < 1:
+        raise ConfigError(f"threads is {arguments.threads}; expected at least 1.")
+    return EdgeOptions(
+        model=arguments.model,
+        cloud=arguments.cloud,
+        listen=arguments.listen,
+        revision=arguments.revision,
+        dtype=arguments.dtype,
+        device=arguments.device,
+        threads=arguments.threads,
+        port_file=arguments.port_file,
+        round_log=arguments.round_log,
+        settings=EdgeSettings(
+            connect_timeout_s=arguments.connect_timeout,
+            round_timeout_s=arguments.round_timeout,
+            max_generations=arguments.max_generations,
+            drain_grace_s=arguments.drain_grace,
+            keepalive_s=arguments.keepalive,
+        ),
+    )
+
+
+def _address(text: str) -> str:
+    """HOST:PORT, checked for its shape only."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return text
+
+
+def _add_edge(commands: Any) -> None:
+    parser = commands.add_parser(
+        "edge",
+        help="run the edge daemon: the draft model, facing a cloud",
+        description="Run the edge daemon: load a draft model, serve Generate, have a cloud verify.",
+        epilog=EXIT_CODES_HELP,
+        formatter_class=_Formatter,
+    )
+    where = parser.add_argument_group("where")
+    where.add_argument(
+        "--model", required=True, metavar="PATH_OR_ID", help="draft model: a folder or a hub id"
+    )
+    where.add_argument(
+        "--cloud",
+        type=_address,
+        default=DEFAULT_CLOUD,
+        metavar="HOST:PORT",
+        help="the cloud (default %(default)s)",
+    )
+    where.add_argument(
+        "--listen",
+        type=_address,
+        default=DEFAULT_EDGE,
+        metavar="HOST:PORT",
+        help="address to serve on, port 0 for any free one (default %(default)s)",
+    )
+    where.add_argument("--port-file", metavar="PATH", help="write the bound port into this file")
+    model = parser.add_argument_group("model")
+    model.add_argument("--revision", help="branch, tag or commit of a hub id")
+    model.add_argument(
+        "--dtype",
+        default="float32",
+        choices=("float32", "float64", "bfloat16", "float16"),
+        help="float32 and float64 give equal texts for equal seeds (default %(default)s)",
+    )
+    model.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
+    model.add_argument(
+        "--threads", type=int, metavar="N", help="threads of the draft model (default: torch's)"
+    )
+    limits = parser.add_argument_group("limits and records")
+    seconds = {"type": float, "metavar": "SECONDS"}
+    limits.add_argument(
+        "--connect-timeout",
+        default=_SETTINGS.connect_timeout_s,
+        help="to wait for a connection to the cloud (default %(default)g)",
+        **seconds,
+    )
+    limits.add_argument(
+        "--round-timeout",
+        default=_SETTINGS.round_timeout_s,
+        help="for one round (default %(default)g)",
+        **seconds,
+    )
+    limits.add_argument(
+        "--drain-grace",
+        default=_SETTINGS.drain_grace_s,
+        help="generations may go on after SIGTERM (default %(default)g)",
+        **seconds,
+    )
+    limits.add_argument(
+        "--keepalive",
+        default=_SETTINGS.keepalive_s,
+        help="between pings of the link while a generation runs, 0 for none (default %(default)g)",
+        **seconds,
+    )
+    limits.add_argument(
+        "--max-generations",
+        type=int,
+        default=_SETTINGS.max_generations,
+        metavar="N",
+        help="at once (default %(default)s)",
+    )
+    limits.add_argument("--round-log", metavar="PATH", help="append one JSON line per round to this file")
+
+
+def _add_generate(commands: Any, environment: Mapping[str, str]) -> None:
+    parser = commands.add_parser(
+        "generate",
+        help="stream a completion from an edge",
+        description="Stream a completion of a prompt from an edge.",
+        epilog=EXIT_CODES_HELP,
+        formatter_class=_Formatter,
+    )
+    parser.add_argument("prompt", metavar="PROMPT", help="text to continue; - reads standard input")
+    _add_edge_address(parser, environment)
+    _add_generation_flags(parser)
+
+
+def _add_status(commands: Any, environment: Mapping[str, str]) -> None:
+    parser = commands.add_parser(
+        "status",
+        help="what an edge and its cloud serve",
+        description="Show what an edge and its cloud serve.",
+        epilog=EXIT_CODES_HELP,
+        formatter_class=_Formatter,
+    )
+    _add_edge_address(parser, environment)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_demo(commands: Any, environment: Mapping[str, str]) -> None:
+    parser = commands.add_parser(
+        "demo",
+        help="start a cloud and an edge on this machine with the bundled pair and stream one completion",
+        description="Start a cloud and an edge as two processes on loopback, stream one completion, stop both.",
+        epilog=EXIT_CODES_HELP,
+        formatter_class=_Formatter,
+    )
+    parser.add_argument(
+        "prompt",
+        nargs="?",
+        metavar="PROMPT",
+        default=environment.get("THINWIRE_PROMPT"),
+        help="text to continue (default: THINWIRE_PROMPT, else the head of a Python function)",
+    )
+    parser.add_argument(
+        "--pair", metavar="DIR", help="folder with the models draft/ and target/ (default: the bundled pair)"
+    )
+    _add_generation_flags(parser)
+
+
+def _add_edge_address(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    parser.add_argument(
+        "--edge",
+        type=_address,
+        default=environment.get("THINWIRE_EDGE", DEFAULT_EDGE),
+        metavar="HOST:PORT",
+        help="the edge (default: THINWIRE_EDGE, else " + DEFAULT_EDGE + ")",
+    )
+
+
+def _add_generation_flags(parser: argparse.ArgumentParser) -> None:
+    scheme, sampling = _DEFAULTS.scheme, _DEFAULTS.sampling
+    group = parser.add_argument_group("scheme")
+    add = group.add_argument
+    default = "(default %(default)s)"
+    add("--scheme", default=scheme.scheme, help=f"one of {', '.join(scheme_names())} {default}")
+    add("--ell", type=int, default=scheme.lattice_resolution, help=f"lattice resolution ℓ {default}")
+    add("--k", type=int, default=scheme.support_size, help=f"support size K of k-sqs {default}")
+    add("--beta", type=float, default=scheme.initial_threshold, help=f"first threshold β of c-sqs {default}")
+    add("--eta", type=float, default=scheme.threshold_step, help=f"threshold step η of c-sqs {default}")
+    add(
+        "--target-dropped-mass",
+        type=float,
+        default=scheme.target_dropped_mass,
+        metavar="MASS",
+        help=f"α* of c-sqs {default}",
+    )
+    add("--k-max", type=int, default=scheme.max_support_size, help=f"largest support of c-sqs {default}")
+    add(
+        "--rollback",
+        default=scheme.rollback.value,
+        choices=[mode.value for mode in Rollback],
+        help=f"fate of the threshold updates of discarded drafts {default}",
+    )
+    add("--frozen-threshold", action="store_true", help="keep β fixed (no guarantee)")
+    group = parser.add_argument_group("drafting")
+    add = group.add_argument
+    add(
+        "--draft-length",
+        type=int,
+        default=_DEFAULTS.draft_length,
+        metavar="N",
+        help=f"draft tokens a round, 0 to {MAX_DRAFT_LENGTH} {default}",
+    )
+    add(
+        "--uplink-budget-bits",
+        type=int,
+        default=_DEFAULTS.uplink_budget_bits,
+        metavar="BITS",
+        help=f"payload a round at most; 0 is no budget {default}",
+    )
+    group = parser.add_argument_group("text")
+    add = group.add_argument
+    add(
+        "--max-tokens",
+        type=int,
+        default=_DEFAULTS.max_tokens,
+        metavar="N",
+        help=f"output tokens at most {default}",
+    )
+    add("--temperature", type=float, default=sampling.temperature, help=f"0 is greedy {default}")
+    add("--top-k", type=int, default=sampling.top_k, metavar="N", help=f"0 keeps all {default}")
+    add("--top-p", type=float, default=sampling.top_p, metavar="MASS", help=f"1 keeps all {default}")
+    add("--seed", type=int, help="makes the text reproducible (default: fresh bits, printed at the end)")
+    add(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="end the text before this string; repeatable",
+    )
+    add("--ignore-eos", action="store_true", help="go on after an end-of-text token")
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--json", action="store_true", help="one JSON object a line: tokens, then the statistics"
+    )
+    group.add_argument(
+        "--timeout",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="give up when the edge sends nothing for so long (default %(default)g)",
+    )

@@ -1,0 +1,90 @@
+"""
+`thinwire`: the edge daemon, and the client that talks to one.
+
+Exit codes: 0 done; 1 the generation failed; 2 bad usage or bad input; 3 the address cannot be listened on; 4 the
+model cannot be loaded; 5 the edge or the cloud cannot be reached; 130 interrupted.
+Errors are one sentence on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+
+from common.errors import ConfigError, ThinwireError
+from edge.arguments import edge_options, generation_request, make_parser
+from edge.client import GenerationRequest, connect
+from edge.exit_codes import ExitCode, exit_code_of
+from edge.report import Display, JsonLines, plain_table, status_rows
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    arguments = make_parser(os.environ).parse_args(argv)
+    try:
+        return int(asyncio.run(_run(arguments)))
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except ConfigError as error:
+        print(f"thinwire: {error.message}", file=sys.stderr)
+        return ExitCode.USAGE
+    except ThinwireError as error:
+        print(f"thinwire: {error.message} [{error.status}]", file=sys.stderr)
+        return exit_code_of(error.status)
+    except BrokenPipeError:
+        # The reader of our output has gone; Python must not complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+
+
+async def _run(arguments: argparse.Namespace) -> int:
+    match arguments.command:
+        case "edge":
+            from edge.serve import serve
+
+            return await serve(edge_options(arguments))
+        case "generate":
+            prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+            return await _generate(arguments.edge, generation_request(arguments, prompt), arguments)
+        case "status":
+            return await _status(arguments.edge, as_json=arguments.json)
+        case _:
+            from edge.demo import DEFAULT_PROMPT, run_demo
+
+            request = generation_request(arguments, arguments.prompt or DEFAULT_PROMPT)
+            return await run_demo(
+                lambda edge: _generate(edge, request, arguments, echo=True),
+                pair=arguments.pair,
+                console=Console(stderr=True),
+            )
+
+
+async def _generate(
+    edge: str, request: GenerationRequest, arguments: argparse.Namespace, *, echo: bool = False
+) -> int:
+    """Stream one completion to standard output."""
+    console = Console(highlight=False)
+    prompt = request.prompt if echo or console.is_terminal else None
+    display = JsonLines(sys.stdout) if arguments.json else Display(console, prompt=prompt)
+    async with connect(edge, event_timeout_s=arguments.timeout) as client:
+        async for event in client.generate(request):
+            display.show(event)
+    return ExitCode.OK
+
+
+async def _status(edge: str, *, as_json: bool) -> int:
+    """Print what the edge says of itself and of its cloud."""
+    async with connect(edge) as client:
+        status = await client.status(timeout_s=10.0)
+    if as_json:
+        print(json.dumps(asdict(status), default=lambda value: value.hex()))
+    else:
+        Console(highlight=False).print(plain_table(status_rows(status)))
+    return ExitCode.OK if status.cloud_info is not None else ExitCode.UNREACHABLE

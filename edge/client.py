@@ -1,0 +1,122 @@
+"""A client of one edge: Generate as an async iterator of events, and GetStatus."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import grpc
+
+from common import wire
+from common.config import SamplingParameters, SchemeParameters
+from common.errors import DeadlineError, TransportError
+from common.generation import EdgeStatus, GenerationEvent
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """What a client asks for; `seed` None lets the edge draw fresh bits."""
+
+    prompt: str
+    seed: int | None
+    scheme: SchemeParameters
+    sampling: SamplingParameters
+    max_tokens: int
+    draft_length: int
+    uplink_budget_bits: int
+    stop: tuple[str, ...]
+    ignore_eos: bool
+
+
+class EdgeClient:
+    """
+    One edge, over a channel that is already open (`connect`).
+
+    Args:
+        channel: to the edge.
+        event_timeout_s: how long any one event may take before the edge is given up.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, *, event_timeout_s: float) -> None:
+        self._stub = wire.GeneratorStub(channel)
+        self._event_timeout_s = event_timeout_s
+
+    async def generate(self, request: GenerationRequest) -> AsyncIterator[GenerationEvent]:
+        """
+        Stream one text; leaving the iteration early cancels it.
+
+        Raises:
+            ThinwireError: the edge's status as one of ours; DeadlineError when an event takes too long.
+        """
+        call = self._stub.Generate(
+            wire.generate_request_to_proto(
+                request.prompt,
+                seed=request.seed,
+                scheme=request.scheme,
+                sampling=request.sampling,
+                max_tokens=request.max_tokens,
+                draft_length=request.draft_length,
+                uplink_budget_bits=request.uplink_budget_bits,
+                stop=request.stop,
+                ignore_eos=request.ignore_eos,
+            )
+        )
+        try:
+            while True:
+                async with asyncio.timeout(self._event_timeout_s):
+                    response = await call.read()
+                if response is grpc.aio.EOF:
+                    return
+                yield wire.generation_event_from_proto(response)
+        except TimeoutError:
+            raise DeadlineError(f"the edge sent nothing for {self._event_timeout_s:g} s.") from None
+        except grpc.aio.AioRpcError as error:
+            raise wire.error_from_rpc(error) from None
+        finally:
+            call.cancel()
+
+    async def status(self, *, timeout_s: float) -> EdgeStatus:
+        """
+        The edge's account of itself.
+
+        Raises:
+            ThinwireError: the edge's status as one of ours.
+        """
+        try:
+            answer = await self._stub.GetStatus(wire.get_status_request(), timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise wire.error_from_rpc(error) from None
+        return wire.edge_status_from_proto(answer)
+
+
+@asynccontextmanager
+async def connect(
+    address: str, *, connect_timeout_s: float = 5.0, event_timeout_s: float = 300.0
+) -> AsyncIterator[EdgeClient]:
+    """
+    A client of the edge at `address`.
+
+    Raises:
+        TransportError: nobody listens there, or no connection within the deadline.
+    """
+    async with grpc.aio.insecure_channel(address, options=wire.channel_options()) as channel:
+        if not await _connected(channel, connect_timeout_s):
+            raise TransportError(f"no edge answers at {address}; expected a running `thinwire edge` there.")
+        yield EdgeClient(channel, event_timeout_s=event_timeout_s)
+
+
+async def _connected(channel: grpc.aio.Channel, timeout_s: float) -> bool:
+    """Whether the first attempt to connect succeeds within the deadline."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            state = channel.get_state(try_to_connect=True)
+            while state is not grpc.ChannelConnectivity.READY:
+                if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                    return False
+                await channel.wait_for_state_change(state)
+                state = channel.get_state(try_to_connect=True)
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,202 @@
+"""
+`make run`: a cloud and an edge as two processes on loopback, one completion, and nothing left behind.
+
+The daemons run in process groups of their own, so that Ctrl-C reaches this process alone, which then stops them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import grpc
+from rich.console import Console
+
+import common
+from common import wire
+from edge.exit_codes import ExitCode
+
+DEFAULT_PROMPT = '''\
+def read_lines(path, encoding="utf-8"):
+    """Return the lines of a text file, without their line ends.
+
+    Empty lines and lines that start with "#" are left out.
+    """
+'''
+"""The bundled pair writes Python."""
+
+STOP_TIMEOUT_S = 5.0
+"""How long a daemon may take to stop after SIGTERM before it is killed."""
+_POLL_S = 0.02
+_LAST_LOG_LINES = 15
+
+
+class DaemonDiedError(Exception):
+    """A daemon ended before it was serving."""
+
+
+class Daemon:
+    """
+    One daemon as a child process, with its log and its port in `folder`.
+
+    Args:
+        name: "cloud" or "edge", for messages and file names.
+        folder: exists; the caller removes it.
+    """
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self._log = folder / f"{name}.log"
+        self._port_file = folder / f"{name}.port"
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, *arguments: str) -> None:
+        """Start `python -m NAME ARGUMENTS` on any free loopback port."""
+        environment = {**os.environ, "PYTHONPATH": _import_path(), "PYTHONUNBUFFERED": "1"}
+        command = [
+            sys.executable,
+            "-m",
+            *arguments,
+            "--listen",
+            "127.0.0.1:0",
+            "--port-file",
+            str(self._port_file),
+        ]
+        with self._log.open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+
+    async def address(self) -> str:
+        """
+        HOST:PORT, once the daemon has bound it.
+
+        Raises:
+            DaemonDiedError: it ended instead.
+        """
+        while not self._port_file.exists():
+            self._check_alive()
+            await asyncio.sleep(_POLL_S)
+        return f"127.0.0.1:{self._port_file.read_text().strip()}"
+
+    async def serving(self, service: str) -> None:
+        """
+        Wait until its health is SERVING.
+
+        Raises:
+            DaemonDiedError: it ended instead.
+        """
+        async with grpc.aio.insecure_channel(await self.address(), options=wire.channel_options()) as channel:
+            while not await wire.is_serving(channel, service, timeout_s=1.0):
+                self._check_alive()
+                await asyncio.sleep(_POLL_S)
+
+    def terminate(self) -> None:
+        """Ask the daemon to drain and stop."""
+        self._signal(signal.SIGTERM)
+
+    async def stopped(self) -> None:
+        """Wait until the daemon has ended; kill it after the stop timeout."""
+        if self._process is None:
+            return
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self._process.wait()
+        except TimeoutError:
+            self._signal(signal.SIGKILL)
+            await self._process.wait()
+
+    def _check_alive(self) -> None:
+        if self._process is not None and self._process.returncode is not None:
+            raise DaemonDiedError(
+                f"the {self.name} daemon ended with exit code {self._process.returncode}; its last log lines:\n"
+                f"{self._last_log_lines()}"
+            )
+
+    def _last_log_lines(self) -> str:
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LOG_LINES:]
+        return "\n".join(f"  {line}" for line in lines)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None or self._process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+
+async def run_demo(generate: Callable[[str], Awaitable[int]], *, pair: str | None, console: Console) -> int:
+    """
+    Start both daemons, generate, stop both.
+
+    Args:
+        generate: streams one completion from the edge at the address given; returns the exit code.
+        pair: folder with draft/ and target/; None for the bundled pair.
+        console: progress and errors go here.
+
+    Returns:
+        the exit code.
+    """
+    models = Path(pair) if pair is not None else Path(common.__file__).parent / "bundled"
+    for role in ("target", "draft"):
+        if not (models / role / "config.json").is_file():
+            console.print(
+                f"thinwire: no {role} model in {models}; expected the folder {role}/ there.", highlight=False
+            )
+            return ExitCode.MODEL
+    task = asyncio.current_task()
+    assert task is not None, "runs in a task"
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, task.cancel)
+    with tempfile.TemporaryDirectory(prefix="thinwire-") as folder:
+        cloud, edge = Daemon("cloud", Path(folder)), Daemon("edge", Path(folder))
+        try:
+            return await generate(await _started(cloud, edge, models, console))
+        except DaemonDiedError as error:
+            console.print(f"thinwire: {error}", markup=False, highlight=False)
+            return ExitCode.MODEL
+        finally:
+            # Another Ctrl-C must not leave a daemon behind; stopping is bounded.
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                loop.add_signal_handler(number, lambda: None)
+            edge.terminate()
+            cloud.terminate()
+            await asyncio.gather(edge.stopped(), cloud.stopped())
+
+
+async def _started(cloud: Daemon, edge: Daemon, models: Path, console: Console) -> str:
+    """Start both side by side, wait until both serve; returns the edge's address."""
+    with console.status("starting the cloud and the edge ..."):
+        threads = os.cpu_count() or 1
+        await cloud.start("cloud", "serve", "--model", str(models / "target"), "--threads", str(threads))
+        address = await cloud.address()
+        await edge.start(
+            "edge", "edge", "--model", str(models / "draft"), "--cloud", address, "--threads", "1"
+        )
+        waiting = [
+            asyncio.ensure_future(cloud.serving(wire.VERIFIER_SERVICE)),
+            asyncio.ensure_future(edge.serving(wire.GENERATOR_SERVICE)),
+        ]
+        try:
+            await asyncio.gather(*waiting)
+        finally:
+            for future in waiting:
+                future.cancel()
+        return await edge.address()
+
+
+def _import_path() -> str:
+    """Where `edge` and `cloud` are imported from, first in the children's path."""
+    root = str(Path(common.__file__).resolve().parent.parent)
+    return os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))

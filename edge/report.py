@@ -1,0 +1,211 @@
+"""What a person sees of a generation: coloured text while it streams, then a short table; or JSON lines."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from common.generation import (
+    EdgeStatus,
+    GenerationEvent,
+    GenerationFinished,
+    GenerationStarted,
+    GenerationStatistics,
+    Token,
+)
+from common.messages import TokenKind
+from common.telemetry import statistics_to_dict
+
+STYLES = {TokenKind.ACCEPTED: "green", TokenKind.RESAMPLED: "bold red", TokenKind.BONUS: "cyan"}
+"""Colours of the three origins of a token; without colour the text is plain."""
+
+CAP_BINDING_LIMIT = 0.01
+"""Share of positions with a binding K_max from which Theorem 2's guarantee is reported as void."""
+
+_NO_CONTROLS = {
+    code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), 127, *range(128, 160)) if code not in (9, 10)
+}
+"""Model text may hold escape sequences; a terminal must not obey them."""
+
+
+class Display:
+    """
+    Shows one generation on a terminal, or plainly into a pipe.
+
+    Args:
+        console: where to; colours follow the terminal and NO_COLOR.
+        prompt: echoed before the text; None for no echo.
+    """
+
+    def __init__(self, console: Console, *, prompt: str | None) -> None:
+        self._console = console
+        self._prompt = prompt
+        self._kind = TokenKind.BONUS
+        self._started: GenerationStarted | None = None
+
+    def show(self, event: GenerationEvent) -> None:
+        """Show one event."""
+        if isinstance(event, GenerationStarted):
+            self._started = event
+            if self._console.is_terminal and self._console.color_system and not self._console.no_color:
+                self._legend()
+            if self._prompt is not None:
+                self._write(self._prompt, "dim")
+        elif isinstance(event, GenerationFinished):
+            self._write(event.text, STYLES[self._kind])
+            self._console.file.write("\n")
+            self._console.print()
+            self._console.print(plain_table(statistics_rows(event, self._started)))
+        else:
+            for token in event:
+                self._kind = token.kind
+                self._write(token.text, STYLES[token.kind])
+            self._console.file.flush()
+
+    def _legend(self) -> None:
+        words = {
+            "accepted draft": TokenKind.ACCEPTED,
+            "resampled": TokenKind.RESAMPLED,
+            "bonus": TokenKind.BONUS,
+        }
+        parts = [Text(word, STYLES[kind]) for word, kind in words.items()]
+        self._console.print(Text("tokens: ", "dim") + Text(" · ", "dim").join(parts), end="\n\n")
+
+    def _write(self, text: str, style: str) -> None:
+        """Text as it is: no wrapping, no markup; on a terminal without control characters."""
+        if not text:
+            return
+        if self._console.is_terminal:
+            self._console.print(Text(text.translate(_NO_CONTROLS), style), end="", soft_wrap=True)
+        else:
+            self._console.file.write(text)
+
+
+class JsonLines:
+    """
+    Writes one JSON object a line: each token, then the statistics.
+
+    Args:
+        file: where to.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._started: GenerationStarted | None = None
+
+    def show(self, event: GenerationEvent) -> None:
+        """Write one event."""
+        if isinstance(event, GenerationStarted):
+            self._started = event
+        elif isinstance(event, GenerationFinished):
+            seed = self._started.seed if self._started is not None else None
+            head = {"event": "statistics", "reason": event.reason.value, "text": event.text, "seed": seed}
+            self._line({**head, **statistics_to_dict(event.statistics)})
+        else:
+            for token in event:
+                self._line(_token_to_dict(token))
+
+    def _line(self, values: dict[str, object]) -> None:
+        self._file.write(json.dumps(values, allow_nan=False, ensure_ascii=False) + "\n")
+        self._file.flush()
+
+
+def statistics_rows(finished: GenerationFinished, started: GenerationStarted | None) -> list[tuple[str, str]]:
+    """(name, value) of every line of the table."""
+    s = finished.statistics
+    rows: list[tuple[str, str]] = []
+    if started is not None:
+        rows.append(("scheme", f"{started.scheme.scheme}, draft length {started.draft_length}"))
+    rows += [
+        ("output tokens", f"{s.output_tokens} (ended by {finished.reason.value})"),
+        ("tokens/s", _number(s.output_tokens / s.total_s if s.total_s else math.nan, 1)),
+        ("rounds", str(s.rounds)),
+        ("block efficiency", f"{_number(s.block_efficiency, 2)} tokens a round"),
+        ("acceptance rate", f"{_number(s.acceptance_rate, 3)} of tested draft tokens"),
+        ("resampling rate", f"{_number(s.resampling_rate, 3)} of output tokens"),
+        ("uplink payload", _payload_text(s)),
+        ("bytes up / down", f"{s.uplink_message_bytes} / {s.downlink_message_bytes} (whole messages)"),
+        ("mean dropped mass", _number(s.mean_dropped_mass, 4)),
+        ("  guaranteed at most", guarantee_text(s)),
+        ("time", _time_text(s)),
+    ]
+    if s.reconnects:
+        rows.append(("reconnects", str(s.reconnects)))
+    if started is not None:
+        rows.append(("seed", str(started.seed)))
+    return rows
+
+
+def guarantee_text(statistics: GenerationStatistics) -> str:
+    """Theorem 2's bound in words: '–' without one, void where the cap binds, vacuous above 1."""
+    bound = statistics.dropped_mass_guarantee
+    if bound is None:
+        return "–"
+    if statistics.cap_binding_rate >= CAP_BINDING_LIMIT:
+        return f"void (cap bound on {100 * statistics.cap_binding_rate:.0f} %)"
+    if bound > 1:
+        return "vacuous (> 1)"
+    return f"{bound:.4f}"
+
+
+def status_rows(status: EdgeStatus) -> list[tuple[str, str]]:
+    """(name, value) of every line of `thinwire status`."""
+    rows = [
+        (
+            "edge",
+            f"thinwire {status.version}, {status.model or 'no model yet'} ({status.dtype}, {status.device})",
+        ),
+        ("vocabulary", f"{status.vocabulary.size} ids, sha256 {status.vocabulary.sha256.hex()[:16]}"),
+        ("schemes", ", ".join(status.schemes)),
+        ("running", f"{status.generations} generations"),
+        ("since start", f"{status.generations_finished} generations, {status.output_tokens} output tokens"),
+    ]
+    cloud = status.cloud_info
+    if cloud is None:
+        return [*rows, ("cloud", f"{status.cloud}, not reachable")]
+    return [
+        *rows,
+        ("cloud", f"{status.cloud}, thinwire {cloud.version}, {cloud.model} ({cloud.dtype}, {cloud.device})"),
+        ("  context", f"{cloud.context_length} tokens"),
+        ("  sessions", f"{cloud.sessions} of {cloud.max_sessions}"),
+        (
+            "  vocabulary",
+            "the same" if cloud.vocabulary == status.vocabulary else "ANOTHER: nothing can be generated",
+        ),
+    ]
+
+
+def plain_table(rows: list[tuple[str, str]]) -> Table:
+    """Two columns without a frame."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for name, value in rows:
+        table.add_row(name, Text(value))
+    return table
+
+
+def _payload_text(s: GenerationStatistics) -> str:
+    drafted = s.uplink_payload_bits / s.drafted_tokens if s.drafted_tokens else math.nan
+    output = s.uplink_payload_bits / s.output_tokens if s.output_tokens else math.nan
+    return f"{_number(drafted, 1)} bits a drafted token, {_number(output, 1)} bits an output token"
+
+
+def _time_text(s: GenerationStatistics) -> str:
+    phases = (
+        f"draft {s.draft_s:.2f}, network {s.network_s:.2f}, queue {s.queue_s:.2f}, verify {s.verify_s:.2f}"
+    )
+    return f"{s.total_s:.2f} s ({phases})"
+
+
+def _number(value: float, digits: int) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _token_to_dict(token: Token) -> dict[str, object]:
+    return {"event": "token", "token_id": token.token_id, "kind": token.kind.value, "text": token.text}
