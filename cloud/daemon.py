@@ -111,11 +111,12 @@ class CloudServer(wire.VerifierServicer):  # type: ignore[misc] # generated code
         *,
         vocabulary: VocabularyIdentity,
         eos_token_ids: tuple[int, ...],
+        model_name: str = "",
         model_rows: int = 0,
     ) -> None:
         """Bring the model of a server that was started without one."""
         self._model, self._vocabulary = model, vocabulary
-        self._eos_token_ids, self._model_rows = eos_token_ids, model_rows
+        self._eos_token_ids, self._model_name, self._model_rows = eos_token_ids, model_name, model_rows
         if not self._draining:
             await self._health.serving()
 

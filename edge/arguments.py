@@ -240,7 +240,7 @@ def _add_demo(commands: Any, environment: Mapping[str, str]) -> None:
     parser = commands.add_parser(
         "demo",
         help="start a cloud and an edge on this machine with the bundled pair and stream one completion",
-        description="Start a cloud and an edge as two processes on loopback, stream one completion, stop both.",
+        description="Start a cloud and an edge as two processes on loopback, stream one text, stop both.",
         epilog=EXIT_CODES_HELP,
         formatter_class=_Formatter,
     )

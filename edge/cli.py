@@ -1,8 +1,8 @@
 """
 `thinwire`: the edge daemon, and the client that talks to one.
 
-Exit codes: 0 done; 1 the generation failed; 2 bad usage or bad input; 3 the address cannot be listened on; 4 the
-model cannot be loaded; 5 the edge or the cloud cannot be reached; 130 interrupted.
+Exit codes: 0 done; 1 the generation failed; 2 bad usage or bad input; 3 the address cannot be listened on;
+4 the model cannot be loaded; 5 the edge or the cloud cannot be reached; 130 interrupted.
 Errors are one sentence on standard error.
 """
 
@@ -22,7 +22,7 @@ from common.errors import ConfigError, ThinwireError
 from edge.arguments import edge_options, generation_request, make_parser
 from edge.client import GenerationRequest, connect
 from edge.exit_codes import ExitCode, exit_code_of
-from edge.report import Display, JsonLines, plain_table, status_rows
+from edge.report import Display, JsonLines, print_rows, status_rows
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,5 +86,5 @@ async def _status(edge: str, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(asdict(status), default=lambda value: value.hex()))
     else:
-        Console(highlight=False).print(plain_table(status_rows(status)))
+        print_rows(Console(highlight=False), status_rows(status))
     return ExitCode.OK if status.cloud_info is not None else ExitCode.UNREACHABLE

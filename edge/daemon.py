@@ -33,6 +33,7 @@ from edge.session import EdgeSession
 from edge.settings import EdgeSettings
 from edge.text_stream import TextStream
 
+DEFAULT_SETTINGS = EdgeSettings()
 _log = logging.getLogger(__name__)
 
 
@@ -79,9 +80,9 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
         *,
         vocabulary: Vocabulary | None,
         cloud_address: str,
-        settings: EdgeSettings = EdgeSettings(),
+        settings: EdgeSettings = DEFAULT_SETTINGS,
         executor: ThreadPoolExecutor | None = None,
-        shown: ModelShown = ModelShown(),
+        shown: ModelShown | None = None,
         round_log: RoundLog | None = None,
     ) -> None:
         self._model = model
@@ -89,7 +90,7 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
         self._cloud_address = cloud_address
         self._settings = settings
         self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="draft-model")
-        self._shown = shown
+        self._shown = shown or ModelShown()
         self._round_log = round_log
         self._draining = False
         self._running: set[asyncio.Task[Any]] = set()
@@ -122,14 +123,16 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
             await self._health.serving()
         return port
 
-    async def model_loaded(self, model: CausalModel, *, vocabulary: Vocabulary, shown: ModelShown) -> None:
+    async def model_loaded(
+        self, model: CausalModel, *, vocabulary: Vocabulary, shown: ModelShown
+    ) -> None:
         """Bring the model of a server that was started without one."""
         self._model, self._vocabulary, self._shown = model, vocabulary, shown
         if not self._draining:
             await self._health.serving()
 
     async def stop(self, grace_s: float | None = None) -> None:
-        """Drain: NOT_SERVING, no new generations, those in flight may go on for `grace_s`, then all is freed."""
+        """Drain: NOT_SERVING, no new generations; those in flight may go on for `grace_s`."""
         self._draining = True
         await self._health.not_serving()
         await self._server.stop(self._settings.drain_grace_s if grace_s is None else grace_s)
@@ -197,7 +200,7 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
         loop = asyncio.get_running_loop()
         prompt, parameters = wire.generate_request_from_proto(request, fresh_seed=secrets.randbits(64))
         scheme = make_scheme(parameters.scheme, vocabulary_size=vocabulary.identity.size)
-        # A long prompt takes its time to tokenise; the model's thread is the only one that may touch the tokenizer.
+        # A long prompt takes its time to tokenise: off the event loop, in the one thread for such work.
         prompt_ids = tuple(await loop.run_in_executor(self._executor, vocabulary.encode, prompt))
         session = EdgeSession(
             parameters,

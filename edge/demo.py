@@ -1,7 +1,8 @@
 """
 `make run`: a cloud and an edge as two processes on loopback, one completion, and nothing left behind.
 
-The daemons run in process groups of their own, so that Ctrl-C reaches this process alone, which then stops them.
+The daemons run in process groups of their own, so that Ctrl-C reaches this process alone, which
+then stops them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 Drafting: the draft model's cached sequence driven by Draft effects.
 
-Everything here runs in the model's one executor thread and never awaits; the event loop only hands effects in.
+Everything here runs in the model's one executor thread and never awaits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from edge.draft_block import DraftBlockBuilder
 from edge.events import Draft, DraftedBlock
 
 PREFILL_CHUNK_TOKENS = 256
-"""A prompt is fed in pieces of this size, so that a cancelled generation frees the thread between two of them."""
+"""A prompt is fed in pieces of this size, so that a cancelled generation soon frees the thread."""
 
 
 class DraftingCancelledError(Exception):

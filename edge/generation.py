@@ -2,8 +2,9 @@
 One generation: an EdgeSession driven by the cloud's messages, the drafter and the clock.
 
 The driver decides nothing about tokens.
-Everything that happens becomes an event in one queue; each event is stepped through the session, and the effects
-are performed in the order given: drafting in the model's thread, writes on the Verify stream, text to the client.
+Everything that happens becomes an event in one queue; each event is stepped through the session, and the
+effects are performed in the order given: drafting in the model's thread, writes on the Verify stream, text to
+the client.
 """
 
 from __future__ import annotations
@@ -199,7 +200,7 @@ class _Driver:
                 self._meter.finished(self._loop.time())
                 self._finish = effect
 
-    # --- the link --------------------------------------------------------------------------------------------
+    # --- the link ----------------------------------------------------------------------------------------
 
     def _open_stream(self) -> None:
         self._stream = self._link.open_stream(self._writer, self._received)
@@ -240,7 +241,7 @@ class _Driver:
         self._open_stream()
         self._events.put_nowait(LinkRestored())
 
-    # --- drafting and the clock ------------------------------------------------------------------------------
+    # --- drafting and the clock --------------------------------------------------------------------------
 
     def _draft(self, effect: Draft) -> None:
         future = self._loop.run_in_executor(self._executor, self._drafter.draft, effect)

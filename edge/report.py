@@ -7,7 +7,6 @@ import math
 from typing import TextIO
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from common.generation import (
@@ -60,7 +59,7 @@ class Display:
             self._write(event.text, STYLES[self._kind])
             self._console.file.write("\n")
             self._console.print()
-            self._console.print(plain_table(statistics_rows(event, self._started)))
+            print_rows(self._console, statistics_rows(event, self._started))
         else:
             for token in event:
                 self._kind = token.kind
@@ -180,14 +179,11 @@ def status_rows(status: EdgeStatus) -> list[tuple[str, str]]:
     ]
 
 
-def plain_table(rows: list[tuple[str, str]]) -> Table:
-    """Two columns without a frame."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column()
+def print_rows(console: Console, rows: list[tuple[str, str]]) -> None:
+    """Two columns without a frame, never wrapped."""
+    width = max(len(name) for name, _ in rows) + 2
     for name, value in rows:
-        table.add_row(name, Text(value))
-    return table
+        console.print(Text.assemble((name.ljust(width), "dim"), value), soft_wrap=True)
 
 
 def _payload_text(s: GenerationStatistics) -> str:

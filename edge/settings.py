@@ -16,7 +16,7 @@ class EdgeSettings:
     round_timeout_s: float = 120.0
     """One round from sending to verdict; the first one also waits for the target's pass over the prompt."""
     close_timeout_s: float = 0.5
-    """How long to wait for the cloud's answer to Close; half of the second within which both sides are free."""
+    """How long to wait for the cloud's answer to Close; half the second in which both sides are freed."""
     max_reconnects: int = 5
     """Streams opened in a row after a loss before the generation fails."""
     backoff_s: float = 0.1

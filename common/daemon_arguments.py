@@ -1,0 +1,74 @@
+"""Command-line arguments that both daemons take."""
+
+from __future__ import annotations
+
+import argparse
+
+from common.daemon_process import DaemonOptions
+
+
+def address(text: str) -> str:
+    """
+    HOST:PORT, checked for its shape only.
+
+    Raises:
+        argparse.ArgumentTypeError: not of that shape.
+    """
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return text
+
+
+def add_daemon_arguments(parser: argparse.ArgumentParser, *, role: str, model: str, listen: str) -> None:
+    """
+    --model, --listen, --port-file, --revision, --dtype, --device and --threads.
+
+    Args:
+        role: "draft" or "target".
+        model: default model, a folder or hub id.
+        listen: default address.
+    """
+    where = parser.add_argument_group("address")
+    where.add_argument(
+        "--listen",
+        type=address,
+        default=listen,
+        metavar="HOST:PORT",
+        help="address to serve on, port 0 for any free one (default %(default)s)",
+    )
+    where.add_argument("--port-file", metavar="PATH", help="write the bound port into this file")
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model",
+        default=model,
+        metavar="PATH_OR_ID",
+        help=f"{role} model: a folder in Hugging Face format or a hub id (default: the bundled {role})",
+    )
+    group.add_argument("--revision", help="branch, tag or commit of a hub id")
+    group.add_argument(
+        "--dtype",
+        default="float32",
+        choices=("float32", "float64", "bfloat16", "float16"),
+        help="float32 and float64 give equal texts for equal seeds (default %(default)s)",
+    )
+    group.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
+    group.add_argument("--threads", type=int, metavar="N", help="threads of the model (default: torch's)")
+
+
+def daemon_options(arguments: argparse.Namespace) -> DaemonOptions:
+    """
+    What `add_daemon_arguments` understood.
+
+    Raises:
+        ConfigError: a value out of its range.
+    """
+    return DaemonOptions(
+        model=arguments.model,
+        listen=arguments.listen,
+        revision=arguments.revision,
+        dtype=arguments.dtype,
+        device=arguments.device,
+        threads=arguments.threads,
+        port_file=arguments.port_file,
+    )

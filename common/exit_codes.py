@@ -1,0 +1,48 @@
+"""Exit codes of the `thinwire` and `thinwire-cloud` commands; printed by `--help`."""
+
+from __future__ import annotations
+
+import enum
+
+
+class ExitCode(enum.IntEnum):
+    """One meaning each."""
+
+    OK = 0
+    FAILED = 1
+    """The generation failed; the status is printed."""
+    USAGE = 2
+    """Bad usage or bad input."""
+    CANNOT_LISTEN = 3
+    MODEL = 4
+    """The model cannot be loaded, or a daemon of the demo died."""
+    UNREACHABLE = 5
+    """The edge or the cloud cannot be reached."""
+    INTERRUPTED = 130
+    """Ctrl-C."""
+
+
+EXIT_CODES_HELP = """\
+exit codes:
+  0    done
+  1    the generation failed (its status is printed)
+  2    bad usage or bad input
+  3    the address cannot be listened on
+  4    the model cannot be loaded
+  5    the edge or the cloud cannot be reached
+  130  interrupted
+"""
+
+
+def exit_code_of(status: str) -> ExitCode:
+    """
+    The exit code for a failed call.
+
+    Args:
+        status: name of a gRPC status code.
+    """
+    if status in ("INVALID_ARGUMENT", "OUT_OF_RANGE"):
+        return ExitCode.USAGE
+    if status == "UNAVAILABLE":
+        return ExitCode.UNREACHABLE
+    return ExitCode.FAILED

@@ -1,0 +1,148 @@
+"""The law of the output equals the target's, in exact fractions, over the keyed draws of two real sessions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import pytest
+
+from common.config import GenerationParameters, Rollback, SchemeParameters
+from common.messages import Verdict
+from exactness.enumeration import (
+    EnumeratedDraws,
+    ExactPair,
+    Outcome,
+    Rows,
+    by_prefix,
+    fractions,
+    law_of,
+    leaves,
+    target_law,
+)
+
+TARGET_2 = by_prefix(fractions(1, 3), fractions(2, 1), fractions(1, 1))
+DRAFT_2 = by_prefix(fractions(7, 3), fractions(4, 6), fractions(9, 1), fractions(11, 9))
+TARGET_3 = by_prefix(fractions(1, 2, 1), fractions(3, 0, 1), fractions(1, 1, 2), fractions(1, 4, 3))
+DRAFT_3 = by_prefix(fractions(11, 6, 3), fractions(5, 3, 12), fractions(2, 15, 3), fractions(17, 2, 1))
+
+K_SQS = SchemeParameters(scheme="k-sqs", lattice_resolution=3, support_size=2)
+C_SQS = SchemeParameters(
+    scheme="c-sqs",
+    lattice_resolution=3,
+    max_support_size=3,
+    initial_threshold=0.3,
+    threshold_step=1.0,
+    target_dropped_mass=0.1,
+)
+DRAFTED = replace(C_SQS, rollback=Rollback.DRAFTED)
+FROZEN = replace(C_SQS, frozen_threshold=True)
+DENSE = SchemeParameters(scheme="dense-qs", lattice_resolution=3)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One enumeration: at most a few thousand leaves."""
+
+    scheme: SchemeParameters
+    target: Rows
+    draft: Rows
+    draft_length: int
+    outputs: int
+    max_tokens: int = 0
+    """Tokens asked for; `outputs` unless given. More than `outputs` keeps γ long up to the end of what is seen."""
+    budget_bits: int = 0
+
+
+CASES = {
+    "k-sqs V=2 γ=2 ℓ=3": Case(K_SQS, TARGET_2, DRAFT_2, 2, 3),
+    "k-sqs V=2 γ=3 ℓ=2": Case(replace(K_SQS, lattice_resolution=2), TARGET_2, DRAFT_2, 3, 4),
+    "k-sqs V=3 γ=1 ℓ=4": Case(replace(K_SQS, lattice_resolution=4), TARGET_3, DRAFT_3, 1, 3),
+    "k-sqs V=3 γ=2 ℓ=3": Case(K_SQS, TARGET_3, DRAFT_3, 2, 3),
+    "k-sqs V=3 K=1": Case(replace(K_SQS, support_size=1), TARGET_3, DRAFT_3, 3, 4),
+    "c-sqs V=2 γ=3": Case(replace(C_SQS, lattice_resolution=2), TARGET_2, DRAFT_2, 3, 3, 8),
+    "c-sqs V=3 γ=1 ℓ=4": Case(replace(C_SQS, lattice_resolution=4), TARGET_3, DRAFT_3, 1, 3),
+    "c-sqs V=3 γ=2": Case(C_SQS, TARGET_3, DRAFT_3, 2, 3),
+    "c-sqs V=3 γ=3": Case(replace(C_SQS, lattice_resolution=2), TARGET_3, DRAFT_3, 3, 3, 8),
+    "c-sqs K_max=2": Case(replace(C_SQS, max_support_size=2, initial_threshold=0.1), TARGET_3, DRAFT_3, 2, 3),
+    "c-sqs drafted V=2 γ=3": Case(replace(DRAFTED, lattice_resolution=2), TARGET_2, DRAFT_2, 3, 3, 8),
+    "c-sqs drafted V=3 γ=2": Case(DRAFTED, TARGET_3, DRAFT_3, 2, 3),
+    "c-sqs drafted V=3 γ=3": Case(replace(DRAFTED, lattice_resolution=2), TARGET_3, DRAFT_3, 3, 3, 8),
+    "c-sqs frozen V=3 γ=2": Case(FROZEN, TARGET_3, DRAFT_3, 2, 3),
+    "c-sqs frozen V=2 γ=3": Case(FROZEN, TARGET_2, DRAFT_2, 3, 3),
+    "dense-qs V=2 γ=2 ℓ=4": Case(replace(DENSE, lattice_resolution=4), TARGET_2, DRAFT_2, 2, 3),
+    "dense-qs V=3 γ=2 ℓ=3": Case(DENSE, TARGET_3, DRAFT_3, 2, 3),
+    "dense-qs V=3 γ=3 ℓ=2": Case(replace(DENSE, lattice_resolution=2), TARGET_3, DRAFT_3, 3, 4),
+}
+BUDGET_CASES = {
+    "k-sqs": Case(K_SQS, TARGET_3, DRAFT_3, 3, 3, 8, budget_bits=9),
+    "c-sqs": Case(C_SQS, TARGET_3, DRAFT_3, 3, 3, 8, budget_bits=9),
+    "c-sqs drafted": Case(DRAFTED, TARGET_3, DRAFT_3, 3, 3, 8, budget_bits=9),
+    "dense-qs": Case(DENSE, TARGET_3, DRAFT_3, 3, 3, 8, budget_bits=9),
+}
+
+
+def enumerate_case(case: Case, *, pair: type[ExactPair] = ExactPair, **options: object) -> list:
+    """All leaves of a case."""
+    parameters = GenerationParameters(
+        seed=7,
+        scheme=case.scheme,
+        max_tokens=case.max_tokens or case.outputs,
+        draft_length=case.draft_length,
+        uplink_budget_bits=case.budget_bits,
+    )
+
+    def run(path) -> Outcome:
+        draws = EnumeratedDraws(path)
+        return pair(parameters, case.target, case.draft, draws, observe=case.outputs, **options).run()
+
+    return leaves(run)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_output_has_exactly_the_targets_law(name: str) -> None:
+    """Through several rounds, with a rejection in the first, the law is the target's to the last fraction."""
+    case = CASES[name]
+    results = enumerate_case(case)
+
+    assert law_of(results) == target_law(case.target, case.outputs)
+    assert any(o.first_round_rejected and o.rounds >= 2 for o, _ in results)
+    assert max(max(o.draft_lengths) for o, _ in results) == case.draft_length
+    if case.scheme.scheme == "c-sqs":
+        moves = len({t for o, _ in results for t in o.thresholds if not math.isnan(t)}) > 1
+        assert moves is not case.scheme.frozen_threshold
+
+
+@pytest.mark.parametrize("name", BUDGET_CASES)
+def test_a_budget_stop_leaves_the_law_alone(name: str) -> None:
+    """Blocks cut short by the uplink budget, at lengths that depend on the text, do not bias it."""
+    case = BUDGET_CASES[name]
+    results = enumerate_case(case)
+
+    assert law_of(results) == target_law(case.target, case.outputs)
+    assert any(o.first_round_rejected and o.rounds >= 2 for o, _ in results)
+    assert {length for o, _ in results for length in o.draft_lengths} & set(range(1, case.draft_length))
+
+
+@pytest.mark.parametrize("scheme", [K_SQS, C_SQS, DRAFTED, DENSE], ids=["k-sqs", "c-sqs", "drafted", "dense-qs"])
+def test_an_end_of_text_leaves_the_law_alone(scheme: SchemeParameters) -> None:
+    """Drafting stops behind a drafted end of text, and the text behind a committed one."""
+    case = Case(scheme, TARGET_3, DRAFT_3, 2, 3)
+    results = enumerate_case(case, eos_token_ids=(1,))
+
+    assert law_of(results) == target_law(case.target, case.outputs, eos_token_ids=(1,))
+
+
+@pytest.mark.parametrize("scheme", [K_SQS, C_SQS, DRAFTED, DENSE], ids=["k-sqs", "c-sqs", "drafted", "dense-qs"])
+def test_a_lossy_link_leaves_the_law_alone(scheme: SchemeParameters) -> None:
+    """Even a link that loses exactly the verdicts that reject cannot bias the text: a repeat gets the same verdict."""
+    case = Case(scheme, TARGET_2, DRAFT_2, 2, 3)
+    results = enumerate_case(case, loses=loses_rejections)
+
+    assert law_of(results) == target_law(case.target, case.outputs)
+    assert any(o.resends for o, _ in results)
+
+
+def loses_rejections(verdict: Verdict) -> bool:
+    """A link that fails when the verdict accepts nothing."""
+    return verdict.accepted == 0
