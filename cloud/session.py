@@ -99,6 +99,9 @@ class CloudSession:
         self._hasher = PrefixHasher()
         self._hasher.extend(open_.prompt_token_ids)
         self._pending: DraftBlock | None = None
+        """The block in decoding or verification."""
+        self._decoded = False
+        """Whether the pending block is past decoding."""
         self._last_verdict: tuple[bytes, Verdict] | None = None
 
     def step(self, event: CloudEvent, now: float) -> list[CloudEffect]:
@@ -149,7 +152,9 @@ class CloudSession:
         effects: list[CloudEffect] = []
         if former:
             effects.append(Refuse(former, _superseded(former, epoch)))
-        effects += [Reply(epoch, self._opened()), ArmTimer(now + self._idle_ttl_s)]
+        # While a round is being verified the silence is ours.
+        idle_s = None if self._pending is not None else now + self._idle_ttl_s
+        effects += [Reply(epoch, self._opened()), ArmTimer(idle_s)]
         prompt = self.open.prompt_token_ids
         if fresh and len(prompt) > 1:
             effects.append(Prefill(prompt[:-1]))
@@ -172,17 +177,21 @@ class CloudSession:
     def _on_block(self, epoch: int, block: DraftBlock, now: float) -> list[CloudEffect]:
         if epoch != self.epoch:
             return [Refuse(epoch, _superseded(epoch, self.epoch))]
+        if self.state not in (State.IDLE, State.VERIFYING):
+            raise LocalProtocolError(f"a block came in state {self.state.value}; expected idle or verifying.")
         try:
             replayed = self._replayed(block)
+            if self._pending is not None:
+                # The round being verified gets one verdict, however often it came.
+                return [] if replayed is None else [Reply(epoch, replayed)]
             if replayed is not None:
                 return [Reply(epoch, replayed), ArmTimer(now + self._idle_ttl_s)]
-            if self._pending is not None:
-                return []  # the same round again while it is being verified; one verdict will answer both
             self._check(block)
         except ThinwireError as error:
             return self._fail(error)
         self.state = after(self.state, Happening.ROUND)
         self._pending = block
+        self._decoded = False
         return [ArmTimer(None), Decode(block)]
 
     def _replayed(self, block: DraftBlock) -> Verdict | None:
@@ -224,14 +233,15 @@ class CloudSession:
             raise PayloadCorruptedError(f"the checksum is {block.checksum:08x}; expected {checksum:08x}.")
 
     def _on_decoded(self, round_: int, tokens: tuple[DraftToken, ...]) -> list[CloudEffect]:
-        if self._pending is None or self._pending.round != round_:
+        if self._pending is None or self._pending.round != round_ or self._decoded:
             raise LocalProtocolError(f"Decoded({round_}) without a Decode effect.")
+        self._decoded = True
         feed = (self._last_token_id, *(token.token_id for token in tokens))
         return [Score(round_, feed, tokens, self.committed_length)]
 
     def _on_scored(self, scored: Scored, now: float) -> list[CloudEffect]:
         block = self._pending
-        if block is None or block.round != scored.round:
+        if block is None or block.round != scored.round or not self._decoded:
             raise LocalProtocolError(f"Scored({scored.round}) without a Score effect.")
         outcome = scored.outcome
         self._pending = None

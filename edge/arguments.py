@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from common import bundled
 from common.config import (
     MAX_DRAFT_LENGTH,
     GenerationParameters,
@@ -13,12 +14,11 @@ from common.config import (
     SamplingParameters,
     SchemeParameters,
 )
-from common.errors import ConfigError
+from common.daemon_arguments import add_daemon_arguments, address
+from common.exit_codes import EXIT_CODES_HELP
 from common.release import version
 from common.schemes import scheme_names
 from edge.client import GenerationRequest
-from edge.exit_codes import EXIT_CODES_HELP
-from edge.serve import EdgeOptions
 from edge.settings import EdgeSettings
 
 DEFAULT_EDGE = "127.0.0.1:7072"
@@ -99,41 +99,20 @@ def generation_request(arguments: argparse.Namespace, prompt: str) -> Generation
     return request
 
 
-def edge_options(arguments: argparse.Namespace) -> EdgeOptions:
+def edge_settings(arguments: argparse.Namespace) -> EdgeSettings:
     """
-    What `thinwire edge` was told.
+    What `thinwire edge` was told besides model and address.
 
     Raises:
         ConfigError: a value out of its range.
     """
-    if arguments.threads is not None and arguments.threads < 1:
-        raise ConfigError(f"threads is {arguments.threads}; expected at least 1.")
-    return EdgeOptions(
-        model=arguments.model,
-        cloud=arguments.cloud,
-        listen=arguments.listen,
-        revision=arguments.revision,
-        dtype=arguments.dtype,
-        device=arguments.device,
-        threads=arguments.threads,
-        port_file=arguments.port_file,
-        round_log=arguments.round_log,
-        settings=EdgeSettings(
-            connect_timeout_s=arguments.connect_timeout,
-            round_timeout_s=arguments.round_timeout,
-            max_generations=arguments.max_generations,
-            drain_grace_s=arguments.drain_grace,
-            keepalive_s=arguments.keepalive,
-        ),
+    return EdgeSettings(
+        connect_timeout_s=arguments.connect_timeout,
+        round_timeout_s=arguments.round_timeout,
+        max_generations=arguments.max_generations,
+        drain_grace_s=arguments.drain_grace,
+        keepalive_s=arguments.keepalive,
     )
-
-
-def _address(text: str) -> str:
-    """HOST:PORT, checked for its shape only."""
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return text
 
 
 def _add_edge(commands: Any) -> None:
@@ -144,37 +123,14 @@ def _add_edge(commands: Any) -> None:
         epilog=EXIT_CODES_HELP,
         formatter_class=_Formatter,
     )
-    where = parser.add_argument_group("where")
-    where.add_argument(
-        "--model", required=True, metavar="PATH_OR_ID", help="draft model: a folder or a hub id"
-    )
-    where.add_argument(
+    parser.add_argument(
         "--cloud",
-        type=_address,
+        type=address,
         default=DEFAULT_CLOUD,
         metavar="HOST:PORT",
         help="the cloud (default %(default)s)",
     )
-    where.add_argument(
-        "--listen",
-        type=_address,
-        default=DEFAULT_EDGE,
-        metavar="HOST:PORT",
-        help="address to serve on, port 0 for any free one (default %(default)s)",
-    )
-    where.add_argument("--port-file", metavar="PATH", help="write the bound port into this file")
-    model = parser.add_argument_group("model")
-    model.add_argument("--revision", help="branch, tag or commit of a hub id")
-    model.add_argument(
-        "--dtype",
-        default="float32",
-        choices=("float32", "float64", "bfloat16", "float16"),
-        help="float32 and float64 give equal texts for equal seeds (default %(default)s)",
-    )
-    model.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
-    model.add_argument(
-        "--threads", type=int, metavar="N", help="threads of the draft model (default: torch's)"
-    )
+    add_daemon_arguments(parser, role="draft", model=str(bundled.draft_path()), listen=DEFAULT_EDGE)
     limits = parser.add_argument_group("limits and records")
     seconds = {"type": float, "metavar": "SECONDS"}
     limits.add_argument(
@@ -260,7 +216,7 @@ def _add_demo(commands: Any, environment: Mapping[str, str]) -> None:
 def _add_edge_address(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
     parser.add_argument(
         "--edge",
-        type=_address,
+        type=address,
         default=environment.get("THINWIRE_EDGE", DEFAULT_EDGE),
         metavar="HOST:PORT",
         help="the edge (default: THINWIRE_EDGE, else " + DEFAULT_EDGE + ")",

@@ -14,15 +14,25 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from common.daemon_arguments import daemon_options
+from common.daemon_process import run_daemon
 from common.errors import ConfigError, ThinwireError
-from edge.arguments import edge_options, generation_request, make_parser
+from common.exit_codes import ExitCode, exit_code_of
+from common.telemetry import RoundLog
+from edge.arguments import edge_settings, generation_request, make_parser
 from edge.client import GenerationRequest, connect
-from edge.exit_codes import ExitCode, exit_code_of
+from edge.daemon import EdgeServer, ModelShown
+from edge.demo import DEFAULT_PROMPT, run_demo
 from edge.report import Display, JsonLines, print_rows, status_rows
+
+if TYPE_CHECKING:
+    from common.language_model import LanguageModel
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser(os.environ).parse_args(argv)
     try:
         return int(asyncio.run(_run(arguments)))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return ExitCode.INTERRUPTED
     except ConfigError as error:
         print(f"thinwire: {error.message}", file=sys.stderr)
@@ -47,23 +57,58 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def _run(arguments: argparse.Namespace) -> int:
     match arguments.command:
         case "edge":
-            from edge.serve import serve
-
-            return await serve(edge_options(arguments))
+            return await _edge(arguments)
         case "generate":
             prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
             return await _generate(arguments.edge, generation_request(arguments, prompt), arguments)
         case "status":
             return await _status(arguments.edge, as_json=arguments.json)
         case _:
-            from edge.demo import DEFAULT_PROMPT, run_demo
-
             request = generation_request(arguments, arguments.prompt or DEFAULT_PROMPT)
             return await run_demo(
                 lambda edge: _generate(edge, request, arguments, echo=True),
                 pair=arguments.pair,
                 console=Console(stderr=True),
             )
+
+
+async def _edge(arguments: argparse.Namespace) -> int:
+    """Run the edge daemon until a signal."""
+    options, settings = daemon_options(arguments), edge_settings(arguments)
+    round_log = _round_log(arguments.round_log)
+    executor = ThreadPoolExecutor(1, thread_name_prefix="draft-model")
+    server = EdgeServer(
+        None,
+        vocabulary=None,
+        cloud_address=arguments.cloud,
+        settings=settings,
+        executor=executor,
+        round_log=round_log,
+    )
+
+    async def on_loaded(model: LanguageModel) -> None:
+        shown = ModelShown(model.name, model.dtype, model.device)
+        await server.model_loaded(model, vocabulary=model.vocabulary, shown=shown)
+
+    try:
+        return await run_daemon(
+            server, options, program="thinwire edge", executor=executor, on_loaded=on_loaded
+        )
+    finally:
+        if round_log is not None:
+            round_log.close()
+
+
+def _round_log(path: str | None) -> RoundLog | None:
+    """The round log at `path`; ConfigError if it cannot be opened."""
+    if path is None:
+        return None
+    try:
+        return RoundLog(path)
+    except OSError as error:
+        raise ConfigError(
+            f"round_log is {path!r}; expected a file that can be written ({error.strerror})."
+        ) from None
 
 
 async def _generate(

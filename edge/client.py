@@ -63,11 +63,12 @@ class EdgeClient:
                 ignore_eos=request.ignore_eos,
             )
         )
+        responses = aiter(call)
         try:
             while True:
                 async with asyncio.timeout(self._event_timeout_s):
-                    response = await call.read()
-                if response is grpc.aio.EOF:
+                    response = await anext(responses, None)
+                if response is None:
                     return
                 yield wire.generation_event_from_proto(response)
         except TimeoutError:

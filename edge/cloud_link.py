@@ -21,6 +21,15 @@ Receive = Callable[["CloudStream", FromCloud, int], None]
 """Called with the stream, what came down it, and the message's serialised size in bytes."""
 
 
+_TORN = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNKNOWN,
+)
+"""Status codes that gRPC itself gives a torn stream; a cloud that chose one says so in ErrorInfo."""
+
+
 class CloudLink:
     """
     The channel to one cloud, shared by all generations.
@@ -78,12 +87,12 @@ class CloudLink:
 
     async def close(self) -> None:
         """Close the channel with every stream on it."""
-        await self._channel.close()
+        await self._channel.close(None)
 
 
 class CloudStream:
     """
-    One Verify stream: writes are awaited, messages and the error that ends it arrive through `receive`.
+    One Verify stream: messages, and the error that ends it, arrive through `receive`.
 
     A stream that ends with Closed says nothing more; `abandon` silences it at once.
     """
@@ -99,18 +108,21 @@ class CloudStream:
         self._writer = writer
         self._address = address
         self._receive = receive
+        self._writing: asyncio.Future[None] | None = None
         self._reader = asyncio.create_task(self._read())
 
     def prepare(self, message: Open | DraftBlock | Close) -> Any:
         """The message as protobuf, so that its size is known before it is sent."""
         return self._writer.to_proto(message)
 
-    async def send(self, request: Any, *, last: bool) -> None:
-        """Write one prepared message; a link that no longer takes it is reported by the reader."""
-        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            await self._call.write(request)
-            if last:
-                await self._call.done_writing()
+    def send(self, request: Any, *, last: bool) -> None:
+        """
+        Write one prepared message behind those before it; the reader reports a link that no longer takes it.
+
+        In a task of its own: gRPC cancels a whole call when a task that waits for its write is cancelled,
+        and then no Close could follow.
+        """
+        self._writing = asyncio.ensure_future(self._write(self._writing, request, last))
 
     async def finished(self, timeout_s: float) -> None:
         """Wait for the cloud to end the stream; cancel it after `timeout_s`."""
@@ -119,23 +131,40 @@ class CloudStream:
 
     def abandon(self) -> None:
         """Cancel the stream; nothing is received afterwards."""
+        if self._writing is not None:
+            self._writing.cancel()
         self._reader.cancel()
         self._call.cancel()
 
+    async def _write(self, before: asyncio.Future[None] | None, request: Any, last: bool) -> None:
+        if before is not None:
+            await before
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await self._call.write(request)
+            if last:
+                await self._call.done_writing()
+
     async def _read(self) -> None:
+        closed = False
         try:
-            while (response := await self._call.read()) is not grpc.aio.EOF:
+            async for response in self._call:
                 message = wire.message_from_cloud(response)
                 if message is None:
-                    return
-                self._receive(self, message, int(response.ByteSize()))
-            error: ThinwireError = TransportError(
-                f"the cloud at {self._address} ended the stream without Closed."
-            )
+                    closed = True  # read on: the stream ends in good order
+                else:
+                    self._receive(self, message, int(response.ByteSize()))
+            error: ThinwireError = TransportError(f"{self._address} ended the stream without Closed.")
         except grpc.aio.AioRpcError as rpc_error:
-            error = wire.error_from_rpc(rpc_error)
-            if type(error) is TransportError or rpc_error.code() is grpc.StatusCode.CANCELLED:
-                error = TransportError(f"the link to the cloud at {self._address} is lost: {error.message}")
+            error = self._error_of(rpc_error)
         except RemoteProtocolError as protocol_error:
             error = protocol_error
-        self._receive(self, error, 0)
+        if not closed:
+            self._receive(self, error, 0)
+
+    def _error_of(self, rpc_error: grpc.aio.AioRpcError) -> ThinwireError:
+        """The cloud's own status, or a TransportError where no cloud chose it."""
+        error = wire.error_from_rpc(rpc_error)
+        torn = wire.reason_of(rpc_error) is None and rpc_error.code() in _TORN
+        if torn or type(error) is TransportError:
+            return TransportError(f"the link to the cloud at {self._address} is lost: {error.message}")
+        return error

@@ -60,7 +60,7 @@ class ModelShown:
     device: str = ""
 
 
-class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code is untyped
+class EdgeServer(wire.GeneratorServicer):
     """
     The Generator service.
 
@@ -93,7 +93,8 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
         self._shown = shown or ModelShown()
         self._round_log = round_log
         self._draining = False
-        self._running: set[asyncio.Task[Any]] = set()
+        self.running: set[asyncio.Task[Any]] = set()
+        """The tasks of the generations running now."""
         self._finished = 0
         self._output_tokens = 0
 
@@ -123,9 +124,7 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
             await self._health.serving()
         return port
 
-    async def model_loaded(
-        self, model: CausalModel, *, vocabulary: Vocabulary, shown: ModelShown
-    ) -> None:
+    async def model_loaded(self, model: CausalModel, *, vocabulary: Vocabulary, shown: ModelShown) -> None:
         """Bring the model of a server that was started without one."""
         self._model, self._vocabulary, self._shown = model, vocabulary, shown
         if not self._draining:
@@ -136,14 +135,14 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
         self._draining = True
         await self._health.not_serving()
         await self._server.stop(self._settings.drain_grace_s if grace_s is None else grace_s)
-        if self._running:  # cancelled above; each still says Close to the cloud
-            await asyncio.wait(self._running, timeout=2 * self._settings.close_timeout_s)
+        if self.running:  # cancelled above; each still says Close to the cloud
+            await asyncio.wait(self.running, timeout=2 * self._settings.close_timeout_s)
         await self._link.close()
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
 
-    # --- the service -----------------------------------------------------------------------------------------
+    # --- the service -------------------------------------------------------------------------------------
 
-    async def Generate(self, request: Any, context: Any) -> None:  # noqa: N802 - named by the contract
+    async def Generate(self, request: Any, context: Any) -> None:  # noqa: N802
         """One text; see proto/generator.proto."""
         try:
             await self._generate(request, context)
@@ -153,7 +152,7 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
             _log.exception("a generation failed")
             await wire.abort_with(context, ThinwireError(f"the edge failed with {type(error).__name__}."))
 
-    async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802 - named by the contract
+    async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         """What this edge serves and how it stands."""
         identity = self._vocabulary.identity if self._vocabulary else VocabularyIdentity(0, b"")
         return wire.edge_status_to_proto(
@@ -163,7 +162,7 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
                 vocabulary=identity,
                 cloud=self._cloud_address,
                 cloud_info=await self._link.server_info(),
-                generations=len(self._running),
+                generations=len(self.running),
                 generations_finished=self._finished,
                 output_tokens=self._output_tokens,
                 schemes=scheme_names(),
@@ -182,16 +181,16 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
                 "this edge is still loading its model; expected a request after it is SERVING."
             )
         bound = self._settings.max_generations
-        running = len(self._running)
+        running = len(self.running)
         if running >= bound:
             raise ResourceExhaustedError(f"{running} generations are running; expected fewer than {bound}.")
         task = asyncio.current_task()
         assert task is not None, "a gRPC handler runs in a task"
-        self._running.add(task)
+        self.running.add(task)
         try:
             await self._run(self._model, self._vocabulary, request, context, started_s)
         finally:
-            self._running.discard(task)
+            self.running.discard(task)
             self._finished += 1
 
     async def _run(
@@ -200,7 +199,7 @@ class EdgeServer(wire.GeneratorServicer):  # type: ignore[misc] # generated code
         loop = asyncio.get_running_loop()
         prompt, parameters = wire.generate_request_from_proto(request, fresh_seed=secrets.randbits(64))
         scheme = make_scheme(parameters.scheme, vocabulary_size=vocabulary.identity.size)
-        # A long prompt takes its time to tokenise: off the event loop, in the one thread for such work.
+        # Off the event loop: a long prompt takes its time.
         prompt_ids = tuple(await loop.run_in_executor(self._executor, vocabulary.encode, prompt))
         session = EdgeSession(
             parameters,

@@ -21,7 +21,7 @@ from rich.console import Console
 
 import common
 from common import wire
-from edge.exit_codes import ExitCode
+from common.exit_codes import ExitCode
 
 DEFAULT_PROMPT = '''\
 def read_lines(path, encoding="utf-8"):
@@ -59,7 +59,13 @@ class Daemon:
 
     async def start(self, *arguments: str) -> None:
         """Start `python -m NAME ARGUMENTS` on any free loopback port."""
-        environment = {**os.environ, "PYTHONPATH": _import_path(), "PYTHONUNBUFFERED": "1"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": _import_path(),
+            "PYTHONUNBUFFERED": "1",
+            # Importing torch leaves a cache folder in the temporary folder; it goes with ours.
+            "TMPDIR": str(self._log.parent),
+        }
         command = [
             sys.executable,
             "-m",
@@ -121,7 +127,8 @@ class Daemon:
     def _check_alive(self) -> None:
         if self._process is not None and self._process.returncode is not None:
             raise DaemonDiedError(
-                f"the {self.name} daemon ended with exit code {self._process.returncode}; its last log lines:\n"
+                f"the {self.name} daemon ended with exit code {self._process.returncode}; "
+                f"its last log lines:\n"
                 f"{self._last_log_lines()}"
             )
 

@@ -8,6 +8,7 @@ Dropping a token after seeing it would bias the text.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy.typing as npt
@@ -96,6 +97,8 @@ class DraftBlockBuilder:
             draft_s=draft_s,
         )
 
-    def _bits_with(self, drafted: DraftDistribution) -> float:
+    def _bits_with(self, drafted: DraftDistribution) -> int:
+        """Payload bits of the block with one more position, whichever token is drawn there."""
         distributions = [d.quantized for d in (*self._distributions, drafted)]
-        return self._scheme.block_bits(distributions, support_size_code=self._code)
+        bits = self._scheme.block_bits(distributions, support_size_code=self._code)
+        return 8 * math.ceil(bits / 8)  # a payload is whole bytes

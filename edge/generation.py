@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from common import wire
 from common.errors import LocalProtocolError, ThinwireError, TransportError
@@ -47,7 +48,7 @@ from edge.meter import GenerationMeter
 from edge.session import EdgeSession
 from edge.settings import EdgeSettings
 
-EmitEvent = Callable[[GenerationEvent], Awaitable[None]]
+EmitEvent = Callable[[GenerationEvent], Coroutine[Any, Any, None]]
 
 
 async def run_generation(
@@ -131,6 +132,7 @@ class _Driver:
         self._stream: CloudStream | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._reconnecting: asyncio.Task[None] | None = None
+        self._writing: asyncio.Future[None] | None = None
         self._closed = False
         self._finish: Finish | None = None
 
@@ -154,39 +156,49 @@ class _Driver:
         for effect in self._session.step(event, self._loop.time()):
             await self._perform(effect)
 
+    async def _written(self) -> None:
+        """Wait for the client to have taken the tokens emitted last."""
+        if self._writing is not None:
+            await self._writing
+            self._writing = None
+
     async def clean_up(self) -> None:
         """Free everything, here and at the cloud, however the run ended."""
         self._drafter.cancel()
         self._arm(None)
-        if self._reconnecting is not None:
-            self._reconnecting.cancel()
+        for task in (self._reconnecting, self._writing):
+            if task is not None:
+                task.cancel()
         closing = self._loop.run_in_executor(self._executor, self._drafter.close)
         if self._stream is not None:
             if not self._closed:
-                await self._say_close()
+                self._say_close()
             await self._stream.finished(self._settings.close_timeout_s)
         await closing
 
-    async def _say_close(self) -> None:
+    def _say_close(self) -> None:
         """Let the session end itself; a session that already failed is closed by hand."""
         effects: list[EdgeEffect] = []
         with suppress(LocalProtocolError):
             effects = self._session.step(Cancelled(), self._loop.time())
         for effect in effects:
             if isinstance(effect, Send):
-                await self._send(effect)
+                self._send(effect)
         if not self._closed:
-            await self._send(Send(Close(CloseReason.FAILED)))
+            self._send(Send(Close(CloseReason.FAILED)))
 
     async def _perform(self, effect: EdgeEffect) -> None:
         match effect:
             case Send():
-                await self._send(effect)
+                self._send(effect)
             case Draft():
                 self._draft(effect)
             case Emit(tokens):
                 self._meter.emitted(self._loop.time())
-                await self._emit(tuple(Token(t.token_id, t.kind, t.text) for t in tokens))
+                await self._written()
+                written = self._emit(tuple(Token(t.token_id, t.kind, t.text) for t in tokens))
+                # Writes to the client while the next block is drafted; at most one is under way.
+                self._writing = asyncio.ensure_future(written)
             case TruncateCache(length):
                 self._drafter.truncate(length)
             case ArmTimer(at_s):
@@ -197,6 +209,7 @@ class _Driver:
                     self._stream = None
                 self._reconnecting = asyncio.create_task(self._reconnect(attempt))
             case Finish():
+                await self._written()
                 self._meter.finished(self._loop.time())
                 self._finish = effect
 
@@ -219,7 +232,7 @@ class _Driver:
         if not self._closed:
             self._events.put_nowait(_Received(stream, event, size_bytes, self._loop.time()))
 
-    async def _send(self, effect: Send) -> None:
+    def _send(self, effect: Send) -> None:
         assert self._stream is not None, "a Send effect before a stream"
         message = effect.message
         self._closed = self._closed or isinstance(message, Close)
@@ -227,7 +240,7 @@ class _Driver:
         if isinstance(message, DraftBlock):
             self._meter.block_sent(message.round, request.ByteSize(), self._loop.time())
         self._meter.bytes_up(request.ByteSize())
-        await self._stream.send(request, last=self._closed)
+        self._stream.send(request, last=self._closed)
 
     async def _reconnect(self, attempt: int) -> None:
         """Back off, connect, and say how it went."""

@@ -16,7 +16,9 @@ from dataclasses import replace
 
 from common.config import GenerationParameters
 from common.errors import (
+    ConfigError,
     DeadlineError,
+    EpochSupersededError,
     LocalProtocolError,
     RemoteProtocolError,
     ThinwireError,
@@ -110,6 +112,7 @@ class EdgeSession:
         self._hasher = PrefixHasher()
         self._hasher.extend(prompt_token_ids)
         self._session_id = b""
+        self._epoch = 0
         self._stop_token_ids: frozenset[int] = frozenset()
         self._scheme_state = scheme.initial_state()
         self._cache_length = 0
@@ -158,6 +161,9 @@ class EdgeSession:
                 return self._on_timer()
             case Cancelled():
                 return self._end(FinishReason.CANCELLED, CloseReason.CANCELLED)
+            case Refused(EpochSupersededError() as error):
+                # Only we know the session's id: an Open on a stream given up came through late and took it over.
+                return self._on_link_lost(error)
             case Refused(error):
                 return self._fail(error)
 
@@ -178,9 +184,12 @@ class EdgeSession:
         )
 
     def _on_opened(self, opened: Opened, now: float) -> list[EdgeEffect]:
+        if opened.session_id == self._session_id and opened.epoch <= self._epoch:
+            return []  # repeated, or of a stream given up
         if self.state is not State.OPENING:
             return self._fail(RemoteProtocolError(f"Opened came in state {self.state.value}; expected opening."))
         self.state = after(self.state, Happening.OPENED)
+        self._epoch = opened.epoch
         if self._session_id:
             return self._on_resumed(opened, now)
         if opened.committed_length != len(self._prompt) or opened.next_round != 1:
@@ -192,6 +201,10 @@ class EdgeSession:
             )
         self._session_id = opened.session_id
         self._context_length = min(self._context_length, opened.context_length)
+        try:
+            check_prompt(self._prompt, self._vocabulary.size, self._context_length)
+        except ConfigError as error:
+            return self._fail(error)
         if not self._parameters.ignore_eos:
             self._stop_token_ids = frozenset(opened.eos_token_ids)
         return [ArmTimer(None), *self._next_draft()]
@@ -218,8 +231,7 @@ class EdgeSession:
         """Ask for the next block; never so long that it could overshoot max_tokens or the context."""
         produced = len(self._committed) - len(self._prompt)
         room = min(self._parameters.max_tokens - produced, self._context_length - len(self._committed))
-        if room < 1:
-            return self._end(FinishReason.CONTEXT, CloseReason.FINISHED)
+        assert room >= 1, "a text that reached its length or context has ended"
         length = min(self._parameters.draft_length, room - 1)
         self._attempt += 1
         self._drafting = True
@@ -262,16 +274,19 @@ class EdgeSession:
         return [Send(self._block), ArmTimer(now + self._round_timeout_s)]
 
     def _on_verdict(self, verdict: Verdict) -> list[EdgeEffect]:
-        if self._block is None or verdict.round < self._round:
+        if verdict.round > self._round:
+            return self._fail(
+                RemoteProtocolError(f"a verdict of round {verdict.round} came; expected {self._round} at most.")
+            )
+        if self._block is None or self._drafted is None or verdict.round < self._round:
             return []  # an answer to a round that is already decided
-        if self.state is not State.VERIFYING or self._drafted is None:
-            return []  # of a former stream; the resumed one will repeat it
+        if self.state is not State.VERIFYING:
+            return []  # of a former stream while a new one opens; that one will repeat it
         drafted, base = self._drafted, self._block.base_length
         length = len(drafted.tokens)
         if (
-            verdict.round != self._round
-            or verdict.accepted > length
-            or verdict.next_token_id >= self._vocabulary.size
+            not 0 <= verdict.accepted <= length
+            or not 0 <= verdict.next_token_id < self._vocabulary.size
             or verdict.committed_length != base + verdict.accepted + 1
         ):
             return self._fail(

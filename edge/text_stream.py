@@ -45,7 +45,9 @@ class TextStream:
         self._pending.append(token_id)
         fresh = self._fresh()
         if fresh.endswith(_REPLACEMENT) and len(self._pending) < 4 * _WINDOW:
-            return "", False  # an incomplete character; a token more may finish it
+            # An incomplete character, which a token more may finish; a stop string before it is whole all the same.
+            if self._first_match(self._held + fresh.rstrip(_REPLACEMENT)) is None:
+                return "", False
         self._settle()
         return self._release(fresh)
 
@@ -73,14 +75,18 @@ class TextStream:
     def _release(self, fresh: str) -> tuple[str, bool]:
         """Append to what is held, cut at a stop string, keep back what might become one."""
         self._held += fresh
-        matches = [at for at in (self._held.find(stop) for stop in self._stop) if at >= 0]
-        if matches:
-            text, self._held, self._ended = self._held[: min(matches)], "", True
+        match = self._first_match(self._held)
+        if match is not None:
+            text, self._held, self._ended = self._held[:match], "", True
             return text, True
         keep = max((_overlap(self._held, stop) for stop in self._stop), default=0)
         cut = len(self._held) - keep
         text, self._held = self._held[:cut], self._held[cut:]
         return text, False
+
+    def _first_match(self, text: str) -> int | None:
+        """Where the earliest stop string begins, if there is one."""
+        return min((at for at in (text.find(stop) for stop in self._stop) if at >= 0), default=None)
 
 
 def _overlap(text: str, stop: str) -> int:

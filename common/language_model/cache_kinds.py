@@ -3,29 +3,41 @@ Which KV caches can be rolled back after a rejection.
 
 Decided by the kind of each layer of the cache that the model's configuration asks for.
 A full-attention layer keeps every position and can be cut at any of them.
-A sliding-window layer has already dropped what lies behind its window, and a recurrent layer has folded the past
-into its state: neither can return to an earlier position, even where a first crop of a short text would succeed.
+A sliding-window layer drops what lies behind its window: it calls itself croppable, and is so while the text
+is shorter than the window or while it is told to record its past; past the window a crop raises.
+A recurrent layer has folded the past into its state.
+Neither is trusted, even where a first crop of a short text would succeed.
 """
 
 from __future__ import annotations
+
+import inspect
+from typing import Any
 
 from transformers import PreTrainedConfig
 from transformers.cache_utils import Cache, DummyLayer, DynamicCache, DynamicIndexedLayer, DynamicLayer
 
 from common.errors import UncroppableCacheError
+from common.language_model.growing_cache import GrowingLayer
 
 _CROPPABLE = (DynamicLayer, DynamicIndexedLayer, DummyLayer)
-"""Exact classes; subclasses add windows or states. DummyLayer stores nothing (shared or attention-free layers)."""
+"""Exact classes, as subclasses add windows or states. DummyLayer stores nothing (shared or no attention)."""
+_EXPECTED = "expected full attention in every layer (no sliding window, no recurrent state)"
 
 
 def new_cache(config: PreTrainedConfig) -> Cache:
-    """An empty cache of the kinds of layers that `config` asks for."""
-    return DynamicCache(config=config)
+    """An empty cache of the layer kinds that `config` asks for, full-attention layers growing in place."""
+    cache = DynamicCache(config=config)
+    cache.layers = [
+        GrowingLayer() if type(layer) is DynamicLayer else layer  # type: ignore[no-untyped-call]
+        for layer in cache.layers
+    ]
+    return cache
 
 
 def check_croppable(config: PreTrainedConfig, name: str) -> None:
     """
-    Refuse a model whose cache cannot be rolled back.
+    Refuse a configuration whose cache cannot be rolled back.
 
     Args:
         config: the model's configuration.
@@ -35,14 +47,30 @@ def check_croppable(config: PreTrainedConfig, name: str) -> None:
         UncroppableCacheError: naming the first such layer and its kind.
     """
     try:
-        cache = new_cache(config)
+        layers = DynamicCache(config=config).layers
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UncroppableCacheError(
-            f"{name} asks for a cache of an unknown kind ({error}); expected full attention in every layer."
+            f"{name} asks for a cache of an unknown kind ({error}); {_EXPECTED}."
         ) from error
-    for index, layer in enumerate(cache.layers):
+    for index, layer in enumerate(layers):
         if type(layer) not in _CROPPABLE:
             raise UncroppableCacheError(
-                f"layer {index} of {name} keeps a {type(layer).__name__}, which cannot be rolled back after a "
-                f"rejection; expected full attention in every layer (no sliding window, no recurrent state)."
+                f"layer {index} of {name} keeps a {type(layer).__name__}, which cannot be rolled back after "
+                f"a rejection; {_EXPECTED}."
             )
+
+
+def check_stateless(model: Any, name: str) -> None:
+    """
+    Refuse a model that keeps its past elsewhere than in such a cache: older recurrent models, whose
+    configurations do not tell.
+
+    Raises:
+        UncroppableCacheError: the model's class is stateful, or its forward takes no KV cache.
+    """
+    takes_cache = "past_key_values" in inspect.signature(model.forward).parameters
+    if getattr(model, "_is_stateful", False) or not takes_cache:
+        raise UncroppableCacheError(
+            f"{name} ({type(model).__name__}) keeps a recurrent state, which cannot be rolled back after a "
+            f"rejection; {_EXPECTED}."
+        )

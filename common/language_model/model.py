@@ -1,33 +1,22 @@
-"""Loads a causal model and scores tokens with a KV cache that is kept across rounds and rolled back."""
+"""Scores tokens with a KV cache that is kept across rounds and rolled back."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
-from transformers.utils import logging as transformers_logging
 
-from common.errors import ConfigError, ModelLoadError, NonFiniteLogitsError, VocabularyMismatchError
-from common.language_model.cache_kinds import check_croppable, new_cache
+from common.errors import NonFiniteLogitsError
+from common.language_model.cache_kinds import new_cache
 from common.language_model.vocabulary import Vocabulary
 
-DTYPES = {
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 DEFAULT_CONTEXT_LENGTH = 2048
 """For a configuration that names no limit: what models without learned positions are usually trained on."""
 _CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
-_USED_GENERATION_FIELDS = {"eos_token_id", "bos_token_id", "pad_token_id", "transformers_version"}
-OnProgress = Callable[[str], None]
 
 
 def set_threads(count: int) -> None:
@@ -39,7 +28,16 @@ class LanguageModel:
     """
     A loaded model with its vocabulary; implements `common.causal_model.CausalModel`.
 
-    Made by `load_language_model`.
+    Made by `load_language_model`, which has checked what is assumed here.
+
+    Args:
+        model: a transformers causal model in eval mode, with at least V output rows.
+        vocabulary: its tokenizer's half.
+        name: for people; a local folder's base name, or the hub id.
+        dtype: a key of `DTYPES`.
+        device: torch device.
+        eos_token_ids: ids below V that end a text.
+        warnings: sentences on what of the model's own generation settings is not used.
     """
 
     def __init__(
@@ -61,17 +59,17 @@ class LanguageModel:
         self.device = device
         self.eos_token_ids = eos_token_ids
         self.warnings = warnings
-        """Sentences on what of the model's own generation settings is not used."""
-        self.model_rows = int(model.get_output_embeddings().weight.shape[0])
+        self.model_rows = output_rows(model)
         """Rows of the output layer; rows at and beyond V are cut off."""
         config = model.config.get_text_config(decoder=True)
         limits = [getattr(config, field, None) for field in _CONTEXT_FIELDS]
         self._context_length = next((int(n) for n in limits if n), DEFAULT_CONTEXT_LENGTH)
+        self._vocabulary_size = vocabulary.identity.size
 
     @property
     def vocabulary_size(self) -> int:
         """V: ids the tokenizer defines."""
-        return self.vocabulary.identity.size
+        return self._vocabulary_size
 
     @property
     def context_length(self) -> int:
@@ -87,13 +85,13 @@ class LanguageModel:
         Feed tokens behind `cache`, in place.
 
         Returns:
-            (logit_rows, V) float32, or float64 for a float64 model.
+            (logit_rows, V) float32, or float64 for a float64 model; on the CPU a view of torch's own memory.
         """
         with torch.inference_mode():
             ids = torch.tensor([token_ids], dtype=torch.long, device=self.device)
             extra = {"logits_to_keep": logit_rows} if self._keeps_logits else {}
             logits = self._model(input_ids=ids, past_key_values=cache, use_cache=True, **extra).logits
-            logits = logits[0, -logit_rows:, : self.vocabulary_size]
+            logits = logits[0, -logit_rows:, : self._vocabulary_size]
             if logits.dtype not in (torch.float32, torch.float64):
                 logits = logits.float()
             return np.asarray(logits.cpu().numpy())
@@ -128,7 +126,8 @@ class ModelSequence:
             what = f"the logit of id {bad[0]} is {logits[row][bad[0]]}" if bad.size else "all logits are -inf"
             position = self._length - logit_rows + row
             raise NonFiniteLogitsError(
-                f"{self._model.name}: after position {position} {what}; expected finite numbers."
+                f"{self._model.name}: in row {row} of {logit_rows} (after position {position}) {what}; "
+                f"expected finite numbers."
             )
         return logits
 
@@ -138,7 +137,7 @@ class ModelSequence:
         if length == 0:
             self._cache = self._model.new_cache()
         elif length < self._length:
-            self._cache.crop(length - self._length)
+            self._cache.crop(length - self._length)  # a negative number: how many tokens to remove
         self._length = length
 
     def close(self) -> None:
@@ -146,96 +145,6 @@ class ModelSequence:
         self._cache = None
 
 
-def load_language_model(
-    path_or_id: str,
-    *,
-    revision: str | None = None,
-    dtype: str = "float32",
-    device: str = "cpu",
-    on_progress: OnProgress | None = None,
-) -> LanguageModel:
-    """
-    Load a causal model and its tokenizer.
-
-    Args:
-        path_or_id: a local folder in Hugging Face format, or a hub id.
-        revision: branch, tag or commit of a hub id.
-        dtype: a key of `DTYPES`; float32 and float64 are the ones for which equal seeds give equal texts.
-        device: a torch device, "cpu" or "cuda".
-        on_progress: called with one short phrase a stage.
-
-    Raises:
-        ConfigError: unknown dtype or device.
-        ModelLoadError: nothing loadable under that path or id.
-        UncroppableCacheError: sliding-window or recurrent layers.
-        VocabularyMismatchError: the model has fewer rows than its tokenizer has ids.
-    """
-    if dtype not in DTYPES:
-        raise ConfigError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}.")
-    _check_device(device)
-    report = on_progress or (lambda stage: None)
-    name = Path(path_or_id).name if Path(path_or_id).exists() else path_or_id
-    # Progress is ours to show: the library's bars would mix with the daemon's log.
-    transformers_logging.disable_progress_bar()
-    try:
-        report("configuration")
-        config = AutoConfig.from_pretrained(path_or_id, revision=revision)
-        check_croppable(config, name)
-        report("tokenizer")
-        tokenizer = AutoTokenizer.from_pretrained(path_or_id, revision=revision)
-        report("weights")
-        model = AutoModelForCausalLM.from_pretrained(
-            path_or_id, revision=revision, config=config, dtype=DTYPES[dtype]
-        )
-    except (OSError, ValueError, KeyError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelLoadError(
-            f"no causal model can be loaded from {path_or_id!r}; expected a local folder in Hugging Face format "
-            f"or a reachable hub id ({first_line})."
-        ) from error
-    report("device")
-    model = model.to(device).eval()
-    vocabulary = Vocabulary(tokenizer)
-    rows, size = int(model.get_output_embeddings().weight.shape[0]), vocabulary.identity.size
-    if rows < size:
-        raise VocabularyMismatchError(
-            f"{name} has {rows} output rows but its tokenizer defines {size} ids; expected at least as many rows."
-        )
-    eos, warnings = _generation_settings(model, name)
-    return LanguageModel(
-        model,
-        vocabulary,
-        name=name,
-        dtype=dtype,
-        device=device,
-        eos_token_ids=tuple(i for i in eos if i < size),
-        warnings=warnings,
-    )
-
-
-def _check_device(device: str) -> None:
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device is {device!r}; expected one torch can use here, such as 'cpu'.") from error
-
-
-def _generation_settings(model: Any, name: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """(end-of-text ids, a warning for every other setting the model's own generation_config would have applied)."""
-    settings = model.generation_config
-    eos = settings.eos_token_id if settings.eos_token_id is not None else model.config.eos_token_id
-    ids = () if eos is None else (eos,) if isinstance(eos, int) else tuple(eos)
-    ordinary = GenerationConfig().to_dict()
-    named = [
-        key
-        for key, value in settings.to_diff_dict().items()
-        if key not in _USED_GENERATION_FIELDS
-        and not key.startswith("_")
-        and value not in (None, False)
-        and value != ordinary.get(key)
-    ]
-    warnings = tuple(
-        f"{name} asks for {key} = {getattr(settings, key)!r} in its generation_config; it is not used."
-        for key in sorted(named)
-    )
-    return ids, warnings
+def output_rows(model: Any) -> int:
+    """Rows of a transformers model's output layer, padding included."""
+    return int(model.get_output_embeddings().weight.shape[0])

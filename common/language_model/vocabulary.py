@@ -28,9 +28,9 @@ class Vocabulary:
         V and the digest that the two ends compare.
 
         V is the highest id the tokenizer defines plus one, added and special tokens included.
-        The digest is SHA-256 over every defined id in ascending order: the id as 4 bytes little-endian, the length
-        of its token string in UTF-8 bytes as 4 bytes little-endian, and those bytes (for a byte-level tokenizer the
-        string is its byte alphabet, as stored in tokenizer.json).
+        The digest is SHA-256 over every defined id in ascending order: the id as 4 bytes little-endian, the
+        length of its token string in UTF-8 bytes as 4 bytes little-endian, and those bytes (a byte-level
+        tokenizer's string is in its byte alphabet, as stored in tokenizer.json).
         """
         by_id = sorted((index, token) for token, index in self._tokenizer.get_vocab().items())
         digest = hashlib.sha256()
@@ -40,7 +40,7 @@ class Vocabulary:
         return VocabularyIdentity(by_id[-1][0] + 1, digest.digest())
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, with the special tokens the tokenizer itself puts before a text to continue."""
+        """Token ids of `text`, with the special tokens the tokenizer itself puts before a text."""
         return list(self._tokenizer(text)["input_ids"])
 
     def decode(self, token_ids: Sequence[int]) -> str:

@@ -23,7 +23,7 @@ from common.wire.session_messages import (
     reply_to_proto,
     server_info_request,
 )
-from common.wire.status import abort_with, error_from_rpc
+from common.wire.status import abort_with, error_from_rpc, reason_of
 from common.wire.transport import (
     GENERATOR_SERVICE,
     VERIFIER_SERVICE,
@@ -64,6 +64,7 @@ __all__ = [
     "get_status_request",
     "is_serving",
     "message_from_cloud",
+    "reason_of",
     "reply_to_proto",
     "server_info_from_proto",
     "server_info_request",

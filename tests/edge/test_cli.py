@@ -1,0 +1,200 @@
+"""`thinwire` as a command: arguments, exit codes, one-sentence errors."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import json
+from collections.abc import Sequence
+
+import pytest
+from fakes import TableModel, TableVocabulary, random_table
+from loopback import loopback
+
+from common.config import GenerationParameters, SchemeParameters
+from edge.arguments import DEFAULT_EDGE, edge_settings, generation_request, make_parser
+from edge.cli import main
+from edge.settings import EdgeSettings
+
+SIZE = 6
+VOCABULARY = TableVocabulary(SIZE)
+NOBODY = "127.0.0.1:1"
+
+
+def parse(*argv: str, environment: dict[str, str] | None = None) -> argparse.Namespace:
+    """Parsed arguments."""
+    return make_parser(environment or {}).parse_args(argv)
+
+
+async def run(argv: Sequence[str]) -> int:
+    """`main` in a thread of its own, beside the daemons of this one."""
+    return await asyncio.to_thread(main, argv)
+
+
+def table() -> TableModel:
+    """A model for both sides."""
+    return TableModel(random_table(3, SIZE, zeros=False), context_length=256)
+
+
+def test_every_default_is_that_of_the_settings() -> None:
+    """`generate` without flags asks for exactly the documented defaults."""
+    request = generation_request(parse("generate", "x"), "x")
+    defaults = GenerationParameters(seed=0)
+
+    assert request.seed is None
+    assert (request.scheme, request.sampling) == (defaults.scheme, defaults.sampling)
+    assert (request.max_tokens, request.draft_length) == (defaults.max_tokens, defaults.draft_length)
+    assert edge_settings(parse("edge")) == EdgeSettings()
+
+
+def test_every_flag_reaches_its_parameter() -> None:
+    """Flag by flag."""
+    flags = (
+        "--scheme c-sqs --k 3 --ell 50 --beta 0.1 --eta 0.2 --target-dropped-mass 0.3 --k-max 9 "
+        "--rollback drafted --frozen-threshold --draft-length 6 --uplink-budget-bits 99 --max-tokens 7 "
+        "--temperature 0.5 --top-k 11 --top-p 0.9 --seed 5 --stop A --stop B --ignore-eos"
+    )
+    request = generation_request(parse("generate", "x", *flags.split()), "x")
+
+    assert request.scheme.scheme == "c-sqs"
+    assert (request.scheme.support_size, request.scheme.lattice_resolution) == (3, 50)
+    assert (request.scheme.initial_threshold, request.scheme.threshold_step) == (0.1, 0.2)
+    assert (request.scheme.target_dropped_mass, request.scheme.max_support_size) == (0.3, 9)
+    assert (request.scheme.rollback.value, request.scheme.frozen_threshold) == ("drafted", True)
+    assert (request.draft_length, request.uplink_budget_bits, request.max_tokens) == (6, 99, 7)
+    assert (request.sampling.temperature, request.sampling.top_k, request.sampling.top_p) == (0.5, 11, 0.9)
+    assert (request.seed, request.stop, request.ignore_eos) == (5, ("A", "B"), True)
+
+
+def test_the_environment_names_the_edge_and_the_demos_prompt() -> None:
+    """THINWIRE_EDGE and THINWIRE_PROMPT; an argument wins."""
+    environment = {"THINWIRE_EDGE": "example.org:9", "THINWIRE_PROMPT": '`$HOME` "it\'s"'}
+
+    assert parse("status", environment=environment).edge == "example.org:9"
+    assert parse("status", "--edge", NOBODY, environment=environment).edge == NOBODY
+    assert parse("status").edge == DEFAULT_EDGE
+    assert parse("demo", environment=environment).prompt == '`$HOME` "it\'s"'
+    assert parse("demo", "other", environment=environment).prompt == "other"
+
+
+@pytest.mark.parametrize("command", ["", "edge", "generate", "status", "demo"])
+def test_help_ends_with_the_exit_codes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command's help documents them."""
+    with pytest.raises(SystemExit) as caught:
+        main([*command.split(), "--help"])
+
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.rstrip().endswith("130  interrupted")
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ("--ell 0", "lattice_resolution is 0; expected an integer from 1 to 4096."),
+        ("--temperature 50", "temperature is 50.0; expected 0 (greedy) or 0.01 to 10."),
+        ("--seed -1", "seed is -1; expected an integer from 0 to 18446744073709551615."),
+        ("--draft-length 65", "draft_length is 65; expected an integer from 0 to 64."),
+        ("--eta 0", "threshold_step (eta) is 0.0; expected a number in (0, 1]."),
+    ],
+)
+def test_a_value_out_of_range_is_a_usage_error(
+    flags: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2 and one sentence, without asking any edge."""
+    code = main(["generate", "x", "--edge", NOBODY, *flags.split()])
+
+    assert code == 2
+    assert capsys.readouterr().err == f"thinwire: {sentence}\n"
+
+
+@pytest.mark.parametrize("command", ["generate x", "status"])
+def test_an_edge_that_is_not_there_is_exit_code_5(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One sentence with the address."""
+    code = main([*command.split(), "--edge", NOBODY])
+
+    assert code == 5
+    expected = (
+        f"thinwire: no edge answers at {NOBODY}; expected a running `thinwire edge` there. [UNAVAILABLE]\n"
+    )
+    assert capsys.readouterr().err == expected
+
+
+def test_an_address_of_the_wrong_shape_is_a_usage_error() -> None:
+    """argparse's own exit code 2."""
+    with pytest.raises(SystemExit) as caught:
+        main(["status", "--edge", "nowhere"])
+
+    assert caught.value.code == 2
+
+
+def test_a_round_log_that_cannot_be_written_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """Said before any model is loaded."""
+    code = main(["edge", "--round-log", "/nonexistent/rounds.jsonl"])
+
+    assert code == 2
+    assert "round_log is '/nonexistent/rounds.jsonl'" in capsys.readouterr().err
+
+
+async def test_generate_prints_text_and_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """The text alone first, then the table; exit code 0."""
+    async with loopback(table(), table(), VOCABULARY) as both:
+        code = await run(["generate", "ab", "--edge", both.edge_address, "--max-tokens", "12", "--seed", "3"])
+        plain = capsys.readouterr().out
+        await run(
+            ["generate", "ab", "--edge", both.edge_address, "--max-tokens", "12", "--seed", "3", "--json"]
+        )
+        objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    text = "".join(o["text"] for o in objects)
+
+    assert code == 0
+    assert len(objects) == 13
+    assert plain.startswith(text + "\n")
+    assert objects[-1]["output_tokens"] == 12
+    assert f"lattice_{SchemeParameters().lattice_resolution}" not in plain
+    for name in ("tokens/s", "rounds", "acceptance rate", "uplink payload", "mean dropped mass", "seed"):
+        assert name in plain
+
+
+async def test_a_dash_reads_the_prompt_from_standard_input(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same prompt gives the same text."""
+    async with loopback(table(), table(), VOCABULARY) as both:
+        options = ["--edge", both.edge_address, "--max-tokens", "12", "--seed", "3"]
+        await run(["generate", "abc", *options])
+        given = capsys.readouterr().out.splitlines()[0]
+        monkeypatch.setattr("sys.stdin", io.StringIO("abc"))
+        await run(["generate", "-", *options])
+
+    assert capsys.readouterr().out.splitlines()[0] == given
+
+
+async def test_what_the_edge_refuses_is_shown_with_its_status(capsys: pytest.CaptureFixture[str]) -> None:
+    """Bad input is exit code 2, an unreachable cloud 5, another vocabulary 1."""
+    async with loopback(table(), table(), VOCABULARY) as both:
+        empty = await run(["generate", "", "--edge", both.edge_address])
+        unknown = await run(["generate", "a", "--edge", both.edge_address, "--scheme", "nonesuch"])
+    errors = capsys.readouterr().err
+    other = TableVocabulary(SIZE, salt="other")
+    async with loopback(table(), table(), VOCABULARY, target_vocabulary=other) as both:
+        mismatch = await run(["generate", "a", "--edge", both.edge_address])
+
+    assert (empty, unknown, mismatch) == (2, 2, 1)
+    assert "thinwire: the prompt holds 0 tokens; expected at least 1." in errors
+    assert "scheme is 'nonesuch'" in errors
+    assert "[FAILED_PRECONDITION]" in capsys.readouterr().err
+
+
+async def test_status_prints_both_sides(capsys: pytest.CaptureFixture[str]) -> None:
+    """A table, or one JSON object."""
+    async with loopback(table(), table(), VOCABULARY) as both:
+        code = await run(["status", "--edge", both.edge_address])
+        plain = capsys.readouterr().out
+        await run(["status", "--edge", both.edge_address, "--json"])
+        status = json.loads(capsys.readouterr().out)
+
+    assert code == 0
+    assert both.cloud_address in plain
+    assert status["vocabulary"]["size"] == SIZE
+    assert status["cloud_info"]["context_length"] == 256

@@ -1,0 +1,204 @@
+"""
+The text that comes out of real gRPC has the target's law: a G-test of two-token outputs against the exact law.
+
+False-alarm probability 1e-6 a test; the power against a total variation of 0.05 is computed, and a planted shift of
+that size is caught.
+Seeds are fixed, so a test that passes once passes always; draws are those of the shipped `KeyedDraws`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from fractions import Fraction
+from itertools import product
+
+import numpy as np
+import pytest
+from fakes import TableModel, TableVocabulary
+from scipy.stats import chi2, ncx2
+
+from cloud.daemon import CloudServer
+from cloud.settings import CloudSettings
+from common.config import GenerationParameters, Rollback, SchemeParameters
+from common.generation import Token
+from common.random_streams import KeyedDraws
+from common.schemes import make_scheme
+from edge.cloud_link import CloudLink
+from edge.drafter import Drafter
+from edge.generation import run_generation
+from edge.meter import GenerationMeter
+from edge.session import EdgeSession
+from edge.settings import EdgeSettings
+from edge.text_stream import TextStream
+from exactness.enumeration import PROMPT, Law, Rows, TokenIds, by_prefix, distance, fractions, target_law
+
+GENERATIONS = 12_000
+FALSE_ALARM = 1e-6
+CONCURRENT = 16
+SHIFT = Fraction(1, 20)
+
+TARGET = by_prefix(fractions(2, 3, 3), fractions(3, 3, 2), fractions(4, 3, 3))
+DRAFT = by_prefix(fractions(6, 3, 1), fractions(2, 5, 3), fractions(1, 2, 7), fractions(5, 1, 4))
+
+K_SQS = SchemeParameters(scheme="k-sqs", lattice_resolution=5, support_size=2)
+C_SQS = SchemeParameters(
+    scheme="c-sqs",
+    lattice_resolution=5,
+    max_support_size=3,
+    initial_threshold=0.3,
+    threshold_step=0.5,
+    target_dropped_mass=0.1,
+)
+SCHEMES = {
+    "k-sqs": K_SQS,
+    "c-sqs": C_SQS,
+    "c-sqs drafted": replace(C_SQS, rollback=Rollback.DRAFTED),
+    "c-sqs frozen": replace(C_SQS, frozen_threshold=True),
+    "dense-qs": SchemeParameters(scheme="dense-qs", lattice_resolution=5),
+}
+
+
+def shifted(rows: Rows) -> Rows:
+    """A target whose first token's law is off by a total variation of 0.05, hence the pair's law as well."""
+
+    def row(prefix: TokenIds) -> np.ndarray:
+        law = rows(prefix)
+        if prefix == PROMPT:
+            law[0] -= SHIFT
+            law[1] += SHIFT
+        return law
+
+    return row
+
+
+def g_statistic(counts: Mapping[TokenIds, int], law: Law) -> float:
+    """2 Σ O ln(O / E); infinite where something impossible was seen."""
+    total = sum(counts.values())
+    if any(cell not in law for cell in counts):
+        return math.inf
+    return 2 * sum(n * math.log(n / (total * float(law[cell]))) for cell, n in counts.items())
+
+
+def critical_value(law: Law) -> float:
+    """What the statistic exceeds with probability `FALSE_ALARM` under the law."""
+    return float(chi2.isf(FALSE_ALARM, len(law) - 1))
+
+
+def power(law: Law, generations: int, shift: float) -> float:
+    """
+    The smallest power over all laws at total variation `shift`.
+
+    The noncentrality of the statistic is 2 n KL(other ‖ law), at least n Σ (other - law)² / law to leading order;
+    that is smallest when mass moves in proportion to the law between two halves, so both are minimised numerically.
+    """
+    p = np.array([float(x) for x in law.values()])
+    least = math.inf
+    for signs in product((-1, 1), repeat=len(p)):
+        up, down = p[np.array(signs) > 0].sum(), p[np.array(signs) < 0].sum()
+        if not 0 < up < 1:
+            continue
+        other = p * np.where(np.array(signs) > 0, 1 + shift / up, 1 - shift / max(down, 1e-9))
+        if (other > 0).all():
+            least = min(least, float((other * np.log(other / p)).sum()))
+    return float(ncx2.sf(critical_value(law), len(p) - 1, 2 * generations * least))
+
+
+async def sample(scheme: SchemeParameters, generations: int, *, target: Rows = TARGET) -> Counter[TokenIds]:
+    """Two-token outputs of `generations` generations with seeds 0, 1, ..., over one gRPC channel."""
+    vocabulary = TableVocabulary(3)
+    cloud = CloudServer(
+        TableModel(lambda prefix: target(prefix).astype(np.float64), vocabulary_size=3),
+        vocabulary=vocabulary.identity,
+        settings=CloudSettings(max_sessions=4 * CONCURRENT),
+    )
+    port = await cloud.start("127.0.0.1:0")
+    settings = EdgeSettings(keepalive_s=0)
+    link = CloudLink(f"127.0.0.1:{port}", settings)
+    model = TableModel(lambda prefix: DRAFT(prefix).astype(np.float64), vocabulary_size=3)
+    seeds = iter(range(generations))
+    counts: Counter[TokenIds] = Counter()
+
+    async def worker(executor: ThreadPoolExecutor) -> None:
+        for seed in seeds:
+            counts[await one(seed, executor)] += 1
+
+    async def one(seed: int, executor: ThreadPoolExecutor) -> TokenIds:
+        made = make_scheme(scheme, vocabulary_size=3)
+        parameters = GenerationParameters(seed=seed, scheme=scheme, max_tokens=2, draft_length=2)
+        session = EdgeSession(
+            parameters,
+            PROMPT,
+            vocabulary=vocabulary.identity,
+            scheme=made,
+            text=TextStream(vocabulary.decode),
+            context_length=model.context_length,
+            round_timeout_s=60.0,
+            max_reconnects=0,
+        )
+        output: list[int] = []
+
+        async def emit(tokens: tuple[Token, ...]) -> None:
+            output.extend(token.token_id for token in tokens)
+
+        finished = await run_generation(
+            session,
+            Drafter(model, made, parameters.sampling, KeyedDraws(seed)),
+            link,
+            executor=executor,
+            settings=settings,
+            emit=emit,
+            meter=GenerationMeter(made, started_s=0.0),
+        )
+        assert finished.statistics.reconnects == 0
+        return tuple(output)
+
+    try:
+        with ThreadPoolExecutor(1) as executor:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(CONCURRENT):
+                    group.create_task(worker(executor))
+    finally:
+        await link.close()
+        await cloud.stop(0)
+    return counts
+
+
+LAW = target_law(TARGET, 2)
+
+
+def test_the_test_has_the_power_it_claims() -> None:
+    """At 12 000 generations any shift of 0.05 in total variation is caught with probability 0.999 or more."""
+    assert len(LAW) <= 9
+    assert power(LAW, GENERATIONS, float(SHIFT)) >= 0.999
+
+
+async def test_short_runs_over_grpc_have_the_targets_law() -> None:
+    """1 500 generations of k-sqs pass the same test."""
+    counts = await sample(K_SQS, 1500)
+
+    assert sum(counts.values()) == 1500
+    assert g_statistic(counts, LAW) < critical_value(LAW)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCHEMES)
+async def test_the_text_over_grpc_has_the_targets_law(name: str) -> None:
+    """12 000 two-token texts a scheme, over one reused channel, against the exact joint law."""
+    counts = await sample(SCHEMES[name], GENERATIONS)
+
+    assert sum(counts.values()) == GENERATIONS
+    assert g_statistic(counts, LAW) < critical_value(LAW)
+
+
+@pytest.mark.slow
+async def test_a_planted_shift_is_caught() -> None:
+    """A cloud whose target is off by a total variation of 0.05 fails the test."""
+    assert distance(target_law(shifted(TARGET), 2), LAW) >= SHIFT
+    counts = await sample(K_SQS, GENERATIONS, target=shifted(TARGET))
+
+    assert g_statistic(counts, LAW) > critical_value(LAW)

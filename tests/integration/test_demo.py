@@ -1,0 +1,103 @@
+"""`thinwire demo` as a user runs it: two daemons as processes, nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from common import bundled
+
+needs_pair = pytest.mark.skipif(
+    not (bundled.target_path() / "config.json").is_file(), reason="the bundled pair is not there"
+)
+PROMPT = 'def quote(text):\n    """`$HOME` \'and\' "quotes" \\ $(pwd)"""\n'
+
+
+def leftovers(folder: Path) -> list[int]:
+    """Processes that still name `folder` on their command line."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(folder).encode() in entry.read_bytes():
+                found.append(int(entry.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+async def start(folder: Path, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
+    """The demo with `folder` for its temporary files."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "edge",
+        "demo",
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(folder), **environment},
+        cwd=Path(bundled.__file__).parents[2],
+    )
+
+
+@needs_pair
+async def test_the_demo_streams_a_text_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The prompt arrives verbatim, the table follows, both daemons and the folder are gone."""
+    process = await start(tmp_path, "--max-tokens", "16", "--seed", "1", THINWIRE_PROMPT=PROMPT)
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err.decode()
+    assert out.decode().startswith(PROMPT)
+    for name in ("output tokens", "tokens/s", "block efficiency", "resampling rate", "mean dropped mass"):
+        assert name in out.decode()
+    assert leftovers(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_pair
+async def test_ctrl_c_stops_both_daemons(tmp_path: Path) -> None:
+    """Exit code 130 in the middle of a text, and nothing left."""
+    process = await start(tmp_path, "--max-tokens", "400", "--ignore-eos", "--json")
+    assert process.stdout is not None
+    first = json.loads(await process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    await process.communicate()
+
+    assert first["event"] == "token"
+    assert process.returncode == 130
+    assert leftovers(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_daemon_that_dies_while_loading_ends_the_demo_at_once(tmp_path: Path) -> None:
+    """Exit code 4 with the daemon's last log lines; nothing is left."""
+    pair, temporary = tmp_path / "pair", tmp_path / "temporary"
+    temporary.mkdir()
+    for role in ("target", "draft"):
+        (pair / role).mkdir(parents=True)
+        (pair / role / "config.json").write_text('{"model_type": "nonesuch"}')
+    process = await start(temporary, "--pair", str(pair))
+    out, err = await process.communicate()
+
+    assert process.returncode == 4
+    assert out == b""
+    assert "daemon ended with exit code 4; its last log lines:" in err.decode()
+    assert "no causal model can be loaded" in err.decode()
+    assert leftovers(tmp_path) == []
+    assert list(temporary.iterdir()) == []
+
+
+async def test_a_folder_without_a_pair_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """Exit code 4, naming the folder."""
+    process = await start(tmp_path, "--pair", str(tmp_path))
+    _, err = await process.communicate()
+
+    assert process.returncode == 4
+    assert f"no target model in {tmp_path}" in err.decode().replace("\n", " ").replace("  ", " ")

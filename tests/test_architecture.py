@@ -1,0 +1,139 @@
+"""Who may import whom, which names are taken, and how long a module may be."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("common", "edge", "cloud")
+GENERATED = ROOT / "common" / "pb"
+MAX_LINES = 400
+TAKEN_NAMES = {"types.py", "logging.py", "queue.py", "random.py", "grpc.py"}
+
+MODULES = {
+    path.relative_to(ROOT).with_suffix("").as_posix(): path
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
+    if GENERATED not in path.parents
+}
+"""Our modules by their path without suffix, such as "common/wire/status"."""
+
+DOORS = {
+    "torch": ("common/language_model",),
+    "transformers": ("common/language_model",),
+    "tokenizers": ("common/language_model",),
+    "safetensors": ("common/language_model",),
+    "huggingface_hub": ("common/language_model",),
+    "grpc": (
+        "common/wire",
+        "cloud/daemon",
+        "cloud/live_session",
+        "cloud/cli",
+        "edge/daemon",
+        "edge/cloud_link",
+        "edge/generation",
+        "edge/client",
+        "edge/cli",
+        "edge/demo",
+    ),
+    "grpc_health": ("common/wire",),
+    "grpc_reflection": ("common/wire",),
+    "grpc_status": ("common/wire",),
+    "google.rpc": ("common/wire",),
+    "google.protobuf": ("common/wire",),
+    "common.pb": ("common/wire",),
+    "google_crc32c": ("common/checksum",),
+}
+"""Import → the only modules (or packages) that may have it."""
+
+
+def imports_of(source: str) -> set[str]:
+    """Every dotted name a module imports, those inside functions included."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide who imports whom"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+IMPORTS = {name: imports_of(path.read_text()) for name, path in MODULES.items()}
+
+
+def is_within(name: str, package: str, separator: str = ".") -> bool:
+    """Whether `name` is `package` or inside it."""
+    return name == package or name.startswith(package + separator)
+
+
+def importers_of(package: str) -> set[str]:
+    """Our modules that import `package` or something inside it."""
+    return {module for module, names in IMPORTS.items() if any(is_within(name, package) for name in names)}
+
+
+@pytest.mark.parametrize(
+    ("side", "forbidden"), [("common", "edge"), ("common", "cloud"), ("edge", "cloud"), ("cloud", "edge")]
+)
+def test_dependencies_point_towards_common(side: str, forbidden: str) -> None:
+    """`common` imports neither side, and the two sides never import each other."""
+    crossing = {module for module in importers_of(forbidden) if is_within(module, side, "/")}
+
+    assert crossing == set()
+
+
+def test_the_packages_import_neither_tests_nor_bench() -> None:
+    """What is installed does not need what is not."""
+    assert importers_of("tests") | importers_of("bench") == set()
+
+
+@pytest.mark.parametrize("package", DOORS)
+def test_each_heavy_dependency_has_its_doors(package: str) -> None:
+    """Models, wire, generated code and checksum each come in at one place."""
+    outside = {
+        module
+        for module in importers_of(package)
+        if not any(is_within(module, door, "/") for door in DOORS[package])
+    }
+
+    assert outside == set()
+
+
+@pytest.mark.parametrize("package", ["torch", "grpc", "common.pb", "google_crc32c"])
+def test_the_doors_are_in_use(package: str) -> None:
+    """The scan sees the imports it is there to see."""
+    assert importers_of(package)
+
+
+def test_no_module_shadows_the_standard_library_or_grpc() -> None:
+    """Plain top-level packages make such names traps."""
+    assert {name for name, path in MODULES.items() if path.name in TAKEN_NAMES} == set()
+
+
+def test_modules_are_short() -> None:
+    """No module is longer than 400 lines, generated code excepted."""
+    lines = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
+
+    assert {name: count for name, count in lines.items() if count > MAX_LINES} == {}
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    """Each module that holds code begins with a docstring."""
+    silent = {
+        name
+        for name, path in MODULES.items()
+        if (text := path.read_text()).strip() and ast.get_docstring(ast.parse(text)) is None
+    }
+
+    assert silent == set()
+
+
+@pytest.mark.parametrize("module", ["edge/session", "cloud/session", "common/speculative", "edge/draft_block"])
+def test_the_core_does_no_io(module: str) -> None:
+    """The sans-IO core imports no clock, no network, no event loop, no model and no source of randomness."""
+    forbidden = {"time", "asyncio", "threading", "socket", "random", "secrets", "logging", "grpc", "torch"}
+
+    assert {name.split(".")[0] for name in IMPORTS[module]} & forbidden == set()
