@@ -30,7 +30,7 @@ from common.generation import ServerInfo
 from common.messages import PAYLOAD_LAYOUT, PROTOCOL_VERSION, Close, DraftBlock, Open, VocabularyIdentity
 from common.release import version
 from common.schemes import make_scheme, scheme_names
-from cloud.events import BlockReceived, CloseReceived, LinkLost
+from cloud.events import BlockReceived, CloseReceived, LinkLost, WorkFailed
 from cloud.live_session import LiveSession, SessionStream
 from cloud.registry import SessionRegistry
 from cloud.session import CloudSession
@@ -125,9 +125,11 @@ class CloudServer(wire.VerifierServicer):  # type: ignore[misc] # generated code
         self._draining = True
         await self._health.not_serving()
         await self._server.stop(self._settings.drain_grace_s if grace_s is None else grace_s)
-        for live in self._registry:
-            live.expire()
-        await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
+        ending = [live.expire() for live in self._registry]
+        if ending:
+            await asyncio.wait(ending)
+        # What is still in line there refuses itself, but for the closing of caches.
+        await asyncio.to_thread(self._executor.shutdown)
 
     # --- the service -----------------------------------------------------------------------------------------
 
@@ -163,13 +165,13 @@ class CloudServer(wire.VerifierServicer):  # type: ignore[misc] # generated code
 
     async def _verify(self, requests: AsyncIterator[Any], context: Any) -> None:
         live = self._live_session(await self._first_message(requests))
-        stream, epoch = SessionStream(context), live.session.epoch + 1
+        stream = SessionStream(context)
+        epoch = live.attach(stream)
         try:
-            await live.attach(stream, epoch)
             await self._serve(live, epoch, stream, requests)
         finally:
             # After Close or a refusal the core knows better and ignores it; otherwise the stream was torn.
-            await live.handle(LinkLost(epoch))
+            live.handle(LinkLost(epoch))
             live.detach(epoch)
 
     async def _first_message(self, requests: AsyncIterator[Any]) -> Open:
@@ -218,40 +220,53 @@ class CloudServer(wire.VerifierServicer):  # type: ignore[misc] # generated code
         self, live: LiveSession, epoch: int, stream: SessionStream, requests: AsyncIterator[Any]
     ) -> None:
         """Hand messages to the session until either side ends the stream."""
+        round_: asyncio.Task[None] | None = None
         while not stream.ended.done():
-            reading = asyncio.ensure_future(anext(requests, None))
-            try:
-                await asyncio.wait({reading, stream.ended}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                if not reading.done():
-                    reading.cancel()
-                    with suppress(asyncio.CancelledError):
-                        await reading
-            if reading.cancelled():
+            request = await _next_unless(stream.ended, requests)
+            if stream.ended.done():
                 break
-            request = reading.result()
             if request is None:
                 return  # half-closed without Close: torn
-            message = live.reader.from_proto(request)
-            if isinstance(message, DraftBlock):
-                await live.handle(BlockReceived(epoch, message))
-            elif isinstance(message, Close):
-                await live.handle(CloseReceived(epoch, message))
-            else:
-                raise RemoteProtocolError("Open came twice on one stream; expected rounds or Close.")
+            try:
+                message = live.reader.from_proto(request)
+                if isinstance(message, Open):
+                    raise RemoteProtocolError("Open came twice on one stream; expected rounds or Close.")
+            except ThinwireError as error:
+                live.handle(WorkFailed(error))
+                raise
+            if isinstance(message, Close):
+                await asyncio.wait([live.handle(CloseReceived(epoch, message))])
+                continue
+            # One round at a time: a peer that sends more waits, but its Close or its going away is seen at once.
+            if round_ is not None:
+                await asyncio.wait([round_])
+            round_ = live.handle(BlockReceived(epoch, message))
         error = stream.ended.result()
         if error is not None:
             raise error
 
-    def _released(self, session: CloudSession) -> None:
+    def _released(self, session: CloudSession, reason: str) -> None:
         self._registry.remove(session.session_id)
         _log.info(
-            "session %s %s: %d rounds, %d tokens",
+            "session %s ended (%s): %d rounds, %d tokens committed",
             session.session_id.hex()[:8],
-            session.state.value,
+            reason,
             session.rounds,
             session.committed_length,
         )
+
+
+async def _next_unless(ended: asyncio.Future[Any], requests: AsyncIterator[Any]) -> Any:
+    """The next request; None when there is none, or when `ended` is done first."""
+    reading = asyncio.ensure_future(anext(requests, None))
+    try:
+        await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not reading.done():
+            reading.cancel()
+            with suppress(asyncio.CancelledError):
+                await reading
+    return None if reading.cancelled() else reading.result()
 
 
 def _check_version(open_: Open) -> None:

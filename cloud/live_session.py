@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 
@@ -42,6 +42,14 @@ from cloud.session import CloudSession
 from cloud.verifier import PREFILL_CHUNK_TOKENS, Verifier
 
 _log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+
+class _Timing(NamedTuple):
+    """Microseconds that one piece of work waited for the model's thread and took in it."""
+
+    queue_us: int
+    work_us: int
 
 
 class SessionStream:
@@ -55,7 +63,7 @@ class SessionStream:
     async def write(self, response: Any) -> None:
         """Write unless the stream is gone; whoever reads it notices that."""
         async with self._writing:
-            with suppress(grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+            with suppress(grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
                 await self._context.write(response)
 
     def end(self, error: ThinwireError | None) -> None:
@@ -72,7 +80,7 @@ class LiveSession:
         session: the core.
         verifier: its work in the model's thread.
         executor: that thread.
-        on_release: called once, when the session is over.
+        on_release: called once, when the session is over, with the reason (`ErrorInfo.reason`, or "CLOSED").
     """
 
     def __init__(
@@ -81,7 +89,7 @@ class LiveSession:
         verifier: Verifier,
         *,
         executor: Executor,
-        on_release: Callable[[CloudSession], None],
+        on_release: Callable[[CloudSession, str], None],
     ) -> None:
         self.session = session
         self.reader = wire.CloudStreamReader()
@@ -92,39 +100,67 @@ class LiveSession:
         self._streams: dict[int, SessionStream] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._decoding_us = 0
+        # A round may arrive while the prompt is being fed: one piece of work at a time, in the order asked for.
+        self._working = asyncio.Lock()
+        self._decoding = _Timing(0, 0)
+        self._reason = "CLOSED"
 
-    async def attach(self, stream: SessionStream, epoch: int) -> None:
-        """Give the session to a stream, under the epoch after the session's own."""
+    def attach(self, stream: SessionStream) -> int:
+        """Give the session to a stream; returns its epoch, the one after the session's own."""
+        epoch = self.session.epoch + 1
         self._streams[epoch] = stream
-        await self.handle(Attached(epoch))
+        self.handle(Attached(epoch))
+        return epoch
 
-    async def handle(self, event: CloudEvent) -> None:
-        """Take one event; the effects go on even if the caller's stream is cancelled meanwhile."""
-        await asyncio.shield(self._spawn(event))
+    def handle(self, event: CloudEvent) -> asyncio.Task[None]:
+        """
+        Take one event.
 
-    def expire(self) -> None:
+        Returns:
+            the effects in the making; they go on whatever becomes of the stream that brought the event.
+        """
+        # The step itself is done at once, so that events keep their order; only the effects run in the task.
+        task = self._loop.create_task(self._perform_all(self._step(event)))
+        self._tasks.add(task)
+        task.add_done_callback(self._performed)
+        return task
+
+    def expire(self) -> asyncio.Task[None]:
         """End the session now, as if its timer had fired."""
-        self._spawn(TimerFired())
+        return self.handle(TimerFired())
 
     def detach(self, epoch: int) -> None:
         """Forget a stream that is gone."""
         self._streams.pop(epoch, None)
 
-    def _spawn(self, event: CloudEvent) -> asyncio.Task[None]:
-        # The step itself is done at once, so that events keep their order; only the effects run in the task.
-        effects = self.session.step(event, self._loop.time())
-        task = self._loop.create_task(self._perform_all(effects))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+    def _step(self, event: CloudEvent) -> list[CloudEffect]:
+        """Take one event; timers are set at once, for a write may wait long and a later event be overtaken."""
+        others: list[CloudEffect] = []
+        for effect in self.session.step(event, self._loop.time()):
+            if isinstance(effect, ArmTimer):
+                self._arm(effect.at_s)
+            else:
+                others.append(effect)
+        return others
 
     async def _perform_all(self, effects: list[CloudEffect]) -> None:
         pending = list(effects)
         while pending:
             event = await self._perform(pending.pop(0))
             if event is not None:
-                pending += self.session.step(event, self._loop.time())
+                pending += self._step(event)
+
+    def _performed(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or task.exception() is None:
+            return
+        # A bug of ours: it ends this session and no other.
+        _log.error("session %s: an effect failed", self._name, exc_info=task.exception())
+        self.handle(WorkFailed(_internal(task.exception())))
+
+    @property
+    def _name(self) -> str:
+        return self.session.session_id.hex()[:8]
 
     async def _perform(self, effect: CloudEffect) -> CloudEvent | None:
         """Do one effect; work gives back the event it ends in."""
@@ -135,9 +171,8 @@ class LiveSession:
                 await self._write(epoch, wire.closed_to_proto(rounds, committed_length))
                 self._end_stream(epoch, None)
             case Refuse(epoch, error):
+                self._reason = error.reason
                 self._end_stream(epoch, error)
-            case ArmTimer(at_s):
-                self._arm(at_s)
             case TruncateCache(length):
                 self._verifier.truncate(length)
             case Release():
@@ -147,44 +182,50 @@ class LiveSession:
         return None
 
     async def _work(self, effect: Prefill | Decode | Score) -> CloudEvent | None:
+        submitted = time.perf_counter()
         try:
-            match effect:
-                case Prefill(token_ids):
-                    for start in range(0, len(token_ids), PREFILL_CHUNK_TOKENS):
-                        piece = token_ids[start : start + PREFILL_CHUNK_TOKENS]
-                        await self._loop.run_in_executor(self._executor, self._verifier.prefill, piece)
-                    return None
-                case Decode(block):
-                    return await self._decode(block)
-                case Score():
-                    return await self._score(effect)
+            async with self._working:
+                match effect:
+                    case Prefill(token_ids):
+                        for start in range(0, len(token_ids), PREFILL_CHUNK_TOKENS):
+                            piece = token_ids[start : start + PREFILL_CHUNK_TOKENS]
+                            await self._in_thread(submitted, lambda piece=piece: self._verifier.prefill(piece))
+                        return None
+                    case Decode(block):
+                        return await self._decode(submitted, block)
+                    case Score():
+                        return await self._score(submitted, effect)
         except ThinwireError as error:
             return WorkFailed(error)
         except Exception as error:
-            _log.exception("session %s: work failed", self.session.session_id.hex()[:8])
-            return WorkFailed(ThinwireError(f"the cloud failed with {type(error).__name__}."))
+            _log.exception("session %s: work failed", self._name)
+            return WorkFailed(_internal(error))
 
-    async def _decode(self, block: DraftBlock) -> Decoded:
+    async def _decode(self, submitted: float, block: DraftBlock) -> Decoded:
         self.reader.accept(block)
-
-        def decode() -> tuple[Any, int]:
-            begun = time.perf_counter()
-            return self._verifier.decode(block), _microseconds_since(begun)
-
-        tokens, self._decoding_us = await self._loop.run_in_executor(self._executor, decode)
+        tokens, self._decoding = await self._in_thread(submitted, lambda: self._verifier.decode(block))
         return Decoded(block.round, tokens)
 
-    async def _score(self, effect: Score) -> Scored:
-        submitted = time.perf_counter()
-
-        def score() -> tuple[Any, int, int]:
-            waited, begun = _microseconds_since(submitted), time.perf_counter()
-            outcome = self._verifier.score(effect)
-            return outcome, waited, _microseconds_since(begun)
-
-        outcome, queue_us, score_us = await self._loop.run_in_executor(self._executor, score)
+    async def _score(self, submitted: float, effect: Score) -> Scored:
+        outcome, scoring = await self._in_thread(submitted, lambda: self._verifier.score(effect))
         accepted = tuple(token.token_id for token in effect.tokens[: outcome.accepted])
-        return Scored(effect.round, accepted, outcome, queue_us, self._decoding_us + score_us)
+        return Scored(
+            effect.round,
+            accepted,
+            outcome,
+            queue_us=self._decoding.queue_us + scoring.queue_us,
+            verify_us=self._decoding.work_us + scoring.work_us,
+        )
+
+    async def _in_thread(self, submitted: float, work: Callable[[], _Result]) -> tuple[_Result, _Timing]:
+        """Do `work` in the model's thread; timed from `submitted`, a reading of `time.perf_counter`."""
+
+        def timed() -> tuple[_Result, _Timing]:
+            begun = time.perf_counter()
+            result = work()
+            return result, _Timing(round((begun - submitted) * 1e6), round((time.perf_counter() - begun) * 1e6))
+
+        return await self._loop.run_in_executor(self._executor, timed)
 
     async def _write(self, epoch: int, response: Any) -> None:
         stream = self._streams.get(epoch)
@@ -203,11 +244,12 @@ class LiveSession:
 
     def _release(self) -> None:
         self._arm(None)
-        # Submitted, not awaited: the thread may be busy with another session, and the id is gone already.
-        with suppress(RuntimeError):  # the executor is shut down when the daemon ends
-            self._executor.submit(self._verifier.close)
-        self._on_release(self.session)
+        self._verifier.abandon()
+        # Submitted, not awaited: the thread may be busy with another session.
+        self._executor.submit(self._verifier.close)
+        self._on_release(self.session, self._reason)
 
 
-def _microseconds_since(begun: float) -> int:
-    return round((time.perf_counter() - begun) * 1e6)
+def _internal(error: BaseException | None) -> ThinwireError:
+    """What the peer may know of a bug of ours."""
+    return ThinwireError(f"the cloud failed with {type(error).__name__}.")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from common.errors import ResourceExhaustedError, SessionNotFoundError
-from common.protocol import State
+from common.protocol import TERMINAL, State
 from cloud.live_session import LiveSession
 
 SESSION_ID_BYTES = 16
@@ -27,7 +27,7 @@ class SessionRegistry:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def __iter__(self):  # type: ignore[no-untyped-def] # Iterator[LiveSession]
+    def __iter__(self) -> Iterator[LiveSession]:
         return iter(list(self._sessions.values()))
 
     def find(self, session_id: bytes) -> LiveSession:
@@ -49,19 +49,21 @@ class SessionRegistry:
         Register a new session under a fresh, unguessable id.
 
         Args:
-            make: builds the session for its id; only called when there is room.
+            make: builds the session for its id; what it raises leaves the registry as it was.
 
         Raises:
             ResourceExhaustedError: every slot is held by a session with a stream.
         """
-        if len(self._sessions) >= self._max_sessions:
-            abandoned = [live for live in self._sessions.values() if live.session.state is State.DETACHED]
+        live = make(secrets.token_bytes(SESSION_ID_BYTES))
+        # A session that is over holds no slot, even if its release is still on its way.
+        held = [other for other in self._sessions.values() if other.session.state not in TERMINAL]
+        if len(held) >= self._max_sessions:
+            abandoned = [other for other in held if other.session.state is State.DETACHED]
             if not abandoned:
                 raise ResourceExhaustedError(
-                    f"{len(self._sessions)} sessions are open; expected fewer than {self._max_sessions}."
+                    f"{len(held)} sessions are open; expected fewer than {self._max_sessions}."
                 )
             abandoned[0].expire()
-        live = make(secrets.token_bytes(SESSION_ID_BYTES))
         self._sessions[live.session.session_id] = live
         return live
 

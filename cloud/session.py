@@ -2,31 +2,14 @@
 The cloud's half of a session: events in, effects out, nothing else.
 
 Between rounds the target model's cache holds all committed tokens but the last.
-A round is checked in this order: epoch, round (a replay is answered here), base length and prefix hash, limits,
-payload length, checksum; then it is decoded and scored.
-The last verdict is kept with its round's digest: the same bytes get the same verdict, without new draws, because
-rolling the dice again would bias the text.
+A round is checked in this order: epoch, round (a replay is answered here), base length and prefix hash,
+limits, payload length, checksum; then it is decoded and scored.
+The last verdict is kept with its round's digest: the same bytes get the same verdict, without new draws,
+because rolling the dice again would bias the text.
 """
 
 from __future__ import annotations
 
-from common.config import MAX_DRAFT_LENGTH, check_integer
-from common.errors import (
-    ConfigError,
-    EpochSupersededError,
-    LocalProtocolError,
-    PayloadCorruptedError,
-    PayloadInvalidError,
-    PrefixMismatchError,
-    RoundOrderError,
-    SessionNotFoundError,
-    ThinwireError,
-)
-from common.messages import DraftBlock, Open, Opened, PrefixHasher, Verdict, block_checksum
-from common.prompt import check_prompt
-from common.protocol import TERMINAL, Happening, State, after
-from common.random_streams import Draws, KeyedDraws
-from common.schemes.base import DraftToken, Scheme
 from cloud.events import (
     ArmTimer,
     Attached,
@@ -48,6 +31,23 @@ from cloud.events import (
     TruncateCache,
     WorkFailed,
 )
+from common.config import MAX_DRAFT_LENGTH, check_integer
+from common.errors import (
+    ConfigError,
+    EpochSupersededError,
+    LocalProtocolError,
+    PayloadCorruptedError,
+    PayloadInvalidError,
+    PrefixMismatchError,
+    RoundOrderError,
+    SessionNotFoundError,
+    ThinwireError,
+)
+from common.messages import DraftBlock, Open, Opened, PrefixHasher, Verdict, block_checksum
+from common.prompt import check_prompt
+from common.protocol import TERMINAL, Happening, State, after
+from common.random_streams import Draws, KeyedDraws
+from common.schemes.base import DraftToken, Scheme
 
 
 class CloudSession:
@@ -113,15 +113,17 @@ class CloudSession:
             now: monotonic seconds.
 
         Returns:
-            effects in the order they must be done; after Release the session is over and ignores events, but for a
-            stream's, which is refused.
+            effects in the order they must be done; after Release the session is over and ignores events,
+            but for a stream's, which is refused.
 
         Raises:
             LocalProtocolError: the shell delivered an event that it cannot have (a bug of ours).
         """
         if self.state in TERMINAL:
             if isinstance(event, Attached | BlockReceived):
-                return [Refuse(event.epoch, SessionNotFoundError("the session has ended; expected a live one."))]
+                return [
+                    Refuse(event.epoch, SessionNotFoundError("the session has ended; expected a live one."))
+                ]
             return []
         match event:
             case Attached(epoch):
@@ -140,7 +142,10 @@ class CloudSession:
                 return self._on_link_lost(epoch, now)
             case TimerFired():
                 self.state = after(self.state, Happening.EXPIRE)
-                return [Refuse(self.epoch, SessionNotFoundError("the session expired after a silence.")), Release()]
+                return [
+                    Refuse(self.epoch, SessionNotFoundError("the session expired after a silence.")),
+                    Release(),
+                ]
 
     def _on_attached(self, epoch: int, now: float) -> list[CloudEffect]:
         if epoch != self.epoch + 1:
@@ -172,7 +177,7 @@ class CloudSession:
             next_round=self.rounds + 1,
         )
 
-    # --- one round -------------------------------------------------------------------------------------------
+    # --- one round ----------------------------------------------------------------------------------------
 
     def _on_block(self, epoch: int, block: DraftBlock, now: float) -> list[CloudEffect]:
         if epoch != self.epoch:
@@ -223,7 +228,7 @@ class CloudSession:
         room = self._context_length - self.committed_length - 1
         if block.draft_length > room:
             raise ConfigError(
-                f"draft_length is {block.draft_length}; expected at most {room}, what the context has room for."
+                f"draft_length is {block.draft_length}; expected at most {room}, the context's room."
             )
         most = self.scheme.max_payload_bytes(block.draft_length)
         if len(block.payload) > most:
@@ -266,7 +271,7 @@ class CloudSession:
             effects += [Reply(self.epoch, verdict), ArmTimer(now + self._idle_ttl_s)]
         return effects
 
-    # --- the end ---------------------------------------------------------------------------------------------
+    # --- the end ------------------------------------------------------------------------------------------
 
     def _on_close(self, epoch: int) -> list[CloudEffect]:
         if epoch != self.epoch:
@@ -287,4 +292,3 @@ class CloudSession:
 
 def _superseded(epoch: int, current: int) -> EpochSupersededError:
     return EpochSupersededError(f"the stream is of epoch {epoch}; the session is held by epoch {current}.")
-

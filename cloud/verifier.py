@@ -15,6 +15,7 @@ import numpy.typing as npt
 from common.causal_model import CachedSequence, CausalModel
 from common.config import SamplingParameters
 from common.distributions import warp
+from common.errors import SessionNotFoundError
 from common.messages import DraftBlock
 from common.random_streams import Draws
 from common.schemes.base import DraftToken, Scheme
@@ -35,7 +36,7 @@ class Verifier:
         sampling: the warping that defines the target's law.
         draws: the session's randomness.
 
-    All methods run in the model's thread, but for `truncate`, which only notes the length.
+    All methods run in the model's thread, but for `truncate` and `abandon`, which only take a note.
     """
 
     def __init__(self, model: CausalModel, scheme: Scheme, sampling: SamplingParameters, draws: Draws) -> None:
@@ -45,6 +46,7 @@ class Verifier:
         self._draws = draws
         self._sequence: CachedSequence | None = None
         self._keep: int | None = None
+        self._abandoned = False
 
     def prefill(self, token_ids: Sequence[int]) -> None:
         """Feed at most `PREFILL_CHUNK_TOKENS` prompt tokens."""
@@ -67,6 +69,7 @@ class Verifier:
 
         Raises:
             NonFiniteLogitsError: the target's logits cannot be used.
+            SessionNotFoundError: the session ended meanwhile.
         """
         sequence = self._opened()
         if self._keep is not None:
@@ -80,6 +83,10 @@ class Verifier:
         """Roll back to `length` cached tokens before the next pass."""
         self._keep = length
 
+    def abandon(self) -> None:
+        """The session is over: work still in line for the model's thread is refused when its turn comes."""
+        self._abandoned = True
+
     def close(self) -> None:
         """Free the cache."""
         if self._sequence is not None:
@@ -87,6 +94,8 @@ class Verifier:
             self._sequence = None
 
     def _opened(self) -> CachedSequence:
+        if self._abandoned:
+            raise SessionNotFoundError("the session ended while its work was in line; expected a live one.")
         if self._sequence is None:
             self._sequence = self._model.open_sequence()
         return self._sequence

@@ -2,10 +2,10 @@
 Every state of a conversation between an edge and a cloud, and every message that may move it.
 
 Rule 1: what moves the state stands in this table and nowhere else.
-Rule 2: this file does not know which end it runs on; the sender of a message and its receiver apply the same row.
+Rule 2: this file does not know which end it runs on; sender and receiver of a message apply the same row.
 
-Not in the table, because they move nothing: a repeated round (answered with the same verdict) and a stale verdict
-(dropped).
+Not in the table, because they move nothing: a repeated round (answered with the same verdict) and a stale
+verdict (dropped).
 """
 
 from __future__ import annotations
@@ -79,12 +79,14 @@ def after(state: State, happening: Happening) -> State:
     The state that follows.
 
     Raises:
-        LocalProtocolError: the table has no such row; callers check the peer's messages before they come here.
+        LocalProtocolError: the table has no such row; callers check the peer's messages first.
     """
     try:
         return TRANSITIONS[state, happening]
     except KeyError:
-        raise LocalProtocolError(f"{happening.value} in state {state.value}; not in the transition table.") from None
+        raise LocalProtocolError(
+            f"{happening.value} in state {state.value}; not in the transition table."
+        ) from None
 
 
 def table() -> str:

@@ -1,8 +1,8 @@
 """
 Builds one block from draft distributions, one position at a time.
 
-The stop rules never look at a token they might drop: the budget is asked with the support and counts alone, before
-the token is drawn, and an end-of-text token is kept before the block ends.
+The stop rules never look at a token they might drop: the budget is asked with the support and counts alone,
+before the token is drawn, and an end-of-text token is kept before the block ends.
 Dropping a token after seeing it would bias the text.
 """
 

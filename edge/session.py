@@ -1,11 +1,11 @@
 """
 The edge's half of a session: events in, effects out, nothing else.
 
-It decides everything about tokens: what to draft, what a verdict commits, where the text ends, what is sent again.
+It decides all about tokens: what to draft, what a verdict commits, where the text ends, what is resent.
 It never waits, draws, reads a clock or touches a model; the shell (`edge.generation`) does that.
 
-Life: Started → Send(Open) → OpenedReceived → Draft → Drafted → Send(DraftBlock) → VerdictReceived → Emit, Draft ...
-→ Send(Close), Finish.
+Life: Started → Send(Open) → OpenedReceived → Draft → Drafted → Send(DraftBlock) → VerdictReceived → Emit,
+Draft ... → Send(Close), Finish.
 A sent block is kept and, after a reconnect, sent again as the same bytes; it is never drafted anew.
 After Finish every event is ignored: late messages of a torn stream are no news.
 """
@@ -77,10 +77,10 @@ class EdgeSession:
         text: turns committed output ids into text.
         context_length: tokens the draft model can hold.
         round_timeout_s: seconds a round or an open may take.
-        max_reconnects: streams to try after a loss before giving up; the count starts anew with every verdict.
+        max_reconnects: streams to try in a row after a loss; the count starts anew with every verdict.
 
     Raises:
-        ConfigError: empty prompt, an id outside the vocabulary, or a prompt that fills the draft model's context.
+        ConfigError: empty prompt, an id outside the vocabulary, or a prompt that fills the context.
     """
 
     def __init__(
@@ -162,12 +162,12 @@ class EdgeSession:
             case Cancelled():
                 return self._end(FinishReason.CANCELLED, CloseReason.CANCELLED)
             case Refused(EpochSupersededError() as error):
-                # Only we know the session's id: an Open on a stream given up came through late and took it over.
+                # Only we know the session's id: an Open on a stream given up came late and took it over.
                 return self._on_link_lost(error)
             case Refused(error):
                 return self._fail(error)
 
-    # --- opening ---------------------------------------------------------------------------------------------
+    # --- opening ------------------------------------------------------------------------------------------
 
     def _on_started(self, now: float) -> list[EdgeEffect]:
         self.state = after(self.state, Happening.OPEN)
@@ -187,7 +187,9 @@ class EdgeSession:
         if opened.session_id == self._session_id and opened.epoch <= self._epoch:
             return []  # repeated, or of a stream given up
         if self.state is not State.OPENING:
-            return self._fail(RemoteProtocolError(f"Opened came in state {self.state.value}; expected opening."))
+            return self._fail(
+                RemoteProtocolError(f"Opened came in state {self.state.value}; expected opening.")
+            )
         self.state = after(self.state, Happening.OPENED)
         self._epoch = opened.epoch
         if self._session_id:
@@ -215,7 +217,7 @@ class EdgeSession:
         if opened.session_id != self._session_id or opened.next_round not in known:
             return self._fail(
                 RemoteProtocolError(
-                    f"the session resumed expecting round {opened.next_round}; expected one of {sorted(known)}."
+                    f"the session resumed at round {opened.next_round}; expected one of {sorted(known)}."
                 )
             )
         if self._block is not None:
@@ -225,7 +227,7 @@ class EdgeSession:
             return self._send_block(self._drafted, now)
         return [ArmTimer(None)]  # drafting is still under way
 
-    # --- rounds ----------------------------------------------------------------------------------------------
+    # --- rounds -------------------------------------------------------------------------------------------
 
     def _next_draft(self) -> list[EdgeEffect]:
         """Ask for the next block; never so long that it could overshoot max_tokens or the context."""
@@ -249,7 +251,9 @@ class EdgeSession:
 
     def _on_drafted(self, attempt: int, block: DraftedBlock, now: float) -> list[EdgeEffect]:
         if not self._drafting or attempt != self._attempt:
-            raise LocalProtocolError(f"Drafted({attempt}) without a Draft effect; the last one was {self._attempt}.")
+            raise LocalProtocolError(
+                f"Drafted({attempt}) without a Draft effect; the last one was {self._attempt}."
+            )
         self._drafting = False
         self._cache_length = block.cache_length
         if self.state is not State.IDLE:  # the link is down; the block goes out after the resume
@@ -276,7 +280,9 @@ class EdgeSession:
     def _on_verdict(self, verdict: Verdict) -> list[EdgeEffect]:
         if verdict.round > self._round:
             return self._fail(
-                RemoteProtocolError(f"a verdict of round {verdict.round} came; expected {self._round} at most.")
+                RemoteProtocolError(
+                    f"a verdict of round {verdict.round} came; expected {self._round} at most."
+                )
             )
         if self._block is None or self._drafted is None or verdict.round < self._round:
             return []  # an answer to a round that is already decided
@@ -291,8 +297,9 @@ class EdgeSession:
         ):
             return self._fail(
                 RemoteProtocolError(
-                    f"verdict (round {verdict.round}, accepted {verdict.accepted}, token {verdict.next_token_id}, "
-                    f"length {verdict.committed_length}); expected round {self._round}, at most {length} accepted, "
+                    f"verdict (round {verdict.round}, accepted {verdict.accepted}, "
+                    f"token {verdict.next_token_id}, length {verdict.committed_length}); "
+                    f"expected round {self._round}, at most {length} accepted, "
                     f"a token below {self._vocabulary.size}, length {base} + accepted + 1."
                 )
             )
@@ -339,7 +346,7 @@ class EdgeSession:
             return text, FinishReason.CONTEXT
         return text, None
 
-    # --- the link --------------------------------------------------------------------------------------------
+    # --- the link -----------------------------------------------------------------------------------------
 
     def _on_link_lost(self, error: ThinwireError) -> list[EdgeEffect]:
         if self._tries >= self._max_reconnects:
@@ -364,7 +371,7 @@ class EdgeSession:
         phase = "open" if self.state is State.OPENING else f"round {self._round}"
         return self._on_link_lost(DeadlineError(f"{phase} took longer than {self._round_timeout_s:g} s."))
 
-    # --- the end ---------------------------------------------------------------------------------------------
+    # --- the end ------------------------------------------------------------------------------------------
 
     def _end(self, reason: FinishReason, close: CloseReason) -> list[EdgeEffect]:
         opened = self.state not in (State.NEW, State.DETACHED)
@@ -377,4 +384,3 @@ class EdgeSession:
     def _fail(self, error: ThinwireError) -> list[EdgeEffect]:
         self.state = after(self.state, Happening.FAULT)
         return [ArmTimer(None), Finish(FinishReason.ERROR, self._text.flush(), error)]
-

@@ -1,5 +1,5 @@
 """
-Token ids → text while they arrive: nothing is shown that a later token could still change or a stop string cut off.
+Token ids → text while they arrive: nothing is shown that a later token could change or a stop string cut off.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 _REPLACEMENT = "\ufffd"
 _WINDOW = 8
-"""Tokens of context decoded along, so that decoders which look at their left neighbour agree with a full decode."""
+"""Tokens of context decoded along, so that decoders which look to their left agree with a full decode."""
 
 
 class TextStream:
@@ -40,14 +40,15 @@ class TextStream:
         Take one committed token.
 
         Returns:
-            (text, stopped): the text that is final now; whether a stop string ended it (nothing may follow then).
+            (text, stopped): the text that is final now; whether a stop string ended it for good.
         """
         self._pending.append(token_id)
         fresh = self._fresh()
-        if fresh.endswith(_REPLACEMENT) and len(self._pending) < 4 * _WINDOW:
-            # An incomplete character, which a token more may finish; a stop string before it is whole all the same.
-            if self._first_match(self._held + fresh.rstrip(_REPLACEMENT)) is None:
-                return "", False
+        whole = fresh.rstrip(_REPLACEMENT)
+        # An incomplete character waits for a token more, unless a stop string before it ends the text.
+        waits = whole != fresh and len(self._pending) < 4 * _WINDOW
+        if waits and self._first_match(self._held + whole) is None:
+            return "", False
         self._settle()
         return self._release(fresh)
 

@@ -1,5 +1,5 @@
 """
-Stand-ins that need no network, no clock and no model: laws given as tables, a vocabulary of letters, a manual clock.
+Stand-ins that need no network, no clock and no model: tables for laws, a vocabulary of letters, a clock.
 
 A *law* is a function from the prefix (prompt included) to the (V,) row of next-token probabilities.
 """

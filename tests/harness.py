@@ -2,10 +2,10 @@
 The two sessions wired back to back in memory, with a link that drops, repeats, delays and breaks.
 
 Time is simulated: everything that is under way stands in one agenda, ordered by its time.
-The payloads are real (`DraftBlockBuilder` and the schemes' encode and decode); only the two models are tables and the
-link is the agenda.
-The caches are lists of tokens, and a law is asked with the cache's own contents, so a cache that is rolled back wrongly
-changes the text.
+The payloads are real (`DraftBlockBuilder` and the schemes' encode and decode); only the two models are tables
+and the link is the agenda.
+The caches are lists of tokens, and a law is asked with the cache's own contents, so a cache rolled back
+wrongly changes the text.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+
+from fakes import Law, ManualClock, TableVocabulary
 
 from cloud import events as cloud_events
 from cloud.session import CloudSession
@@ -30,7 +32,6 @@ from edge import events as edge_events
 from edge.draft_block import DraftBlockBuilder
 from edge.session import EdgeSession
 from edge.text_stream import TextStream
-from fakes import Law, ManualClock, TableVocabulary
 
 HOP_S = 0.02
 DRAFT_S = 0.05
@@ -230,7 +231,7 @@ class InMemoryPair:
         self._planned += 1
         heapq.heappush(self._agenda, (at_s, self._planned, action))
 
-    # --- the link --------------------------------------------------------------------------------------------
+    # --- the link -----------------------------------------------------------------------------------------
 
     def _deliveries(self, stream: _Stream) -> list[float]:
         """Delays with which the next message arrives; empty if it is lost. May plan the link's end."""
@@ -310,7 +311,7 @@ class InMemoryPair:
 
         self._plan_at(max(stream.last_down_s, self.clock() + HOP_S), arrive)
 
-    # --- the edge's shell ------------------------------------------------------------------------------------
+    # --- the edge's shell ---------------------------------------------------------------------------------
 
     def _to_edge(self, event: edge_events.EdgeEvent) -> None:
         for effect in self.edge.step(event, self.clock()):
@@ -380,7 +381,7 @@ class InMemoryPair:
                 self._edge_cache.append(token_id)
         return builder.build(cache_length=len(self._edge_cache), draft_s=DRAFT_S)
 
-    # --- the cloud's shell -----------------------------------------------------------------------------------
+    # --- the cloud's shell --------------------------------------------------------------------------------
 
     def _open(self, stream: _Stream, open_: Open) -> None:
         try:

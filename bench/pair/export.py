@@ -48,6 +48,7 @@ def write(weights: dict[str, Tensor], shape: Shape, tokenizer: Path, folder: Pat
     rounded = {name: w.detach().to(torch.bfloat16).contiguous() for name, w in weights.items()}
     partial = folder / "model.safetensors.partial"
     save_file(rounded, str(partial), metadata={"format": "pt"})
+    partial.chmod(0o644)  # safetensors writes 0600, which an installed wheel would keep
     partial.rename(folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config(shape), indent=2) + "\n")
     generation = {"eos_token_id": END_OF_TEXT_ID}

@@ -42,7 +42,8 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         """
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None and self.values is not None, "initialised above"
+        assert self.keys is not None, "initialised above"
+        assert self.values is not None, "initialised above"
         used = self.keys.shape[-2]
         needed = used + key_states.shape[-2]
         if needed > self._key_buffer.shape[-2]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -152,8 +153,8 @@ def _check_device(device: str) -> None:
 def _quiet_libraries(report: OnProgress) -> Iterator[None]:
     """Progress and refusals are ours to show: the libraries' bars and warnings would bury our log."""
     verbosity, hub_verbosity = transformers_logging.get_verbosity(), hub_logging.get_verbosity()
-    transformers_logging.set_verbosity(transformers_logging.ERROR)
-    hub_logging.set_verbosity(hub_logging.ERROR)
+    transformers_logging.set_verbosity(logging.ERROR)
+    hub_logging.set_verbosity(logging.ERROR)
     hook = transformers_logging.set_tqdm_hook(
         lambda factory, args, kwargs: _Progress(report, *args, **kwargs)
     )

@@ -33,7 +33,9 @@ class CountingDraws(KeyedDraws):
 
 def scheme_named(name: str) -> Scheme:
     """A small scheme over SIZE ids."""
-    return make_scheme(SchemeParameters(scheme=name, support_size=4, lattice_resolution=20), vocabulary_size=SIZE)
+    return make_scheme(
+        SchemeParameters(scheme=name, support_size=4, lattice_resolution=20), vocabulary_size=SIZE
+    )
 
 
 def draft(
@@ -83,7 +85,7 @@ def test_a_block_carries_one_state_more_than_tokens(name: str) -> None:
 @pytest.mark.parametrize("name", scheme_names())
 @pytest.mark.parametrize("budget", [1, 60, 100, 150, 200])
 def test_a_budget_is_kept_beyond_the_first_token(name: str, budget: int) -> None:
-    """A block of two or more tokens has at most the budget's bits, and one more token would not have fitted."""
+    """A block of two or more tokens has at most the budget's bits."""
     block = draft(scheme_named(name), KeyedDraws(7), budget=budget)
 
     assert len(block.tokens) >= 1

@@ -68,7 +68,9 @@ def test_bytes_that_are_no_text_do_not_stop_the_stream(data: bytes) -> None:
     assert ("".join(texts) + stream.flush()).endswith(" ok, then")
 
 
-@pytest.mark.parametrize("tokens", [["ab", "STOP", "cd"], ["abST", "OPcd"], ["a", "b", "S", "T", "O", "P", "c"]])
+@pytest.mark.parametrize(
+    "tokens", [["ab", "STOP", "cd"], ["abST", "OPcd"], ["a", "b", "S", "T", "O", "P", "c"]]
+)
 def test_a_stop_string_is_found_across_token_borders(tokens: list[str]) -> None:
     """However the stop string is cut into tokens, the text ends before it."""
     stream = TextStream(lambda ids: "".join(tokens[i] for i in ids), stop=("STOP",))
@@ -106,7 +108,9 @@ def test_the_earliest_of_two_stop_strings_wins() -> None:
 def test_a_stop_string_before_an_incomplete_character_is_found_at_once() -> None:
     """The tail that waits for its next byte does not hide a match."""
     tokens = [b"ab", b"STOP\xc3", b"\xa9"]
-    stream = TextStream(lambda ids: b"".join(tokens[i] for i in ids).decode("utf-8", "replace"), stop=("STOP",))
+    stream = TextStream(
+        lambda ids: b"".join(tokens[i] for i in ids).decode("utf-8", "replace"), stop=("STOP",)
+    )
 
     assert feed(stream, range(3)) == (["ab", ""], True)
 

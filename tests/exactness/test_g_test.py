@@ -13,7 +13,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 
@@ -24,8 +23,8 @@ from scipy.stats import chi2, ncx2
 
 from cloud.daemon import CloudServer
 from cloud.settings import CloudSettings
-from common.config import GenerationParameters, Rollback, SchemeParameters
-from common.generation import Token
+from common.config import GenerationParameters, SchemeParameters
+from common.generation import GenerationEvent
 from common.random_streams import KeyedDraws
 from common.schemes import make_scheme
 from edge.cloud_link import CloudLink
@@ -57,8 +56,6 @@ C_SQS = SchemeParameters(
 SCHEMES = {
     "k-sqs": K_SQS,
     "c-sqs": C_SQS,
-    "c-sqs drafted": replace(C_SQS, rollback=Rollback.DRAFTED),
-    "c-sqs frozen": replace(C_SQS, frozen_threshold=True),
     "dense-qs": SchemeParameters(scheme="dense-qs", lattice_resolution=5),
 }
 
@@ -93,8 +90,9 @@ def power(law: Law, generations: int, shift: float) -> float:
     """
     The smallest power over all laws at total variation `shift`.
 
-    The noncentrality of the statistic is 2 n KL(other ‖ law), at least n Σ (other - law)² / law to leading order;
-    that is smallest when mass moves in proportion to the law between two halves, so both are minimised numerically.
+    The statistic is noncentral chi-square with noncentrality 2 n KL(other ‖ law).
+    A law at distance `shift` gains that much on some event; by data processing its KL is at least that of the two
+    probabilities of the event, which moving mass in proportion reaches. So the least KL is found over all events.
     """
     p = np.array([float(x) for x in law.values()])
     least = math.inf
@@ -142,8 +140,9 @@ async def sample(scheme: SchemeParameters, generations: int, *, target: Rows = T
         )
         output: list[int] = []
 
-        async def emit(tokens: tuple[Token, ...]) -> None:
-            output.extend(token.token_id for token in tokens)
+        async def emit(event: GenerationEvent) -> None:
+            if isinstance(event, tuple):
+                output.extend(token.token_id for token in event)
 
         finished = await run_generation(
             session,

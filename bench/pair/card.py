@@ -1,0 +1,98 @@
+"""
+Writes the model card from the records of the run; no figure in it is typed by hand.
+
+    python -m bench.pair.card
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bench.pair import data
+from bench.pair.model import DRAFT, TARGET, Shape
+from common import bundled
+
+OUT = bundled.target_path().parent / "MODEL_CARD.md"
+WANTED = {"target": 1.33, "draft": 1.65}
+"""Held-out bits per byte the project wants of the pair."""
+WANTED_ACCEPTANCE = 0.6
+CURVE_ROWS = 16
+
+
+def shape_row(name: str, shape: Shape, figures: dict[str, Any]) -> str:
+    """One row of the table of models."""
+    f = figures[name]
+    return (
+        f"| {name} | {f['parameters'] / 1e6:.2f} M | {shape.layers} | {shape.hidden} | {f['file_bytes'] / 1e6:.1f} MB "
+        f"| {f['held_out_bits_per_byte']:.3f} (wanted {WANTED[name]}) | {f['held_out_nats_per_token']:.3f} "
+        f"| {f['pass_of_1_ms']} | {f['pass_of_5_ms']} |"
+    )
+
+
+def card(work: Path) -> str:
+    """The card's text."""
+    figures = json.loads((work / "figures.json").read_text())
+    corpus = json.loads((work / "corpus.json").read_text())
+    run = json.loads((work / "run.json").read_text())
+    curve = [json.loads(line) for line in (work / "curve.jsonl").read_text().splitlines()]
+    step = max(1, len(curve) // CURVE_ROWS)
+    rate = figures["acceptance_rate"]
+    sources = "\n".join(
+        f"| {p['name']} | {p['version']} | {p['licence'].splitlines()[0]} |" for p in corpus["packages"]
+    )
+    curves = "\n".join(
+        f"| {r['minutes']} | {r['tokens'] / 1e6:.2f} M | {r['target_nats_per_token']} "
+        f"| {r['draft_nats_per_token']} | {r['acceptance_rate']} |"
+        for r in [*curve[::step], curve[-1]]
+    )
+    return f"""# The bundled pair
+
+Two Llama-architecture models with one byte-level BPE tokenizer of 8192 tokens, trained on Python sources.
+They are here so that everything runs and is measured without a download: they write plausible Python, nothing more.
+
+| Model | Parameters | Layers | Width | File | Held-out bits per byte | nats per token | pass of 1 token, ms | of 5, ms |
+|---|---|---|---|---|---|---|---|---|
+{shape_row("target", TARGET, figures)}
+{shape_row("draft", DRAFT, figures)}
+
+Weights are bfloat16; every figure is of the files as shipped, loaded in float32 (`python -m bench.pair.measure`), on {figures["held_out_positions"]} held-out positions ({figures["bytes_per_token"]} bytes a token).
+One target pass costs {figures["target_passes_per_draft_pass"]} draft passes.
+
+Agreement, the mean of 1 − TV(p, q) of the unquantised draft on {figures["acceptance_positions"]} positions of the target's own text, both models warped by the temperature:
+
+| Temperature | 0.3 | 0.6 | 1.0 |
+|---|---|---|---|
+| acceptance rate | {rate["0.3"]} | {rate["0.6"]} | {rate["1.0"]} (wanted {WANTED_ACCEPTANCE}) |
+
+## Training
+
+{run["minutes"]:g} minutes on {run["threads"]} shared CPU cores, {run["steps"]} steps, {run["tokens"] / 1e6:.1f} M tokens, finished 2026-11-24; `make pair MINUTES=...` does it again.
+Both models see the same batches; the draft learns the text and the target's distribution (KL, later half total variation), and the last 15 % of the time only the draft learns, from the finished target.
+Muon for the layers' matrices, AdamW for the rest; learning rates follow the clock.
+
+| Minutes | Tokens | Target, nats per token | Draft | Acceptance on the batch |
+|---|---|---|---|---|
+{curves}
+
+## Text
+
+{corpus["training_bytes"] / 1e6:.1f} MB of Python sources ({corpus["training_tokens"] / 1e6:.1f} M tokens), tests left out; {corpus["held_out_files"]} files ({corpus["held_out_bytes"] / 1e6:.2f} MB) are held out.
+No window of {corpus["window_lines"]} lines of held-out text stands in the training text.
+
+| Source | Version | Licence |
+|---|---|---|
+{sources}
+
+The weights are under Apache-2.0 as the rest of the project; the sources keep their own licences.
+"""
+
+
+def main() -> None:
+    """The command."""
+    OUT.write_text(card(data.WORK))
+
+
+if __name__ == "__main__":
+    main()

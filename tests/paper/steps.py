@@ -1,0 +1,213 @@
+"""
+The running schemes over a text of the bundled target: what the paper's statements speak of, step by step.
+
+The text is the target's own, sampled once; both models then score it in one pass a sequence.
+At every position the shipped pieces run: the builder drafts and codes blocks from q, and the scheme's `verify` tests
+each drafted token against p.
+The text goes on whatever the test decides, so every position is tested.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import AutoModelForCausalLM
+
+from common import bundled
+from common.config import Rollback, SamplingParameters, SchemeParameters
+from common.distributions import total_variation, warp
+from common.language_model import LanguageModel, load_language_model
+from common.random_streams import KeyedDraws
+from common.schemes import make_scheme
+from common.schemes.base import DraftToken, QuantizedDistribution, Scheme
+from edge.draft_block import DraftBlockBuilder
+from edge.events import DraftedBlock
+from edge.tally import Tally
+
+PROMPTS = (
+    "import os\n",
+    "class Parser:\n",
+    "def main():\n",
+    '"""A module of tests.\n',
+    "from typing import Any\n",
+    "    return self.",
+    "# This function ",
+    "for i in range(",
+)
+TEXTS_EACH = 2
+TOKENS_EACH = 200
+DRAFT_LENGTH = 4
+SAMPLING = SamplingParameters()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """p and q after every prefix of the text, one array a sequence."""
+
+    target: tuple[npt.NDArray[np.float64], ...]
+    """(positions, V) float64 each."""
+    draft: tuple[npt.NDArray[np.float32], ...]
+    """(positions, V) float32 each."""
+
+    @property
+    def steps(self) -> int:
+        """Positions in all."""
+        return sum(len(rows) for rows in self.target)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V."""
+        return self.target[0].shape[1]
+
+    def narrowed(self, top_k: int) -> Rows:
+        """The rows at the same text under top-k sampling."""
+        sampling = SamplingParameters(top_k=top_k)
+        with np.errstate(divide="ignore"):
+            return Rows(
+                tuple(np.stack([warp(np.log(row), sampling) for row in rows]) for rows in self.target),
+                tuple(
+                    np.stack([warp(np.log(row), sampling, dtype=np.float32) for row in rows]) for rows in self.draft
+                ),
+            )
+
+
+def make_rows() -> Rows:
+    """Sample the text and score it; about 10 s on two cores."""
+    target = load_language_model(str(bundled.target_path()))
+    draft = load_language_model(str(bundled.draft_path()))
+    texts = _sample(target)
+    return Rows(
+        tuple(_scored(target, prompt, text, np.float64) for prompt, text in texts),
+        tuple(_scored(draft, prompt, text, np.float32) for prompt, text in texts),
+    )
+
+
+def _sample(target: LanguageModel) -> list[tuple[list[int], list[int]]]:
+    """(prompt, text) ids of every sequence; the text's law is the target's at temperature 1, prompts cut on the left."""
+    model = AutoModelForCausalLM.from_pretrained(bundled.target_path(), dtype=torch.float32).eval()
+    prompts = [target.vocabulary.encode(text) for text in PROMPTS * TEXTS_EACH]
+    length = min(len(prompt) for prompt in prompts)
+    prompts = [prompt[-length:] for prompt in prompts]
+    torch.manual_seed(20250)
+    with torch.inference_mode():
+        ids, cache, texts = torch.tensor(prompts), None, []
+        for _ in range(TOKENS_EACH):
+            answer = model(input_ids=ids, past_key_values=cache, use_cache=True)
+            cache = answer.past_key_values
+            probs = torch.softmax(answer.logits[:, -1, : target.vocabulary_size].double(), dim=-1)
+            ids = torch.multinomial(probs, 1)
+            texts.append(ids)
+    sampled = torch.cat(texts, dim=1).tolist()
+    return list(zip(prompts, sampled, strict=True))
+
+
+def _scored(model: LanguageModel, prompt: list[int], text: list[int], dtype: type) -> npt.NDArray[np.floating]:
+    """(len(text), V): the law of each token of the text."""
+    sequence = model.open_sequence()
+    logits = sequence.extend([*prompt, *text[:-1]], logit_rows=len(text))
+    sequence.close()
+    return np.stack([warp(row, SAMPLING, dtype=dtype) for row in logits])
+
+
+@dataclass(frozen=True)
+class Steps:
+    """One scheme's run; every array has one entry a step."""
+
+    scheme: Scheme
+    blocks: tuple[DraftedBlock, ...]
+    tally: Tally
+    thresholds: npt.NDArray[np.float64]
+    """(steps + 1,) β_1 ... β_{T+1}."""
+    dropped_mass: npt.NDArray[np.float64]
+    support_size: npt.NDArray[np.int64]
+    wire_support_size: npt.NDArray[np.int64]
+    cap_binds: npt.NDArray[np.bool_]
+    draft_distance: npt.NDArray[np.float64]
+    """TV(q, p)."""
+    lattice_distance: npt.NDArray[np.float64]
+    """TV(p, q̂)."""
+    rejected: npt.NDArray[np.bool_]
+
+
+def run_scheme(rows: Rows, parameters: SchemeParameters, *, wrong: bool = False) -> Steps:
+    """
+    Draft, code and test at every position.
+
+    Args:
+        rows: the text.
+        parameters: of the scheme.
+        wrong: test against the uniform law on q̂'s support instead of q̂, as a control.
+    """
+    scheme = make_scheme(parameters, vocabulary_size=rows.vocabulary_size)
+    draws, tally, state = KeyedDraws(2510), Tally(), scheme.initial_state()
+    thresholds, blocks, rejected, draft_distance, lattice_distance = [state.threshold], [], [], [], []
+    position = 0
+    for target, draft in zip(rows.target, rows.draft, strict=True):
+        for start in range(0, len(draft), DRAFT_LENGTH):
+            length = min(DRAFT_LENGTH, len(draft) - start)
+            builder = DraftBlockBuilder(
+                scheme,
+                state,
+                draws,
+                attempt=0,
+                first_position=position,
+                max_draft_length=length,
+                budget_bits=0,
+                stop_token_ids=frozenset(),
+            )
+            for n in range(start, start + length):
+                builder.offer(draft[n])
+            block = builder.build(cache_length=0, draft_s=0.0)
+            for n, token in enumerate(block.tokens, start):
+                p, q_hat = target[n], _dense(token.quantized, rows.vocabulary_size)
+                tested = _flattened(token) if wrong else token
+                # The row behind the last one only draws a bonus token, which nothing here looks at.
+                outcome = scheme.verify([p, p], [tested], draws, first_position=position)
+                rejected.append(outcome.resampled)
+                draft_distance.append(total_variation(draft[n].astype(np.float64), p))
+                lattice_distance.append(total_variation(p, q_hat))
+                position += 1
+            tally.count_round(block, length, rollback=Rollback.COMMITTED)
+            state = block.states[-1]
+            thresholds += [s.threshold for s in block.states[1:]]
+            blocks.append(block)
+    drafted = [d for block in blocks for d in block.distributions]
+    return Steps(
+        scheme=scheme,
+        blocks=tuple(blocks),
+        tally=tally,
+        thresholds=np.array(thresholds),
+        dropped_mass=np.array([d.dropped_mass for d in drafted]),
+        support_size=np.array([d.support_size for d in drafted]),
+        wire_support_size=np.array([len(d.quantized.support_ids) for d in drafted]),
+        cap_binds=np.array([d.cap_binds for d in drafted]),
+        draft_distance=np.array(draft_distance),
+        lattice_distance=np.array(lattice_distance),
+        rejected=np.array(rejected),
+    )
+
+
+class Runs:
+    """The runs over one text, each made once."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.of = lru_cache(maxsize=None)(lambda parameters: run_scheme(rows, parameters))
+
+
+def _dense(quantized: QuantizedDistribution, vocabulary_size: int) -> npt.NDArray[np.float64]:
+    """q̂ as a (V,) row."""
+    row = np.zeros(vocabulary_size)
+    row[quantized.support_ids] = quantized.lattice_counts / quantized.lattice_resolution
+    return row
+
+
+def _flattened(token: DraftToken) -> DraftToken:
+    """The token with the uniform law on its support."""
+    size = len(token.quantized.support_ids)
+    counts = np.ones(size, dtype=np.int64)
+    return DraftToken(QuantizedDistribution(token.quantized.support_ids, counts, size), token.token_index)
