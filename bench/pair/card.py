@@ -50,7 +50,7 @@ def card(work: Path) -> str:
     return f"""# The bundled pair
 
 Two Llama-architecture models with one byte-level BPE tokenizer of 8192 tokens, trained on Python sources.
-They are here so that everything runs and is measured without a download: they write plausible Python, nothing more.
+They are here so that everything runs and is measured without a download: they write Python-looking text, nothing more.
 
 | Model | Parameters | Layers | Width | File | Held-out bits per byte | nats per token | pass of 1 token, ms | of 5, ms |
 |---|---|---|---|---|---|---|---|---|
@@ -58,7 +58,7 @@ They are here so that everything runs and is measured without a download: they w
 {shape_row("draft", DRAFT, figures)}
 
 Weights are bfloat16; every figure is of the files as shipped, loaded in float32 (`python -m bench.pair.measure`), on {figures["held_out_positions"]} held-out positions ({figures["bytes_per_token"]} bytes a token).
-One target pass costs {figures["target_passes_per_draft_pass"]} draft passes.
+Pass times are those of one thread with a short cache. One target pass costs {figures["target_passes_per_draft_pass"]} draft passes.
 
 Agreement, the mean of 1 − TV(p, q) of the unquantised draft on {figures["acceptance_positions"]} positions of the target's own text, both models warped by the temperature:
 
