@@ -54,7 +54,9 @@ def has_half_tie(probs: Row, resolution: int) -> bool:
     """Whether a scaled entry lies exactly between two integers, or two rounding errors are equal: floats may differ."""
     scaled = [resolution * p for p in probs]
     errors = [(s + HALF).__floor__() - s for s in scaled]
-    return any((2 * s).denominator == 1 and s.denominator == 2 for s in scaled) or len(set(errors)) < len(errors)
+    return any((2 * s).denominator == 1 and s.denominator == 2 for s in scaled) or len(set(errors)) < len(
+        errors
+    )
 
 
 def acceptance_probability(target_probs: Row, draft_law: Row, token_id: int) -> Fraction:
@@ -78,7 +80,10 @@ class Verified:
 
 
 def verified(
-    target_probs: Sequence[Row], draft_laws: Sequence[Row], token_ids: Sequence[int], uniforms: Sequence[Fraction]
+    target_probs: Sequence[Row],
+    draft_laws: Sequence[Row],
+    token_ids: Sequence[int],
+    uniforms: Sequence[Fraction],
 ) -> Verified:
     """Leviathan et al. 2023, algorithm 1, with given accept draws in [0, 1)."""
     for n, (draft_law, token_id, uniform) in enumerate(zip(draft_laws, token_ids, uniforms, strict=True)):

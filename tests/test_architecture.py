@@ -131,7 +131,9 @@ def test_every_module_says_what_it_is_for() -> None:
     assert silent == set()
 
 
-@pytest.mark.parametrize("module", ["edge/session", "cloud/session", "common/speculative", "edge/draft_block"])
+@pytest.mark.parametrize(
+    "module", ["edge/session", "cloud/session", "common/speculative", "edge/draft_block"]
+)
 def test_the_core_does_no_io(module: str) -> None:
     """The sans-IO core imports no clock, no network, no event loop, no model and no source of randomness."""
     forbidden = {"time", "asyncio", "threading", "socket", "random", "secrets", "logging", "grpc", "torch"}

@@ -28,7 +28,16 @@ from exactness.enumeration import (
     law_of,
     target_law,
 )
-from exactness.test_enumeration import C_SQS, DENSE, DRAFT_3, K_SQS, TARGET_3, Case, enumerate_case, loses_rejections
+from exactness.test_enumeration import (
+    C_SQS,
+    DENSE,
+    DRAFT_3,
+    K_SQS,
+    TARGET_3,
+    Case,
+    enumerate_case,
+    loses_rejections,
+)
 
 
 def bias(case: Case, pair: type[ExactPair], **options: object) -> Fraction:
@@ -154,7 +163,9 @@ class _PositionKeyedDraws(EnumeratedDraws):
 class KeysDraftsByPosition(ExactPair):
     """An edge whose draft draws are keyed by absolute position."""
 
-    def __init__(self, parameters: Any, target: Any, draft: Any, draws: EnumeratedDraws, **options: Any) -> None:
+    def __init__(
+        self, parameters: Any, target: Any, draft: Any, draws: EnumeratedDraws, **options: Any
+    ) -> None:
         super().__init__(parameters, target, draft, _PositionKeyedDraws(draws._path), **options)
 
 

@@ -59,7 +59,9 @@ CASES = {
     "k-sqs V=2 γ=3 ℓ=2": Case(replace(K_SQS, lattice_resolution=2), TARGET_2, DRAFT_2, 3, 4),
     "k-sqs V=3 γ=1 ℓ=4": Case(replace(K_SQS, lattice_resolution=4), TARGET_3, DRAFT_3, 1, 3),
     "k-sqs V=3 γ=2 ℓ=3": Case(K_SQS, TARGET_3, DRAFT_3, 2, 3),
-    "k-sqs V=3 K=1 ℓ=1": Case(replace(K_SQS, support_size=1, lattice_resolution=1), TARGET_3, DRAFT_3, 3, 3, 4),
+    "k-sqs V=3 K=1 ℓ=1": Case(
+        replace(K_SQS, support_size=1, lattice_resolution=1), TARGET_3, DRAFT_3, 3, 3, 4
+    ),
     "c-sqs V=2 γ=3": Case(replace(C_SQS, lattice_resolution=2), TARGET_2, DRAFT_2, 3, 3, 4),
     "c-sqs V=3 γ=1 ℓ=4": Case(replace(C_SQS, lattice_resolution=4), TARGET_3, DRAFT_3, 1, 3),
     "c-sqs V=3 γ=2": Case(C_SQS, TARGET_3, DRAFT_3, 2, 3),
@@ -124,7 +126,9 @@ def test_a_budget_stop_leaves_the_law_alone(name: str) -> None:
     assert {length for o, _ in results for length in o.draft_lengths} & set(range(1, case.draft_length))
 
 
-@pytest.mark.parametrize("scheme", [K_SQS, C_SQS, DRAFTED, DENSE], ids=["k-sqs", "c-sqs", "drafted", "dense-qs"])
+@pytest.mark.parametrize(
+    "scheme", [K_SQS, C_SQS, DRAFTED, DENSE], ids=["k-sqs", "c-sqs", "drafted", "dense-qs"]
+)
 def test_an_end_of_text_leaves_the_law_alone(scheme: SchemeParameters) -> None:
     """Drafting stops behind a drafted end of text, and the text behind a committed one."""
     case = Case(scheme, TARGET_3, DRAFT_3, 2, 3)
@@ -133,7 +137,9 @@ def test_an_end_of_text_leaves_the_law_alone(scheme: SchemeParameters) -> None:
     assert law_of(results) == target_law(case.target, case.outputs, eos_token_ids=(1,))
 
 
-@pytest.mark.parametrize("scheme", [K_SQS, C_SQS, DRAFTED, DENSE], ids=["k-sqs", "c-sqs", "drafted", "dense-qs"])
+@pytest.mark.parametrize(
+    "scheme", [K_SQS, C_SQS, DRAFTED, DENSE], ids=["k-sqs", "c-sqs", "drafted", "dense-qs"]
+)
 def test_a_lossy_link_leaves_the_law_alone(scheme: SchemeParameters) -> None:
     """Even a link that loses exactly the verdicts that reject cannot bias the text: a repeat gets the same verdict."""
     case = Case(scheme, TARGET_2, DRAFT_2, 2, 3)

@@ -24,7 +24,7 @@ RESOLUTION_BITS = 64
 
 def random_row(generator: random.Random, size: int, *, zeros: bool = True) -> list[Fraction]:
     """A random law with denominators of up to six digits."""
-    weights = [generator.randint(0 if zeros else 1, 10**generator.randint(1, 5)) for _ in range(size)]
+    weights = [generator.randint(0 if zeros else 1, 10 ** generator.randint(1, 5)) for _ in range(size)]
     weights[generator.randrange(size)] += 1
     return [Fraction(w, sum(weights)) for w in weights]
 
@@ -158,7 +158,9 @@ def test_block_verification_agrees_with_its_definition() -> None:
         size, length = generator.randint(2, 30), generator.randint(0, 5)
         exact = [random_row(generator, size) for _ in range(length + 1)]
         points = [random_point(generator, size) for _ in range(length)]
-        if length and generator.random() < 0.7:  # make acceptance likely: the first target is the draft law, nearly
+        if (
+            length and generator.random() < 0.7
+        ):  # make acceptance likely: the first target is the draft law, nearly
             laws = [law_of(point, size) for point in points]
             exact[:-1] = [
                 [(31 * q + p) / 32 for p, q in zip(row, law, strict=True)]

@@ -21,7 +21,8 @@ def points(size: int, total: int) -> Iterator[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("size", "resolution", "finer"), [(2, 3, 24), (2, 4, 32), (3, 2, 24), (3, 4, 16), (4, 2, 16), (4, 3, 8), (5, 2, 8)]
+    ("size", "resolution", "finer"),
+    [(2, 3, 24), (2, 4, 32), (3, 2, 24), (3, 4, 16), (4, 2, 16), (4, 3, 8), (5, 2, 8)],
 )
 def test_the_lattice_point_is_nearest_and_within_the_bound(size: int, resolution: int, finer: int) -> None:
     """No lattice point is nearer in total variation, and none is farther than ⌊K/2⌋⌈K/2⌉ / (Kℓ) <= K / 4ℓ."""

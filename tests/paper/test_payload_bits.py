@@ -13,6 +13,8 @@ from common.config import SchemeParameters
 from common.support_code import size_bits
 from paper.steps import Runs, Steps
 
+pytestmark = pytest.mark.slow
+
 C_SQS = SchemeParameters(scheme="c-sqs", max_support_size=256, frozen_threshold=True)
 THRESHOLDS = [0.03, 0.05, 0.1, 0.2]
 SCHEMES = {

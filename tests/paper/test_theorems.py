@@ -16,6 +16,8 @@ from common.config import SchemeParameters
 from common.schemes.c_sqs import dropped_mass_guarantee
 from paper.steps import Runs, Steps, run_scheme
 
+pytestmark = pytest.mark.slow
+
 ROUNDING = 1e-6
 """q is float32: its sums are off by about 1e-7."""
 
