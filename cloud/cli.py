@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from cloud.daemon import CloudServer
+from cloud.settings import CloudSettings
 from common import bundled
 from common.daemon_arguments import add_daemon_arguments, daemon_options
 from common.daemon_process import DaemonOptions, run_daemon
 from common.errors import ConfigError
 from common.exit_codes import EXIT_CODES_HELP, ExitCode
 from common.release import version
-from cloud.daemon import CloudServer
-from cloud.settings import CloudSettings
 
 if TYPE_CHECKING:
     from common.language_model import LanguageModel
@@ -61,9 +61,7 @@ async def _serve(options: DaemonOptions, settings: CloudSettings) -> ExitCode:
             model_rows=model.model_rows,
         )
 
-    return await run_daemon(
-        server, options, program="thinwire-cloud", executor=executor, on_loaded=on_loaded
-    )
+    return await run_daemon(server, options, program="thinwire-cloud", executor=executor, on_loaded=on_loaded)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,31 +16,30 @@ from typing import Any
 
 import grpc
 
-from common import wire
-from common.causal_model import CausalModel
-from common.errors import (
-    DeadlineError,
-    ProtocolVersionError,
-    RemoteProtocolError,
-    ThinwireError,
-    TransportError,
-    VocabularyMismatchError,
-)
-from common.generation import ServerInfo
-from common.messages import PAYLOAD_LAYOUT, PROTOCOL_VERSION, Close, DraftBlock, Open, VocabularyIdentity
-from common.release import version
-from common.schemes import make_scheme, scheme_names
 from cloud.events import BlockReceived, CloseReceived, LinkLost, WorkFailed
 from cloud.live_session import LiveSession, SessionStream
 from cloud.registry import SessionRegistry
 from cloud.session import CloudSession
 from cloud.settings import CloudSettings
 from cloud.verifier import Verifier
+from common import wire
+from common.causal_model import CausalModel
+from common.errors import (
+    DeadlineError,
+    RemoteProtocolError,
+    ThinwireError,
+    TransportError,
+    VocabularyMismatchError,
+)
+from common.generation import ServerInfo
+from common.messages import Close, Open, VocabularyIdentity
+from common.release import version
+from common.schemes import make_scheme, scheme_names
 
 _log = logging.getLogger(__name__)
 
 
-class CloudServer(wire.VerifierServicer):  # type: ignore[misc] # generated code is untyped
+class CloudServer(wire.VerifierServicer):
     """
     The Verifier service.
 
@@ -48,7 +47,7 @@ class CloudServer(wire.VerifierServicer):  # type: ignore[misc] # generated code
         model: the target model; None when `model_loaded` will bring it.
         vocabulary: identity of the target's vocabulary; None together with `model`.
         eos_token_ids: the target's end-of-text ids.
-        settings: deadlines and bounds.
+        settings: deadlines and bounds; the defaults when None.
         executor: the model's one thread; made when None.
         model_name, model_rows, dtype, device: shown by GetServerInfo.
     """
@@ -59,7 +58,7 @@ class CloudServer(wire.VerifierServicer):  # type: ignore[misc] # generated code
         *,
         vocabulary: VocabularyIdentity | None,
         eos_token_ids: tuple[int, ...] = (),
-        settings: CloudSettings = CloudSettings(),
+        settings: CloudSettings | None = None,
         executor: ThreadPoolExecutor | None = None,
         model_name: str = "",
         model_rows: int = 0,
@@ -69,10 +68,10 @@ class CloudServer(wire.VerifierServicer):  # type: ignore[misc] # generated code
         self._model = model
         self._vocabulary = vocabulary
         self._eos_token_ids = eos_token_ids
-        self._settings = settings
+        self._settings = settings or CloudSettings()
         self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="target-model")
         self._model_name, self._model_rows, self._dtype, self._device = model_name, model_rows, dtype, device
-        self._registry = SessionRegistry(settings.max_sessions)
+        self._registry = SessionRegistry(self._settings.max_sessions)
         self._draining = False
 
     @property
@@ -121,7 +120,7 @@ class CloudServer(wire.VerifierServicer):  # type: ignore[misc] # generated code
             await self._health.serving()
 
     async def stop(self, grace_s: float | None = None) -> None:
-        """Drain: NOT_SERVING, no new sessions, streams in flight may go on for `grace_s`, then all is freed."""
+        """Drain: NOT_SERVING, no new sessions; streams may go on for `grace_s`, then all is freed."""
         self._draining = True
         await self._health.not_serving()
         await self._server.stop(self._settings.drain_grace_s if grace_s is None else grace_s)
@@ -131,7 +130,7 @@ class CloudServer(wire.VerifierServicer):  # type: ignore[misc] # generated code
         # What is still in line there refuses itself, but for the closing of caches.
         await asyncio.to_thread(self._executor.shutdown)
 
-    # --- the service -----------------------------------------------------------------------------------------
+    # --- the service ---------------------------------------------------------------------------------------
 
     async def Verify(self, requests: AsyncIterator[Any], context: Any) -> None:  # noqa: N802 - the contract's name
         """One session's stream; see proto/verifier.proto."""
@@ -143,7 +142,7 @@ class CloudServer(wire.VerifierServicer):  # type: ignore[misc] # generated code
             _log.exception("a stream failed")
             await wire.abort_with(context, ThinwireError(f"the cloud failed with {type(error).__name__}."))
 
-    async def GetServerInfo(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002 - the contract's name
+    async def GetServerInfo(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name
         """What this cloud serves."""
         model = self._model
         return wire.server_info_to_proto(
@@ -191,11 +190,12 @@ class CloudServer(wire.VerifierServicer):  # type: ignore[misc] # generated code
 
     def _live_session(self, open_: Open) -> LiveSession:
         """The session an Open asks for: a new one, or one to resume."""
-        _check_version(open_)
         if self._draining:
             raise TransportError("this cloud is draining; expected a request to another one.")
         if self._model is None or self._vocabulary is None:
-            raise TransportError("this cloud is still loading its model; expected a request after it is SERVING.")
+            raise TransportError(
+                "this cloud is still loading its model; expected a request once it is SERVING."
+            )
         if open_.session_id:
             return self._registry.find(open_.session_id)
         _check_vocabulary(open_.vocabulary, self._vocabulary)
@@ -232,18 +232,19 @@ class CloudServer(wire.VerifierServicer):  # type: ignore[misc] # generated code
                 if isinstance(message, Open):
                     raise RemoteProtocolError("Open came twice on one stream; expected rounds or Close.")
             except ThinwireError as error:
-                live.handle(WorkFailed(error))
+                if epoch == live.session.epoch:
+                    live.handle(WorkFailed(error))
                 raise
             if isinstance(message, Close):
                 await asyncio.wait([live.handle(CloseReceived(epoch, message))])
                 continue
-            # One round at a time: a peer that sends more waits, but its Close or its going away is seen at once.
+            # One round at a time; meanwhile a Close, or the stream's end, is seen at once.
             if round_ is not None:
                 await asyncio.wait([round_])
             round_ = live.handle(BlockReceived(epoch, message))
-        error = stream.ended.result()
-        if error is not None:
-            raise error
+        refusal = stream.ended.result()
+        if refusal is not None:
+            raise refusal
 
     def _released(self, session: CloudSession, reason: str) -> None:
         self._registry.remove(session.session_id)
@@ -269,21 +270,11 @@ async def _next_unless(ended: asyncio.Future[Any], requests: AsyncIterator[Any])
     return None if reading.cancelled() else reading.result()
 
 
-def _check_version(open_: Open) -> None:
-    """Fail closed on another protocol version or payload layout."""
-    received, expected = (open_.protocol_version, open_.payload_layout), (PROTOCOL_VERSION, PAYLOAD_LAYOUT)
-    if received != expected:
-        raise ProtocolVersionError(
-            f"the edge speaks protocol {received[0]}, payload layout {received[1]}; "
-            f"expected {expected[0]} and {expected[1]}."
-        )
-
-
 def _check_vocabulary(received: VocabularyIdentity, expected: VocabularyIdentity) -> None:
     """Fail closed on a draft model with another vocabulary."""
     if received != expected:
         raise VocabularyMismatchError(
             f"the edge's vocabulary has {received.size} ids (SHA-256 {received.sha256.hex()[:16]}...); "
-            f"expected {expected.size} ids (SHA-256 {expected.sha256.hex()[:16]}...): draft and target model must "
-            "share one tokenizer."
+            f"expected {expected.size} ids (SHA-256 {expected.sha256.hex()[:16]}...): draft and target model "
+            "must share one tokenizer."
         )

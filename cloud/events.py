@@ -13,7 +13,7 @@ from common.messages import Close, DraftBlock, Opened, Verdict
 from common.schemes.base import DraftToken
 from common.speculative import BlockOutcome
 
-# --- events ----------------------------------------------------------------------------------------------------
+# --- events -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class TimerFired:
 
 CloudEvent = Attached | BlockReceived | Decoded | Scored | WorkFailed | CloseReceived | LinkLost | TimerFired
 
-# --- effects ---------------------------------------------------------------------------------------------------
+# --- effects ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

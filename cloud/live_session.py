@@ -2,7 +2,7 @@
 One session in service: the sans-IO core, its streams, its timer and its work in the model's thread.
 
 Every event is stepped through the core and the effects are performed in the order given.
-The work survives the stream that asked for it: a verdict reached after the stream tore is kept for the resume.
+The work survives the stream that asked for it: a verdict reached after the stream tore is kept.
 """
 
 from __future__ import annotations
@@ -17,9 +17,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import grpc
 
-from common import wire
-from common.errors import ThinwireError
-from common.messages import DraftBlock
 from cloud.events import (
     ArmTimer,
     Attached,
@@ -40,8 +37,12 @@ from cloud.events import (
 )
 from cloud.session import CloudSession
 from cloud.verifier import PREFILL_CHUNK_TOKENS, Verifier
+from common import wire
+from common.errors import ThinwireError
+from common.messages import DraftBlock
 
 _log = logging.getLogger(__name__)
+_Given = TypeVar("_Given")
 _Result = TypeVar("_Result")
 
 
@@ -100,7 +101,7 @@ class LiveSession:
         self._streams: dict[int, SessionStream] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        # A round may arrive while the prompt is being fed: one piece of work at a time, in the order asked for.
+        # A round may arrive while the prompt is being fed: one piece of work at a time, as asked for.
         self._working = asyncio.Lock()
         self._decoding = _Timing(0, 0)
         self._reason = "CLOSED"
@@ -134,7 +135,7 @@ class LiveSession:
         self._streams.pop(epoch, None)
 
     def _step(self, event: CloudEvent) -> list[CloudEffect]:
-        """Take one event; timers are set at once, for a write may wait long and a later event be overtaken."""
+        """Take one event; timers are set at once, or one behind a slow write would undo a later event's."""
         others: list[CloudEffect] = []
         for effect in self.session.step(event, self._loop.time()):
             if isinstance(effect, ArmTimer):
@@ -189,7 +190,7 @@ class LiveSession:
                     case Prefill(token_ids):
                         for start in range(0, len(token_ids), PREFILL_CHUNK_TOKENS):
                             piece = token_ids[start : start + PREFILL_CHUNK_TOKENS]
-                            await self._in_thread(submitted, lambda piece=piece: self._verifier.prefill(piece))
+                            await self._in_thread(submitted, self._verifier.prefill, piece)
                         return None
                     case Decode(block):
                         return await self._decode(submitted, block)
@@ -203,11 +204,11 @@ class LiveSession:
 
     async def _decode(self, submitted: float, block: DraftBlock) -> Decoded:
         self.reader.accept(block)
-        tokens, self._decoding = await self._in_thread(submitted, lambda: self._verifier.decode(block))
+        tokens, self._decoding = await self._in_thread(submitted, self._verifier.decode, block)
         return Decoded(block.round, tokens)
 
     async def _score(self, submitted: float, effect: Score) -> Scored:
-        outcome, scoring = await self._in_thread(submitted, lambda: self._verifier.score(effect))
+        outcome, scoring = await self._in_thread(submitted, self._verifier.score, effect)
         accepted = tuple(token.token_id for token in effect.tokens[: outcome.accepted])
         return Scored(
             effect.round,
@@ -217,13 +218,16 @@ class LiveSession:
             verify_us=self._decoding.work_us + scoring.work_us,
         )
 
-    async def _in_thread(self, submitted: float, work: Callable[[], _Result]) -> tuple[_Result, _Timing]:
-        """Do `work` in the model's thread; timed from `submitted`, a reading of `time.perf_counter`."""
+    async def _in_thread(
+        self, submitted: float, work: Callable[[_Given], _Result], given: _Given
+    ) -> tuple[_Result, _Timing]:
+        """Do `work` in the model's thread; its wait counts from `submitted`, a reading of `perf_counter`."""
 
         def timed() -> tuple[_Result, _Timing]:
             begun = time.perf_counter()
-            result = work()
-            return result, _Timing(round((begun - submitted) * 1e6), round((time.perf_counter() - begun) * 1e6))
+            result = work(given)
+            ended = time.perf_counter()
+            return result, _Timing(round((begun - submitted) * 1e6), round((ended - begun) * 1e6))
 
         return await self._loop.run_in_executor(self._executor, timed)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 
+from cloud.live_session import LiveSession
 from common.errors import ResourceExhaustedError, SessionNotFoundError
 from common.protocol import TERMINAL, State
-from cloud.live_session import LiveSession
 
 SESSION_ID_BYTES = 16
 
@@ -40,7 +40,7 @@ class SessionRegistry:
         live = self._sessions.get(session_id)
         if live is None:
             raise SessionNotFoundError(
-                f"session {session_id.hex()[:8]}... is not here; expected one that is open or was torn recently."
+                f"session {session_id.hex()[:8]}... is not here; expected one open or torn recently."
             )
         return live
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cloud.events import Score
 from common.causal_model import CachedSequence, CausalModel
 from common.config import SamplingParameters
 from common.distributions import warp
@@ -20,7 +21,6 @@ from common.messages import DraftBlock
 from common.random_streams import Draws
 from common.schemes.base import DraftToken, Scheme
 from common.speculative import BlockOutcome
-from cloud.events import Score
 
 PREFILL_CHUNK_TOKENS = 256
 """A prompt is fed in pieces of this size, so that other sessions' rounds come in between."""
@@ -39,7 +39,9 @@ class Verifier:
     All methods run in the model's thread, but for `truncate` and `abandon`, which only take a note.
     """
 
-    def __init__(self, model: CausalModel, scheme: Scheme, sampling: SamplingParameters, draws: Draws) -> None:
+    def __init__(
+        self, model: CausalModel, scheme: Scheme, sampling: SamplingParameters, draws: Draws
+    ) -> None:
         self._model = model
         self._scheme = scheme
         self._sampling = sampling
@@ -102,7 +104,7 @@ class Verifier:
 
 
 class _WarpedRows(Sequence[npt.NDArray[np.float64]]):
-    """Rows of target probabilities in float64, made when they are asked for: rows behind a rejection never are."""
+    """Rows of target probabilities in float64, made when asked for: rows behind a rejection never are."""
 
     def __init__(self, logits: npt.NDArray[Any], sampling: SamplingParameters) -> None:
         self._logits = logits

@@ -114,7 +114,7 @@ class SchemeParameters:
 
 @dataclass(frozen=True, slots=True)
 class GenerationParameters:
-    """Everything that defines one generation besides the prompt; equal parameters and seed give equal text."""
+    """All that defines one generation besides the prompt; equal parameters and seed give equal text."""
 
     seed: int
     """0 to 2**64 - 1."""

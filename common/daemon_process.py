@@ -78,7 +78,10 @@ async def run_daemon(
         loop.add_signal_handler(number, stopping.set)
     host = options.listen.rpartition(":")[0]
     if host.strip("[]") not in ("127.0.0.1", "localhost", "::1"):
-        say(f"WARNING: listening on {host} without encryption or authentication; anyone who reaches it may use it.")
+        say(
+            f"WARNING: listening on {host} without encryption or authentication; "
+            "anyone who reaches it may use it."
+        )
     try:
         port = await server.start(options.listen)
     except TransportError as error:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from common.config import SamplingParameters
 from common.errors import NonFiniteLogitsError
+from common.selection import kth_largest, reaching
 
 
 def check_logits(logits: npt.NDArray[Any]) -> None:
@@ -37,7 +38,7 @@ def check_logits(logits: npt.NDArray[Any]) -> None:
 
 def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """exp(z) / Σ exp(z) over the last axis of (V,), in the array's own precision; -inf gives 0."""
-    exponentials = logits - logits.max()
+    exponentials: npt.NDArray[Any] = logits - logits.max()
     np.exp(exponentials, out=exponentials)
     exponentials /= exponentials.sum()
     return exponentials
@@ -60,8 +61,8 @@ def warp(
     Raises:
         NonFiniteLogitsError: see `check_logits`.
 
-    As in transformers: top-k keeps every token that ties with the k-th; top-p drops, from the least likely up,
-    while the dropped mass stays <= 1 - top_p, and never the most likely token.
+    As in transformers: top-k keeps every token that ties with the k-th; top-p drops, from the least likely up
+    and of equals the smaller id first, while the dropped mass stays <= 1 - top_p, never the likeliest token.
     """
     check_logits(logits)
     if sampling.temperature == 0:
@@ -72,16 +73,33 @@ def warp(
     if sampling.temperature != 1.0:
         scores /= sampling.temperature
     if 0 < sampling.top_k < scores.size:
-        kth = np.partition(scores, scores.size - sampling.top_k)[scores.size - sampling.top_k]
-        scores[scores < kth] = -np.inf
+        scores[scores < kth_largest(scores, sampling.top_k)] = -np.inf
     probs = softmax(scores)
     if sampling.top_p < 1.0:
-        order = np.argsort(probs, kind="stable")
-        dropped = np.cumsum(probs[order]) <= 1.0 - sampling.top_p
-        dropped[-1] = False
-        probs[order[dropped]] = 0.0
-        probs /= probs.sum()
+        kept = _nucleus(probs, sampling.top_p)
+        nucleus = probs[kept]
+        probs = np.zeros_like(probs)
+        probs[kept] = nucleus / nucleus.sum()
     return probs
+
+
+def _nucleus(probs: npt.NDArray[Any], top_p: float) -> npt.NDArray[np.int64]:
+    """
+    Ids that top-p keeps.
+
+    Most laws have a small nucleus, so ever larger sets of likely tokens are sorted until one holds it.
+    """
+    for count in (64, 2048, probs.size):
+        ids = reaching(probs, count, above=0.0)
+        order = ids[np.argsort(probs[ids], kind="stable")]
+        mass = np.cumsum(probs[order], dtype=np.float64)
+        if ids.size < probs.size:
+            mass += max(0.0, float(probs.sum(dtype=np.float64)) - float(mass[-1]))
+        dropped = mass <= 1.0 - top_p
+        dropped[-1] = False
+        if dropped[0] or count >= probs.size:
+            return order[~dropped]
+    raise AssertionError("the last set holds every token")
 
 
 def total_variation(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Any:

@@ -17,7 +17,8 @@ def quantize(probs: npt.NDArray[Any], resolution: int) -> npt.NDArray[np.int64]:
     The lattice point b / ℓ nearest to `probs` in L1.
 
     Args:
-        probs: (K,) float64 or exact numbers, >= 0, sums to 1; not checked.
+        probs: (K,) float64 or exact numbers, >= 0, sums to 1; not checked. Points that cannot get a count may
+            be left out: all but the ℓ largest and those with probs >= 1 / 2ℓ.
         resolution: ℓ >= 1.
 
     Returns:

@@ -175,5 +175,10 @@ def block_checksum(block: DraftBlock, scheme: SchemeParameters) -> int:
 def _block_header(block: DraftBlock) -> bytes:
     """Canonical bytes of a round's integers, for digest and checksum; not the wire format."""
     return struct.pack(
-        "<QQIII", block.round, block.base_length, block.prefix_hash, block.draft_length, block.support_size_code
+        "<QQIII",
+        block.round,
+        block.base_length,
+        block.prefix_hash,
+        block.draft_length,
+        block.support_size_code,
     )

@@ -1,15 +1,15 @@
 """
-One big integer per block: symbols go in and come out exactly, at the cost of their logarithms and nothing more.
+One big integer per block: symbols go in and come out exactly, at the cost of their logarithms.
 
 The integer is the state of an asymmetric numeral system without renormalisation.
 Pushing the symbol that owns [start, start + frequency) of a total T maps state s to
 (s // f) T + start + s mod f; popping is the inverse.
 A uniform digit has f = 1, so a block of uniform digits is a mixed-radix number.
-Symbols are pushed in reverse, so that they pop in reading order; the state before the first push is 0, and after
-the last pop it must be 0 again.
+Symbols are pushed in reverse, so that they pop in reading order; the state before the first push is 0, and
+after the last pop it must be 0 again.
 
-The payload is the state in little-endian bytes without a zero byte on top (no bytes for 0), so every block has
-exactly one payload.
+The payload is the state in little-endian bytes without a zero byte on top (no bytes for 0), so every
+sequence of symbols has exactly one payload.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class SymbolReader:
         Check that nothing is left.
 
         Raises:
-            PayloadInvalidError: padding above the last symbol is not zero (a rank out of range ends here too).
+            PayloadInvalidError: the padding is not zero (a rank out of range ends here too).
         """
         if self._state:
             raise PayloadInvalidError(

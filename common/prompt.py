@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from common.errors import ConfigError
 
+
 def check_prompt(prompt_token_ids: tuple[int, ...], vocabulary_size: int, context_length: int) -> None:
     """
     Refuse a prompt no text can follow.

@@ -5,7 +5,7 @@ Accept, residual and bonus draws are keyed by (seed, stream, position): each pos
 repeated round repeats its decision.
 Draft draws are keyed by (seed, stream, attempt, position) as well, because a position may be drafted again:
 keyed by position alone, the redraft would reuse the number that drew the discarded token, and anything that
-remembers discarded drafts (the threshold in `drafted` rollback) would choose q̂ knowing it, which biases the text.
+remembers discarded drafts (the threshold in `drafted` rollback) would choose q̂ knowing it, a biased text.
 
 The generator is counter-based: BLAKE2b of the key for single integers, Philox-4x64 keyed by it for vectors.
 """
@@ -94,8 +94,8 @@ class KeyedDraws:
         """
         Exponential race: argmin over x of E_x / weight_x, with E_x standard exponential and tied to the id x.
 
-        A change of 1e-7 in the weights moves the winner with probability of that order, where a cumulative sum
-        over ids would move it a thousand times as often.
+        A change of 1e-7 in the weights moves the winner with probability of that order, where a cumulative
+        sum over ids would move it a thousand times as often.
 
         Args:
             stream: RESIDUAL or BONUS.

@@ -35,7 +35,7 @@ class BlockOutcome:
     resampled: bool
     """Whether the next token replaces a rejected one (else it is the bonus token)."""
     decision_margin: float
-    """Smallest margin of the block's draws, in [0, 1]: how far the closest decision was from going the other way."""
+    """Smallest margin of the block's draws, in [0, 1]: how far the closest decision was from another."""
 
 
 def residual_weights(target_probs: npt.NDArray[Any], quantized: QuantizedDistribution) -> npt.NDArray[Any]:
@@ -67,8 +67,8 @@ def verify_block(
     Test a block of draft tokens against p and draw the token that ends the round.
 
     Args:
-        target_probs: γ + 1 rows of (V,), float64 or exact, each sums to 1; fetched in order, the rows behind the
-            first rejection never.
+        target_probs: γ + 1 rows of (V,), float64 or exact, each sums to 1; fetched in order, the rows behind
+            the first rejection never.
         tokens: the γ draft tokens with the laws they were drawn from.
         draws: accept, residual and bonus draws.
         first_position: absolute index of the block's first token.
@@ -94,5 +94,7 @@ def verify_block(
             raise DegenerateResidualError(f"position {position}: a rejection with total variation 0.")
         next_token_id, race_margin = draws.race(Stream.RESIDUAL, position, weights)
         return BlockOutcome(n, next_token_id, True, min(margin, race_margin))
-    next_token_id, race_margin = draws.race(Stream.BONUS, first_position + len(tokens), target_probs[len(tokens)])
+    next_token_id, race_margin = draws.race(
+        Stream.BONUS, first_position + len(tokens), target_probs[len(tokens)]
+    )
     return BlockOutcome(len(tokens), next_token_id, False, min(margin, race_margin))

@@ -1,8 +1,8 @@
 """
 Ranks of lattice points: which ids carry a count, and which counts they carry, as integers.
 
-A point with K⁺ positive counts that sum to ℓ is a K⁺-subset of the V ids and a composition of ℓ into K⁺ positive
-parts; the composition is the (K⁺ - 1)-subset of its partial sums among ℓ - 1 places.
+A point with K⁺ positive counts that sum to ℓ is a K⁺-subset of the V ids and a composition of ℓ into K⁺
+positive parts; the composition is the (K⁺ - 1)-subset of its partial sums among ℓ - 1 places.
 Both are ranked in colexicographic order: the subset x_1 < ... < x_k has rank Σ C(x_i, i).
 
 Support sizes K⁺ are coded with one of 128 shipped tables, made of integers so that both ends build the same.
@@ -14,16 +14,36 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 SIZE_CODES = 128
 """Number of shipped tables of support sizes."""
 TABLE_TOTAL = 1 << 16
-"""Frequencies of a table sum to this: fine enough that rounding costs under 0.01 bit a symbol up to size 256."""
+"""Frequencies of a table sum to this: rounding costs under 0.01 bit a symbol up to size 256."""
 _FIRST_SHARES = (1, 4, 8, 16, 26, 38, 50, 61)
 """P(K⁺ = 1) in 64ths; evenly spread on a logit scale, near the extremes of what threshold supports show."""
 _TAIL_MEANS = (11, 14, 18, 24, 32, 44, 60, 80, 110, 150, 200, 280, 400, 600, 1000, 0)
 """Mean of the geometric tail behind 1, in tenths; 0 stands for a uniform tail. Ratios of about 1.35."""
+
+
+_STEPPING = 96
+"""From this size on a binomial comes cheaper from its neighbour than from scratch."""
+_COLUMNS, _COLUMN_LENGTH = 128, 1024
+"""C(x, i) kept at hand for i up to 128 and x below 1024, made when first needed; 8 MB if all are."""
+
+
+@lru_cache(maxsize=_COLUMNS + 1)
+def _column(i: int) -> tuple[int, ...]:
+    """C(x, i) for x from 0 to `_COLUMN_LENGTH` - 1."""
+    if i == 0:
+        return (1,) * _COLUMN_LENGTH
+    return (0, *accumulate(_column(i - 1)[:-1]))  # C(x, i) = Σ_{y < x} C(y, i - 1)
+
+
+@lru_cache(maxsize=_COLUMNS + 1)
+def _columns(size: int) -> tuple[tuple[int, ...], ...]:
+    """Columns 0 to `size`."""
+    return tuple(_column(i) for i in range(size + 1))
 
 
 def subset_rank(ids: Sequence[int]) -> int:
@@ -37,7 +57,17 @@ def subset_rank(ids: Sequence[int]) -> int:
         Σ C(ids[i], i + 1), in [0, C(universe, k)).
     """
     comb = math.comb
-    return sum(comb(x, i) for i, x in enumerate(ids, 1))
+    if len(ids) > _COLUMNS or (ids and ids[-1] >= _COLUMN_LENGTH):
+        if len(ids) < _STEPPING:
+            return sum(comb(x, i) for i, x in enumerate(ids, 1))
+        rank, known = 0, (-1, 0)
+        for i in range(len(ids), 0, -1):
+            x = ids[i - 1]
+            value = _binomial(x, i, known) if x >= i else 0
+            rank += value
+            known = (x - 1, value * i // x) if value else (-1, 0)
+        return rank
+    return sum(column[x] for x, column in zip(ids, _columns(len(ids))[1:], strict=True))
 
 
 def subset_unrank(rank: int, size: int) -> list[int]:
@@ -48,25 +78,53 @@ def subset_unrank(rank: int, size: int) -> list[int]:
         rank: >= 0, below C(universe, size); not checked.
         size: k >= 0.
 
-    Cost: k evaluations of a binomial and a bounded number of correction steps each; no scan over the universe.
+    Cost: k evaluations of a binomial and a bounded number of correction steps each; no scan of the universe.
     """
     ids = [0] * size
+    columns = _columns(min(size, _COLUMNS))
+    x, known = _COLUMN_LENGTH, (-1, 0)
     for i in range(size, 1, -1):
         if rank == 0:  # what is left is {0, ..., i - 1}
             ids[:i] = range(i)
             return ids
-        x = _largest(rank, i)
-        ids[i - 1] = x[0]
-        rank -= x[1]
+        if i <= _COLUMNS and rank < (column := columns[i])[-1]:
+            x = bisect_right(column, rank, 0, min(x, _COLUMN_LENGTH)) - 1
+            value = column[x]
+        else:
+            x, value = _largest(rank, i, known)
+            known = (x - 1, value * i // x) if i > _STEPPING else (-1, 0)  # C(x - 1, i - 1)
+        ids[i - 1] = x
+        rank -= value
     if size:
         ids[0] = rank
     return ids
 
 
-def _largest(rank: int, i: int) -> tuple[int, int]:
-    """(x, C(x, i)) with the largest x such that C(x, i) <= rank, for rank >= 1 and i >= 2."""
+def _binomial(x: int, i: int, known: tuple[int, int]) -> int:
+    """
+    C(x, i) for x >= i >= 1.
+
+    Args:
+        known: (y, C(y, i)) with any y; for large i a near y >= x saves most of the work. y < 0 is no help.
+    """
+    y, value = known
+    gap = y - x
+    if 0 <= gap < i // 2:
+        return value * math.perm(y - i, gap) // math.perm(y, gap)
+    return math.comb(x, i)
+
+
+def _largest(rank: int, i: int, known: tuple[int, int]) -> tuple[int, int]:
+    """
+    The largest x with C(x, i) <= rank, and that C(x, i), for rank >= 1 and i >= 2.
+
+    Args:
+        known: see `_binomial`; if given, x is known to be at most its y.
+    """
     x = max(i, _estimate(rank, i))
-    value = math.comb(x, i)
+    if known[0] >= i:
+        x = min(x, known[0])
+    value = _binomial(x, i, known)
     while value > rank:
         value = value * (x - i) // x
         x -= 1
@@ -80,7 +138,7 @@ def _largest(rank: int, i: int) -> tuple[int, int]:
 def _estimate(rank: int, i: int) -> int:
     """A float estimate of the x with C(x, i) = rank, good to a unit or so."""
     log_rank = math.log(rank)
-    # C(x, i) i! is a product of i factors around m = x - (i - 1) / 2; their geometric mean is m - (i² - 1) / 24m.
+    # C(x, i) i! is a product of i factors around m = x - (i - 1) / 2, with geometric mean m - (i² - 1) / 24m.
     mean = math.exp((log_rank + math.lgamma(i + 1)) / i)
     x = mean + (i * i - 1) / (24 * mean) + (i - 1) / 2
     if i * 8 < mean:
@@ -104,7 +162,7 @@ def point_unrank(rank: int, size: int, resolution: int) -> tuple[list[int], list
     """(ids, counts), inverse of `point_rank`."""
     support, composition = divmod(rank, math.comb(resolution - 1, size - 1))
     places = [-1, *subset_unrank(composition, size - 1), resolution - 1]
-    return subset_unrank(support, size), [b - a for a, b in zip(places, places[1:], strict=False)]
+    return subset_unrank(support, size), [b - a for a, b in pairwise(places)]
 
 
 @lru_cache(maxsize=8192)
@@ -125,7 +183,7 @@ def point_offsets(vocabulary_size: int, max_size: int, resolution: int) -> tuple
     Where the points of each size begin among all points with at most `max_size` positive counts.
 
     Returns:
-        n + 1 integers for n = min(max_size, V, ℓ): entry k - 1 is the first rank of size k, the last one the total.
+        n + 1 integers for n = min(max_size, V, ℓ): entry k - 1 is the first rank of size k, the last is all.
     """
     n = min(max_size, vocabulary_size, resolution)
     offsets, support, composition = [0], vocabulary_size, 1
@@ -151,7 +209,7 @@ def size_table(code: int, max_size: int) -> tuple[int, ...]:
         max_size: n, 1 to 1024.
 
     Returns:
-        n + 1 integers from 0 to `TABLE_TOTAL`; size k owns [entry k - 1, entry k). Every size owns at least one.
+        n + 1 integers from 0 to `TABLE_TOTAL`; size k owns [entry k - 1, entry k), at least one.
     """
     first, mean = _FIRST_SHARES[code // len(_TAIL_MEANS)], _TAIL_MEANS[code % len(_TAIL_MEANS)]
     free = TABLE_TOTAL - max_size
@@ -171,7 +229,7 @@ def size_table(code: int, max_size: int) -> tuple[int, ...]:
 def size_bits(code: int, max_size: int) -> tuple[float, ...]:
     """Bits of each size under `size_table`; entry k - 1 is size k."""
     table = size_table(code, max_size)
-    return tuple(math.log2(TABLE_TOTAL / (b - a)) for a, b in zip(table, table[1:], strict=False))
+    return tuple(math.log2(TABLE_TOTAL / (b - a)) for a, b in pairwise(table))
 
 
 def best_size_code(total: float, ones: float, excess: float, max_size: int) -> int:
@@ -181,7 +239,7 @@ def best_size_code(total: float, ones: float, excess: float, max_size: int) -> i
     Args:
         total: weight of the sample, > 0.
         ones: weight of size 1.
-        excess: Σ weight (size - 2) over sizes from 2 up; with `ones` it is all a geometric tail needs to know.
+        excess: Σ weight (size - 2) over sizes from 2 up; with `ones` all that a geometric tail needs.
         max_size: n; the tails are cut there.
     """
     rest = total - ones

@@ -30,7 +30,7 @@ class DraftedBlock:
     """Seconds spent drafting and coding."""
 
 
-# --- events ----------------------------------------------------------------------------------------------------
+# --- events -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +90,18 @@ class Refused:
 
 
 EdgeEvent = (
-    Started | OpenedReceived | Drafted | VerdictReceived | LinkLost | LinkRestored | TimerFired | Cancelled | Refused
+    Started
+    | OpenedReceived
+    | Drafted
+    | VerdictReceived
+    | LinkLost
+    | LinkRestored
+    | TimerFired
+    | Cancelled
+    | Refused
 )
 
-# --- effects ---------------------------------------------------------------------------------------------------
+# --- effects ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +162,7 @@ class ArmTimer:
 
 @dataclass(frozen=True, slots=True)
 class Reconnect:
-    """Open a new stream (the shell waits with backoff first), then deliver LinkRestored, or LinkLost again."""
+    """Open a new stream, after the shell has backed off, then deliver LinkRestored, or LinkLost again."""
 
     attempt: int
     """1 for the first try after a loss."""

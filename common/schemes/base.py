@@ -1,6 +1,6 @@
 """
-What a scheme is: how the edge turns q into a drafted token and integers, how those integers become bits, and how
-the cloud turns p and the bits into a verdict.
+What a scheme is: how the edge turns q into a drafted token and integers, how those integers become bits, and
+how the cloud turns p and the bits into a verdict.
 
 Each scheme is one file in this folder that subclasses `Scheme` and one line in the registry.
 Everything here is pure: no clock, no I/O, no randomness but the `Draws` passed in.
@@ -67,8 +67,8 @@ class SchemeState:
     """
     What a scheme remembers between drafted positions, as an immutable value.
 
-    `support_sizes` is a decayed histogram of the K⁺ of kept positions, from which the code for support sizes is
-    chosen; `threshold` is β_n (NaN where the scheme has none).
+    `support_sizes` is a decayed histogram of the K⁺ of kept positions, from which the code for support sizes
+    is chosen; `threshold` is β_n (NaN where the scheme has none).
     """
 
     threshold: float
@@ -93,7 +93,7 @@ class Scheme(abc.ABC):
         self.parameters = parameters
         self.vocabulary_size = vocabulary_size
 
-    # --- the edge's half -------------------------------------------------------------------------------------
+    # --- the edge's half ----------------------------------------------------------------------------------
 
     @abc.abstractmethod
     def initial_state(self) -> SchemeState:
@@ -134,14 +134,14 @@ class Scheme(abc.ABC):
         return DraftToken(quantized, index)
 
     def guarantee(self, kept_positions: int) -> float | None:
-        """A bound on the mean dropped mass over `kept_positions` >= 1 positions; None where the scheme has none."""
+        """A bound on the mean dropped mass over `kept_positions` >= 1 positions; None if there is none."""
         return None
 
-    # --- the payload -----------------------------------------------------------------------------------------
+    # --- the payload --------------------------------------------------------------------------------------
 
     @abc.abstractmethod
     def support_size_code(self, state: SchemeState) -> int:
-        """The shipped table of support sizes to code the next block with, chosen from what was seen so far."""
+        """The shipped table of support sizes to code the next block with, chosen from those seen so far."""
 
     @abc.abstractmethod
     def block_bits(self, distributions: Sequence[QuantizedDistribution], *, support_size_code: int) -> float:
@@ -168,7 +168,7 @@ class Scheme(abc.ABC):
     def max_payload_bytes(self, draft_length: int) -> int:
         """The longest legal payload of a block of `draft_length` tokens; checked before decoding."""
 
-    # --- the cloud's half ------------------------------------------------------------------------------------
+    # --- the cloud's half ---------------------------------------------------------------------------------
 
     def verify(
         self,

@@ -17,9 +17,10 @@ class CSqs(LatticeScheme):
     """
     Support: { x : q(x) >= β_n }, the argmax if that is empty, the K_max largest if it is larger.
 
-    The threshold follows β_{n+1} = β_n - η (α_n - α*), clamped to [-η (1 - α*), 1], or stays at β_1 when frozen.
-    Uses `lattice_resolution`, `max_support_size`, `initial_threshold`, `threshold_step`, `target_dropped_mass`,
-    `rollback` and `frozen_threshold`.
+    The threshold follows β_{n+1} = β_n - η (α_n - α*), clamped to [-η (1 - α*), 1], or stays at β_1 when
+    frozen.
+    Uses `lattice_resolution`, `max_support_size`, `initial_threshold`, `threshold_step`,
+    `target_dropped_mass`, `rollback` and `frozen_threshold`.
     """
 
     name = "c-sqs"
@@ -34,8 +35,10 @@ class CSqs(LatticeScheme):
         )
 
     def initial_state(self) -> SchemeState:
-        """β_1."""
-        return replace(super().initial_state(), threshold=self.parameters.initial_threshold)
+        """β_1; an adaptive one starts no lower than its clamp, where it keeps everything just as well."""
+        p = self.parameters
+        threshold = p.initial_threshold if p.frozen_threshold else max(p.initial_threshold, self._lowest)
+        return replace(super().initial_state(), threshold=threshold)
 
     def quantize(self, draft_probs: npt.NDArray[Any], state: SchemeState) -> DraftDistribution:
         """q → q̂ on the tokens above β_n; see the base class."""
@@ -57,7 +60,12 @@ class CSqs(LatticeScheme):
         if p.frozen_threshold:
             return state.threshold
         moved = state.threshold - p.threshold_step * (drafted.dropped_mass - p.target_dropped_mass)
-        return min(1.0, max(moved, -p.threshold_step * (1 - p.target_dropped_mass)))
+        return min(1.0, max(moved, self._lowest))
+
+    @property
+    def _lowest(self) -> float:
+        """-η (1 - α*), where a threshold that no cap disturbs never gets below."""
+        return -self.parameters.threshold_step * (1 - self.parameters.target_dropped_mass)
 
 
 def dropped_mass_guarantee(parameters: SchemeParameters, kept_positions: int) -> float:

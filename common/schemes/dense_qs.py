@@ -8,11 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from common.config import SchemeParameters
-from common.schemes.base import DraftDistribution, SchemeState
+from common.lattice import quantize
+from common.schemes.base import DraftDistribution, QuantizedDistribution, SchemeState
 from common.schemes.lattice_scheme import LatticeScheme
+from common.schemes.sparsify import largest
 
 MAX_DENSE_RESOLUTION = 1024
-"""ℓ at most: up to ℓ points a token are ranked with binomials of thousands of bits, and decoding must stay bounded."""
+"""ℓ at most: up to ℓ points are ranked with binomials of thousands of bits, which must stay bounded."""
 
 
 class DenseQs(LatticeScheme):
@@ -34,5 +36,19 @@ class DenseQs(LatticeScheme):
         )
 
     def quantize(self, draft_probs: npt.NDArray[Any], state: SchemeState) -> DraftDistribution:
-        """q → q̂ on every token with q > 0; see the base class."""
-        return self._on_lattice(draft_probs, np.flatnonzero(draft_probs))
+        """
+        q → q̂ on every token with q > 0; see the base class.
+
+        Only tokens with ℓ q >= ½ round to a count, and what is then missing to ℓ goes to the next most likely
+        ones, so the rest of the vocabulary needs no look.
+        """
+        resolution = self.resolution
+        mass = float(draft_probs.sum(dtype=np.float64))
+        ids = largest(draft_probs, resolution)
+        if ids.size == resolution and draft_probs[ids[-1]] * resolution >= 0.4 * mass:
+            ids = np.flatnonzero(draft_probs * resolution >= 0.4 * mass)
+        ids = np.sort(ids)
+        counts = quantize(draft_probs[ids].astype(np.float64) / mass, resolution)
+        positive = counts > 0
+        quantized = QuantizedDistribution(ids[positive], counts[positive], resolution)
+        return DraftDistribution(quantized, int(np.count_nonzero(draft_probs)), 0.0, False)

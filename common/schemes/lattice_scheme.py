@@ -4,8 +4,8 @@ What the lattice schemes share: from a support to q̂, the choice of a size tabl
 A block is coded in one of two ways.
 *Enumerative*: each token's lattice point has one rank among all points with at most K positive counts.
 There are at most C(V, K) C(ℓ + K - 1, K - 1) of those, so this never costs more than the paper's account.
-*Sized*: K⁺ from a shipped table, then the rank among the points with exactly K⁺ positive counts; shorter where the
-draft is sure of itself.
+*Sized*: K⁺ from a shipped table, then the rank among the points with exactly K⁺ positive counts; shorter
+where the draft is sure of itself.
 Either way the token's place in the support follows as a uniform digit.
 Schemes with a fixed K choose per block, by one bit; a threshold scheme always uses the second.
 """
@@ -47,6 +47,9 @@ from common.support_code import (
 
 _MEMORY = 0.98
 """Weight of the past in the record of support sizes: about the last 50 kept positions choose the table."""
+_NO_WASTE_BITS = 64.0
+"""Above this size of the number so far, a table symbol wastes less than 2**-48 bit."""
+_BITS_PER_NAT = 1 / math.log(2)
 _FIRST_GUESS = (2.0, 0.8, 4.0)
 """The record before anything was drafted: a weak belief in small supports."""
 
@@ -55,8 +58,8 @@ class LatticeScheme(Scheme):
     """
     Base of the schemes that send a lattice point a token.
 
-    Subclasses set `max_points` (K⁺ at most) in their constructor and say by `enumerates` whether a block may be
-    coded enumeratively.
+    Subclasses set `max_points` (K⁺ at most) in their constructor and say by `enumerates` whether a block may
+    be coded enumeratively.
     """
 
     enumerates: ClassVar[bool]
@@ -69,7 +72,7 @@ class LatticeScheme(Scheme):
         self.resolution = parameters.lattice_resolution
         self.max_points = min(max_points, vocabulary_size, self.resolution)
 
-    # --- the edge's half -------------------------------------------------------------------------------------
+    # --- the edge's half ----------------------------------------------------------------------------------
 
     def initial_state(self) -> SchemeState:
         """No threshold, a first guess of support sizes."""
@@ -106,7 +109,7 @@ class LatticeScheme(Scheme):
         quantized = QuantizedDistribution(ids, counts, self.resolution)
         return DraftDistribution(quantized, support_ids.size, max(0.0, 1.0 - mass), cap_binds)
 
-    # --- the payload -----------------------------------------------------------------------------------------
+    # --- the payload --------------------------------------------------------------------------------------
 
     def support_size_code(self, state: SchemeState) -> int:
         """The cheapest table for the sizes recorded so far."""
@@ -114,15 +117,18 @@ class LatticeScheme(Scheme):
         return best_size_code(total, ones, excess, self.max_points)
 
     def block_bits(self, distributions: Sequence[QuantizedDistribution], *, support_size_code: int) -> float:
-        """Bits of the shorter of the two codings, the choosing bit included; see the base class."""
+        """
+        Bits of the shorter of the two codings, the choosing bit included; see the base class.
+
+        Never less than the payload's, whatever is drawn: what a table symbol wastes on a small number counts.
+        """
         sizes = [len(d.support_ids) for d in distributions]
         if not sizes:
             return 0.0
-        index_bits = sum(math.log2(size) for size in sizes)
         sized = self._sized_bits(sizes, support_size_code)
         if not self.enumerates:
-            return index_bits + sized
-        return index_bits + 1 + min(sized, len(sizes) * self._enumerative_bits())
+            return sized
+        return 1 + min(sized, self._enumerative_bits(sizes))
 
     def encode(self, tokens: Sequence[DraftToken], *, support_size_code: int) -> bytes:
         """The block's payload; see the module's text and `proto/README.md`."""
@@ -132,7 +138,7 @@ class LatticeScheme(Scheme):
         symbols: list[Symbol] = []
         sized = True
         if self.enumerates:
-            sized = self._sized_bits(sizes, support_size_code) < len(sizes) * self._enumerative_bits()
+            sized = self._sized_bits(sizes, support_size_code) < self._enumerative_bits(sizes)
             symbols.append((int(sized), 1, 2))
         for token, size in zip(tokens, sizes, strict=True):
             rank = point_rank(
@@ -182,20 +188,30 @@ class LatticeScheme(Scheme):
         return math.ceil(bits / 8) + 1
 
     def _dearest_token_bits(self) -> float:
-        """The most one token can cost; point counts rise with the size only while it is small, so look at all."""
+        """The most one token can cost; point counts do not rise with the size for ever, so look at all."""
         largest = max(
             point_bits(self.vocabulary_size, size, self.resolution) for size in range(1, self.max_points + 1)
         )
         return largest + math.log2(TABLE_TOTAL) + math.log2(self.max_points)
 
     def _sized_bits(self, sizes: Sequence[int], code: int) -> float:
-        bits = size_bits(code, self.max_points)
-        return sum(
-            bits[size - 1] + point_bits(self.vocabulary_size, size, self.resolution) for size in sizes
-        )
+        """
+        Bits of a non-empty block, from the last token to the first, as the encoder goes.
+
+        A symbol of frequency f takes numbers below 2**b to numbers below (2**b / f + 1) T.
+        """
+        symbol_bits = size_bits(code, self.max_points)
+        bits = 0.0
+        for size in reversed(sizes):
+            bits += math.log2(size) + point_bits(self.vocabulary_size, size, self.resolution)
+            cost = symbol_bits[size - 1]
+            waste = TABLE_TOTAL * 2.0 ** -(cost + bits) if bits < _NO_WASTE_BITS else 0.0
+            bits += cost + math.log1p(waste) * _BITS_PER_NAT
+        return bits
 
     def _offsets(self) -> tuple[int, ...]:
         return point_offsets(self.vocabulary_size, self.max_points, self.resolution)
 
-    def _enumerative_bits(self) -> float:
-        return math.log2(self._offsets()[-1])
+    def _enumerative_bits(self, sizes: Sequence[int]) -> float:
+        """Bits of a block, places included."""
+        return len(sizes) * math.log2(self._offsets()[-1]) + sum(math.log2(size) for size in sizes)

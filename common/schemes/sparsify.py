@@ -1,10 +1,4 @@
-"""
-Which tokens a sparse scheme keeps: the K most likely, or those above a threshold.
-
-A full partition of the vocabulary costs about seven softmaxes.
-Here the maxima of strided columns are taken in one vectorised pass; the K-th largest of them is a lower bound of the
-K-th largest entry, so only the few columns that reach it need a closer look.
-"""
+"""Which tokens a sparse scheme keeps: the K most likely, or those above a threshold."""
 
 from __future__ import annotations
 
@@ -13,10 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
-
-_COLUMNS = 512
-"""Columns of the one-pass maximum at full size: long enough to vectorise, short enough to partition for nothing."""
+from common.selection import IntArray, reaching
 
 
 def largest(probs: npt.NDArray[Any], count: int) -> IntArray:
@@ -30,33 +21,15 @@ def largest(probs: npt.NDArray[Any], count: int) -> IntArray:
     Returns:
         (min(K, positive entries),) int64, most likely first.
     """
-    size = probs.shape[0]
     if count == 1:
         return np.array([int(np.argmax(probs))], dtype=np.int64)
-    columns = min(_COLUMNS, size // 16)
-    if columns < 2 * count:
-        candidates = np.flatnonzero(probs)
-    else:
-        rows = size // columns
-        grid = probs[: rows * columns].reshape(rows, columns)
-        maxima = grid.max(axis=0)
-        floor = np.partition(maxima, columns - count)[columns - count]
-        at = np.flatnonzero(maxima >= floor)
-        ids = (np.arange(rows, dtype=np.int64)[:, None] * columns + at).ravel()
-        values = grid[:, at].ravel()
-        tail = np.arange(rows * columns, size, dtype=np.int64)
-        ids = np.concatenate([ids, tail])
-        values = np.concatenate([values, probs[rows * columns :]])
-        candidates = np.sort(ids[(values >= floor) & (values > 0)])
-    if candidates.size == 0:
-        candidates = np.flatnonzero(probs)
-    order = np.argsort(-probs[candidates], kind="stable")[:count]
-    return candidates[order]
+    candidates = reaching(probs, count, above=0.0)
+    return candidates[np.argsort(-probs[candidates], kind="stable")[:count]]
 
 
 def above(probs: npt.NDArray[Any], threshold: float, cap: int) -> tuple[IntArray, bool]:
     """
-    Ids with probs >= threshold (and > 0); the argmax where there are none; the `cap` largest where there are more.
+    Ids with probs >= threshold (and > 0); the argmax if there are none; the `cap` largest if there are more.
 
     Args:
         probs: (V,) >= 0, at least one positive.
@@ -72,6 +45,6 @@ def above(probs: npt.NDArray[Any], threshold: float, cap: int) -> tuple[IntArray
             return largest(probs, 1), False
         if ids.size <= cap:
             return ids, False
-        return ids[np.argsort(-probs[ids], kind="stable")[:cap]], True
+        return largest(probs, cap), True
     kept = largest(probs, cap)
     return kept, kept.size == cap and int(np.count_nonzero(probs)) > cap

@@ -250,9 +250,7 @@ def _scheme_to_proto(scheme: SchemeParameters) -> pb.SchemeSettings:
 
 
 def _scheme_from_proto(scheme: pb.SchemeSettings) -> SchemeParameters:
-    given: dict[str, Any] = {
-        name: getattr(scheme, name) for name in _SETTING_FIELDS if scheme.HasField(name)
-    }
+    given: dict[str, Any] = {name: getattr(scheme, name) for name in _SETTING_FIELDS if scheme.HasField(name)}
     if scheme.name:
         given["scheme"] = scheme.name
     if scheme.rollback not in _ROLLBACKS_BACK:

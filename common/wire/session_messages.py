@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from common.config import SamplingParameters, SchemeParameters
-from common.errors import RemoteProtocolError
+from common.errors import ProtocolVersionError, RemoteProtocolError
 from common.messages import (
+    PAYLOAD_LAYOUT,
+    PROTOCOL_VERSION,
     Close,
     CloseReason,
     DraftBlock,
@@ -70,7 +72,7 @@ class CloudStreamReader:
         One message read from a stream.
 
         Raises:
-            RemoteProtocolError: no message set, or an unknown close reason.
+            RemoteProtocolError: no message set, an unknown close reason, or another protocol version.
             ConfigError: a parameter of Open out of range.
         """
         kind = request.WhichOneof("message")
@@ -197,6 +199,12 @@ def _open_to_proto(message: Open) -> pb.Open:
 
 
 def _open_from_proto(message: pb.Open) -> Open:
+    received = (message.protocol_version, message.payload_layout)
+    if received != (PROTOCOL_VERSION, PAYLOAD_LAYOUT):  # before a field that may mean something else there
+        raise ProtocolVersionError(
+            f"the edge speaks protocol {received[0]}, payload layout {received[1]}; "
+            f"expected {PROTOCOL_VERSION} and {PAYLOAD_LAYOUT}."
+        )
     scheme = message.scheme
     return Open(
         vocabulary=vocabulary_from_proto(message.vocabulary),

@@ -14,7 +14,9 @@ from common.errors import DeadlineError, ThinwireError, TransportError
 
 DOMAIN = "thinwire"
 RETRY_DELAY_S = 1
-"""Pause asked for with RESOURCE_EXHAUSTED, in seconds: a few rounds' time, so that a slot can have come free."""
+"""Seconds of pause asked for with RESOURCE_EXHAUSTED: a few rounds, so that a slot can have come free."""
+MAX_MESSAGE_LENGTH = 300
+"""Characters of a status message: it travels in trailers, and over 8 KiB of those a peer hangs up."""
 
 
 def _leaves(kind: type[ThinwireError]) -> list[type[ThinwireError]]:
@@ -36,6 +38,9 @@ async def abort_with(context: grpc.aio.ServicerContext, error: ThinwireError) ->
     Raises:
         grpc.aio.AbortError: always; that is how grpc.aio ends an RPC.
     """
+    sentence = error.message
+    if len(sentence) > MAX_MESSAGE_LENGTH:
+        sentence = sentence[: MAX_MESSAGE_LENGTH - 3] + "..."
     details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]
     if error.status == "RESOURCE_EXHAUSTED":
         delay = duration_pb2.Duration(seconds=RETRY_DELAY_S)
@@ -44,7 +49,7 @@ async def abort_with(context: grpc.aio.ServicerContext, error: ThinwireError) ->
     for detail in details:
         packed.append(any_pb2.Any())
         packed[-1].Pack(detail)
-    status = status_pb2.Status(code=code_pb2.Code.Value(error.status), message=error.message, details=packed)
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.status), message=sentence, details=packed)
     rich = rpc_status.to_status(status)
     await context.abort(rich.code, rich.details, rich.trailing_metadata)
     raise AssertionError("abort always raises")

@@ -23,7 +23,7 @@ _MAX_PROMPT_BYTES = 4 * 1024 * 1024
 """Open and Generate carry the prompt; 4 MiB is gRPC's own default and holds about a million token ids."""
 
 _COMMON = [
-    # The bandwidth probe sends up to 340 B beside each message of a sparse stream, and rounds gain nothing by it.
+    # The bandwidth probe sends up to 340 B beside each message of a sparse stream; rounds gain nothing by it.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.max_receive_message_length", max(_MAX_PROMPT_BYTES, MAX_ROUND_BYTES)),
     ("grpc.max_send_message_length", max(_MAX_PROMPT_BYTES, MAX_ROUND_BYTES)),
@@ -63,9 +63,7 @@ class HealthReporter:
         self._servicer = health.aio.HealthServicer()
         self._services = ("", service)
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
-        reflection.enable_server_reflection(
-            (service, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-        )
+        reflection.enable_server_reflection((service, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
 
     async def serving(self) -> None:
         """The model is loaded."""
