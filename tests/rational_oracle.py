@@ -15,7 +15,7 @@ HALF = Fraction(1, 2)
 
 
 def warped(probs: Row, *, top_k: int = 0, top_p: Fraction = Fraction(1)) -> list[Fraction]:
-    """The law at temperature 1 after top-k (ties with the k-th stay), then top-p (dropped mass <= 1 - top_p)."""
+    """The law after top-k (ties with the k-th stay), then top-p (dropped mass <= 1 - top_p)."""
     kept = list(probs)
     if 0 < top_k < len(kept):
         kth = sorted(kept, reverse=True)[top_k - 1]
@@ -51,7 +51,7 @@ def quantized(probs: Row, resolution: int) -> list[int]:
 
 
 def has_half_tie(probs: Row, resolution: int) -> bool:
-    """Whether a scaled entry lies exactly between two integers, or two rounding errors are equal: floats may differ."""
+    """Whether an entry lies between two counts, or two rounding errors are equal: floats may differ."""
     scaled = [resolution * p for p in probs]
     errors = [(s + HALF).__floor__() - s for s in scaled]
     return any((2 * s).denominator == 1 and s.denominator == 2 for s in scaled) or len(set(errors)) < len(

@@ -31,7 +31,9 @@ def test_top_k_keeps_what_ties_with_the_kth() -> None:
     np.testing.assert_allclose(probs, [2 / 9, 2 / 9, 5 / 9, 0.0], rtol=1e-14)
 
 
-@pytest.mark.parametrize(("top_p", "kept"), [(0.39, [1]), (0.6, [1, 3]), (0.7, [1, 2, 3]), (0.9999, [0, 1, 2, 3, 4])])
+@pytest.mark.parametrize(
+    ("top_p", "kept"), [(0.39, [1]), (0.6, [1, 3]), (0.7, [1, 2, 3]), (0.9999, [0, 1, 2, 3, 4])]
+)
 def test_top_p_keeps_the_fewest_tokens_that_reach_it(top_p: float, kept: list[int]) -> None:
     """Tokens leave from the least likely up while what has left stays within 1 - top_p."""
     probs = warp(LOGITS, SamplingParameters(top_p=top_p))

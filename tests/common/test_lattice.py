@@ -43,5 +43,5 @@ def test_the_rounded_point_is_nearest_in_l1_and_within_the_bound(weights: list[i
     [([0.5, 0.5], 1, [0, 1]), ([0.25] * 4, 2, [0, 0, 1, 1]), ([1 / 3] * 3, 4, [2, 1, 1]), ([1.0], 7, [7])],
 )
 def test_ties_go_to_the_smaller_position(probs: list[float], resolution: int, counts: list[int]) -> None:
-    """Too many: the first of the equally over-rounded loses; too few: the first of the equally short gains."""
+    """Too many: the first of the equally over-rounded loses; too few: the first of the short gains."""
     assert quantize(np.array(probs), resolution).tolist() == counts

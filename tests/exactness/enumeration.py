@@ -1,12 +1,12 @@
 """
 Exact enumeration of a generation's law over its keyed draws.
 
-Every draw is looked up by the shipped `draw_key`: the first use of a key branches over all its outcomes with their
-exact probabilities, a second use meets the number that is already there.
+Every draw is looked up by the shipped `draw_key`: the first use of a key branches over all its outcomes with
+their exact probabilities, a second use meets the number that is already there.
 So a number used twice, or shared between two purposes, shows as a bias of the law.
 
-A key's number is one uniform on [0, 1), of which only the interval known so far is kept: each question asked of it
-(which of ℓ integers, below a threshold or not, which token) cuts the interval further.
+A key's number is one uniform on [0, 1), of which only the interval known so far is kept: each question asked
+of it (which of ℓ integers, below a threshold or not, which token) cuts the interval further.
 That is `KeyedDraws` with infinitely many bits, apart from the race, which is replaced by a cumulative sum.
 
 The tree is walked by replay: the generation runs once per leaf, with the list of branches to take.
@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import accumulate, product
+from itertools import accumulate, pairwise, product
 from typing import Any
 
 import numpy as np
@@ -47,11 +47,11 @@ Rows = Callable[[TokenIds], npt.NDArray[Any]]
 PROMPT = (0,)
 
 
-# --- the tree --------------------------------------------------------------------------------------------------
+# --- the tree ---------------------------------------------------------------------------------------------
 
 
 class Path:
-    """One way from the root to a leaf: `forced` branches first, the first branch of every node after those."""
+    """One way from the root to a leaf: `forced` branches first, after those the first of every node."""
 
     def __init__(self, forced: Sequence[int]) -> None:
         self._forced = forced
@@ -91,11 +91,11 @@ def leaves(run: Callable[[Path], Any]) -> list[tuple[Any, Fraction]]:
     return found
 
 
-# --- draws -----------------------------------------------------------------------------------------------------
+# --- draws ------------------------------------------------------------------------------------------------
 
 
 class EnumeratedDraws:
-    """`Draws` over a table of numbers that is filled while it is read; both ends share one, as they share a seed."""
+    """`Draws` over a table that is filled while it is read; both ends share it, as they share a seed."""
 
     def __init__(self, path: Path, *, seed: int = 7) -> None:
         self._path = path
@@ -121,15 +121,14 @@ class EnumeratedDraws:
         """Which of the cells between ascending `cuts` of [0, 1] the key's number lies in."""
         low, high = self._known.get(key, (Fraction(0), Fraction(1)))
         edges = [low, *(c for c in cuts if low < c < high), high]
-        edges = sorted(set(edges))
-        cells = list(zip(edges, edges[1:], strict=False))
+        cells = list(pairwise(sorted(set(edges))))
         cell = cells[self._path.choose([(b - a) / (high - low) for a, b in cells])]
         self._known[key] = cell
         return bisect_right(cuts, cell[0])
 
 
 class _Uniform:
-    """A number on [0, 1) of which only comparisons are known: `u * count < threshold` cuts it at the ratio."""
+    """A number on [0, 1) known by comparisons alone: `u * count < threshold` cuts it at the ratio."""
 
     def __init__(self, draws: EnumeratedDraws, key: bytes, scale: int = 1) -> None:
         self._draws, self._key, self._scale = draws, key, scale
@@ -144,12 +143,12 @@ class _Uniform:
         return 0.0  # for the decision margin, which decides nothing
 
 
-# --- two real sessions, back to back -----------------------------------------------------------------------------
+# --- two real sessions, back to back ----------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class Outcome:
-    """One generation, and what it went through (so that a case can show that it covers what it is meant to)."""
+    """One generation, and what it went through, by which a case shows that it covers what it should."""
 
     token_ids: list[int] = field(default_factory=list)
     first_round_rejected: bool = False
@@ -168,8 +167,8 @@ class ExactPair:
         target, draft: the two models; the target's rows are Fractions.
         draws: shared by both ends.
         eos_token_ids: of the target.
-        loses: called with each verdict; True loses it together with the stream, and the edge resumes. A verdict is
-            lost at most once.
+        loses: called with each verdict; True loses it together with the stream, and the edge resumes.
+            A verdict is lost at most once.
         observe: output tokens to look at; the rest of the generation is not run.
     """
 
@@ -224,7 +223,7 @@ class ExactPair:
         del self.outcome.token_ids[self.observe :]
         return self.outcome
 
-    # --- the edge's shell ------------------------------------------------------------------------------------
+    # --- the edge's shell ----------------------------------------------------------------------------------
 
     def step_edge(self, event: Any) -> None:
         """One event of the edge and what follows from it."""
@@ -275,7 +274,7 @@ class ExactPair:
         self.outcome.thresholds += [state.threshold for state in block.states]
         return edge_events.Drafted(effect.attempt, block)
 
-    # --- the cloud's shell -----------------------------------------------------------------------------------
+    # --- the cloud's shell ---------------------------------------------------------------------------------
 
     def open(self, message: Open) -> None:
         """Open or resume."""
@@ -350,7 +349,7 @@ class ExactPair:
         return self.cloud.scheme.verify(rows, tokens, self.cloud.draws, first_position=first_position)
 
 
-# --- laws ------------------------------------------------------------------------------------------------------
+# --- laws -------------------------------------------------------------------------------------------------
 
 
 def law_of(results: list[tuple[Outcome, Fraction]]) -> Law:
@@ -363,7 +362,7 @@ def law_of(results: list[tuple[Outcome, Fraction]]) -> Law:
 
 
 def target_law(target: Rows, length: int, *, eos_token_ids: TokenIds = ()) -> Law:
-    """The law of `length` tokens of the target's own text after the prompt; shorter where it ends by itself."""
+    """The law of `length` tokens of the target's own text; shorter where it ends by itself."""
     law: Law = {}
     for token_ids in product(range(len(target(PROMPT))), repeat=length):
         probability, text = Fraction(1), PROMPT

@@ -11,14 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-
-from cloud.session import CloudSession
-from common.config import Rollback, SchemeParameters
-from common.messages import DraftBlock, PrefixHasher
-from common.random_streams import Stream, draw_key
-from common.schemes.base import DraftToken, QuantizedDistribution
-from common.speculative import BlockOutcome
-from edge.draft_block import DraftBlockBuilder
 from exactness.enumeration import (
     EnumeratedDraws,
     ExactPair,
@@ -38,6 +30,14 @@ from exactness.test_enumeration import (
     enumerate_case,
     loses_rejections,
 )
+
+from cloud.session import CloudSession
+from common.config import Rollback, SchemeParameters
+from common.messages import DraftBlock, PrefixHasher
+from common.random_streams import Stream, draw_key
+from common.schemes.base import DraftToken, QuantizedDistribution
+from common.speculative import BlockOutcome
+from edge.draft_block import DraftBlockBuilder
 
 
 def bias(case: Case, pair: type[ExactPair], **options: object) -> Fraction:

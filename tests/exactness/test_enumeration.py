@@ -1,4 +1,4 @@
-"""The law of the output equals the target's, in exact fractions, over the keyed draws of two real sessions."""
+"""The output's law equals the target's, in exact fractions, over the keyed draws of two real sessions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import math
 from dataclasses import dataclass, replace
 
 import pytest
-
-from common.config import GenerationParameters, Rollback, SchemeParameters
-from common.messages import Verdict
 from exactness.enumeration import (
     EnumeratedDraws,
     ExactPair,
@@ -20,6 +17,9 @@ from exactness.enumeration import (
     leaves,
     target_law,
 )
+
+from common.config import GenerationParameters, Rollback, SchemeParameters
+from common.messages import Verdict
 
 TARGET_2 = by_prefix(fractions(1, 3), fractions(2, 1), fractions(1, 1))
 DRAFT_2 = by_prefix(fractions(7, 3), fractions(4, 6), fractions(9, 1), fractions(11, 9))
@@ -50,7 +50,7 @@ class Case:
     draft_length: int
     outputs: int
     max_tokens: int = 0
-    """Tokens asked for; `outputs` unless given. More than `outputs` keeps γ long up to the end of what is seen."""
+    """Tokens asked for; `outputs` unless given. More keeps γ long up to the end of what is seen."""
     budget_bits: int = 0
 
 
@@ -141,7 +141,7 @@ def test_an_end_of_text_leaves_the_law_alone(scheme: SchemeParameters) -> None:
     "scheme", [K_SQS, C_SQS, DRAFTED, DENSE], ids=["k-sqs", "c-sqs", "drafted", "dense-qs"]
 )
 def test_a_lossy_link_leaves_the_law_alone(scheme: SchemeParameters) -> None:
-    """Even a link that loses exactly the verdicts that reject cannot bias the text: a repeat gets the same verdict."""
+    """A link that loses exactly the rejecting verdicts cannot bias the text: a repeat gets the same one."""
     case = Case(scheme, TARGET_2, DRAFT_2, 2, 3)
     results = enumerate_case(case, loses=loses_rejections)
 

@@ -1,8 +1,8 @@
 """
-The text that comes out of real gRPC has the target's law: a G-test of two-token outputs against the exact law.
+The text that comes out of real gRPC has the target's law: a G-test of two-token outputs against it.
 
-False-alarm probability 1e-6 a test; the power against a total variation of 0.05 is computed, and a planted shift of
-that size is caught.
+False-alarm probability 1e-6 a test; the power against a total variation of 0.05 is computed, and a planted
+shift of that size is caught.
 Seeds are fixed, so a test that passes once passes always; draws are those of the shipped `KeyedDraws`.
 """
 
@@ -18,6 +18,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from exactness.enumeration import PROMPT, Law, Rows, TokenIds, by_prefix, distance, fractions, target_law
 from fakes import TableModel, TableVocabulary
 from scipy.stats import chi2, ncx2
 
@@ -34,7 +35,6 @@ from edge.meter import GenerationMeter
 from edge.session import EdgeSession
 from edge.settings import EdgeSettings
 from edge.text_stream import TextStream
-from exactness.enumeration import PROMPT, Law, Rows, TokenIds, by_prefix, distance, fractions, target_law
 
 GENERATIONS = 12_000
 FALSE_ALARM = 1e-6
@@ -91,8 +91,8 @@ def power(law: Law, generations: int, shift: float) -> float:
     The smallest power over all laws at total variation `shift`.
 
     The statistic is noncentral chi-square with noncentrality 2 n KL(other ‖ law).
-    A law at distance `shift` gains that much on some event; by data processing its KL is at least that of the two
-    probabilities of the event, which moving mass in proportion reaches. So the least KL is found over all events.
+    A law at distance `shift` gains that much on some event; by data processing its KL is at least that of the
+    event's two probabilities, which moving mass in proportion reaches. So the least is found over all events.
     """
     p = np.array([float(x) for x in law.values()])
     least = math.inf

@@ -307,21 +307,20 @@ async def test_a_cloud_that_is_not_there_is_reported_within_the_connect_deadline
     assert status.generations_finished == 1
 
 
-# Seen to fail once (the call was cancelled inside the grace); kept out of the gate until that is understood.
-@pytest.mark.slow
 async def test_a_draining_edge_lets_its_generation_finish() -> None:
     """SIGTERM's path: no new generations, those in flight go on within the grace."""
     gate = threading.Event()
 
     def gated(prefix: tuple[int, ...]) -> npt.NDArray[Any]:
-        gate.wait(10)
+        gate.wait(60)
         return DRAFT(prefix)
 
     draft = WatchedModel(gated, vocabulary_size=SIZE, context_length=512)
     async with loopback(models()[0], draft, VOCABULARY) as both:
         events = both.client.generate(make_request(max_tokens=20))
         await anext(events)
-        stopping = asyncio.ensure_future(both.edge.stop(10))
+        # A grace that no stalled machine outlasts: what is left when it ends is cancelled, as it should be.
+        stopping = asyncio.ensure_future(both.edge.stop(60))
         with pytest.raises(TransportError):
             async with connect(both.edge_address) as late:
                 await generate(late, make_request())

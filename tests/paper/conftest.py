@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from paper.steps import Runs, make_rows
 
 
@@ -17,5 +16,5 @@ def runs() -> Runs:
 
 @pytest.fixture(scope="session")
 def uncapped_runs(runs: Runs) -> Runs:
-    """The same text under top-k sampling with fewer tokens than the largest K_max, so that the cap cannot bind."""
+    """The same text under top-k sampling with k below the largest K_max, so that the cap cannot bind."""
     return Runs(runs.rows.narrowed(250))

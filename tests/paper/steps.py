@@ -2,8 +2,8 @@
 The running schemes over a text of the bundled target: what the paper's statements speak of, step by step.
 
 The text is the target's own, sampled once; both models then score it in one pass a sequence.
-At every position the shipped pieces run: the builder drafts and codes blocks from q, and the scheme's `verify` tests
-each drafted token against p.
+At every position the shipped pieces run: the builder drafts and codes blocks from q, and the scheme's
+`verify` tests each drafted token against p.
 The text goes on whatever the test decides, so every position is tested.
 """
 
@@ -77,7 +77,7 @@ class Rows:
 
 
 def make_rows() -> Rows:
-    """Sample the text and score it, on one thread: beside other test processes torch's threads wait for each other."""
+    """Sample the text and score it, on one thread: beside other processes torch's threads only wait."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -93,7 +93,7 @@ def make_rows() -> Rows:
 
 
 def _sample(target: LanguageModel) -> list[tuple[list[int], list[int]]]:
-    """(prompt, text) ids of every sequence; the text's law is the target's at temperature 1, prompts cut on the left."""
+    """(prompt, text) ids of every sequence; sampled at temperature 1 behind prompts of equal length."""
     model = AutoModelForCausalLM.from_pretrained(bundled.target_path(), dtype=torch.float32).eval()
     prompts = [target.vocabulary.encode(text) for text in PROMPTS * TEXTS_EACH]
     length = min(len(prompt) for prompt in prompts)
@@ -215,7 +215,7 @@ def _dense(quantized: QuantizedDistribution, vocabulary_size: int) -> npt.NDArra
 
 
 def _mirrored(token: DraftToken) -> DraftToken:
-    """The token with the counts of its law in reversed order of size: the least likely point becomes the likeliest."""
+    """The token with its law's counts in reversed order: the least likely point becomes the likeliest."""
     quantized = token.quantized
     counts, order = quantized.lattice_counts.copy(), np.argsort(quantized.lattice_counts, kind="stable")
     counts[order] = quantized.lattice_counts[order[::-1]]

@@ -1,4 +1,4 @@
-"""What the blocks of the bundled pair's text cost, against the paper's account and the entropy of support sizes."""
+"""What the blocks of the bundled pair's text cost, beside the paper's account and the entropy of sizes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from paper.steps import Runs, Steps
 
 from common.config import SchemeParameters
 from common.support_code import size_bits
-from paper.steps import Runs, Steps
-
-pytestmark = pytest.mark.slow
 
 C_SQS = SchemeParameters(scheme="c-sqs", max_support_size=256, frozen_threshold=True)
 THRESHOLDS = [0.03, 0.05, 0.1, 0.2]
@@ -66,7 +64,7 @@ def test_support_sizes_of_a_moving_threshold_cost_little_more_than_their_entropy
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_a_block_costs_at_most_a_byte_more_than_the_papers_account(name: str, runs: Runs) -> None:
-    """⌈bits / 8⌉ + 1 bytes, bits being log2 C(V, K) + log2 C(ℓ+K-1, K-1) + log2 K a token, for c-sqs plus K⁺'s code."""
+    """⌈bits / 8⌉ + 1 bytes: log2 C(V, K) + log2 C(ℓ+K-1, K-1) + log2 K a token, for c-sqs plus K⁺'s code."""
     steps = runs.of(SCHEMES[name])
     vocabulary_size, resolution = steps.scheme.vocabulary_size, steps.scheme.parameters.lattice_resolution
     dense, sized = name == "dense-qs", name.startswith("c-sqs")

@@ -1,7 +1,7 @@
 """
-The paper's statements on the running schemes, over the bundled pair's text (docs/schemes.md, section on theorems).
+The paper's statements on the running schemes, over the bundled pair's text (docs/schemes.md).
 
-Letters as there: p target, q draft, q̂ lattice law, α dropped mass, β threshold, η step, ℓ resolution, T steps.
+Letters: p target, q draft, q̂ lattice law, α dropped mass, β threshold, η step, ℓ resolution, T steps.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
+from paper.steps import Runs, Steps, run_scheme
 
 from common.config import SchemeParameters
 from common.schemes.c_sqs import dropped_mass_guarantee
-from paper.steps import Runs, Steps, run_scheme
-
-pytestmark = pytest.mark.slow
 
 ROUNDING = 1e-6
 """q is float32: its sums are off by about 1e-7."""
@@ -85,7 +83,7 @@ def test_the_rejection_rate_is_the_distance_to_the_lattice_law(steps: Steps) -> 
 
 @pytest.mark.parametrize("name", ["k-sqs K=8", "c-sqs frozen", "dense-qs"])
 def test_a_wrong_lattice_law_breaks_the_identity(name: str, runs: Runs) -> None:
-    """The control: a cloud that tests against another law on the same support is off by more than six sigma."""
+    """The control: a cloud that tests against another law on that support is off by over six sigma."""
     assert deviation(run_scheme(runs.rows, SCHEMES[name], wrong=True)) > 6
 
 

@@ -1,0 +1,146 @@
+"""`thinwire-cloud` as a process: exit codes, one-sentence errors, and its orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+from model.checkpoints import VOCABULARY_SIZE, save_checkpoint
+
+from cloud.cli import main
+from common import wire
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+async def start(*arguments: str) -> asyncio.subprocess.Process:
+    """`thinwire-cloud serve` with `arguments`."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "cloud",
+        "serve",
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        cwd=ROOT,
+    )
+
+
+async def finished(process: asyncio.subprocess.Process) -> tuple[int | None, list[str]]:
+    """(exit code, its own lines on standard error)."""
+    _, err = await asyncio.wait_for(process.communicate(), 120)
+    return process.returncode, [
+        line.removeprefix("thinwire-cloud: ")
+        for line in err.decode().splitlines()
+        if line.startswith("thinwire-cloud: ")
+    ]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])
+def test_help_names_every_option_and_exit_code(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The options with their defaults, then what an exit code means."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    text = capsys.readouterr().out
+
+    assert ended.value.code == 0
+    assert "exit codes:" in text
+    if len(arguments) == 2:
+        for option in (
+            "--model",
+            "--listen",
+            "--revision",
+            "--dtype",
+            "--device",
+            "--threads",
+            "--port-file",
+        ):
+            assert option in text
+        assert "held at once (default 16)" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--max-sessions", "0"], "max_sessions is 0; expected an integer from 1 to 10000."),
+        (["--resume-ttl", "0"], "resume_ttl_s is 0.0; expected more than 0 seconds."),
+        (["--drain-grace", "nan"], "drain_grace_s is nan; expected 0 or more seconds."),
+        (["--threads", "0"], "threads is 0; expected at least 1."),
+    ],
+)
+def test_a_setting_out_of_range_is_exit_code_2(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence with the value received and the range expected."""
+    code = main(["serve", *arguments])
+
+    assert code == 2
+    assert capsys.readouterr().err == f"thinwire-cloud: {sentence}\n"
+
+
+@pytest.mark.parametrize("address", ["7071", "host:port", ":7071", "127.0.0.1:70000"])
+def test_an_address_of_another_shape_is_exit_code_2(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """argparse names the argument."""
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", "--listen", address])
+
+    assert ended.value.code == 2
+    assert f"argument --listen: {address!r} is not HOST:PORT" in capsys.readouterr().err
+
+
+async def test_a_port_in_use_is_exit_code_3() -> None:
+    """One sentence, before any model is loaded."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, lines = await finished(await start("--listen", address))
+
+    assert code == 3
+    assert lines == [f"cannot listen on {address}; expected a free port of this machine."]
+
+
+async def test_an_unknown_model_is_exit_code_4(tmp_path: Path) -> None:
+    """The path is named in one sentence."""
+    missing = str(tmp_path / "nonesuch")
+    code, lines = await finished(await start("--listen", "127.0.0.1:0", "--model", missing))
+
+    assert code == 4
+    assert missing in lines[-1]
+
+
+async def test_a_signal_ends_a_serving_cloud_in_good_order(tmp_path: Path) -> None:
+    """The port stands in the file, health says SERVING, SIGTERM drains, and the exit code is 0."""
+    model = save_checkpoint(tmp_path / "target", "Llama")
+    port_file = tmp_path / "port"
+    process = await start("--listen", "127.0.0.1:0", "--model", model, "--port-file", str(port_file))
+    assert process.stderr is not None
+    said = []
+    while "listening" not in (line := (await process.stderr.readline()).decode()):
+        assert line, "the daemon ended before it listened"
+    while "serving" not in (line := (await process.stderr.readline()).decode()):
+        assert line, "the daemon ended before it served"
+        said.append(line)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port_file.read_text().strip()}") as channel:
+        serving = await wire.is_serving(channel, wire.VERIFIER_SERVICE, timeout_s=5)
+        answer = await wire.VerifierStub(channel).GetServerInfo(wire.server_info_request(), timeout=5)
+    process.send_signal(signal.SIGTERM)
+    code, lines = await finished(process)
+    info = wire.server_info_from_proto(answer)
+
+    assert serving
+    assert any("loading" in line for line in said)
+    assert info.vocabulary.size == VOCABULARY_SIZE
+    assert info.model == "target"
+    assert (info.dtype, info.device) == ("float32", "cpu")
+    assert (code, lines[-1]) == (0, "draining")
+    assert not list(tmp_path.glob("port.*"))

@@ -1,0 +1,110 @@
+"""Live sessions: found by id, bounded in number, the abandoned ones evicted first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+
+from cloud.live_session import LiveSession
+from cloud.registry import SESSION_ID_BYTES, SessionRegistry
+from common.errors import ConfigError, ResourceExhaustedError, SessionNotFoundError
+from common.protocol import State
+
+
+class _Core:
+    """What the registry sees of a session's core."""
+
+    def __init__(self, session_id: bytes) -> None:
+        self.session_id = session_id
+        self.state = State.IDLE
+
+
+class _Live:
+    """A session in service that only notes that it was ended."""
+
+    def __init__(self, session_id: bytes) -> None:
+        self.session = _Core(session_id)
+
+    def expire(self) -> None:
+        """As the real one does, the state changes now; its release comes later."""
+        self.session.state = State.FAILED
+
+
+def add(registry: SessionRegistry) -> LiveSession:
+    """One more session."""
+    return registry.add(cast("Callable[[bytes], LiveSession]", _Live))
+
+
+def test_a_session_is_found_by_the_id_it_was_given() -> None:
+    """Ids are 16 unguessable bytes and never repeat."""
+    registry = SessionRegistry(100)
+    sessions = [add(registry) for _ in range(100)]
+    ids = {live.session.session_id for live in sessions}
+
+    assert len(ids) == len(registry) == 100
+    assert {len(session_id) for session_id in ids} == {SESSION_ID_BYTES}
+    assert all(registry.find(live.session.session_id) is live for live in sessions)
+    assert list(registry) == sessions
+
+
+def test_an_unknown_id_is_not_found() -> None:
+    """Removed, or never there."""
+    registry = SessionRegistry(1)
+    gone = add(registry).session.session_id
+    registry.remove(gone)
+    registry.remove(gone)
+
+    for session_id in (gone, bytes(16), b""):
+        with pytest.raises(SessionNotFoundError, match=f"session {session_id.hex()[:8]}"):
+            registry.find(session_id)
+
+
+def test_a_full_registry_refuses_one_more() -> None:
+    """While every session has a stream."""
+    registry = SessionRegistry(2)
+    sessions = [add(registry), add(registry)]
+
+    with pytest.raises(ResourceExhaustedError, match="2 sessions are open; expected fewer than 2"):
+        add(registry)
+    assert list(registry) == sessions
+
+
+def test_a_session_without_a_stream_makes_room() -> None:
+    """The oldest of those kept for a resume is ended; those with a stream are left alone."""
+    registry = SessionRegistry(3)
+    held, first, second = add(registry), add(registry), add(registry)
+    first.session.state = second.session.state = State.DETACHED
+    late = add(registry)
+
+    states = [live.session.state for live in (held, first, second, late)]
+    assert states == [State.IDLE, State.FAILED, State.DETACHED, State.IDLE]
+
+
+def test_a_session_that_is_over_holds_no_slot() -> None:
+    """Even while its release is still on its way: two arrivals at once evict two, not one twice."""
+    registry = SessionRegistry(2)
+    first, second = add(registry), add(registry)
+    first.session.state = second.session.state = State.DETACHED
+    add(registry)
+    add(registry)
+
+    assert first.session.state is second.session.state is State.FAILED
+    with pytest.raises(ResourceExhaustedError):
+        add(registry)
+
+
+def test_a_request_that_cannot_be_served_evicts_nobody() -> None:
+    """The session is built before room is made for it."""
+    registry = SessionRegistry(1)
+    kept = add(registry)
+    kept.session.state = State.DETACHED
+
+    def refuse(session_id: bytes) -> LiveSession:
+        raise ConfigError("the prompt holds 0 tokens; expected at least 1.")
+
+    with pytest.raises(ConfigError):
+        registry.add(refuse)
+    assert kept.session.state is State.DETACHED
+    assert list(registry) == [kept]

@@ -1,0 +1,132 @@
+"""The work in the target model's thread: the cache's length, the law of p, and its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from fakes import TableModel
+from verify_peer import SIZE, TARGET, EdgeText
+
+from cloud.events import Score
+from cloud.verifier import Verifier
+from common.config import SamplingParameters
+from common.distributions import warp
+from common.errors import PayloadInvalidError, SessionNotFoundError
+from common.random_streams import KeyedDraws
+from common.schemes import make_scheme
+from common.schemes.base import DraftToken
+from common.speculative import verify_block
+
+PROMPT = (0, 1, 2)
+SCHEME = make_scheme(EdgeText().open.scheme, vocabulary_size=SIZE)
+
+
+def make_verifier(
+    model: TableModel | None = None, sampling: SamplingParameters | None = None
+) -> tuple[Verifier, TableModel]:
+    """A verifier whose prompt is fed but for its last token."""
+    model = model or TableModel(TARGET)
+    verifier = Verifier(model, SCHEME, sampling or SamplingParameters(), KeyedDraws(7))
+    verifier.prefill(PROMPT[:-1])
+    return verifier, model
+
+
+def score_of(block_tokens: tuple[DraftToken, ...], *, last: int = PROMPT[-1], first: int = 3) -> Score:
+    """The effect that scores a block."""
+    return Score(1, (last, *(token.token_id for token in block_tokens)), block_tokens, first)
+
+
+def test_a_block_is_decided_as_the_rule_says() -> None:
+    """Decode and score give what `verify_block` gives for the warped float64 rows of the target."""
+    sampling = SamplingParameters(temperature=0.7, top_k=4)
+    verifier, _ = make_verifier(sampling=sampling)
+    tokens = verifier.decode(EdgeText().block(4))
+    ids = tuple(token.token_id for token in tokens)
+    with np.errstate(divide="ignore"):
+        rows = [warp(np.log(TARGET((*PROMPT, *ids[:n]))), sampling) for n in range(5)]
+
+    expected = verify_block(rows, tokens, KeyedDraws(7), first_position=3)
+    assert verifier.score(score_of(tokens)) == expected
+
+
+def test_a_payload_that_decodes_to_nothing_legal_is_refused() -> None:
+    """The error passes through as it is."""
+    text = EdgeText()
+    block = text.block(2)
+    verifier, _ = make_verifier()
+
+    with pytest.raises(PayloadInvalidError):
+        verifier.decode(text.sealed(block, payload=block.payload + b"\0"))
+
+
+def test_an_empty_block_gives_the_targets_own_token() -> None:
+    """γ = 0: one row, one bonus token."""
+    verifier, _ = make_verifier()
+    outcome = verifier.score(score_of(()))
+
+    assert (outcome.accepted, outcome.resampled) == (0, False)
+
+
+def test_the_cache_is_rolled_back_before_the_next_pass() -> None:
+    """After a rejection the rejected tokens are out of the cache, and the next rows know nothing of them."""
+    seen: list[tuple[int, ...]] = []
+
+    def law(prefix: tuple[int, ...]) -> npt.NDArray[Any]:
+        seen.append(prefix)
+        return TARGET(prefix)
+
+    verifier, _ = make_verifier(TableModel(law, vocabulary_size=SIZE))
+    verifier.score(score_of(verifier.decode(EdgeText().block(4))))
+    verifier.truncate(3)
+    seen.clear()
+    verifier.score(score_of((), last=5, first=4))
+
+    assert seen == [(0, 1, 2, 5)]
+
+
+def test_rows_behind_a_rejection_are_never_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target that excludes the first drafted token has one row warped, not five."""
+    tokens = make_verifier()[0].decode(EdgeText().block(4))
+    point = np.zeros(SIZE)
+    point[(tokens[0].token_id + 1) % SIZE] = 1.0
+    verifier, _ = make_verifier(TableModel(lambda prefix: point, vocabulary_size=SIZE))
+    warped = []
+
+    def counted(logits: npt.NDArray[Any], sampling: SamplingParameters) -> npt.NDArray[Any]:
+        warped.append(logits)
+        return warp(logits, sampling)
+
+    monkeypatch.setattr("cloud.verifier.warp", counted)
+    outcome = verifier.score(score_of(tokens))
+
+    assert outcome.accepted == 0
+    assert len(warped) == 1
+
+
+def test_close_frees_the_cache_once() -> None:
+    """Nothing is open afterwards; closing what was never opened is harmless."""
+    verifier, model = make_verifier()
+    assert model.open_sequences == 1
+    verifier.close()
+    verifier.close()
+    unused = Verifier(model, SCHEME, SamplingParameters(), KeyedDraws(7))
+    unused.close()
+
+    assert model.open_sequences == 0
+
+
+def test_work_in_line_when_the_session_ends_opens_no_new_cache() -> None:
+    """A prompt's next piece, or a pass, that comes to its turn after the end is refused."""
+    verifier, model = make_verifier()
+    tokens = verifier.decode(EdgeText().block(2))
+    verifier.abandon()
+    verifier.close()
+
+    with pytest.raises(SessionNotFoundError):
+        verifier.prefill(PROMPT)
+    with pytest.raises(SessionNotFoundError):
+        verifier.score(score_of(tokens))
+    assert model.open_sequences == 0
