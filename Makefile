@@ -17,7 +17,7 @@ SCHEME ?= k-sqs
 MINUTES ?= 90
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: help setup run test test-slow check proto proto-check pair bench-core clean
+.PHONY: help setup run test test-short check proto proto-check pair bench-core clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,11 +37,11 @@ $(VENV)/.ready: pyproject.toml
 run: setup ## stream a completion over gRPC from two processes (PROMPT="..." SCHEME=k-sqs|c-sqs|dense-qs)
 	@$(VENV)/bin/thinwire demo --scheme '$(SCHEME)'
 
-test: setup ## every test but the slow ones and those that need an accelerator
-	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m "not gpu and not slow"
+test: setup ## every test but those that need an accelerator
+	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m "not gpu"
 
-test-slow: setup ## the long forms of the statistical tests
-	$(PYTHON) -m pytest -q -n 2 --dist worksteal --timeout 1200 -m "slow and not gpu"
+test-short: setup ## the tests without the slow ones
+	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m "not gpu and not slow"
 
 check: setup ## format, lint, types and generated code
 	$(VENV)/bin/ruff format --check .

@@ -2,9 +2,10 @@
 Speed of the kernels as ratios: the edge's own work per drafted token and the cloud's decoding, against one
 float32 numpy softmax over the same vocabulary in the same run.
 
-The edge's work is support, lattice, sampling and payload, as `DraftBlockBuilder` does it in service; softmax and
-model are left out. Everything is the least of many repetitions on one thread, which is what a machine that also
-does other things disturbs least. Softmax and kernels take turns.
+The edge's work is support, lattice, sampling and payload, as `DraftBlockBuilder` does it in service; softmax
+and model are left out.
+Every time is the least of many repetitions on one thread, which other work on the machine disturbs least.
+Softmax and kernels take turns.
 """
 
 from __future__ import annotations
@@ -139,13 +140,13 @@ def _least(calls: Sequence[Callable[[], object]], repetitions: int) -> list[floa
 def table(timings: Sequence[Timing]) -> str:
     """Markdown."""
     lines = [
-        "| V | scheme | K⁺ | bits/token | softmax, µs | edge, µs | cloud, µs | edge / softmax | cloud / softmax |",
+        "| V | scheme | K⁺ | bits/token | softmax µs | edge µs | cloud µs | edge/softmax | cloud/softmax |",
         "|---:|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {t.vocabulary_size} | {t.case} | {t.support_size:.1f} | {t.payload_bits:.0f} | {t.softmax_us:.0f} "
-        f"| {t.edge_us:.0f} | {t.decode_us:.0f} | {t.edge_us / t.softmax_us:.2f} "
-        f"| {t.decode_us / t.softmax_us:.2f} |"
+        f"| {t.vocabulary_size} | {t.case} | {t.support_size:.1f} | {t.payload_bits:.0f} "
+        f"| {t.softmax_us:.0f} | {t.edge_us:.0f} | {t.decode_us:.0f} "
+        f"| {t.edge_us / t.softmax_us:.2f} | {t.decode_us / t.softmax_us:.2f} |"
         for t in timings
     ]
     return "\n".join(lines)
@@ -154,8 +155,8 @@ def table(timings: Sequence[Timing]) -> str:
 def main(repetitions: int = 40) -> None:
     """Print the table."""
     print(
-        f"Kernels, µs a drafted token, γ = {DRAFT_LENGTH}, ℓ = 100 where not said; one softmax is float32 numpy "
-        f"{np.__version__} over V.\n"
+        f"Kernels, µs a drafted token, γ = {DRAFT_LENGTH}, ℓ = 100 where not said; one softmax is float32 "
+        f"numpy {np.__version__} over V.\n"
     )
     print(table([measure(v, case, repetitions=repetitions) for v in VOCABULARY_SIZES for case in CASES]))
 

@@ -29,8 +29,12 @@ def by_package(documents: list[Document]) -> dict[str, dict[str, int]]:
     return table
 
 
-def prepare(work: Path = WORK) -> None:
-    """Writes the tokenizer, the token streams and corpus.json under `work`, unless present."""
+def prepare(work: Path = WORK, *, tokenizer_of: Path | None = None) -> None:
+    """
+    Writes the tokenizer, the token streams and corpus.json under `work`, unless present.
+
+    The tokenizer is learnt from the training text, or is that of the pair `tokenizer_of`.
+    """
     if (work / "corpus.json").exists():
         return
     work.mkdir(parents=True, exist_ok=True)
@@ -38,7 +42,7 @@ def prepare(work: Path = WORK) -> None:
     training, held_out = corpus.split(corpus.collect(sources))
     random.Random(SEED).shuffle(training)
     log.info("%d training fragments, %d held-out files", len(training), len(held_out))
-    learnt = tokenizer.learn(training)
+    learnt = tokenizer.load(tokenizer_of / "target") if tokenizer_of else tokenizer.learn(training)
     tokenizer.save(learnt, work / "tokenizer")
     stream = tokenizer.encode(learnt, training)
     np.save(work / "training.npy", stream)
@@ -46,9 +50,7 @@ def prepare(work: Path = WORK) -> None:
         for document in held_out:
             file.write(json.dumps(asdict(document)) + "\n")
     record = {
-        "packages": [
-            {"name": p.name, "version": p.version, "licence": p.licence} for p in sources
-        ],
+        "packages": [{"name": p.name, "version": p.version, "licence": p.licence} for p in sources],
         "training": by_package(training),
         "held_out": by_package(held_out),
         "training_bytes": sum(len(d.text.encode()) for d in training),

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,9 +24,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from bench.pair import data
 from common import bundled
 
+log = logging.getLogger("measure")
+
 LENGTH = 512
 HELD_OUT_BLOCKS = 64
 TEMPERATURES = (0.3, 0.6, 1.0)
+TIMED_PASSES = 60
 SEQUENCES, PROMPT_TOKENS, NEW_TOKENS = 16, 64, 256
 """16 × 256 = 4096 positions of the target's own text at each temperature."""
 
@@ -59,7 +64,7 @@ def nats_per_token(model: torch.nn.Module, blocks: Tensor) -> float:
 def acceptance_rate(
     target: torch.nn.Module, draft: torch.nn.Module, prompts: Tensor, temperature: float
 ) -> float:
-    """Mean 1 - TV(p, q) over positions of text sampled from the target at `temperature`, both warped by it."""
+    """Mean 1 - TV(p, q) over positions of text that the target sampled at `temperature`, both warped."""
     torch.manual_seed(data.SEED)
     cache, ids, feed = DynamicCache(config=target.config), prompts, prompts
     for _ in range(NEW_TOKENS):
@@ -75,17 +80,23 @@ def acceptance_rate(
 
 
 @torch.inference_mode()
-def pass_ms(model: torch.nn.Module, tokens: int) -> float:
-    """Median milliseconds of one cached pass of `tokens` tokens, 64 tokens in the cache."""
-    cache = DynamicCache(config=model.config)
-    model(torch.full((1, 64), 5), past_key_values=cache, use_cache=True)
-    times = []
-    for _ in range(50):
-        begun = time.perf_counter()
-        model(torch.full((1, tokens), 5), past_key_values=cache, use_cache=True)
-        times.append(time.perf_counter() - begun)
-        cache.crop(-tokens)
-    return median(times) * 1e3
+def pass_ms(models: dict[str, Any], tokens: int) -> dict[str, float]:
+    """
+    Median milliseconds of one cached pass of `tokens` tokens of each model, 64 tokens in the cache.
+
+    The models take turns, so that other load on the machine falls on all of them alike.
+    """
+    caches = {name: DynamicCache(config=model.config) for name, model in models.items()}
+    for name, model in models.items():
+        model(torch.full((1, 64), 5), past_key_values=caches[name], use_cache=True)
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(TIMED_PASSES):
+        for name, model in models.items():
+            begun = time.perf_counter()
+            model(torch.full((1, tokens), 5), past_key_values=caches[name], use_cache=True)
+            times[name].append(time.perf_counter() - begun)
+            caches[name].crop(-tokens)
+    return {name: median(values) * 1e3 for name, values in times.items()}
 
 
 def measure(pair: Path, work: Path) -> dict[str, object]:
@@ -98,6 +109,7 @@ def measure(pair: Path, work: Path) -> dict[str, object]:
     target, draft = models["target"], models["draft"]
     blocks, bytes_per_token = held_out_blocks(tokenizer, work)
     figures: dict[str, object] = {"bytes_per_token": round(bytes_per_token, 3)}
+    one, five = pass_ms(models, 1), pass_ms(models, 5)
     for name, model in models.items():
         nats = nats_per_token(model, blocks)
         figures[name] = {
@@ -105,16 +117,19 @@ def measure(pair: Path, work: Path) -> dict[str, object]:
             "file_bytes": (pair / name / "model.safetensors").stat().st_size,
             "held_out_nats_per_token": round(nats, 4),
             "held_out_bits_per_byte": round(nats / math.log(2) / bytes_per_token, 4),
-            "pass_of_1_ms": round(pass_ms(model, 1), 2),
-            "pass_of_5_ms": round(pass_ms(model, 5), 2),
+            "pass_of_1_ms": round(one[name], 2),
+            "pass_of_5_ms": round(five[name], 2),
         }
+        log.info("%s: %s", name, figures[name])
     figures["held_out_positions"] = blocks.shape[0] * LENGTH
+    figures["target_passes_per_draft_pass"] = round(one["target"] / one["draft"], 2)
     prompts = blocks[:SEQUENCES, :PROMPT_TOKENS]
-    figures["acceptance_rate"] = {
-        str(t): round(acceptance_rate(target, draft, prompts, t), 4) for t in TEMPERATURES
-    }
+    rates: dict[str, float] = {}
+    for temperature in TEMPERATURES:
+        rates[str(temperature)] = round(acceptance_rate(target, draft, prompts, temperature), 4)
+        log.info("acceptance rate at temperature %s: %s", temperature, rates[str(temperature)])
+    figures["acceptance_rate"] = rates
     figures["acceptance_positions"] = SEQUENCES * NEW_TOKENS
-    figures["target_passes_per_draft_pass"] = round(pass_ms(target, 1) / pass_ms(draft, 1), 2)
     return figures
 
 
@@ -124,6 +139,7 @@ def main() -> None:
     parser.add_argument("--pair", type=Path, default=bundled.target_path().parent)
     parser.add_argument("--work", type=Path, default=data.WORK, help="folder of the corpus (held-out text)")
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     data.prepare(arguments.work)
     figures = measure(arguments.pair, arguments.work)
     (arguments.work / "figures.json").write_text(json.dumps(figures, indent=1))

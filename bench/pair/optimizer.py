@@ -69,9 +69,7 @@ class Muon(torch.optim.Optimizer):
                     parameter.add_(update, alpha=-group["lr"] * scale)
 
 
-def optimizers(
-    model: nn.Module, matrix_lr: float, embedding_lr: float
-) -> list[torch.optim.Optimizer]:
+def optimizers(model: nn.Module, matrix_lr: float, embedding_lr: float) -> list[torch.optim.Optimizer]:
     """Muon for the layers' matrices and AdamW for everything else, with the peak rates."""
     matrices, embeddings, norms = [], [], []
     for name, parameter in model.named_parameters():

@@ -11,12 +11,11 @@ import json
 import random
 from pathlib import Path
 
-from bench.pair import data
+from bench.pair import data, tokenizer
 from bench.pair.corpus import Document
 
 COUNT = 200
-MIN_BYTES, MAX_BYTES = 160, 560
-"""About 40 to 160 tokens at 3.5 to 4 bytes a token."""
+MIN_TOKENS, MAX_TOKENS = 40, 160
 OUT = Path(__file__).parent.parent / "prompts.jsonl"
 
 
@@ -37,21 +36,25 @@ def candidates(document: Document) -> list[dict[str, str]]:
         middle = (node.lineno + (node.end_lineno or node.lineno)) // 2
         if middle - start >= 3:
             found.append(("function", "".join(lines[start:middle])))
-    return [
-        {"source": document.source, "kind": kind, "prompt": text}
-        for kind, text in found
-        if MIN_BYTES <= len(text.encode()) <= MAX_BYTES
-    ]
+    return [{"source": document.source, "kind": kind, "prompt": text} for kind, text in found]
 
 
 def main() -> None:
     """The command."""
     data.prepare()
-    rows = [row for document in data.held_out() for row in candidates(document)]
+    vocabulary = tokenizer.load(data.WORK / "tokenizer")
+    # By text, so that a function that stands in two places counts once.
+    found = {row["prompt"]: row for document in data.held_out() for row in candidates(document)}
+    rows = [
+        row for text, row in found.items() if MIN_TOKENS <= len(vocabulary.encode(text).ids) <= MAX_TOKENS
+    ]
     generator = random.Random(data.SEED)
     generator.shuffle(rows)
-    halves = {kind: [r for r in rows if r["kind"] == kind][: COUNT // 2] for kind in ("function", "docstring")}
-    chosen = halves["function"] + halves["docstring"]
+    chosen = [
+        row
+        for kind in ("function", "docstring")
+        for row in [r for r in rows if r["kind"] == kind][: COUNT // 2]
+    ]
     generator.shuffle(chosen)
     assert len(chosen) == COUNT, f"only {len(chosen)} held-out prompts found"
     with OUT.open("w") as file:
