@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from common.errors import ConfigError, ThinwireError, TransportError
 from common.exit_codes import ExitCode
@@ -91,9 +91,10 @@ async def run_daemon(
         _write_port(options.port_file, port)
     say(f"listening on {host}:{port}, loading {options.model}")
     loading = loop.run_in_executor(executor, _load, options, say)
-    stopped = asyncio.ensure_future(stopping.wait())
+    stopped: asyncio.Future[Any] = asyncio.ensure_future(stopping.wait())
+    waited: set[asyncio.Future[Any]] = {loading, stopped}
     try:
-        await asyncio.wait({loading, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if not loading.done():
             # Loading cannot be interrupted and holds nothing that needs an orderly end.
             say("stopped while loading")

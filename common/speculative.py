@@ -53,7 +53,7 @@ def residual_weights(target_probs: npt.NDArray[Any], quantized: QuantizedDistrib
     """
     weights = target_probs * quantized.lattice_resolution
     weights[quantized.support_ids] -= quantized.lattice_counts
-    return np.maximum(weights, 0)
+    return np.asarray(np.maximum(weights, 0))
 
 
 def verify_block(

@@ -142,8 +142,9 @@ def generation_event_from_proto(response: pb.GenerateResponse) -> GenerationEven
     """
     kind = response.WhichOneof("event")
     if kind == "started":
-        s = response.started
-        return GenerationStarted(s.seed, s.prompt_tokens, _scheme_from_proto(s.scheme), s.draft_length)
+        begun = response.started
+        scheme = _scheme_from_proto(begun.scheme)
+        return GenerationStarted(begun.seed, begun.prompt_tokens, scheme, begun.draft_length)
     if kind == "tokens":
         return tuple(Token(t.token_id, _KINDS_BACK[t.kind], t.text) for t in response.tokens.tokens)
     if kind == "finished":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -12,12 +15,12 @@ from common.pb import generator_pb2, generator_pb2_grpc, verifier_pb2, verifier_
 VERIFIER_SERVICE = verifier_pb2.DESCRIPTOR.services_by_name["Verifier"].full_name
 GENERATOR_SERVICE = generator_pb2.DESCRIPTOR.services_by_name["Generator"].full_name
 
-VerifierStub = verifier_pb2_grpc.VerifierStub
+VerifierStub: Callable[[grpc.aio.Channel], Any] = verifier_pb2_grpc.VerifierStub
 VerifierServicer = verifier_pb2_grpc.VerifierServicer
-GeneratorStub = generator_pb2_grpc.GeneratorStub
+GeneratorStub: Callable[[grpc.aio.Channel], Any] = generator_pb2_grpc.GeneratorStub
 GeneratorServicer = generator_pb2_grpc.GeneratorServicer
-add_verifier = verifier_pb2_grpc.add_VerifierServicer_to_server
-add_generator = generator_pb2_grpc.add_GeneratorServicer_to_server
+add_verifier: Callable[[Any, grpc.aio.Server], None] = verifier_pb2_grpc.add_VerifierServicer_to_server
+add_generator: Callable[[Any, grpc.aio.Server], None] = generator_pb2_grpc.add_GeneratorServicer_to_server
 
 _MAX_PROMPT_BYTES = 4 * 1024 * 1024
 """Open and Generate carry the prompt; 4 MiB is gRPC's own default and holds about a million token ids."""
