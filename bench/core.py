@@ -31,7 +31,7 @@ import transformers
 
 from bench import kernels
 from common import bundled, wire
-from common.config import SamplingParameters, SchemeParameters
+from common.config import SamplingParameters, default_scheme
 from common.generation import GenerationFinished, GenerationStatistics
 from edge.client import EdgeClient, GenerationRequest, connect
 from edge.demo import Daemon
@@ -120,7 +120,7 @@ class Thinwire:
 
     def __init__(self, client: EdgeClient, scheme: str) -> None:
         self._client = client
-        self._scheme = SchemeParameters(scheme=scheme)
+        self._scheme = scheme
         self.texts: list[GenerationStatistics] = []
 
     async def run(self, prompt: str, tokens: int, temperature: float, seed: int) -> float:
@@ -128,7 +128,7 @@ class Thinwire:
         request = GenerationRequest(
             prompt=prompt,
             seed=seed,
-            scheme=self._scheme,
+            scheme=default_scheme(temperature, scheme=self._scheme),
             sampling=SamplingParameters(temperature=temperature),
             max_tokens=tokens,
             draft_length=DRAFT_LENGTH,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from common.errors import ConfigError
 
@@ -91,13 +92,13 @@ class SchemeParameters:
     support_size: int = 8
     """K of k-sqs, from 1 to 256."""
     max_support_size: int = 64
-    """K_max of c-sqs, from 1 to 256: the most points a threshold support may keep."""
+    """K_max of c-sqs, from 1 to 256: the most points a threshold support may keep. See `default_scheme`."""
     initial_threshold: float = 0.05
     """β_1 of c-sqs, at most 1; a value at or below 0 keeps everything (up to K_max)."""
     threshold_step: float = 0.05
     """η of c-sqs, in (0, 1]."""
     target_dropped_mass: float = 0.05
-    """α* of c-sqs, in [0, 1)."""
+    """α* of c-sqs, in [0, 1). See `default_scheme`."""
     rollback: Rollback = Rollback.COMMITTED
     frozen_threshold: bool = False
     """c-sqs with β fixed at β_1; carries no Theorem 2."""
@@ -110,6 +111,52 @@ class SchemeParameters:
         check_real("initial_threshold (beta)", beta, "a number at most 1", beta <= 1)
         check_real("threshold_step (eta)", eta, "a number in (0, 1]", 0 < eta <= 1)
         check_real("target_dropped_mass", target, "a number in [0, 1)", 0 <= target < 1)
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedMassDefault:
+    """What c-sqs aims at, up to a temperature."""
+
+    temperature: float
+    target_dropped_mass: float
+    """α*."""
+    max_support_size: int
+    """K_max."""
+
+
+DROPPED_MASS_DEFAULTS = (
+    DroppedMassDefault(0.3, 0.05, 64),
+    DroppedMassDefault(0.6, 0.05, 64),
+    DroppedMassDefault(1.0, 0.05, 64),
+    DroppedMassDefault(MAX_TEMPERATURE, 0.05, 64),
+)
+"""
+Ascending in temperature; the first row that reaches a temperature holds for it.
+
+Chosen by `python -m bench.c_sqs_defaults` so that K_max binds on under 1 % of the bundled pair's steps: where
+it binds, Theorem 2 is void.
+"""
+
+
+def default_scheme(temperature: float, **given: Any) -> SchemeParameters:
+    """
+    Scheme parameters in which what is not given takes its default: α* and K_max by the temperature, the rest
+    that of `SchemeParameters`.
+
+    Args:
+        temperature: 0 to 10; one out of range takes the last row, since another check refuses it.
+        given: fields of `SchemeParameters`.
+
+    Raises:
+        ConfigError: a given value out of its range.
+    """
+    rows = DROPPED_MASS_DEFAULTS
+    row = next((row for row in rows if temperature <= row.temperature), rows[-1])
+    by_temperature = {
+        "target_dropped_mass": row.target_dropped_mass,
+        "max_support_size": row.max_support_size,
+    }
+    return SchemeParameters(**{**by_temperature, **given})
 
 
 @dataclass(frozen=True, slots=True)

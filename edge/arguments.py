@@ -12,7 +12,7 @@ from common.config import (
     GenerationParameters,
     Rollback,
     SamplingParameters,
-    SchemeParameters,
+    default_scheme,
 )
 from common.daemon_arguments import add_daemon_arguments, address
 from common.exit_codes import EXIT_CODES_HELP
@@ -65,16 +65,20 @@ def generation_request(arguments: argparse.Namespace, prompt: str) -> Generation
         ConfigError: a value out of its range.
     """
     sampling = SamplingParameters(arguments.temperature, arguments.top_k, arguments.top_p)
-    scheme = SchemeParameters(
+    by_temperature = {
+        "max_support_size": arguments.k_max,
+        "target_dropped_mass": arguments.target_dropped_mass,
+    }
+    scheme = default_scheme(
+        sampling.temperature,
         scheme=arguments.scheme,
         lattice_resolution=arguments.ell,
         support_size=arguments.k,
-        max_support_size=arguments.k_max,
         initial_threshold=arguments.beta,
         threshold_step=arguments.eta,
-        target_dropped_mass=arguments.target_dropped_mass,
         rollback=Rollback(arguments.rollback),
         frozen_threshold=arguments.frozen_threshold,
+        **{name: value for name, value in by_temperature.items() if value is not None},
     )
     request = GenerationRequest(
         prompt=prompt,
@@ -236,11 +240,10 @@ def _add_generation_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--target-dropped-mass",
         type=float,
-        default=scheme.target_dropped_mass,
         metavar="MASS",
-        help=f"α* of c-sqs {default}",
+        help="α* of c-sqs (default: by the temperature)",
     )
-    add("--k-max", type=int, default=scheme.max_support_size, help=f"largest support of c-sqs {default}")
+    add("--k-max", type=int, help="largest support of c-sqs (default: by the temperature)")
     add(
         "--rollback",
         default=scheme.rollback.value,

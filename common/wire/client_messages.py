@@ -6,7 +6,13 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from common import config
-from common.config import GenerationParameters, Rollback, SamplingParameters, SchemeParameters
+from common.config import (
+    GenerationParameters,
+    Rollback,
+    SamplingParameters,
+    SchemeParameters,
+    default_scheme,
+)
 from common.errors import RemoteProtocolError
 from common.generation import (
     EdgeStatus,
@@ -97,12 +103,11 @@ def generate_request_from_proto(
     given: dict[str, Any] = {
         name: getattr(request, name) for name in ("max_tokens", "draft_length") if request.HasField(name)
     }
+    sampling = sampling_from_proto(request.sampling) if request.HasField("sampling") else SamplingParameters()
     return request.prompt, GenerationParameters(
         seed=request.seed if request.HasField("seed") else fresh_seed,
-        scheme=_scheme_from_proto(request.scheme) if request.HasField("scheme") else SchemeParameters(),
-        sampling=sampling_from_proto(request.sampling)
-        if request.HasField("sampling")
-        else SamplingParameters(),
+        scheme=_scheme_from_proto(request.scheme, sampling.temperature),
+        sampling=sampling,
         uplink_budget_bits=request.uplink_budget_bits,
         stop=tuple(request.stop),
         ignore_eos=request.ignore_eos,
@@ -143,7 +148,7 @@ def generation_event_from_proto(response: pb.GenerateResponse) -> GenerationEven
     kind = response.WhichOneof("event")
     if kind == "started":
         begun = response.started
-        scheme = _scheme_from_proto(begun.scheme)
+        scheme = _scheme_from_proto(begun.scheme, SamplingParameters().temperature)
         return GenerationStarted(begun.seed, begun.prompt_tokens, scheme, begun.draft_length)
     if kind == "tokens":
         return tuple(Token(t.token_id, _KINDS_BACK[t.kind], t.text) for t in response.tokens.tokens)
@@ -250,12 +255,15 @@ def _scheme_to_proto(scheme: SchemeParameters) -> pb.SchemeSettings:
     )
 
 
-def _scheme_from_proto(scheme: pb.SchemeSettings) -> SchemeParameters:
+def _scheme_from_proto(scheme: pb.SchemeSettings, temperature: float) -> SchemeParameters:
     given: dict[str, Any] = {name: getattr(scheme, name) for name in _SETTING_FIELDS if scheme.HasField(name)}
     if scheme.name:
         given["scheme"] = scheme.name
     if scheme.rollback not in _ROLLBACKS_BACK:
         raise RemoteProtocolError(f"rollback is {scheme.rollback}; expected 0, 1 or 2.")
-    return SchemeParameters(
-        rollback=_ROLLBACKS_BACK[scheme.rollback], frozen_threshold=scheme.frozen_threshold, **given
+    return default_scheme(
+        temperature,
+        rollback=_ROLLBACKS_BACK[scheme.rollback],
+        frozen_threshold=scheme.frozen_threshold,
+        **given,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from paper.steps import Runs, make_rows
+from bench.scheme_steps import Runs, make_rows
 
 
 @pytest.fixture(scope="session")

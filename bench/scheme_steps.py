@@ -1,5 +1,6 @@
 """
-The running schemes over a text of the bundled target: what the paper's statements speak of, step by step.
+The running schemes over a text of the bundled target, step by step: what the paper's statements speak of
+(`tests/paper`), and what the defaults of C-SQS are chosen from (`bench.c_sqs_defaults`).
 
 The text is the target's own, sampled once; both models then score it in one pass a sequence.
 At every position the shipped pieces run: the builder drafts and codes blocks from q, and the scheme's
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +43,7 @@ PROMPTS = (
 TEXTS_EACH = 4
 TOKENS_EACH = 100
 DRAFT_LENGTH = 4
-SAMPLING = SamplingParameters()
+PLAIN = SamplingParameters()
 
 
 @dataclass(frozen=True)
@@ -76,24 +78,29 @@ class Rows:
             )
 
 
-def make_rows() -> Rows:
-    """Sample the text and score it, on one thread: beside other processes torch's threads only wait."""
+def make_rows(sampling: SamplingParameters = PLAIN) -> Rows:
+    """
+    Sample the text and score it, on one thread: beside other processes torch's threads only wait.
+
+    Args:
+        sampling: warps both models' laws; the text is sampled at its temperature.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         target = load_language_model(str(bundled.target_path()))
         draft = load_language_model(str(bundled.draft_path()))
-        texts = _sample(target)
+        texts = _sample(target, sampling.temperature)
         return Rows(
-            tuple(_scored(target, prompt, text, np.float64) for prompt, text in texts),
-            tuple(_scored(draft, prompt, text, np.float32) for prompt, text in texts),
+            tuple(_scored(target, prompt, text, sampling, np.float64) for prompt, text in texts),
+            tuple(_scored(draft, prompt, text, sampling, np.float32) for prompt, text in texts),
         )
     finally:
         torch.set_num_threads(threads)
 
 
-def _sample(target: LanguageModel) -> list[tuple[list[int], list[int]]]:
-    """(prompt, text) ids of every sequence; sampled at temperature 1 behind prompts of equal length."""
+def _sample(target: LanguageModel, temperature: float) -> list[tuple[list[int], list[int]]]:
+    """(prompt, text) ids of every sequence, sampled behind prompts of equal length."""
     model = AutoModelForCausalLM.from_pretrained(bundled.target_path(), dtype=torch.float32).eval()
     prompts = [target.vocabulary.encode(text) for text in PROMPTS * TEXTS_EACH]
     length = min(len(prompt) for prompt in prompts)
@@ -104,7 +111,8 @@ def _sample(target: LanguageModel) -> list[tuple[list[int], list[int]]]:
         for _ in range(TOKENS_EACH):
             answer = model(input_ids=ids, past_key_values=cache, use_cache=True)
             cache = answer.past_key_values
-            probs = torch.softmax(answer.logits[:, -1, : target.vocabulary_size].double(), dim=-1)
+            logits = answer.logits[:, -1, : target.vocabulary_size].double()
+            probs = torch.softmax(logits / temperature, dim=-1)
             ids = torch.multinomial(probs, 1)
             texts.append(ids)
     sampled = torch.cat(texts, dim=1).tolist()
@@ -112,13 +120,13 @@ def _sample(target: LanguageModel) -> list[tuple[list[int], list[int]]]:
 
 
 def _scored(
-    model: LanguageModel, prompt: list[int], text: list[int], dtype: type
-) -> npt.NDArray[np.floating]:
+    model: LanguageModel, prompt: list[int], text: list[int], sampling: SamplingParameters, dtype: type
+) -> npt.NDArray[Any]:
     """(len(text), V): the law of each token of the text."""
     sequence = model.open_sequence()
     logits = sequence.extend([*prompt, *text[:-1]], logit_rows=len(text))
     sequence.close()
-    return np.stack([warp(row, SAMPLING, dtype=dtype) for row in logits])
+    return np.stack([warp(row, sampling, dtype=dtype) for row in logits])
 
 
 @dataclass(frozen=True)

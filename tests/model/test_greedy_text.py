@@ -1,0 +1,117 @@
+"""
+At temperature 0 every scheme gives what transformers' own greedy generation gives for the target alone.
+
+In float64 token for token; in float32 a text may leave its twin where the two best logits lie within 1e-4 of
+each other, because a pass of several tokens rounds otherwise than a pass of one.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from loopback import generate, loopback, make_request
+from transformers import AutoModelForCausalLM
+
+import bench
+from common import bundled
+from common.language_model import LanguageModel, load_language_model
+
+PROMPTS = [
+    json.loads(line)["prompt"]
+    for line in (Path(bench.__file__).parent / "prompts.jsonl").read_text().splitlines()[:20]
+]
+TOKENS = 128
+CLOSE = 1e-4
+"""Two best logits nearer than this may change places in float32."""
+SCHEMES = {
+    "k-sqs": {},
+    "c-sqs": {"draft_length": 6},
+    "dense-qs": {"draft_length": 8, "lattice_resolution": 24},
+}
+
+
+def greedy_texts(dtype: str, prompts: list[str], tokens: int) -> list[tuple[int, ...]]:
+    """Output ids of transformers' `generate(do_sample=False)`, end-of-text token included."""
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        bundled.target_path(), dtype=getattr(torch, dtype)
+    ).eval()
+    vocabulary = load_language_model(str(bundled.target_path())).vocabulary
+    texts = []
+    for prompt in prompts:
+        ids = torch.tensor([vocabulary.encode(prompt)])
+        mask = torch.ones_like(ids)
+        out = model.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=tokens, pad_token_id=0)
+        texts.append(tuple(out[0, ids.shape[1] :].tolist()))
+    return texts
+
+
+async def our_texts(dtype: str, scheme: str, prompts: list[str], tokens: int) -> list[tuple[int, ...]]:
+    """Output ids over two daemons and real gRPC."""
+    target, draft = (
+        load_language_model(str(path), dtype=dtype) for path in (bundled.target_path(), bundled.draft_path())
+    )
+    changes: dict[str, Any] = {"scheme": scheme, "temperature": 0.0, "max_tokens": tokens, **SCHEMES[scheme]}
+    async with loopback(
+        target,
+        draft,
+        draft.vocabulary,
+        target_vocabulary=target.vocabulary,
+        eos_token_ids=target.eos_token_ids,
+    ) as both:
+        return [
+            (await generate(both.client, make_request(prompt, **changes))).token_ids for prompt in prompts
+        ]
+
+
+def parting_is_excused(
+    model: LanguageModel, prompt: str, ours: tuple[int, ...], theirs: tuple[int, ...]
+) -> bool:
+    """Whether the target's two best logits are close where two texts part."""
+    at = next(n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b)
+    sequence = model.open_sequence()
+    row = sequence.extend([*model.vocabulary.encode(prompt), *ours[:at]], logit_rows=1)[0]
+    second, best = sorted(row)[-2:]
+    return bool(best - second < CLOSE)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Any:
+    """Beside other tests torch's threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_greedy_texts_equal_those_of_transformers_in_float64(scheme: str) -> None:
+    """20 prompts, 128 tokens: every token."""
+    assert await our_texts("float64", scheme, PROMPTS, TOKENS) == greedy_texts("float64", PROMPTS, TOKENS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_greedy_texts_equal_those_of_transformers_in_float32(scheme: str) -> None:
+    """20 prompts, 128 tokens: every token, but at most one text that parts where two logits are close."""
+    pairs = zip(
+        PROMPTS,
+        await our_texts("float32", scheme, PROMPTS, TOKENS),
+        greedy_texts("float32", PROMPTS, TOKENS),
+        strict=True,
+    )
+    parted = [(prompt, ours, theirs) for prompt, ours, theirs in pairs if ours != theirs]
+    target = load_language_model(str(bundled.target_path()), dtype="float64")
+
+    assert len(parted) <= 1
+    assert all(parting_is_excused(target, *texts) for texts in parted)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_a_short_greedy_text_equals_that_of_transformers(scheme: str) -> None:
+    """The short twin: two prompts, 24 tokens, float64."""
+    assert await our_texts("float64", scheme, PROMPTS[:2], 24) == greedy_texts("float64", PROMPTS[:2], 24)
