@@ -4,6 +4,7 @@ float32 numpy softmax over the same vocabulary in the same run.
 
 The edge's work is support, lattice, sampling and payload, as `DraftBlockBuilder` does it in service; softmax
 and model are left out.
+For the bundled pair's vocabulary both are also held against one step of its draft model.
 Every time is the least of many repetitions on one thread, which other work on the machine disturbs least.
 Softmax and kernels take turns.
 """
@@ -19,14 +20,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from common import bundled
 from common.config import SamplingParameters, SchemeParameters
 from common.distributions import softmax, warp
+from common.language_model import load_language_model, set_threads
 from common.random_streams import KeyedDraws
 from common.schemes import make_scheme
 from common.schemes.base import Scheme
 from edge.draft_block import DraftBlockBuilder
 
-VOCABULARY_SIZES = (8192, 50257, 151936)
+BUNDLED_VOCABULARY_SIZE = 8192
+VOCABULARY_SIZES = (BUNDLED_VOCABULARY_SIZE, 50257, 151936)
 DRAFT_LENGTH = 4
 BLOCKS = 6
 """Blocks of each case, every token from a law of its own."""
@@ -137,18 +141,40 @@ def _least(calls: Sequence[Callable[[], object]], repetitions: int) -> list[floa
     return best
 
 
-def table(timings: Sequence[Timing]) -> str:
-    """Markdown."""
+def draft_step_us(repetitions: int) -> float:
+    """Least microseconds of one cached step of the bundled draft model, on one thread as the edge runs it."""
+    set_threads(1)
+    sequence = load_language_model(str(bundled.draft_path())).open_sequence()
+    sequence.extend(range(1, 101), logit_rows=1)
+
+    def step() -> None:
+        sequence.extend([5], logit_rows=1)
+        sequence.truncate(100)
+
+    return 1e6 * _least([step], 10 * repetitions)[0]
+
+
+def table(timings: Sequence[Timing], step_us: float) -> str:
+    """
+    Markdown.
+
+    Args:
+        step_us: one step of the bundled draft model, against which the rows with its vocabulary are held.
+    """
     lines = [
-        "| V | scheme | K⁺ | bits/token | softmax µs | edge µs | cloud µs | edge/softmax | cloud/softmax |",
-        "|---:|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| V | scheme | K⁺ | bits/token | softmax µs | edge µs | cloud µs "
+        "| edge/softmax | cloud/softmax | edge/step | cloud/step |",
+        "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    lines += [
-        f"| {t.vocabulary_size} | {t.case} | {t.support_size:.1f} | {t.payload_bits:.0f} "
-        f"| {t.softmax_us:.0f} | {t.edge_us:.0f} | {t.decode_us:.0f} "
-        f"| {t.edge_us / t.softmax_us:.2f} | {t.decode_us / t.softmax_us:.2f} |"
-        for t in timings
-    ]
+    for t in timings:
+        own = t.vocabulary_size == BUNDLED_VOCABULARY_SIZE
+        shares = [f"{us / step_us:.1%}" if own else "" for us in (t.edge_us, t.decode_us)]
+        lines.append(
+            f"| {t.vocabulary_size} | {t.case} | {t.support_size:.1f} | {t.payload_bits:.0f} "
+            f"| {t.softmax_us:.0f} | {t.edge_us:.0f} | {t.decode_us:.0f} "
+            f"| {t.edge_us / t.softmax_us:.2f} | {t.decode_us / t.softmax_us:.2f} "
+            f"| {shares[0]} | {shares[1]} |"
+        )
     return "\n".join(lines)
 
 
@@ -158,7 +184,10 @@ def main(repetitions: int = 40) -> None:
         f"Kernels, µs a drafted token, γ = {DRAFT_LENGTH}, ℓ = 100 where not said; one softmax is float32 "
         f"numpy {np.__version__} over V.\n"
     )
-    print(table([measure(v, case, repetitions=repetitions) for v in VOCABULARY_SIZES for case in CASES]))
+    timings = [measure(v, case, repetitions=repetitions) for v in VOCABULARY_SIZES for case in CASES]
+    step_us = draft_step_us(repetitions)
+    print(table(timings, step_us))
+    print(f"\nOne step of the bundled draft model: {step_us:.0f} µs.")
 
 
 if __name__ == "__main__":

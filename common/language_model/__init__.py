@@ -8,8 +8,8 @@ caches can be rolled back, `growing_cache` is the cache's layer.
 import os
 
 # Threads that wait for each other may spin for microseconds only. Where another process wants the same cores
-# (the other daemon of a demo), a long spin was seen to cost 40 times the pass itself; without any spin a pass of
-# many small layers takes a third longer, since every one of them wakes a thread (bench/LOG.md).
+# (the other daemon of a demo), a long spin was seen to cost 40 times the pass itself; without any spin a pass
+# of many small layers takes a third longer, since every one of them wakes a thread (bench/LOG.md).
 # Read as torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
