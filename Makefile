@@ -15,9 +15,13 @@ unexport PROMPT
 MAKEOVERRIDES :=
 SCHEME ?= k-sqs
 MINUTES ?= 90
+UP ?= 1M
+DOWN ?= 4M
+RTT_MS ?= 50
+KIND ?= wire
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: help setup run test test-short check proto proto-check pair bench-core clean
+.PHONY: help setup run test test-short check proto proto-check pair bench-core link clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +66,9 @@ pair: setup ## train the bundled pair again (MINUTES=...)
 
 bench-core: setup ## speed of the core as ratios (table for bench/LOG.md)
 	$(PYTHON) -m bench.core
+
+link: setup ## make a thin link on this machine and test it (UP=1M DOWN=4M RTT_MS=50 KIND=wire|tc)
+	$(PYTHON) -m bench.link --up '$(UP)' --down '$(DOWN)' --rtt-ms '$(RTT_MS)' --kind '$(KIND)'
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
