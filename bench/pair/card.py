@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.pair import data
+from bench.pair import data, export
 from bench.pair.model import DRAFT, TARGET, Shape
 from common import bundled
 
@@ -52,11 +52,18 @@ def shape_row(name: str, shape: Shape, figures: dict[str, Any]) -> str:
     )
 
 
+def steps_text(run: dict[str, Any]) -> str:
+    """Steps of one run by model; the first run of all trained both on the same steps up to its last 15 %."""
+    if run["target_steps"] is None:
+        return f"{run['steps']}, both models together, the last 15 % of the time the draft alone"
+    return f"{run['target_steps']} target, then {run['steps'] - run['target_steps']} draft"
+
+
 def card(work: Path) -> str:
     """The card's text."""
     figures = json.loads((work / "figures.json").read_text())
     corpus = json.loads((work / "corpus.json").read_text())
-    run = json.loads((work / "run.json").read_text())
+    runs = export.read_history(OUT.parent)
     curve = [json.loads(line) for line in (work / "curve.jsonl").read_text().splitlines()]
     step = max(1, len(curve) // CURVE_ROWS)
     rate = figures["acceptance_rate"]
@@ -68,8 +75,13 @@ def card(work: Path) -> str:
     )
     curves = "\n".join(
         f"| {r['minutes']} | {r['tokens'] / 1e6:.2f} M | {r['target_nats_per_token']} "
-        f"| {r['draft_nats_per_token']} | {r['acceptance_rate']} |"
+        f"| {r.get('draft_nats_per_token', '')} | {r.get('acceptance_rate', '')} |"
         for r in [*curve[:-1:step], curve[-1]]
+    )
+    history = "\n".join(
+        f"| {run['finished']} | {run['minutes']:g} | {run['threads']} | {steps_text(run)} "
+        f"| {run['tokens'] / 1e6:.1f} M |"
+        for run in runs
     )
     return f"""# The bundled pair
 
@@ -94,9 +106,17 @@ Agreement, the mean of 1 − TV(p, q) of the unquantised draft on {figures["acce
 
 ## Training
 
-{run["minutes"]:g} minutes on {run["threads"]} shared CPU cores, {run["steps"]} steps, {run["tokens"] / 1e6:.1f} M tokens, finished 2026-11-24; `make pair MINUTES=...` does it again.
-Both models see the same batches; the draft learns the text and the target's distribution (KL, later half total variation), and the last 15 % of the time only the draft learns, from the finished target.
+On shared CPU cores; each run goes on from the weights of the one before, on blocks of the text in another order.
+`make pair MINUTES=...` trains a pair from nothing, `START=DIR` from a pair.
+
+| Finished | Minutes | Threads | Steps | Tokens |
+|---|---|---|---|---|
+{history}
+
+A step is 4096 tokens.
+The target learns the text first; then the draft learns the text and the finished target's distribution (KL, later half total variation).
 Muon for the layers' matrices, AdamW for the rest; learning rates follow the clock.
+Losses on the training blocks of the last run:
 
 | Minutes | Tokens | Target, nats per token | Draft | Acceptance on the batch |
 |---|---|---|---|---|

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -13,6 +14,7 @@ from torch import Tensor
 from bench.pair.model import NORM_EPS, ROPE_THETA, Llama, Shape
 from bench.pair.tokenizer import END_OF_TEXT_ID
 
+HISTORY = "training.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
@@ -55,6 +57,19 @@ def write(weights: dict[str, Tensor], shape: Shape, tokenizer: Path, folder: Pat
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
     for name in TOKENIZER_FILES:
         shutil.copyfile(tokenizer / name, folder / name)
+
+
+def write_history(runs: list[dict[str, Any]], pair: Path) -> None:
+    """Writes training.json of a pair: its training runs, the first one first."""
+    (pair / HISTORY).write_text(json.dumps(runs, indent=1) + "\n")
+
+
+def read_history(pair: Path | None) -> list[dict[str, Any]]:
+    """The training runs that led to `pair`; none for no pair."""
+    if pair is None:
+        return []
+    runs: list[dict[str, Any]] = json.loads((pair / HISTORY).read_text())
+    return runs
 
 
 def read(folder: Path, shape: Shape) -> Llama:

@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -213,14 +214,14 @@ def train(minutes: float, work: Path, out: Path, *, start: Path | None = None, r
                 save_state(work / "state.pt", parts, {"elapsed": time.monotonic() - begun, "at": at})
     write_pair(target, draft, work / "tokenizer", out)
     record = {
+        "finished": datetime.now(UTC).date().isoformat(),
         "minutes": minutes,
         "steps": at["steps"],
         "target_steps": at["frozen"],
         "tokens": at["tokens"],
         "threads": torch.get_num_threads(),
-        "started_from_a_pair": start is not None,
     }
-    (work / "run.json").write_text(json.dumps(record, indent=1))
+    export.write_history([*export.read_history(start), record], out)
 
 
 def main() -> None:
