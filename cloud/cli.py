@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             resume_ttl_s=arguments.resume_ttl,
             idle_ttl_s=arguments.idle_ttl,
             drain_grace_s=arguments.drain_grace,
+            allow_dense_f16=arguments.allow_dense_f16,
         )
     except ConfigError as error:
         print(f"thinwire-cloud: {error.message}", file=sys.stderr)
@@ -98,6 +99,11 @@ def _parser() -> argparse.ArgumentParser:
         limits.add_argument(
             flag, type=float, default=value, metavar="SECONDS", help=f"{text} (default %(default)g)"
         )
+    limits.add_argument(
+        "--allow-dense-f16",
+        action="store_true",
+        help="serve the scheme dense-f16, a baseline whose rounds have up to 4 MiB",
+    )
     return parser
 
 

@@ -34,7 +34,7 @@ from common.errors import (
 from common.generation import ServerInfo
 from common.messages import Close, Open, VocabularyIdentity
 from common.release import version
-from common.schemes import make_scheme, scheme_names
+from common.schemes import make_scheme
 
 _log = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ class CloudServer(wire.VerifierServicer):
                 model_rows=self._model_rows,
                 context_length=model.context_length if model is not None else 0,
                 eos_token_ids=self._eos_token_ids,
-                schemes=scheme_names(),
+                schemes=self._settings.schemes,
                 sessions=self.sessions,
                 max_sessions=self._settings.max_sessions,
                 resume_ttl_s=round(self._settings.resume_ttl_s),
@@ -199,6 +199,7 @@ class CloudServer(wire.VerifierServicer):
         if open_.session_id:
             return self._registry.find(open_.session_id)
         _check_vocabulary(open_.vocabulary, self._vocabulary)
+        self._settings.check_scheme(open_.scheme.scheme)
         model, scheme = self._model, make_scheme(open_.scheme, vocabulary_size=self._vocabulary.size)
 
         def make(session_id: bytes) -> LiveSession:

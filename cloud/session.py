@@ -31,7 +31,7 @@ from cloud.events import (
     TruncateCache,
     WorkFailed,
 )
-from common.config import MAX_DRAFT_LENGTH, check_integer
+from common.config import check_integer
 from common.errors import (
     ConfigError,
     EpochSupersededError,
@@ -224,7 +224,7 @@ class CloudSession:
             raise PrefixMismatchError(
                 f"prefix hash is {block.prefix_hash:08x}; expected {self._hasher.value():08x}."
             )
-        check_integer("draft_length", block.draft_length, 0, MAX_DRAFT_LENGTH)
+        check_integer("draft_length", block.draft_length, 0, self.scheme.max_draft_length)
         room = self._context_length - self.committed_length - 1
         if block.draft_length > room:
             raise ConfigError(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.config import check_integer, check_real
+from common.errors import ConfigError
+from common.schemes import scheme_names
+from common.schemes.dense_f16 import DenseF16
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,8 @@ class CloudSettings:
     """How long an attached session may stay silent."""
     drain_grace_s: float = 5.0
     """How long rounds in flight may go on after SIGTERM."""
+    allow_dense_f16: bool = False
+    """Serve `dense-f16`, a baseline whose rounds have up to 4 MiB; off, so that nobody pays unasked."""
 
     def __post_init__(self) -> None:
         check_integer("max_sessions", self.max_sessions, 1, 10_000)
@@ -28,3 +33,21 @@ class CloudSettings:
             value = getattr(self, name)
             check_real(name, value, "more than 0 seconds", value > 0)
         check_real("drain_grace_s", self.drain_grace_s, "0 or more seconds", self.drain_grace_s >= 0)
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """Names of the schemes this cloud serves."""
+        return tuple(name for name in scheme_names() if self.allow_dense_f16 or name != DenseF16.name)
+
+    def check_scheme(self, name: str) -> None:
+        """
+        Refuse a scheme that is switched off; an unknown name is the registry's to refuse.
+
+        Raises:
+            ConfigError: dense-f16 is not allowed here.
+        """
+        if name == DenseF16.name and not self.allow_dense_f16:
+            raise ConfigError(
+                f"scheme is {name!r}, which this cloud does not serve; expected one of "
+                f"{', '.join(self.schemes)} (thinwire-cloud serve --allow-dense-f16 switches it on)."
+            )

@@ -81,7 +81,8 @@ class KeyedDraws:
         """
         Uniform integer in [0, bound).
 
-        Bias: at most bound / 2**128, i.e. below 2**-116 for every legal lattice resolution.
+        Bias: at most bound / 2**128: 2**-116 for the largest lattice resolution, below 2**-82 for any sum of
+        float16 values (`dense-f16`).
         """
         return (_bits128(draw_key(self._seed, Stream.DRAFT, position, attempt)) * bound) >> 128
 

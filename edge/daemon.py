@@ -219,7 +219,10 @@ class EdgeServer(wire.GeneratorServicer):
             await context.write(wire.generation_event_to_proto(event))
 
         started = GenerationStarted(
-            parameters.seed, len(prompt_ids), parameters.scheme, parameters.draft_length
+            parameters.seed,
+            len(prompt_ids),
+            parameters.scheme,
+            min(parameters.draft_length, scheme.max_draft_length),
         )
         await emit(started)
         finished = await run_generation(

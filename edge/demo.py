@@ -187,7 +187,8 @@ async def _started(cloud: Daemon, edge: Daemon, models: Path, console: Console) 
     """Start both side by side, wait until both serve; returns the edge's address."""
     with console.status("starting the cloud and the edge ..."):
         threads = os.cpu_count() or 1
-        await cloud.start("cloud", "serve", "--model", str(models / "target"), "--threads", str(threads))
+        serve = ("cloud", "serve", "--allow-dense-f16")  # nobody else's cloud: every scheme may be tried
+        await cloud.start(*serve, "--model", str(models / "target"), "--threads", str(threads))
         address = await cloud.address()
         await edge.start(
             "edge", "edge", "--model", str(models / "draft"), "--cloud", address, "--threads", "1"

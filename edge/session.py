@@ -234,7 +234,7 @@ class EdgeSession:
         produced = len(self._committed) - len(self._prompt)
         room = min(self._parameters.max_tokens - produced, self._context_length - len(self._committed))
         assert room >= 1, "a text that reached its length or context has ended"
-        length = min(self._parameters.draft_length, room - 1)
+        length = min(self._parameters.draft_length, self._scheme.max_draft_length, room - 1)
         self._attempt += 1
         self._drafting = True
         return [

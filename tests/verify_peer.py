@@ -64,7 +64,8 @@ class RunningCloud:
 async def running_cloud(
     model: CausalModel | None, settings: CloudSettings | None = None
 ) -> AsyncIterator[RunningCloud]:
-    """Start on an ephemeral port, stop at the end."""
+    """Start on an ephemeral port, stop at the end; without `settings` every scheme is allowed."""
+    settings = settings or CloudSettings(allow_dense_f16=True)
     identity = None if model is None else VOCABULARY.identity
     server = CloudServer(model, vocabulary=identity, eos_token_ids=(5,), settings=settings)
     address = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
@@ -170,7 +171,8 @@ class EdgeText:
         self._drafted: tuple[int, ...] = ()
 
     def block(self, length: int = 2) -> DraftBlock:
-        """The next round."""
+        """The next round; shorter where the scheme does not draft so much."""
+        length = min(length, self._scheme.max_draft_length)
         tokens, state, prefix = [], self._state, self.committed
         for _ in range(length):
             drafted = self._scheme.quantize(DRAFT(prefix), state)

@@ -6,6 +6,8 @@ from common.config import SchemeParameters
 from common.errors import ConfigError
 from common.schemes.base import Scheme
 from common.schemes.c_sqs import CSqs
+from common.schemes.cloud_ar import CloudAr
+from common.schemes.dense_f16 import DenseF16
 from common.schemes.dense_qs import DenseQs
 from common.schemes.k_sqs import KSqs
 
@@ -13,6 +15,8 @@ SCHEMES: dict[str, type[Scheme]] = {
     KSqs.name: KSqs,
     CSqs.name: CSqs,
     DenseQs.name: DenseQs,
+    CloudAr.name: CloudAr,
+    DenseF16.name: DenseF16,
 }
 
 

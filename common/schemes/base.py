@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from common.config import SchemeParameters
+from common.config import MAX_DRAFT_LENGTH, SchemeParameters
 from common.random_streams import Draws
 from common.speculative import BlockOutcome, verify_block
 
@@ -29,6 +29,7 @@ class QuantizedDistribution:
     q̂ as it crosses the wire: only points with a positive count.
 
     support_ids: (K⁺,) int64, ascending token ids; lattice_counts: (K⁺,) int64, positive, sum to ℓ.
+    lattice_resolution: ℓ; with dense-f16 each token has its own.
     """
 
     support_ids: IntArray
@@ -88,6 +89,8 @@ class Scheme(abc.ABC):
     """
 
     name: ClassVar[str]
+    max_draft_length: int = MAX_DRAFT_LENGTH
+    """γ of a block at most, whatever was asked for: the edge drafts no more, the cloud takes no more."""
 
     def __init__(self, parameters: SchemeParameters, *, vocabulary_size: int) -> None:
         self.parameters = parameters

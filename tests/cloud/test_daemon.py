@@ -457,7 +457,7 @@ async def test_a_cloud_is_not_serving_until_its_model_is_loaded() -> None:
 
 async def test_server_info_says_what_is_served() -> None:
     """Model, vocabulary, schemes and limits."""
-    settings = CloudSettings(max_sessions=7, resume_ttl_s=12.0)
+    settings = CloudSettings(max_sessions=7, resume_ttl_s=12.0, allow_dense_f16=True)
     async with running_cloud(watched(), settings) as cloud:
         await cloud.opened(EdgeText())
         info = await server_info(cloud.channel)

@@ -20,7 +20,7 @@ def test_an_unknown_scheme_is_refused_with_the_known_ones() -> None:
     """The message lists them."""
     with pytest.raises(ConfigError, match="k-sqs, c-sqs, dense-qs"):
         make_scheme(SchemeParameters(scheme="gzip"), vocabulary_size=8)
-    assert scheme_names() == ("k-sqs", "c-sqs", "dense-qs")
+    assert scheme_names() == ("k-sqs", "c-sqs", "dense-qs", "cloud-ar", "dense-f16")
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)

@@ -27,6 +27,7 @@ SIZE = 8
 VOCABULARY = TableVocabulary(SIZE)
 TARGET = random_table(1, SIZE, zeros=False)
 DRAFT = random_table(2, SIZE, zeros=False)
+ALL_SCHEMES = CloudSettings(allow_dense_f16=True)
 
 
 def models(context_length: int = 512) -> tuple[WatchedModel, WatchedModel]:
@@ -48,7 +49,7 @@ def argmax_text(prompt: tuple[int, ...], count: int) -> tuple[int, ...]:
 @pytest.mark.parametrize("scheme", scheme_names())
 async def test_a_greedy_text_is_the_targets_argmax_text(scheme: str) -> None:
     """At temperature 0 every scheme gives the target's own greedy text, token for token."""
-    async with loopback(*models(), VOCABULARY) as both:
+    async with loopback(*models(), VOCABULARY, cloud_settings=ALL_SCHEMES) as both:
         done = await generate(both.client, make_request(scheme=scheme, temperature=0.0, max_tokens=60))
 
     assert done.token_ids == argmax_text((0,), 60)
@@ -58,7 +59,7 @@ async def test_a_greedy_text_is_the_targets_argmax_text(scheme: str) -> None:
 @pytest.mark.parametrize("scheme", scheme_names())
 async def test_the_same_seed_gives_the_same_text(scheme: str) -> None:
     """A text is a function of prompt, parameters and seed; fresh bits differ."""
-    async with loopback(*models(), VOCABULARY) as both:
+    async with loopback(*models(), VOCABULARY, cloud_settings=ALL_SCHEMES) as both:
         first = await generate(both.client, make_request(scheme=scheme, seed=7, max_tokens=50))
         again = await generate(both.client, make_request(scheme=scheme, seed=7, max_tokens=50))
         fresh = [await generate(both.client, make_request(seed=None, max_tokens=50)) for _ in range(2)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from bench.scheme_steps import Runs, make_rows
 
 

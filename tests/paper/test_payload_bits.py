@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bench.scheme_steps import Runs, Steps
 
+from bench.scheme_steps import Runs, Steps
 from common.config import SchemeParameters
 from common.support_code import size_bits
 

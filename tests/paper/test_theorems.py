@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from bench.scheme_steps import Runs, Steps, run_scheme
 
+from bench.scheme_steps import Runs, Steps, run_scheme
 from common.config import SchemeParameters
 from common.schemes.c_sqs import dropped_mass_guarantee
 
