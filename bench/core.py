@@ -40,7 +40,15 @@ from edge.demo import Daemon
 
 PROMPTS = Path(__file__).parent / "prompts.jsonl"
 TEMPERATURES = (1.0, 0.3)
-SCHEMES = ("k-sqs", "c-sqs", "dense-qs")
+SCHEMES: dict[str, dict[str, Any]] = {
+    "k-sqs": {"scheme": "k-sqs"},
+    "c-sqs": {"scheme": "c-sqs"},
+    "dense-qs": {"scheme": "dense-qs"},
+    # What one would choose where bits cost nothing.
+    "k-sqs K=64 ℓ=720": {"scheme": "k-sqs", "support_size": 64, "lattice_resolution": 720},
+    "dense-f16": {"scheme": "dense-f16"},
+}
+"""Settings by name; what is not said is at its default for the temperature."""
 DRAFT_LENGTH = 4
 BASELINE = "transformers, target alone"
 RIVAL = "transformers, assisted (defaults)"
@@ -117,10 +125,10 @@ class Thinwire:
 
     Args:
         client: of the edge.
-        scheme: its name; everything else at its default.
+        scheme: fields of `SchemeParameters`; everything else at its default.
     """
 
-    def __init__(self, client: EdgeClient, scheme: str) -> None:
+    def __init__(self, client: EdgeClient, scheme: dict[str, Any]) -> None:
         self._client = client
         self._scheme = scheme
         self.texts: list[GenerationStatistics] = []
@@ -130,7 +138,7 @@ class Thinwire:
         request = GenerationRequest(
             prompt=prompt,
             seed=seed,
-            scheme=default_scheme(temperature, scheme=self._scheme),
+            scheme=default_scheme(temperature, **self._scheme),
             sampling=SamplingParameters(temperature=temperature),
             max_tokens=tokens,
             draft_length=DRAFT_LENGTH,
@@ -169,7 +177,8 @@ async def daemons(pair: Path) -> AsyncIterator[EdgeClient]:
         cloud, edge = Daemon("cloud", Path(folder)), Daemon("edge", Path(folder))
         try:
             threads = str(os.cpu_count() or 1)
-            await cloud.start("cloud", "serve", "--model", str(pair / "target"), "--threads", threads)
+            serve = ("cloud", "serve", "--allow-dense-f16", "--model", str(pair / "target"))
+            await cloud.start(*serve, "--threads", threads)
             where = ("--cloud", await cloud.address(), "--threads", "1")
             await edge.start("edge", "edge", "--model", str(pair / "draft"), *where)
             await asyncio.gather(cloud.serving(wire.VERIFIER_SERVICE), edge.serving(wire.GENERATOR_SERVICE))
@@ -200,7 +209,7 @@ async def compare(pair: Path, *, tokens: int, repetitions: int) -> str:
     sections = []
     async with daemons(pair) as client:
         for temperature in TEMPERATURES:
-            ours = {f"Thinwire, {scheme}": Thinwire(client, scheme) for scheme in SCHEMES}
+            ours = {f"Thinwire, {name}": Thinwire(client, scheme) for name, scheme in SCHEMES.items()}
             ways: dict[str, Way] = {
                 BASELINE: rival.way(assisted=False),
                 RIVAL: rival.way(assisted=True),
