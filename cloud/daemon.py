@@ -93,12 +93,7 @@ class CloudServer(wire.VerifierServicer):
         wire.add_verifier(self, self._server)
         self._health = wire.HealthReporter(self._server, wire.VERIFIER_SERVICE)
         await self._health.not_serving()
-        try:
-            port = int(self._server.add_insecure_port(listen))
-        except RuntimeError:
-            port = 0
-        if port == 0:
-            raise TransportError(f"cannot listen on {listen}; expected a free port of this machine.")
+        port = wire.bind(self._server, listen)
         await self._server.start()
         if self._model is not None:
             await self._health.serving()

@@ -113,12 +113,7 @@ class EdgeServer(wire.GeneratorServicer):
         wire.add_generator(self, self._server)
         self._health = wire.HealthReporter(self._server, wire.GENERATOR_SERVICE)
         await self._health.not_serving()
-        try:
-            port = int(self._server.add_insecure_port(listen))
-        except RuntimeError:
-            port = 0
-        if port == 0:
-            raise TransportError(f"cannot listen on {listen}; expected a free port of this machine.")
+        port = wire.bind(self._server, listen)
         await self._server.start()
         if self._model is not None:
             await self._health.serving()

@@ -10,6 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from common.config import MAX_ROUND_BYTES
+from common.errors import TransportError
 from common.pb import generator_pb2, generator_pb2_grpc, verifier_pb2, verifier_pb2_grpc
 
 VERIFIER_SERVICE = verifier_pb2.DESCRIPTOR.services_by_name["Verifier"].full_name
@@ -51,6 +52,28 @@ def server_options() -> list[tuple[str, int]]:
         # Clients may ping every 20 s while a round is in flight.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
     ]
+
+
+def bind(server: grpc.aio.Server, listen: str) -> int:
+    """
+    Have a server that is not yet started listen without encryption.
+
+    Args:
+        listen: HOST:PORT; port 0 for any free one.
+
+    Returns:
+        the bound port.
+
+    Raises:
+        TransportError: the address cannot be bound.
+    """
+    try:
+        port = int(server.add_insecure_port(listen))
+    except RuntimeError:
+        port = 0
+    if port == 0:
+        raise TransportError(f"cannot listen on {listen}; expected a free port of this machine.")
+    return port
 
 
 class HealthReporter:
