@@ -7,8 +7,8 @@ Theorem 2 is void where K_max cuts the support that the threshold asked for, so 
 happen on fewer than 1 % of the steps.
 For every temperature the text is the target's own at that temperature; adaptive C-SQS runs over it with the
 default β_1 and η, for each α* and K_max of the grid.
-Chosen is the smallest α* that some K_max of the grid keeps within the limit, with the smallest such K_max: the
-best acceptance that keeps the guarantee, and no larger support than it needs.
+Chosen is the smallest α* that some K_max of the grid keeps within the limit, with the smallest such K_max:
+the best acceptance that keeps the guarantee, and no larger support than it needs.
 """
 
 from __future__ import annotations

@@ -22,10 +22,11 @@ from transformers import AutoModelForCausalLM
 from common import bundled
 from common.config import Rollback, SamplingParameters, SchemeParameters
 from common.distributions import total_variation, warp
+from common.draft_token import DraftToken, QuantizedDistribution
 from common.language_model import LanguageModel, load_language_model
 from common.random_streams import KeyedDraws
 from common.schemes import make_scheme
-from common.schemes.base import DraftToken, QuantizedDistribution, Scheme
+from common.schemes.base import Scheme
 from edge.draft_block import DraftBlockBuilder
 from edge.events import DraftedBlock
 from edge.tally import Tally

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.draft_token import DraftToken
 from common.errors import ThinwireError
 from common.messages import Close, DraftBlock, Opened, Verdict
-from common.schemes.base import DraftToken
 from common.speculative import BlockOutcome
 
 # --- events -----------------------------------------------------------------------------------------------

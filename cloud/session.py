@@ -32,6 +32,7 @@ from cloud.events import (
     WorkFailed,
 )
 from common.config import check_integer
+from common.draft_token import DraftToken
 from common.errors import (
     ConfigError,
     EpochSupersededError,
@@ -47,7 +48,7 @@ from common.messages import DraftBlock, Open, Opened, PrefixHasher, Verdict, blo
 from common.prompt import check_prompt
 from common.protocol import TERMINAL, Happening, State, after
 from common.random_streams import Draws, KeyedDraws
-from common.schemes.base import DraftToken, Scheme
+from common.schemes.base import Scheme
 
 
 class CloudSession:

@@ -16,10 +16,11 @@ from cloud.events import Score
 from common.causal_model import CachedSequence, CausalModel
 from common.config import SamplingParameters
 from common.distributions import warp
+from common.draft_token import DraftToken
 from common.errors import SessionNotFoundError
 from common.messages import DraftBlock
 from common.random_streams import Draws
-from common.schemes.base import DraftToken, Scheme
+from common.schemes.base import Scheme
 from common.speculative import BlockOutcome
 
 PREFILL_CHUNK_TOKENS = 256

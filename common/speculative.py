@@ -13,16 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from common.draft_token import DraftToken, QuantizedDistribution
 from common.errors import DegenerateResidualError
 from common.random_streams import Draws, Stream
-
-if TYPE_CHECKING:
-    from common.schemes.base import DraftToken, QuantizedDistribution
 
 
 @dataclass(frozen=True, slots=True)

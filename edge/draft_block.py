@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy.typing as npt
 
+from common.draft_token import DraftToken
 from common.errors import LocalProtocolError
 from common.random_streams import Draws
-from common.schemes.base import DraftDistribution, DraftToken, Scheme, SchemeState
+from common.schemes.base import DraftDistribution, Scheme, SchemeState
 from edge.events import DraftedBlock
 
 

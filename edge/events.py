@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from common.draft_token import DraftToken
 from common.errors import ThinwireError
 from common.messages import Close, DraftBlock, FinishReason, Open, Opened, TokenKind, Verdict
-from common.schemes.base import DraftDistribution, DraftToken, SchemeState
+from common.schemes.base import DraftDistribution, SchemeState
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,24 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from common.config import MAX_DRAFT_LENGTH, SchemeParameters
+from common.draft_token import DraftToken, QuantizedDistribution
 from common.random_streams import Draws
 from common.speculative import BlockOutcome, verify_block
-
-IntArray = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class QuantizedDistribution:
-    """
-    q̂ as it crosses the wire: only points with a positive count.
-
-    support_ids: (K⁺,) int64, ascending token ids; lattice_counts: (K⁺,) int64, positive, sum to ℓ.
-    lattice_resolution: ℓ; with dense-f16 each token has its own.
-    """
-
-    support_ids: IntArray
-    lattice_counts: IntArray
-    lattice_resolution: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +33,6 @@ class DraftDistribution:
     """α_n, q-mass outside the sparsifier's support."""
     cap_binds: bool
     """Whether K_max cut the support that the threshold asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class DraftToken:
-    """One drafted token: the law it was drawn from and its place in that law's support."""
-
-    quantized: QuantizedDistribution
-    token_index: int
-
-    @property
-    def token_id(self) -> int:
-        """The drafted token."""
-        return int(self.quantized.support_ids[self.token_index])
 
 
 @dataclass(frozen=True, slots=True)

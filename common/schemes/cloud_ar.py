@@ -14,8 +14,9 @@ from typing import Any, NoReturn
 
 import numpy.typing as npt
 
+from common.draft_token import DraftToken, QuantizedDistribution
 from common.errors import LocalProtocolError, PayloadInvalidError
-from common.schemes.base import DraftDistribution, DraftToken, QuantizedDistribution, Scheme, SchemeState
+from common.schemes.base import DraftDistribution, Scheme, SchemeState
 
 
 class CloudAr(Scheme):

@@ -21,15 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from common.config import MAX_DRAFT_LENGTH, SchemeParameters
+from common.draft_token import DraftToken, QuantizedDistribution
 from common.errors import ConfigError, ModelError, PayloadInvalidError
-from common.schemes.base import (
-    DraftDistribution,
-    DraftToken,
-    IntArray,
-    QuantizedDistribution,
-    Scheme,
-    SchemeState,
-)
+from common.schemes.base import DraftDistribution, Scheme, SchemeState
+from common.selection import IntArray
 
 MAX_DENSE_ROUND_BYTES = 4 * 1024 * 1024 - 1024
 """

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from common.config import SchemeParameters
+from common.draft_token import QuantizedDistribution
 from common.lattice import quantize
-from common.schemes.base import DraftDistribution, QuantizedDistribution, SchemeState
+from common.schemes.base import DraftDistribution, SchemeState
 from common.schemes.lattice_scheme import LatticeScheme
 from common.schemes.sparsify import largest
 

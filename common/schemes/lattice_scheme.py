@@ -20,17 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from common.config import Rollback, SchemeParameters, check_integer
+from common.draft_token import DraftToken, QuantizedDistribution
 from common.errors import PayloadInvalidError
 from common.lattice import quantize
 from common.payload import Symbol, SymbolReader, encode_symbols
-from common.schemes.base import (
-    DraftDistribution,
-    DraftToken,
-    IntArray,
-    QuantizedDistribution,
-    Scheme,
-    SchemeState,
-)
+from common.schemes.base import DraftDistribution, Scheme, SchemeState
+from common.selection import IntArray
 from common.support_code import (
     SIZE_CODES,
     TABLE_TOTAL,

@@ -33,6 +33,7 @@ from cloud.events import (
 )
 from cloud.session import CloudSession
 from common.config import SamplingParameters, SchemeParameters
+from common.draft_token import DraftToken
 from common.errors import (
     ConfigError,
     EpochSupersededError,
@@ -48,7 +49,6 @@ from common.messages import Close, CloseReason, DraftBlock, Open, PrefixHasher, 
 from common.protocol import TERMINAL, State
 from common.random_streams import KeyedDraws
 from common.schemes import make_scheme
-from common.schemes.base import DraftToken
 from common.speculative import BlockOutcome
 
 SIZE = 6

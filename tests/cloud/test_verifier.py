@@ -14,10 +14,10 @@ from cloud.events import Score
 from cloud.verifier import Verifier
 from common.config import SamplingParameters
 from common.distributions import warp
+from common.draft_token import DraftToken
 from common.errors import PayloadInvalidError, SessionNotFoundError
 from common.random_streams import KeyedDraws
 from common.schemes import make_scheme
-from common.schemes.base import DraftToken
 from common.speculative import verify_block
 
 PROMPT = (0, 1, 2)

@@ -18,12 +18,13 @@ from verify_peer import TARGET as PEER_TARGET
 from verify_peer import EdgeText, running_cloud
 
 from common.config import SchemeParameters
+from common.draft_token import DraftToken, QuantizedDistribution
 from common.errors import ConfigError, LocalProtocolError, PayloadInvalidError
 from common.generation import GenerationStarted
 from common.messages import FinishReason, TokenKind
 from common.random_streams import KeyedDraws, Stream
 from common.schemes import make_scheme, scheme_names
-from common.schemes.base import DraftDistribution, DraftToken, QuantizedDistribution
+from common.schemes.base import DraftDistribution
 from common.telemetry import RoundLog, statistics_to_dict
 from edge.report import Display, statistics_rows
 from edge.settings import EdgeSettings

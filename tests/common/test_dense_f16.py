@@ -22,11 +22,11 @@ from verify_peer import EdgeText, running_cloud
 from cloud.settings import CloudSettings
 from common import wire
 from common.config import MAX_DRAFT_LENGTH, SchemeParameters
+from common.draft_token import DraftToken
 from common.errors import ConfigError, ModelError, PayloadInvalidError
 from common.messages import FinishReason
 from common.random_streams import KeyedDraws
 from common.schemes import make_scheme, scheme_names
-from common.schemes.base import DraftToken
 from common.schemes.dense_f16 import MAX_DENSE_ROUND_BYTES, ONE, counts_of
 from common.telemetry import RoundLog
 from edge.settings import EdgeSettings

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from common.config import SchemeParameters
+from common.draft_token import DraftToken, QuantizedDistribution
 from common.messages import PAYLOAD_LAYOUT
 from common.schemes import make_scheme
-from common.schemes.base import DraftToken, QuantizedDistribution
 from common.support_code import SIZE_CODES, size_table
 
 GOLDEN = Path(__file__).parents[1] / "golden" / f"payload_layout_{PAYLOAD_LAYOUT}.json"

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.config import SchemeParameters
+from common.draft_token import DraftToken, QuantizedDistribution
 from common.errors import ConfigError, PayloadInvalidError
 from common.schemes import make_scheme
-from common.schemes.base import DraftToken, QuantizedDistribution, Scheme
+from common.schemes.base import Scheme
 from common.support_code import (
     SIZE_CODES,
     TABLE_TOTAL,

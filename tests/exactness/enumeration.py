@@ -28,11 +28,12 @@ import numpy.typing as npt
 from cloud import events as cloud_events
 from cloud.session import CloudSession
 from common.config import GenerationParameters
+from common.draft_token import DraftToken
 from common.errors import TransportError
 from common.messages import Close, DraftBlock, Open, Opened, TokenKind, Verdict, VocabularyIdentity
 from common.random_streams import Stream, draw_key
 from common.schemes import make_scheme
-from common.schemes.base import DraftToken, Scheme
+from common.schemes.base import Scheme
 from common.speculative import BlockOutcome
 from edge import events as edge_events
 from edge.draft_block import DraftBlockBuilder

@@ -41,10 +41,10 @@ from exactness.test_enumeration import (
 )
 
 from common.config import SchemeParameters
+from common.draft_token import DraftToken
 from common.messages import Verdict
 from common.random_streams import Stream, draw_key
 from common.schemes import make_scheme
-from common.schemes.base import DraftToken
 from common.speculative import BlockOutcome
 
 CLOUD_AR = SchemeParameters(scheme="cloud-ar")

@@ -33,9 +33,9 @@ from exactness.test_enumeration import (
 
 from cloud.session import CloudSession
 from common.config import Rollback, SchemeParameters
+from common.draft_token import DraftToken, QuantizedDistribution
 from common.messages import DraftBlock, PrefixHasher
 from common.random_streams import Stream, draw_key
-from common.schemes.base import DraftToken, QuantizedDistribution
 from common.speculative import BlockOutcome
 from edge.draft_block import DraftBlockBuilder
 

@@ -13,9 +13,9 @@ import rational_oracle as oracle
 
 from common.config import SamplingParameters
 from common.distributions import total_variation, warp
+from common.draft_token import DraftToken, QuantizedDistribution
 from common.lattice import quantize
 from common.random_streams import Stream
-from common.schemes.base import DraftToken, QuantizedDistribution
 from common.speculative import residual_weights, verify_block
 
 TOLERANCE = 1e-12
