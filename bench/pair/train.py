@@ -36,12 +36,13 @@ LONG_SHARE = 0.08
 WARM_UP_STEPS = 40
 DRAFT_SHARE = 0.22
 """Last part of the run, the draft's."""
-LATE_SHARE = 0.5
-"""Last part of the draft's phase, in which total variation joins the loss."""
+LATE_SHARE = 0.7
+"""Last part of the draft's phase, led by total variation, which is what acceptance is about."""
 MATRIX_LR, EMBEDDING_LR = 0.01, 0.006
 DRAFT_MATRIX_LR, DRAFT_EMBEDDING_LR = 0.015, 0.01
 CHECKPOINT_S = 180.0
 REPORT_STEPS = 50
+UNFINISHED = -1
 LOSSES = ("target_loss", "draft_loss", "accept")
 
 
@@ -84,8 +85,8 @@ def draft_step(target: Llama, draft: Llama, batch: Tensor, *, late: bool) -> dic
         batch[:, 1:].reshape(-1),
         draft_hidden.detach().reshape(-1, draft.shape.hidden),
         draft.head.detach(),
-        label_share=0.1 if late else 0.3,
-        variation_share=0.5 if late else 0.0,
+        label_share=0.0 if late else 0.3,
+        variation_share=0.9 if late else 0.0,
         train_target=False,
     )
     draft_hidden.backward(out["draft_hidden_grad"].view_as(draft_hidden))
@@ -140,11 +141,20 @@ def round_weights(model: Llama) -> None:
             parameter.copy_(parameter.to(torch.bfloat16).float())
 
 
-def train(minutes: float, work: Path, out: Path, *, start: Path | None = None, resume: bool = False) -> None:
+def train(
+    minutes: float,
+    work: Path,
+    out: Path,
+    *,
+    draft_share: float = DRAFT_SHARE,
+    start: Path | None = None,
+    resume: bool = False,
+) -> None:
     """
     Train both models within `minutes` and write them under `out`; curves go to work/curve.jsonl.
 
     Args:
+        draft_share: last part of the time, the draft's; 1 trains the draft alone.
         start: a pair to go on from (with the tokenizer in `work`); None for fresh weights.
         resume: go on from work/state.pt, the clock where the checkpoint left it.
     """
@@ -157,10 +167,11 @@ def train(minutes: float, work: Path, out: Path, *, start: Path | None = None, r
     target_optimizers = optimizers(target, MATRIX_LR, EMBEDDING_LR)
     draft_optimizers = optimizers(draft, DRAFT_MATRIX_LR, DRAFT_EMBEDDING_LR)
     # Another order of the blocks, so that a second run does not begin with those of the first.
-    blocks = data.Blocks(work, seed=data.SEED + (start is not None))
+    history = export.read_history(start)
+    blocks = data.Blocks(work, seed=data.SEED + len(history))
     begun = time.monotonic()
-    total_s, target_s = minutes * 60, minutes * 60 * (1 - DRAFT_SHARE)
-    at = {"position": 0, "steps": 0, "tokens": 0, "frozen": 0}
+    total_s, target_s = minutes * 60, minutes * 60 * (1 - draft_share)
+    at = {"position": 0, "steps": 0, "tokens": 0, "frozen": UNFINISHED}
     """Where the run stands; `frozen` is the step at which the target was finished."""
     sums = dict.fromkeys((*LOSSES, "positions"), 0.0)
     parts = [target, draft, *target_optimizers, *draft_optimizers]
@@ -172,7 +183,7 @@ def train(minutes: float, work: Path, out: Path, *, start: Path | None = None, r
     checkpoint_at = time.monotonic() - begun + CHECKPOINT_S
     with (work / "curve.jsonl").open("a" if resume else "w") as curve:
         while (elapsed := time.monotonic() - begun) < total_s:
-            if elapsed >= target_s and not at["frozen"]:
+            if elapsed >= target_s and at["frozen"] == UNFINISHED:
                 at["frozen"] = at["steps"]
                 round_weights(target)
                 sums = dict.fromkeys(sums, 0.0)
@@ -180,7 +191,7 @@ def train(minutes: float, work: Path, out: Path, *, start: Path | None = None, r
             batch, at["position"] = blocks.batch(
                 at["position"], LONG_ROWS if long else ROWS, LONG_LENGTH if long else LENGTH
             )
-            if at["frozen"]:
+            if at["frozen"] != UNFINISHED:
                 progress = (elapsed - target_s) / (total_s - target_s)
                 losses = draft_step(target, draft, batch, late=progress > 1 - LATE_SHARE)
                 set_rates(draft_optimizers, rate(progress, at["steps"] - at["frozen"]))
@@ -201,7 +212,7 @@ def train(minutes: float, work: Path, out: Path, *, start: Path | None = None, r
                     "tokens": at["tokens"],
                     "target_nats_per_token": round(sums["target_loss"] / sums["positions"], 4),
                 }
-                if at["frozen"]:
+                if at["frozen"] != UNFINISHED:
                     row["draft_nats_per_token"] = round(sums["draft_loss"] / sums["positions"], 4)
                     row["acceptance_rate"] = round(sums["accept"] / sums["positions"], 4)
                 curve.write(json.dumps(row) + "\n")
@@ -221,7 +232,7 @@ def train(minutes: float, work: Path, out: Path, *, start: Path | None = None, r
         "tokens": at["tokens"],
         "threads": torch.get_num_threads(),
     }
-    export.write_history([*export.read_history(start), record], out)
+    export.write_history([*history, record], out)
 
 
 def main() -> None:
@@ -231,13 +242,23 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=data.WORK, help="folder of corpus, curves, checkpoints")
     parser.add_argument("--out", type=Path, default=None, help="where the pair goes (default WORK/pair)")
     parser.add_argument("--start", type=Path, help="go on from this pair's weights, with its tokenizer")
+    parser.add_argument(
+        "--draft-share", type=float, default=DRAFT_SHARE, help="part of the time for the draft"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from WORK/state.pt, same --minutes")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(os.cpu_count() or 1)
     data.prepare(arguments.work, tokenizer_of=arguments.start)
     out = arguments.out or arguments.work / "pair"
-    train(arguments.minutes, arguments.work, out, start=arguments.start, resume=arguments.resume)
+    train(
+        arguments.minutes,
+        arguments.work,
+        out,
+        draft_share=arguments.draft_share,
+        start=arguments.start,
+        resume=arguments.resume,
+    )
 
 
 if __name__ == "__main__":
