@@ -21,7 +21,7 @@ RTT_MS ?= 50
 KIND ?= wire
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: help setup run test test-short check proto proto-check pair bench-core link clean
+.PHONY: help setup run test test-short check proto proto-check pair bench-core bench bench-full bench-smoke link clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,15 @@ pair: setup ## train the bundled pair again (MINUTES=90, START=DIR of a pair to 
 
 bench-core: setup ## speed of the core as ratios (table for bench/LOG.md)
 	$(PYTHON) -m bench.core
+
+bench: setup ## methods side by side on thin links, about 10 minutes (OUT=DIR PACED=A_MS,B_MS)
+	$(PYTHON) -m bench.grid --short $(if $(OUT),--out '$(OUT)') $(if $(PACED),--paced '$(PACED)')
+
+bench-full: setup ## the whole grid, hours; the same command goes on where it ended (OUT=DIR PACED=A_MS,B_MS)
+	$(PYTHON) -m bench.grid --full --out '$(or $(OUT),bench/results/full)' $(if $(PACED),--paced '$(PACED)')
+
+bench-smoke: setup ## one cell of the benchmark, under a minute
+	$(PYTHON) -m bench.grid --smoke
 
 link: setup ## make a thin link on this machine and test it (UP=1M DOWN=4M RTT_MS=50 KIND=wire|tc)
 	$(PYTHON) -m bench.link --up '$(UP)' --down '$(DOWN)' --rtt-ms '$(RTT_MS)' --kind '$(KIND)'

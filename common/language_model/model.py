@@ -67,6 +67,11 @@ class LanguageModel:
         self._vocabulary_size = vocabulary.identity.size
 
     @property
+    def module(self) -> Any:
+        """The transformers model inside, for hooks and for transformers' own generation beside ours."""
+        return self._model
+
+    @property
     def vocabulary_size(self) -> int:
         """V: ids the tokenizer defines."""
         return self._vocabulary_size

@@ -1,0 +1,184 @@
+"""
+The time of a round by arithmetic: T = γ t_d + (header + Σ bits)/R_up + RTT + reply/R_down + t_v(γ + 1).
+
+It picks what tuning tries first, finds rounds too slow to run many of, and makes the estimate that is printed
+before a run. No result depends on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.grid.cells import Cell, Plan
+from bench.grid.methods import OWN_SCHEDULE, Method, Parameters
+from bench.peers.messages import ASSISTED
+from bench.peers.pacing import Pacing
+
+ROUND_UP_BYTES, ROUND_DOWN_BYTES = 160, 150
+"""Of a round without its payload, both ways: gRPC's 106 and the messages' own fields, ACKs included."""
+TOKEN_DOWN_BYTES, TOKEN_UP_BYTES = 91, 67
+"""Of a streamed token and its ACK."""
+OPENING_UP_BYTES = 500
+"""Prompt and headers of a text."""
+SETTLE_S = 0.35
+"""Between texts, for the counters to stand still."""
+START_S = 25.0
+"""A link, its self-test and its daemons."""
+ACCEPTANCE = 0.65
+"""A guess for the bundled pair, whatever the scheme and the temperature."""
+THRESHOLD_SUPPORT = 10
+"""A guess for K⁺ of c-sqs."""
+VOCABULARY_SIZE = 8192
+"""Of the bundled pair."""
+UNKNOWN_BITS = 200.0
+"""A guess for schemes nobody told this module of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Seconds of the bundled pair on two cores, from its model card, generously."""
+
+    draft_token_s: float = 0.003
+    target_pass_s: float = 0.010
+    target_token_s: float = 0.0005
+    prompt_pass_s: float = 0.05
+    pacing: Pacing = field(default_factory=Pacing)
+
+    def target_s(self, tokens: int) -> float:
+        """A target pass over so many tokens."""
+        return max(self.target_pass_s + self.target_token_s * tokens, self.pacing.due_s(tokens))
+
+
+def token_bits(method: Method, parameters: Parameters, temperature: float) -> float:
+    """Payload bits of a drafted token, near enough."""
+    if method.is_peer:
+        return 0.0
+    scheme = method.scheme(temperature, parameters)
+    size, ell = VOCABULARY_SIZE, scheme.lattice_resolution
+    match method.way:
+        case "dense-f16":
+            return 16.0 * size + 16
+        case "dense-qs":
+            return _log2_choose(ell + size - 1, size - 1) + math.log2(ell)
+        case "k-sqs" | "c-sqs":
+            count = scheme.support_size if method.way == "k-sqs" else THRESHOLD_SUPPORT
+            return (
+                _log2_choose(size, count)
+                + _log2_choose(ell + count - 1, count - 1)
+                + math.log2(max(2, count))
+            )
+        case _:
+            return UNKNOWN_BITS
+
+
+def round_s(cell: Cell, method: Method, parameters: Parameters, costs: Costs) -> float:
+    """Seconds of one round; of a streamed baseline, of one target pass."""
+    length = _length(method, parameters)
+    work_s = length * costs.draft_token_s + costs.target_s(length + 1)
+    if method.is_peer:
+        down_s = tokens_per_round(method, parameters) * TOKEN_DOWN_BYTES * 8 / cell.rate_down_bps
+        up_s = TOKEN_UP_BYTES * 8 / cell.rate_up_bps
+        return max(work_s, down_s, up_s)
+    payload_bits = length * token_bits(method, parameters, cell.temperature)
+    up_s = (8 * ROUND_UP_BYTES + payload_bits) / cell.rate_up_bps
+    return work_s + up_s + cell.rtt_s + 8 * ROUND_DOWN_BYTES / cell.rate_down_bps
+
+
+def tokens_per_round(method: Method, parameters: Parameters) -> float:
+    """1 + Σ aᵏ."""
+    return 1 + sum(ACCEPTANCE**k for k in range(1, _length(method, parameters) + 1))
+
+
+def token_s(cell: Cell, method: Method, parameters: Parameters, costs: Costs) -> float:
+    """Seconds of an output token."""
+    return round_s(cell, method, parameters, costs) / tokens_per_round(method, parameters)
+
+
+def best_first(
+    cell: Cell, method: Method, start: Parameters, axis: str, values: Iterable[Any], costs: Costs
+) -> list[Any]:
+    """The values of one parameter, the likeliest to be fast first; the others as in `start`."""
+    return sorted(values, key=lambda value: token_s(cell, method, {**start, axis: value}, costs))
+
+
+def by_arithmetic(cell: Cell, method: Method, tuned: Sequence[str], costs: Costs) -> dict[str, Any]:
+    """What the arithmetic alone would choose; of ℓ, K and β it knows the cost and not the worth."""
+    parameters = method.defaults()
+    if "draft_length" in tuned and method.drafts_openly:
+        lengths = [value for value in method.axes["draft_length"] if value != OWN_SCHEDULE]
+        parameters["draft_length"] = best_first(cell, method, parameters, "draft_length", lengths, costs)[0]
+    return parameters
+
+
+def is_slow(cell: Cell, method: Method, parameters: Parameters, plan: Plan, costs: Costs) -> bool:
+    """Whether a round is so slow that only a few are run."""
+    return round_s(cell, method, parameters, costs) > plan.slow_round_s
+
+
+def tokens_to_run(cell: Cell, method: Method, parameters: Parameters, plan: Plan, costs: Costs) -> int:
+    """N, or as many tokens as the plan's few rounds are likely to give."""
+    if not is_slow(cell, method, parameters, plan, costs):
+        return plan.tokens
+    return min(plan.tokens, math.ceil(plan.short_rounds * tokens_per_round(method, parameters)))
+
+
+def text_s(cell: Cell, method: Method, parameters: Parameters, tokens: int, costs: Costs) -> float:
+    """Seconds of one text, from request to settled counters."""
+    opening_s = 8 * OPENING_UP_BYTES / cell.rate_up_bps + 2 * cell.rtt_s
+    prompt_s = max(costs.prompt_pass_s, costs.pacing.due_s(100))
+    return opening_s + prompt_s + tokens * token_s(cell, method, parameters, costs) + SETTLE_S
+
+
+def tuning_texts(method: Method, plan: Plan) -> int:
+    """Texts that tuning runs in a cell."""
+    if plan.tuning_candidates == 0:
+        return 0
+    axes = [values for name, values in method.axes.items() if name in plan.tuned]
+    return plan.tuning_prompts * sum(min(len(values), plan.tuning_candidates) for values in axes)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Of a whole plan."""
+
+    texts: int
+    tuning_texts: int
+    links: int
+    seconds: float
+
+    def __str__(self) -> str:
+        length = f"{self.seconds / 60:.0f} min" if self.seconds < 5400 else f"{self.seconds / 3600:.1f} h"
+        return (
+            f"about {length}: {self.texts} texts and {self.tuning_texts} tuning texts on {self.links} links "
+            f"(by arithmetic for an idle machine of two cores)"
+        )
+
+
+def estimate(plan: Plan, methods: Sequence[Method], costs: Costs) -> Estimate:
+    """How long a plan takes, daemons and self-tests included."""
+    seconds = START_S * len(plan.links)
+    tuning = 0
+    for cell in plan.cells:
+        for method in methods:
+            parameters = by_arithmetic(cell, method, plan.tuned, costs)
+            tokens = tokens_to_run(cell, method, parameters, plan, costs)
+            seconds += plan.prompts * text_s(cell, method, parameters, tokens, costs)
+            if not is_slow(cell, method, parameters, plan, costs):
+                tuning += tuning_texts(method, plan)
+                seconds += tuning_texts(method, plan) * text_s(
+                    cell, method, parameters, plan.tuning_tokens, costs
+                )
+    texts = len(plan.cells) * len(methods) * plan.prompts
+    return Estimate(texts, tuning, len(plan.links), seconds)
+
+
+def _length(method: Method, parameters: Parameters) -> int:
+    length = int(parameters.get("draft_length", 0))
+    return 6 if method.way == ASSISTED and length == OWN_SCHEDULE else length
+
+
+def _log2_choose(n: int, k: int) -> float:
+    return (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)) / math.log(2)

@@ -1,0 +1,64 @@
+"""
+`python -m bench.grid.cloud`: the cloud daemon with its target watched.
+
+The same `CloudServer` as `thinwire-cloud serve`, made the same way; besides, every target pass is timed,
+paced where asked for, and written down, and `dense-f16` is served.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from bench.peers.forward_watch import PassLog, add_watch_arguments, watch_forward
+from cloud.daemon import CloudServer
+from cloud.settings import CloudSettings
+from common import bundled
+from common.daemon_arguments import add_daemon_arguments, daemon_options
+from common.daemon_process import run_daemon
+
+if TYPE_CHECKING:
+    from common.language_model import LanguageModel
+
+
+def main() -> int:
+    """Serve until a signal; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench.grid.cloud", description=__doc__)
+    add_daemon_arguments(parser, role="target", model=str(bundled.target_path()), listen="127.0.0.1:7071")
+    add_watch_arguments(parser)
+    return asyncio.run(_serve(parser.parse_args()))
+
+
+async def _serve(arguments: argparse.Namespace) -> int:
+    options = daemon_options(arguments)
+    executor = ThreadPoolExecutor(1, thread_name_prefix="target-model")
+    server = CloudServer(
+        None,
+        vocabulary=None,
+        settings=CloudSettings(allow_dense_f16=True, drain_grace_s=0.5),
+        executor=executor,
+        dtype=options.dtype,
+        device=options.device,
+    )
+
+    async def on_loaded(model: LanguageModel) -> None:
+        log = PassLog(arguments.pass_log)
+        watch_forward(model.module, role="target", pacing=arguments.paced, log=log)
+        await server.model_loaded(
+            model,
+            vocabulary=model.vocabulary.identity,
+            eos_token_ids=model.eos_token_ids,
+            model_name=model.name,
+            model_rows=model.model_rows,
+        )
+
+    return int(
+        await run_daemon(server, options, program="bench.grid.cloud", executor=executor, on_loaded=on_loaded)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

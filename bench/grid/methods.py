@@ -1,0 +1,151 @@
+"""
+What is compared: streamed baselines, and any registered scheme of Thinwire.
+
+A method's name is `NAME` or `NAME:FIELD=VALUE,...`; what the name fixes is not tuned.
+
+    cloud-stream      the cloud streams the target's own tokens (our cached loop, no draft model)
+    cloud-generate    the same with transformers' `generate`, what a user would do today
+    cloud-assisted    transformers' assisted generation, both models in the cloud, streamed
+    SCHEME            Thinwire with that scheme: k-sqs:K=8, c-sqs, dense-qs, dense-f16, cloud-ar, ...
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.peers.messages import ASSISTED, GENERATE, OWN
+from common.config import SchemeParameters, default_scheme
+from common.errors import ConfigError
+from common.schemes import SCHEMES
+
+PEER_WAYS = {"cloud-stream": OWN, "cloud-generate": GENERATE, "cloud-assisted": ASSISTED}
+SHORT_NAMES = {
+    "K": "support_size",
+    "ell": "lattice_resolution",
+    "gamma": "draft_length",
+    "beta": "initial_threshold",
+    "eta": "threshold_step",
+    "k-max": "max_support_size",
+    "alpha": "target_dropped_mass",
+}
+"""As on Thinwire's command line; the full field names work too."""
+DRAFT_LENGTHS = (1, 2, 4, 6, 8)
+DENSE_DRAFT_LENGTHS = (1, 2)
+LATTICE_RESOLUTIONS = (25, 50, 100, 200, 400)
+THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.2)
+SUPPORT_SIZES = (2, 3, 8, 32)
+OWN_SCHEDULE = 0
+"""A draft length of assisted generation: transformers' own schedule."""
+DEFAULT_METHODS = (
+    "cloud-stream",
+    "cloud-generate",
+    "cloud-assisted",
+    "cloud-ar",
+    "dense-f16",
+    "dense-qs",
+    "k-sqs:K=2",
+    "k-sqs:K=3",
+    "k-sqs:K=8",
+    "k-sqs:K=32",
+    "c-sqs",
+)
+
+Parameters = Mapping[str, Any]
+"""draft_length, and fields of `SchemeParameters`, that are not at their defaults."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way to get the text."""
+
+    name: str
+    way: str
+    """Name of a scheme, or the peers' way."""
+    is_peer: bool
+    fixed: Parameters = field(default_factory=dict)
+    """What the name says."""
+    axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Parameter → values to try; what the name fixes is not among them."""
+
+    @property
+    def drafts(self) -> bool:
+        """Whether a draft model is used."""
+        return "draft_length" in self.axes or self.fixed.get("draft_length", 0) > 0
+
+    def defaults(self) -> dict[str, Any]:
+        """Parameters before any tuning."""
+        start = {"draft_length": 4 if 4 in self.axes["draft_length"] else 1} if self.drafts_openly else {}
+        return {**start, **self.fixed}
+
+    @property
+    def drafts_openly(self) -> bool:
+        """Whether the draft length is tuned."""
+        return "draft_length" in self.axes
+
+    def scheme(self, temperature: float, parameters: Parameters) -> SchemeParameters:
+        """Thinwire's scheme with these parameters; the others at their defaults for the temperature."""
+        given = {name: value for name, value in parameters.items() if name != "draft_length"}
+        return default_scheme(temperature, scheme=self.way, **given)
+
+
+def parse_method(text: str) -> Method:
+    """
+    The method of a name.
+
+    Raises:
+        ConfigError: no such method or field.
+    """
+    name, _, rest = text.partition(":")
+    fixed = dict(_field(part, text) for part in rest.split(",")) if rest else {}
+    if name in PEER_WAYS:
+        return _peer(text, name, fixed)
+    if name not in SCHEMES:
+        known = ", ".join((*PEER_WAYS, *SCHEMES))
+        raise ConfigError(f"method is {name!r}; expected one of {known}.")
+    axes = {axis: values for axis, values in _axes(name).items() if axis not in fixed}
+    method = Method(text, name, is_peer=False, fixed=fixed, axes=axes)
+    method.scheme(1.0, fixed)  # refuses what is out of range
+    return method
+
+
+def _peer(text: str, name: str, fixed: dict[str, Any]) -> Method:
+    allowed = {"draft_length"} if name == "cloud-assisted" else set()
+    if set(fixed) - allowed:
+        raise ConfigError(f"method is {text!r}; expected nothing behind the name but {allowed or 'nothing'}.")
+    axes = {"draft_length": (*DRAFT_LENGTHS, OWN_SCHEDULE)} if allowed - set(fixed) else {}
+    return Method(text, PEER_WAYS[name], is_peer=True, fixed=fixed, axes=axes)
+
+
+def _axes(scheme: str) -> dict[str, tuple[Any, ...]]:
+    """What can be tuned of a scheme; one that nobody told this module of is tuned in its draft length."""
+    if SCHEMES[scheme].max_draft_length == 0:
+        return {}
+    lengths = DENSE_DRAFT_LENGTHS if scheme == "dense-f16" else DRAFT_LENGTHS
+    axes: dict[str, tuple[Any, ...]] = {"draft_length": lengths}
+    if scheme in ("k-sqs", "c-sqs", "dense-qs"):
+        axes["lattice_resolution"] = LATTICE_RESOLUTIONS
+    if scheme == "k-sqs":
+        axes["support_size"] = SUPPORT_SIZES
+    if scheme == "c-sqs":
+        axes["initial_threshold"] = THRESHOLDS
+    return axes
+
+
+def _field(part: str, text: str) -> tuple[str, Any]:
+    name, sign, value = part.partition("=")
+    full = SHORT_NAMES.get(name, name)
+    default = {"draft_length": 4}.get(full, getattr(SchemeParameters(), full, None))
+    try:
+        if not sign or default is None or isinstance(default, bool):
+            raise ValueError
+        number: int | float = int(value) if isinstance(default, int) else float(value)
+        if not math.isfinite(number):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"method is {text!r}; expected NAME:FIELD=VALUE with FIELD one of {', '.join(SHORT_NAMES)}."
+        ) from None
+    return full, number

@@ -1,0 +1,265 @@
+"""
+The daemons of one link: cloud and peers at its cloud end, edge and client at its edge end.
+
+All are real processes in the link's two namespaces; they end with the link, however this process ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from bench.link.link import End, Link
+from bench.link.self_test import module_environment
+from bench.peers.pacing import Pacing
+
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 3600.0
+"""Far beyond a text; the client's own event timeout comes first."""
+_POLL_S = 0.02
+_LAST_LOG_LINES = 15
+
+
+class DaemonError(Exception):
+    """A daemon died or did not start; the message ends in its last log lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageSettings:
+    """What the daemons are started with; the same for every method."""
+
+    pair: Path
+    """Folder with target/ and draft/."""
+    target_threads: int
+    draft_threads: int
+    pacing: Pacing
+
+
+class _Process:
+    """One daemon with its log and its port."""
+
+    def __init__(self, name: str, end: End, folder: Path, command: list[str]) -> None:
+        self.name = name
+        self._end = end
+        self._log = folder / f"{name}.log"
+        self._port_file = folder / f"{name}.port"
+        with self._log.open("wb") as log:
+            self._process = end.popen(
+                [sys.executable, "-m", *command, "--port-file", str(self._port_file)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_environment(folder),
+                start_new_session=True,  # Ctrl-C is ours to handle
+            )
+
+    def port(self, give_up_at_s: float) -> int:
+        """Once it is bound."""
+        while not self._port_file.exists():
+            self.check()
+            if time.monotonic() > give_up_at_s:
+                raise DaemonError(f"the {self.name} daemon has bound no port. {self.last_words()}")
+            time.sleep(_POLL_S)
+        return int(self._port_file.read_text())
+
+    def check(self) -> None:
+        """DaemonError if it has ended."""
+        if self._process.poll() is not None:
+            raise DaemonError(
+                f"the {self.name} daemon ended with {self._process.returncode}. {self.last_words()}"
+            )
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LOG_LINES:]
+        return "Its last log lines:\n" + "\n".join(f"  {line}" for line in lines)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        if self._process.poll() is None:
+            self._process.terminate()
+
+    def wait(self) -> None:
+        """Until it has ended; killed after the stop timeout."""
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class _Lines:
+    """A growing file of JSON lines, read on from where it was read last."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = 0
+
+    def fresh(self) -> list[dict[str, Any]]:
+        """Whole lines written since."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            content = file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        self._at += len(whole)
+        return [json.loads(line) for line in whole.splitlines()]
+
+
+class Stage:
+    """
+    The daemons of one link, serving.
+
+    Args:
+        link: open, its self-test passed.
+        folder: an empty one for logs and ports.
+        settings: of the daemons.
+
+    Raises:
+        DaemonError: one does not come up.
+    """
+
+    def __init__(self, link: Link, folder: Path, settings: StageSettings) -> None:
+        self._link = link
+        self._folder = folder
+        self.cloud_passes = _Lines(folder / "cloud.passes")
+        """Passes of the cloud daemon's target."""
+        self.peer_passes = _Lines(folder / "peers.passes")
+        """Passes of the peers' models, and the server's seconds of each text."""
+        self.edge_rounds = _Lines(folder / "edge.rounds")
+        """The edge daemon's own round log."""
+        self._processes: list[_Process] = []
+        self._client: subprocess.Popen[bytes] | None = None
+        try:
+            self._start(settings)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ask(self, command: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        One command to the client at the edge.
+
+        Raises:
+            DaemonError: the client or a daemon is gone.
+        """
+        assert self._client is not None, "started"
+        assert self._client.stdin is not None, "a pipe"
+        assert self._client.stdout is not None, "a pipe"
+        try:
+            self._client.stdin.write(json.dumps(command).encode() + b"\n")
+            readable = select.select([self._client.stdout], (), (), ANSWER_TIMEOUT_S)[0]
+            line = self._client.stdout.readline() if readable else b""
+        except OSError:
+            line = b""
+        for process in self._processes:
+            process.check()
+        if not line:
+            log = (self._folder / "client.log").read_text(encoding="utf-8", errors="replace")
+            raise DaemonError(f"the client at the edge gave no answer. {log[-2000:]}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """End everything that was started, in order."""
+        if self._client is not None:
+            assert self._client.stdin is not None, "a pipe"
+            assert self._client.stdout is not None, "a pipe"
+            self._client.stdin.close()
+            try:
+                self._client.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._client.kill()
+                self._client.wait()
+            self._client.stdout.close()
+            self._client = None
+        for process in reversed(self._processes):  # the edge first
+            process.terminate()
+        for process in self._processes:
+            process.wait()
+        self._processes.clear()
+
+    def _start(self, settings: StageSettings) -> None:
+        give_up_at_s = time.monotonic() + START_TIMEOUT_S
+        link, folder = self._link, self._folder
+        target, draft = str(settings.pair / "target"), str(settings.pair / "draft")
+        threads = ["--threads", str(settings.target_threads)]
+        draft_threads = str(settings.draft_threads)
+        paced = ["--paced", settings.pacing.as_argument()]
+        anywhere = ["--listen", f"{link.cloud.address}:0"]
+        cloud = self._process(
+            "cloud",
+            link.cloud,
+            ["bench.grid.cloud", "--model", target, *anywhere, *threads, *paced, *_pass_log(folder, "cloud")],
+        )
+        peers = self._process(
+            "peers",
+            link.cloud,
+            [
+                *("bench.peers", "--target", target, "--draft", draft, *anywhere, *threads, *paced),
+                *("--draft-threads", draft_threads, *_pass_log(folder, "peers")),
+            ],
+        )
+        cloud_address = f"{link.cloud.address}:{cloud.port(give_up_at_s)}"
+        edge = self._process(
+            "edge",
+            link.edge,
+            [
+                *("edge", "edge", "--model", draft, "--threads", draft_threads, "--cloud", cloud_address),
+                *("--listen", "127.0.0.1:0", "--round-log", str(folder / "edge.rounds")),
+                # No pings: nothing but the texts may be on the link.
+                *("--keepalive", "0", "--round-timeout", "600"),
+            ],
+        )
+        with (folder / "client.log").open("wb") as log:
+            self._client = link.edge.popen(
+                [sys.executable, "-m", "bench.grid.client"],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=_environment(folder),
+                start_new_session=True,
+            )
+        answer = self.ask(
+            {
+                "do": "connect",
+                "edge": f"127.0.0.1:{edge.port(give_up_at_s)}",
+                "cloud": cloud_address,
+                "peers": f"{link.cloud.address}:{peers.port(give_up_at_s)}",
+                "timeout_s": START_TIMEOUT_S,
+            }
+        )
+        if answer.get("failure"):
+            words = "\n".join(process.last_words() for process in self._processes)
+            raise DaemonError(f"{answer['failure']}. {words}")
+
+    def _process(self, name: str, end: End, command: list[str]) -> _Process:
+        process = _Process(name, end, self._folder, command)
+        self._processes.append(process)
+        return process
+
+
+def _pass_log(folder: Path, name: str) -> list[str]:
+    return ["--pass-log", str(folder / f"{name}.passes")]
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Unbuffered, importable, and with what torch leaves in the temporary folder in ours."""
+    return {**module_environment(), "PYTHONUNBUFFERED": "1", "TMPDIR": os.fspath(folder)}

@@ -1,0 +1,270 @@
+"""Runs a plan: link by link, cell by cell, the methods taking turns prompt by prompt."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from bench.grid import arithmetic
+from bench.grid.arithmetic import Costs
+from bench.grid.cells import Cell, Plan
+from bench.grid.measure import ObservationError, Observed, finished_record, round_lines
+from bench.grid.methods import Method, Parameters
+from bench.grid.records import MEASURED, TUNING, GenerationRecord
+from bench.grid.stages import Daemons, OnLink, Open, RunSettings, link_with_daemons
+from bench.grid.store import Store
+from bench.grid.texts import Prompt, command_for, read_prompts
+from bench.grid.tuning import trial_name, tune
+from bench.link.carrier import LinkCounters
+
+QUIET_S = 0.12
+"""Beside the round trip: how long the counters must stand still; a separate ACK comes within 40 ms."""
+_POLL_S = 0.02
+_QUIET_TIMEOUT_S = 60.0
+WARM_UP_TOKENS = 8
+
+
+class Progress(Protocol):
+    """What a run tells of itself."""
+
+    def advance(self, seconds: float) -> None:
+        """So many seconds of the estimate are done, or were done before."""
+
+    def say(self, line: str) -> None:
+        """What runs now."""
+
+
+class Runner:
+    """
+    One run.
+
+    Args:
+        plan: what is run.
+        methods: in the order in which they take turns.
+        settings: how.
+        store: where to; what is there already is skipped.
+        progress: told of every text.
+        open_: makes links and daemons; the real ones when None.
+        quiet_s: beside the round trip, how long a link must be still before a text's bytes are counted.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        methods: Sequence[Method],
+        settings: RunSettings,
+        store: Store,
+        progress: Progress,
+        *,
+        open_: Open | None = None,
+        quiet_s: float = QUIET_S,
+    ) -> None:
+        self._plan = plan
+        self._methods = methods
+        self._settings = settings
+        self._store = store
+        self._progress = progress
+        self._open = open_ or (lambda cell: link_with_daemons(cell, plan, settings, progress.say))
+        self._quiet_s = quiet_s
+        self._costs = Costs(pacing=settings.stage.pacing)
+        self._prompts, self._tuning_prompts = read_prompts(settings.prompts, plan)
+
+    def run(self) -> None:
+        """
+        Everything that is not there yet.
+
+        Raises:
+            bench.link.errors.LinkError: the link cannot be made, or is not what it says.
+            DaemonError: a daemon died.
+        """
+        for cells in self._plan.links:
+            if all(self._is_done(cell) for cell in cells):
+                self._progress.say(f"{cells[0]}: done before")
+                self._skip(cells)
+                continue
+            with self._open(cells[0]) as (link, stage):
+                self._progress.advance(arithmetic.START_S)
+                self._describe(link)
+                self._warm_up(link, stage, cells[0])
+                for cell in cells:
+                    self._cell(cell, link, stage)
+                self._describe(link)  # again, as its lateness is now that of the whole run
+
+    # --- a link --------------------------------------------------------------------------------------------
+
+    def _describe(self, link: OnLink) -> None:
+        """Write what the link is; of two such lines with one run id the later one holds."""
+        head = {"at": _now(), "revision": self._settings.revision}
+        self._store.add_link({**head, **link.describe()})
+
+    def _skip(self, cells: Sequence[Cell]) -> None:
+        """A link whose texts are all there."""
+        self._progress.advance(arithmetic.START_S)
+        for cell in cells:
+            for method in self._methods:
+                parameters = arithmetic.by_arithmetic(cell, method, self._plan.tuned, self._costs)
+                tokens = self._tokens(cell, method, parameters)
+                seconds = arithmetic.text_s(cell, method, parameters, tokens, self._costs)
+                self._progress.advance(seconds * self._plan.prompts)
+
+    def _warm_up(self, link: OnLink, stage: Daemons, cell: Cell) -> None:
+        """One short text each way round every daemon, not recorded: caches, connections, code paths."""
+        for method in self._methods:
+            if method.way == "dense-f16":
+                continue  # its daemons are warm by the others, and its text may take long
+            parameters = method.defaults()
+            self._progress.say(f"{cell}: warm-up, {method.name}")
+            stage.ask(command_for(cell, method, parameters, self._prompts[0], 0, WARM_UP_TOKENS))
+        self._quiet(link)
+        for lines in (stage.cloud_passes, stage.peer_passes, stage.edge_rounds):
+            lines.fresh()
+
+    # --- a cell --------------------------------------------------------------------------------------------
+
+    def _cell(self, cell: Cell, link: OnLink, stage: Daemons) -> None:
+        chosen = {method.name: self._tuned(cell, method, link, stage) for method in self._methods}
+        for turn, prompt in enumerate(self._prompts):
+            # Each prompt begins with another method, so that none always comes first.
+            start = turn % len(self._methods)
+            for method in (*self._methods[start:], *self._methods[:start]):
+                parameters, tuned_by = chosen[method.name]
+                tokens = self._tokens(cell, method, parameters)
+                record = self._start_record(cell, method, parameters, prompt, turn, tokens)
+                record = replace(record, tuned_by=tuned_by, short=tokens < self._plan.tokens)
+                seconds = arithmetic.text_s(cell, method, parameters, tokens, self._costs)
+                if record.key not in self._store.done:
+                    self._progress.say(f"{cell}: prompt {turn + 1}, {method.name}")
+                    self._text(cell, method, record, prompt, link, stage)
+                self._progress.advance(seconds)
+
+    def _tuned(self, cell: Cell, method: Method, link: OnLink, stage: Daemons) -> tuple[dict[str, Any], str]:
+        """What an earlier run has measured with, or what tuning finds now."""
+        for record in self._store.done.values():
+            if (record.cell, record.method, record.purpose) == (cell, method.name, MEASURED):
+                return record.parameters, record.tuned_by
+        plan = self._plan
+
+        def run(parameters: Mapping[str, Any]) -> float | None:
+            seconds = []
+            for turn, prompt in enumerate(self._tuning_prompts):
+                start = self._start_record(cell, method, parameters, prompt, turn, plan.tuning_tokens)
+                start = replace(start, purpose=TUNING, trial=trial_name(parameters))
+                record = self._store.done.get(start.key)
+                if record is None:
+                    self._progress.say(f"{cell}: tuning {method.name}, {start.trial}")
+                    record = self._text(cell, method, start, prompt, link, stage)
+                self._progress.advance(
+                    arithmetic.text_s(cell, method, parameters, plan.tuning_tokens, self._costs)
+                )
+                if not record.failure:
+                    seconds.append(1 / record.tokens_per_s)
+            return sum(seconds) / len(seconds) if seconds else None
+
+        return tune(cell, method, plan, self._costs, run)
+
+    def _text(
+        self,
+        cell: Cell,
+        method: Method,
+        start: GenerationRecord,
+        prompt: Prompt,
+        link: OnLink,
+        stage: Daemons,
+    ) -> GenerationRecord:
+        """Run one text and write it."""
+        passes = stage.peer_passes if method.is_peer else stage.cloud_passes
+        before = link.counters()
+        command = command_for(cell, method, start.parameters, prompt, start.seed, start.requested_tokens)
+        answer = stage.ask(command)
+        after = self._quiet(link)
+        observed = Observed(answer, before, after, passes.fresh(), stage.edge_rounds.fresh())
+        failure = answer.get("failure") or _miscount(answer["arrivals"], start.requested_tokens)
+        if not failure:
+            try:
+                record = finished_record(start, observed)
+            except ObservationError as error:
+                failure = str(error)
+        if failure:
+            record = replace(start, failure=failure)
+            self._store.add(record)
+            self._progress.say(f"{cell}: {method.name} FAILED: {failure}")
+            return record
+        self._store.add(record, round_lines(record, observed))
+        return record
+
+    def _quiet(self, link: OnLink) -> LinkCounters:
+        """The counters once nothing has crossed the link for a round trip and a bit."""
+        still_s = link.description.rtt_s + self._quiet_s
+        give_up_at_s = time.monotonic() + _QUIET_TIMEOUT_S
+        last, since_s = link.counters(), time.monotonic()
+        while time.monotonic() - since_s < still_s and time.monotonic() < give_up_at_s:
+            time.sleep(_POLL_S)
+            now = link.counters()
+            if _crossed(now) != _crossed(last):
+                last, since_s = now, time.monotonic()
+        return last
+
+    # --- data ----------------------------------------------------------------------------------------------
+
+    def _tokens(self, cell: Cell, method: Method, parameters: Parameters) -> int:
+        return arithmetic.tokens_to_run(cell, method, parameters, self._plan, self._costs)
+
+    def _is_done(self, cell: Cell) -> bool:
+        measured = {
+            (record.method, record.prompt)
+            for record in self._store.done.values()
+            if record.cell == cell and record.purpose == MEASURED
+        }
+        return all(
+            (method.name, prompt.id) in measured for method in self._methods for prompt in self._prompts
+        )
+
+    def _start_record(
+        self,
+        cell: Cell,
+        method: Method,
+        parameters: Parameters,
+        prompt: Prompt,
+        turn: int,
+        tokens: int,
+    ) -> GenerationRecord:
+        pacing = self._settings.stage.pacing
+        return GenerationRecord(
+            rate_up_bps=cell.rate_up_bps,
+            rtt_s=cell.rtt_s,
+            temperature=cell.temperature,
+            method=method.name,
+            prompt=prompt.id,
+            seed=self._settings.seed + turn,
+            purpose=MEASURED,
+            trial="",
+            attempt=secrets.token_hex(6),
+            way=method.way,
+            is_peer=method.is_peer,
+            parameters=dict(parameters),
+            tuned_by="name",
+            short=False,
+            pacing_base_s=pacing.base_s,
+            pacing_per_token_s=pacing.per_token_s,
+            link_kind=self._settings.link_kind,
+            began_at=_now(),
+            requested_tokens=tokens,
+        )
+
+
+def _crossed(counters: LinkCounters) -> tuple[int, int]:
+    return counters.up.carried_packets, counters.down.carried_packets
+
+
+def _miscount(arrivals: Sequence[Sequence[float]], requested: int) -> str:
+    """What is wrong with the number of tokens; empty if nothing is."""
+    arrived = sum(int(tokens) for _, tokens, _ in arrivals)
+    return "" if arrived == requested else f"{arrived} tokens arrived instead of {requested}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).astimezone().isoformat(timespec="seconds")

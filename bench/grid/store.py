@@ -1,0 +1,127 @@
+"""
+A folder of results: `settings.json`, `links.jsonl`, `generations.jsonl`, `rounds.jsonl`.
+
+Lines are written at once. A text's rounds come first and its generation line last, so that a text counts only
+when all of it is there; a line that a crash cut short is dropped when the folder is opened again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.grid.records import GenerationRecord, RunKey
+
+
+class StoreError(Exception):
+    """The folder cannot be used; the message says why."""
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Every whole line of a file as an object; none if there is no file."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith("\n"):
+                return  # cut short
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise StoreError(f"{path}, line {number} is no JSON ({error}).") from None
+
+
+def read_generations(folder: Path) -> list[GenerationRecord]:
+    """
+    Every text of a folder; of one that was run again after a failure, the last.
+
+    Raises:
+        StoreError: there are none.
+    """
+    by_key: dict[RunKey, GenerationRecord] = {}
+    for values in read_lines(folder / "generations.jsonl"):
+        record = GenerationRecord.from_dict(values)
+        by_key[record.key] = record
+    if not by_key:
+        raise StoreError(
+            f"{folder} holds no generations.jsonl with a line in it; expected a benchmark's folder."
+        )
+    return list(by_key.values())
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The run's settings; empty if there are none."""
+    path = folder / "settings.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+class Store:
+    """
+    The folder of a run, new or resumed.
+
+    Args:
+        folder: made if missing.
+        settings: what defines the run; JSON values.
+        volatile: names of settings that may change between a run and its resumption.
+
+    Raises:
+        StoreError: the folder holds a run with other settings.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], *, volatile: Iterable[str] = ()) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        before = read_settings(folder)
+        loose = set(volatile)
+        differing = sorted(
+            name
+            for name in {*before, *settings}
+            if name not in loose and before.get(name) != settings.get(name)
+        )
+        if before and differing:
+            raise StoreError(
+                f"{folder} holds a run with another {', '.join(differing)}; "
+                f"expected the same, or a new --out."
+            )
+        if not before:
+            (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        self.done: dict[RunKey, GenerationRecord] = {}
+        """Texts that are there, failures left out: they are run again."""
+        for name in ("links", "generations", "rounds"):
+            _drop_cut_line(self._path(name))
+        for values in read_lines(self._path("generations")):
+            record = GenerationRecord.from_dict(values)
+            if not record.failure:
+                self.done[record.key] = record
+
+    def add(self, record: GenerationRecord, rounds: Iterable[str] = ()) -> None:
+        """Write a text with its round lines."""
+        self._append("rounds", rounds)
+        self._append("generations", [record.to_json()])
+        if not record.failure:
+            self.done[record.key] = record
+
+    def add_link(self, described: Mapping[str, Any]) -> None:
+        """Write a link's description and self-test."""
+        self._append("links", [json.dumps(described)])
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.jsonl"
+
+    def _append(self, name: str, lines: Iterable[str]) -> None:
+        text = "".join(f"{line}\n" for line in lines)
+        with self._path(name).open("a", encoding="utf-8") as file:
+            file.write(text)
+
+
+def _drop_cut_line(path: Path) -> None:
+    """Cut a file behind its last newline."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)

@@ -1,0 +1,83 @@
+"""
+The contract of the peers' service, without a .proto of its own.
+
+One method, `/thinwire.bench.Peers/Stream`, unary request, stream of responses.
+The request is compact JSON (the fields of `PeerRequest`).
+Each response is one output token: its id as 4 bytes and the number of the target pass it came from as 2
+bytes, little-endian, then the text that became final with it as UTF-8, often a few bytes and sometimes none.
+So a response of the bundled pair has about 10 bytes, which is what a terse real service would send.
+Nothing but the end of the stream follows the last token: server-side figures go to a file, not over the link.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import asdict, dataclass
+
+from common.config import check_integer
+from common.errors import ConfigError, RemoteProtocolError
+
+SERVICE = "thinwire.bench.Peers"
+STREAM = f"/{SERVICE}/Stream"
+OWN, GENERATE, ASSISTED = "own", "generate", "assisted"
+WAYS = (OWN, GENERATE, ASSISTED)
+_HEAD = struct.Struct("<IH")
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRequest:
+    """One text; top-k and top-p are off and end-of-text is ignored, whichever way."""
+
+    way: str
+    """`own`: the target alone in our cached loop; `generate` and `assisted`: transformers' own."""
+    prompt: str
+    max_tokens: int
+    temperature: float
+    seed: int
+    draft_length: int = 0
+    """Of `assisted`: tokens drafted a round; 0 leaves transformers' own schedule."""
+
+    def __post_init__(self) -> None:
+        if self.way not in WAYS:
+            raise ConfigError(f"way is {self.way!r}; expected one of {', '.join(WAYS)}.")
+        check_integer("max_tokens", self.max_tokens, 1, 65_535)
+        check_integer("draft_length", self.draft_length, 0, 64)
+
+    def to_bytes(self) -> bytes:
+        """As it crosses the wire."""
+        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> PeerRequest:
+        """
+        Inverse of `to_bytes`.
+
+        Raises:
+            RemoteProtocolError: not such a JSON object.
+            ConfigError: a field out of its range.
+        """
+        try:
+            return cls(**json.loads(data))
+        except (TypeError, ValueError) as error:
+            raise RemoteProtocolError(f"the request is no PeerRequest ({error}).") from None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedToken:
+    """One output token as it arrives."""
+
+    token_id: int
+    target_pass: int
+    """Number of the target pass it came from, from 1; tokens of one pass share it."""
+    text: str
+
+    def to_bytes(self) -> bytes:
+        """As it crosses the wire."""
+        return _HEAD.pack(self.token_id, self.target_pass) + self.text.encode("utf-8", "replace")
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> StreamedToken:
+        """Inverse of `to_bytes`."""
+        token_id, target_pass = _HEAD.unpack_from(data)
+        return cls(token_id, target_pass, data[_HEAD.size :].decode("utf-8"))

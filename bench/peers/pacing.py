@@ -1,0 +1,113 @@
+"""
+Pacing: a small target stands in for a large one by taking as long.
+
+A pass over n tokens lasts max(measured, a + b * n). The result is the small model's, the time is the large
+one's; every figure made so says "paced".
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from common.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """How long a target pass lasts at least."""
+
+    base_s: float = 0.0
+    """a: seconds of any pass."""
+    per_token_s: float = 0.0
+    """b: seconds more for each token fed."""
+
+    def __post_init__(self) -> None:
+        for name in ("base_s", "per_token_s"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and 0 <= value <= 60):
+                raise ConfigError(f"{name} is {value!r}; expected 0 to 60 seconds.")
+
+    @classmethod
+    def parse(cls, text: str) -> Pacing:
+        """
+        The pacing of "A_MS,B_MS", both in milliseconds.
+
+        Raises:
+            ConfigError: anything else.
+        """
+        try:
+            base_ms, per_token_ms = (float(part) for part in text.split(","))
+        except ValueError:
+            raise ConfigError(
+                f"pacing is {text!r}; expected A_MS,B_MS: milliseconds of a pass and of each of its tokens."
+            ) from None
+        return cls(base_ms / 1000, per_token_ms / 1000)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it changes anything."""
+        return self.base_s > 0 or self.per_token_s > 0
+
+    def due_s(self, tokens: int) -> float:
+        """Seconds a pass over `tokens` tokens lasts at least."""
+        return self.base_s + self.per_token_s * tokens if self.is_on else 0.0
+
+    def as_argument(self) -> str:
+        """What `parse` understands."""
+        return f"{self.base_s * 1000:g},{self.per_token_s * 1000:g}"
+
+    def __str__(self) -> str:
+        if not self.is_on:
+            return "not paced"
+        return (
+            f"paced: a target pass lasts max(measured, {self.base_s * 1000:g} ms + "
+            f"{self.per_token_s * 1000:g} ms x tokens)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PassTime:
+    """One pass."""
+
+    measured_s: float
+    """What the model took."""
+    lasted_s: float
+    """What it took with pacing."""
+
+
+class Pacer:
+    """
+    Times passes and draws them out.
+
+    Args:
+        pacing: how long they last at least.
+        clock: monotonic seconds.
+        sleep: waits for so many seconds.
+    """
+
+    def __init__(
+        self,
+        pacing: Pacing,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._pacing = pacing
+        self._clock = clock
+        self._sleep = sleep
+        self._begun_s = 0.0
+
+    def begin(self) -> None:
+        """A pass begins."""
+        self._begun_s = self._clock()
+
+    def end(self, tokens: int) -> PassTime:
+        """The pass over `tokens` tokens is done; waits for what is missing to its due time."""
+        measured_s = self._clock() - self._begun_s
+        missing_s = self._pacing.due_s(tokens) - measured_s
+        if missing_s > 0:
+            self._sleep(missing_s)
+        return PassTime(measured_s, self._clock() - self._begun_s)

@@ -1,0 +1,188 @@
+"""Canned records, and a link with daemons that exist only in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.grid.cells import Cell, Plan, grid
+from bench.grid.processes import StageSettings
+from bench.grid.records import MEASURED, GenerationRecord
+from bench.grid.stages import RunSettings
+from bench.link.carrier import DirectionCounters, LinkCounters
+from bench.link.description import LinkDescription
+from bench.peers.pacing import Pacing
+
+CELL = Cell(32_000, 0.04, 1.0)
+TINY = Plan(
+    name="tiny",
+    cells=grid((512_000,), (0.0,), (0.3, 1.0)),
+    prompts=2,
+    tokens=4,
+    tuning_prompts=1,
+    tuning_tokens=2,
+    tuning_candidates=2,
+    tuned=("draft_length",),
+)
+
+
+def make_record(**changes: Any) -> GenerationRecord:
+    """A text of 9 tokens in 4 s, the first after 0.8 s."""
+    values: dict[str, Any] = {
+        "rate_up_bps": CELL.rate_up_bps,
+        "rtt_s": CELL.rtt_s,
+        "temperature": CELL.temperature,
+        "method": "k-sqs:K=8",
+        "prompt": "p000",
+        "seed": 1,
+        "purpose": MEASURED,
+        "trial": "",
+        "attempt": "0123456789ab",
+        "way": "k-sqs",
+        "is_peer": False,
+        "parameters": {"draft_length": 4, "support_size": 8},
+        "tuned_by": "measured",
+        "short": False,
+        "pacing_base_s": 0.0,
+        "pacing_per_token_s": 0.0,
+        "link_kind": "wire",
+        "began_at": "2026-11-24T16:00:00+00:00",
+        "requested_tokens": 9,
+        "output_tokens": 9,
+        "first_token_s": 0.8,
+        "last_token_s": 4.0,
+        "largest_gap_s": 1.2,
+        "rounds": 3,
+        "drafted_tokens": 12,
+        "tested_tokens": 8,
+        "accepted_tokens": 6,
+        "resampled_tokens": 2,
+        "uplink_payload_bits": 1200,
+        "wire_up_bytes": 900,
+        "wire_down_bytes": 450,
+        "target_passes": 4,
+        "target_tokens": 50,
+        "target_s": 0.09,
+        "target_measured_s": 0.09,
+        "draft_s": 0.18,
+        "network_s": 0.9,
+    }
+    return GenerationRecord(**{**values, **changes})
+
+
+def make_counters(bytes_up: int, bytes_down: int, packets: int = 0, dropped: int = 0) -> LinkCounters:
+    """Counters of a link; `packets` and `dropped` in either direction."""
+    up, down = (DirectionCounters(packets, count, dropped, 0) for count in (bytes_up, bytes_down))
+    return LinkCounters(up, down)
+
+
+class FakeLines:
+    """A log that was written into memory."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def fresh(self) -> list[dict[str, Any]]:
+        """And empties it."""
+        lines, self.lines = self.lines, []
+        return lines
+
+
+class FakeLink:
+    """A link that counts ten packets a text and is quiet at once."""
+
+    description = LinkDescription(rate_up_bps=512_000, rate_down_bps=2_048_000)
+
+    def __init__(self) -> None:
+        self.texts = 0
+
+    def counters(self) -> LinkCounters:
+        """1000 bytes up and 500 down a text."""
+        return make_counters(1000 * self.texts, 500 * self.texts, 10 * self.texts)
+
+    def describe(self) -> dict[str, Any]:
+        """Barely."""
+        return {"run_id": "fake"}
+
+
+class FakeDaemons:
+    """
+    Answers every command with a whole text of one round a token.
+
+    Args:
+        link: counts the texts.
+        dies_after: commands until the next one raises KeyboardInterrupt.
+        fails_on: a scheme or way whose texts fail.
+    """
+
+    def __init__(self, link: FakeLink, *, dies_after: int | None = None, fails_on: str = "") -> None:
+        self.cloud_passes, self.peer_passes, self.edge_rounds = FakeLines(), FakeLines(), FakeLines()
+        self.commands: list[Mapping[str, Any]] = []
+        self._link = link
+        self._dies_after = dies_after
+        self._fails_on = fails_on
+
+    def ask(self, command: Mapping[str, Any]) -> dict[str, Any]:
+        """One text: a token every 10 ms, and 10 ms more for each token of the draft length."""
+        if self._dies_after is not None and len(self.commands) >= self._dies_after:
+            raise KeyboardInterrupt
+        self.commands.append(command)
+        self._link.texts += 1
+        request = command["request"]
+        is_peer = command["do"] == "peer"
+        if self._fails_on in (request.get("way"), request.get("scheme", {}).get("scheme")):
+            return {"failure": "UNAVAILABLE: gone"}
+        tokens = request["max_tokens"]
+        step_s = 0.01 * (1 + request["draft_length"])
+        passes = self.peer_passes if is_peer else self.cloud_passes
+        passes.lines += [
+            {"kind": "pass", "role": "target", "tokens": 1, "measured_s": 0.01, "lasted_s": 0.01}
+            for _ in range(tokens)
+        ]
+        counted = ("rounds", "drafted_tokens", "tested_tokens", "accepted_tokens", "resampled_tokens")
+        counts = dict.fromkeys((*counted, "uplink_payload_bits", "draft_s", "network_s", "verify_s"), tokens)
+        return {
+            "arrivals": [(step_s * (n + 1), 1, n + 1) for n in range(tokens)],
+            "text_sha256": "00",
+            "statistics": {} if is_peer else counts,
+        }
+
+
+class FakeStages:
+    """Opens fake links; keeps what ran on them."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self.opened: list[Cell] = []
+        self.daemons: list[FakeDaemons] = []
+
+    @contextmanager
+    def __call__(self, cell: Cell) -> Iterator[tuple[FakeLink, FakeDaemons]]:
+        """A cell's link."""
+        link = FakeLink()
+        self.opened.append(cell)
+        self.daemons.append(FakeDaemons(link, **self._options))
+        yield link, self.daemons[-1]
+
+
+class Silent:
+    """A progress that only adds up."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.lines: list[str] = []
+
+    def advance(self, seconds: float) -> None:
+        """Adds."""
+        self.seconds += seconds
+
+    def say(self, line: str) -> None:
+        """Keeps."""
+        self.lines.append(line)
+
+
+def run_settings(prompts: Path) -> RunSettings:
+    """Settings of a run whose daemons are fakes."""
+    return RunSettings(StageSettings(Path("pair"), 1, 1, Pacing()), prompts, prompts.parent / "work")
