@@ -19,7 +19,7 @@ OUT = bundled.target_path().parent / "MODEL_CARD.md"
 WANTED = {"target": 1.33, "draft": 1.65}
 """Held-out bits per byte the project wants of the pair."""
 WANTED_ACCEPTANCE = 0.6
-CURVE_ROWS = 16
+CURVE_ROWS = 22
 FOLDERS = {
     "_pytest": "pytest", "mypyc": "mypy", "torchgen": "torch", "functorch": "torch", "grpc": "grpcio",
     "google": "protobuf", "markdown_it": "markdown-it-py", "yaml": "pyyaml", "_yaml": "pyyaml",
@@ -74,14 +74,14 @@ def card(work: Path) -> str:
         if sizes[p["name"]]
     )
     curves = "\n".join(
-        f"| {r['minutes']} | {r['tokens'] / 1e6:.2f} M | {r['target_nats_per_token']} "
+        f"| {r['run']} | {r['minutes']} | {r['tokens'] / 1e6:.2f} M | {r['target_nats_per_token']} "
         f"| {r.get('draft_nats_per_token', '')} | {r.get('acceptance_rate', '')} |"
         for r in [*curve[:-1:step], curve[-1]]
     )
     history = "\n".join(
-        f"| {run['finished']} | {run['minutes']:g} | {run['threads']} | {steps_text(run)} "
+        f"| {number} | {run['finished']} | {run['minutes']:g} | {run['threads']} | {steps_text(run)} "
         f"| {run['tokens'] / 1e6:.1f} M |"
-        for run in runs
+        for number, run in enumerate(runs, 1)
     )
     return f"""# The bundled pair
 
@@ -109,23 +109,23 @@ Agreement, the mean of 1 − TV(p, q) of the unquantised draft on {figures["acce
 On shared CPU cores; each run goes on from the weights of the one before, on blocks of the text in another order.
 `make pair MINUTES=...` trains a pair from nothing, `START=DIR` from a pair.
 
-| Finished | Minutes | Threads | Steps | Tokens |
-|---|---|---|---|---|
+| Run | Finished | Minutes | Threads | Steps | Tokens |
+|---|---|---|---|---|---|
 {history}
 
 A step is 4096 tokens.
-The target learns the text first; then the draft learns the text and the finished target's distribution (KL, later half total variation).
+The target learns the text first; then the draft learns the text and the finished target's distribution (KL, later mostly total variation, which is what acceptance is about).
 Muon for the layers' matrices, AdamW for the rest; learning rates follow the clock.
-Losses on the training blocks of the last run:
+Losses on the training blocks, where kept:
 
-| Minutes | Tokens | Target, nats per token | Draft | Acceptance on the batch |
-|---|---|---|---|---|
+| Run | Minutes | Tokens | Target, nats per token | Draft | Acceptance on the batch |
+|---|---|---|---|---|---|
 {curves}
 
 ## Text
 
 {corpus["training_bytes"] / 1e6:.1f} MB of Python sources ({corpus["training_tokens"] / 1e6:.1f} M tokens), tests left out; {corpus["held_out_files"]} files ({corpus["held_out_bytes"] / 1e6:.2f} MB) are held out.
-No window of {corpus["window_lines"]} lines of held-out text stands in the training text.
+No window of {corpus["window_lines"]} lines of held-out text stands in the training text; held-out files are chosen by their names, the same in every run.
 
 | Source | Version | Licence | Training text, MB |
 |---|---|---|---|

@@ -181,7 +181,7 @@ def train(
         at = saved["at"]
         log.info("going on after %d steps", at["steps"])
     checkpoint_at = time.monotonic() - begun + CHECKPOINT_S
-    with (work / "curve.jsonl").open("a" if resume else "w") as curve:
+    with (work / "curve.jsonl").open("a" if resume or history else "w") as curve:
         while (elapsed := time.monotonic() - begun) < total_s:
             if elapsed >= target_s and at["frozen"] == UNFINISHED:
                 at["frozen"] = at["steps"]
@@ -207,6 +207,7 @@ def train(
             sums["positions"] += ROWS * LENGTH
             if at["steps"] % REPORT_STEPS == 0:
                 row = {
+                    "run": len(history) + 1,
                     "minutes": round((time.monotonic() - begun) / 60, 2),
                     "steps": at["steps"],
                     "tokens": at["tokens"],
