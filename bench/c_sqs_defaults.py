@@ -19,8 +19,8 @@ from bench.scheme_steps import make_rows, run_scheme
 from common.config import DROPPED_MASS_DEFAULTS, SamplingParameters, SchemeParameters
 
 TEMPERATURES = (0.3, 0.6, 1.0, 1.5)
-TARGETS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
-CAPS = (64, 128, 256)
+TARGETS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+CAPS = (64, 256)
 LIMIT = 0.01
 """Share of steps on which K_max may bind."""
 CHOSEN_LIMIT = 0.005
@@ -69,8 +69,9 @@ def trials(temperature: float) -> list[Trial]:
 
 
 def chosen(found: list[Trial]) -> Trial:
-    """The default for the temperature of these trials."""
-    return next(trial for trial in found if trial.cap_binding_rate < CHOSEN_LIMIT)
+    """The default for these trials' temperature; the one whose cap binds least if none is within the limit."""
+    within = (trial for trial in found if trial.cap_binding_rate < CHOSEN_LIMIT)
+    return next(within, min(found, key=lambda trial: trial.cap_binding_rate))
 
 
 def row(trial: Trial) -> str:

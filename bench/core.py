@@ -4,7 +4,9 @@ Speed of the core as ratios, in one run on one machine: `make bench-core`.
 Over loopback, nothing throttled, the bundled pair: tokens/s of two Thinwire daemons and a client, beside
 transformers' `generate` of the target alone and its assisted generation with the same pair in one process.
 Same prompts, same sampling, end-of-text ignored, the same number of tokens; the ways take turns, so that
-whatever else the machine does meets all of them. Then the ratios of the kernels (`bench.kernels`).
+whatever else the machine does meets all of them.
+transformers has all cores; our cloud leaves one to the edge.
+Then the ratios of the kernels (`bench.kernels`).
 """
 
 from __future__ import annotations
@@ -36,20 +38,20 @@ from common import bundled, wire
 from common.config import SamplingParameters, default_scheme
 from common.generation import GenerationFinished, GenerationStatistics
 from edge.client import EdgeClient, GenerationRequest, connect
-from edge.demo import Daemon
+from edge.demo import Daemon, target_threads
 
 PROMPTS = Path(__file__).parent / "prompts.jsonl"
 TEMPERATURES = (1.0, 0.3)
-SCHEMES: dict[str, dict[str, Any]] = {
-    "k-sqs": {"scheme": "k-sqs"},
-    "c-sqs": {"scheme": "c-sqs"},
-    "dense-qs": {"scheme": "dense-qs"},
-    # What one would choose where bits cost nothing.
-    "k-sqs K=64 ℓ=720": {"scheme": "k-sqs", "support_size": 64, "lattice_resolution": 720},
-    "dense-f16": {"scheme": "dense-f16"},
-}
-"""Settings by name; what is not said is at its default for the temperature."""
 DRAFT_LENGTH = 4
+WAYS: dict[str, tuple[int, dict[str, Any]]] = {
+    "k-sqs": (DRAFT_LENGTH, {"scheme": "k-sqs"}),
+    "k-sqs, γ = 2": (2, {"scheme": "k-sqs"}),
+    "c-sqs, γ = 2": (2, {"scheme": "c-sqs"}),
+    "dense-qs, γ = 2": (2, {"scheme": "dense-qs"}),
+    # What one would choose where bits cost nothing.
+    "dense-f16, γ = 2": (2, {"scheme": "dense-f16"}),
+}
+"""Draft length and scheme by name; what is not said is at its default for the temperature."""
 BASELINE = "transformers, target alone"
 RIVAL = "transformers, assisted (defaults)"
 RIVAL_FIXED = f"transformers, assisted ({DRAFT_LENGTH} tokens a round)"
@@ -125,11 +127,13 @@ class Thinwire:
 
     Args:
         client: of the edge.
+        draft_length: γ.
         scheme: fields of `SchemeParameters`; everything else at its default.
     """
 
-    def __init__(self, client: EdgeClient, scheme: dict[str, Any]) -> None:
+    def __init__(self, client: EdgeClient, draft_length: int, scheme: dict[str, Any]) -> None:
         self._client = client
+        self._draft_length = draft_length
         self._scheme = scheme
         self.texts: list[GenerationStatistics] = []
 
@@ -141,7 +145,7 @@ class Thinwire:
             scheme=default_scheme(temperature, **self._scheme),
             sampling=SamplingParameters(temperature=temperature),
             max_tokens=tokens,
-            draft_length=DRAFT_LENGTH,
+            draft_length=self._draft_length,
             uplink_budget_bits=0,
             stop=(),
             ignore_eos=True,
@@ -176,7 +180,7 @@ async def daemons(pair: Path) -> AsyncIterator[EdgeClient]:
     with tempfile.TemporaryDirectory(prefix="thinwire-bench-") as folder:
         cloud, edge = Daemon("cloud", Path(folder)), Daemon("edge", Path(folder))
         try:
-            threads = str(os.cpu_count() or 1)
+            threads = str(target_threads())
             serve = ("cloud", "serve", "--allow-dense-f16", "--model", str(pair / "target"))
             await cloud.start(*serve, "--threads", threads)
             where = ("--cloud", await cloud.address(), "--threads", "1")
@@ -209,7 +213,7 @@ async def compare(pair: Path, *, tokens: int, repetitions: int) -> str:
     sections = []
     async with daemons(pair) as client:
         for temperature in TEMPERATURES:
-            ours = {f"Thinwire, {name}": Thinwire(client, scheme) for name, scheme in SCHEMES.items()}
+            ours = {f"Thinwire, {name}": Thinwire(client, *way) for name, way in WAYS.items()}
             ways: dict[str, Way] = {
                 BASELINE: rival.way(assisted=False),
                 RIVAL: rival.way(assisted=True),

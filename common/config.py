@@ -91,13 +91,13 @@ class SchemeParameters:
     """ℓ, integer from 1 to 4096 (dense-qs has a lower limit of its own)."""
     support_size: int = 8
     """K of k-sqs, from 1 to 256."""
-    max_support_size: int = 64
+    max_support_size: int = 256
     """K_max of c-sqs, from 1 to 256: the most points a threshold support may keep. See `default_scheme`."""
     initial_threshold: float = 0.05
     """β_1 of c-sqs, at most 1; a value at or below 0 keeps everything (up to K_max)."""
-    threshold_step: float = 0.05
-    """η of c-sqs, in (0, 1]."""
-    target_dropped_mass: float = 0.05
+    threshold_step: float = 0.01
+    """η of c-sqs, in (0, 1]. A small one keeps β steady, so that K_max binds less."""
+    target_dropped_mass: float = 0.5
     """α* of c-sqs, in [0, 1). See `default_scheme`."""
     rollback: Rollback = Rollback.COMMITTED
     frozen_threshold: bool = False
@@ -125,10 +125,10 @@ class DroppedMassDefault:
 
 
 DROPPED_MASS_DEFAULTS = (
-    DroppedMassDefault(0.3, 0.05, 64),
-    DroppedMassDefault(0.6, 0.05, 64),
-    DroppedMassDefault(1.0, 0.05, 64),
-    DroppedMassDefault(MAX_TEMPERATURE, 0.05, 64),
+    DroppedMassDefault(0.3, 0.01, 64),
+    DroppedMassDefault(0.6, 0.1, 256),
+    DroppedMassDefault(1.0, 0.5, 256),
+    DroppedMassDefault(MAX_TEMPERATURE, 0.7, 256),
 )
 """
 Ascending in temperature; the first row that reaches a temperature holds for it.

@@ -186,7 +186,7 @@ async def run_demo(generate: Callable[[str], Awaitable[int]], *, pair: str | Non
 async def _started(cloud: Daemon, edge: Daemon, models: Path, console: Console) -> str:
     """Start both side by side, wait until both serve; returns the edge's address."""
     with console.status("starting the cloud and the edge ..."):
-        threads = os.cpu_count() or 1
+        threads = target_threads()
         serve = ("cloud", "serve", "--allow-dense-f16")  # nobody else's cloud: every scheme may be tried
         await cloud.start(*serve, "--model", str(models / "target"), "--threads", str(threads))
         address = await cloud.address()
@@ -203,6 +203,11 @@ async def _started(cloud: Daemon, edge: Daemon, models: Path, console: Console) 
             for future in waiting:
                 future.cancel()
         return await edge.address()
+
+
+def target_threads() -> int:
+    """Threads of a target model beside its edge: one core is the draft model's."""
+    return max(1, (os.cpu_count() or 1) - 1)
 
 
 def _import_path() -> str:
