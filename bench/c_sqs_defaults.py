@@ -69,7 +69,7 @@ def trials(temperature: float) -> list[Trial]:
 
 
 def chosen(found: list[Trial]) -> Trial:
-    """The default for these trials' temperature; the one whose cap binds least if none is within the limit."""
+    """The default for these trials' temperature: within the limit, or else the one whose cap binds least."""
     within = (trial for trial in found if trial.cap_binding_rate < CHOSEN_LIMIT)
     return next(within, min(found, key=lambda trial: trial.cap_binding_rate))
 
