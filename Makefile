@@ -21,7 +21,7 @@ RTT_MS ?= 50
 KIND ?= wire
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: help setup run test test-short check proto proto-check pair bench-core bench bench-full bench-smoke link clean
+.PHONY: help setup run test test-short check proto proto-check pair bench-core bench bench-full bench-smoke link compose-test clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ bench-smoke: setup ## one cell of the benchmark, under a minute
 
 link: setup ## make a thin link on this machine and test it (UP=1M DOWN=4M RTT_MS=50 KIND=wire|tc)
 	$(PYTHON) -m bench.link --up '$(UP)' --down '$(DOWN)' --rtt-ms '$(RTT_MS)' --kind '$(KIND)'
+
+compose-test: setup ## docker compose from build to down (COMPOSE_BOOTSTRAP=1 makes an engine where none answers)
+	$(PYTHON) -m bench.compose
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
