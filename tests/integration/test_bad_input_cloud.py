@@ -363,7 +363,8 @@ async def test_logits_that_are_not_numbers_end_only_their_session(when: str) -> 
     async with running_cloud(target) as cloud:
         text = EdgeText((4, 1, 2))
         peer, _ = await cloud.opened(text)
-        await peer.say(text.block())
+        if when == "round":  # a write that crosses a refusal makes gRPC forget the refusal's status
+            await peer.say(text.block())
         error = await peer.refusal()
 
         assert type(error) is NonFiniteLogitsError
