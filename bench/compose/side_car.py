@@ -156,7 +156,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _test(tester: Tester, shared: Path) -> bool:
-    """Test, tell people and the edge; whether the link passed."""
+    """Test, tell the edge and then people; whether the link passed."""
     real_time = linux.become_real_time(REAL_TIME_PRIORITY)
     if not real_time:
         print("link: real-time scheduling is OFF; a busy machine makes this link late", flush=True)
@@ -166,8 +166,8 @@ def _test(tester: Tester, shared: Path) -> bool:
         lines = report_lines(described)
     else:
         lines = ["REFUSED BY ITS SELF-TEST, nothing will be served over it:", *report.faults()]
+    write_report(shared, described)  # first: whoever acts on the lines finds the report
     print("\n".join(f"link: {line}" for line in lines), flush=True)
-    write_report(shared, described)
     return report.passed
 
 
