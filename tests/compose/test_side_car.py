@@ -72,7 +72,6 @@ def test_the_edges_side_car_tests_the_link_with_a_socket_of_the_clouds(
     assert said.count('"event": "ended"') == 2
 
 
-@pytest.mark.slow
 def test_a_link_that_is_not_what_it_says_is_refused_and_ended(network: NamespaceLink, tmp_path: Path) -> None:
     """The cloud's side-car sends a tenth slower than the edge's says."""
     cloud, edge = side_car(network, "cloud", tmp_path, "1800k"), side_car(network, "edge", tmp_path, "2M")

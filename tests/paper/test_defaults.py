@@ -16,7 +16,6 @@ def test_the_defaults_cap_hardly_binds_at_temperature_1(runs: Runs) -> None:
     assert steps.cap_binds.mean() < CAP_BINDING_LIMIT
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.3, 0.6])
 def test_the_defaults_cap_hardly_binds_at_lower_temperatures(temperature: float) -> None:
     """The same on the target's own text at that temperature."""
