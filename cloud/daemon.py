@@ -73,6 +73,8 @@ class CloudServer(wire.VerifierServicer):
         self._model_name, self._model_rows, self._dtype, self._device = model_name, model_rows, dtype, device
         self._registry = SessionRegistry(self._settings.max_sessions)
         self._draining = False
+        self._streams: set[asyncio.Task[Any]] = set()
+        """The tasks of the streams that hold a session now."""
 
     @property
     def sessions(self) -> int:
@@ -118,7 +120,8 @@ class CloudServer(wire.VerifierServicer):
         """Drain: NOT_SERVING, no new sessions; streams may go on for `grace_s`, then all is freed."""
         self._draining = True
         await self._health.not_serving()
-        await self._server.stop(self._settings.drain_grace_s if grace_s is None else grace_s)
+        grace_s = self._settings.drain_grace_s if grace_s is None else grace_s
+        await wire.drain(self._server, self._streams, grace_s)
         ending = [live.expire() for live in self._registry]
         if ending:
             await asyncio.wait(ending)
@@ -161,9 +164,13 @@ class CloudServer(wire.VerifierServicer):
         live = self._live_session(await self._first_message(requests))
         stream = SessionStream(context)
         epoch = live.attach(stream)
+        task = asyncio.current_task()
+        assert task is not None, "a gRPC handler runs in a task"
+        self._streams.add(task)
         try:
             await self._serve(live, epoch, stream, requests)
         finally:
+            self._streams.discard(task)
             # After Close or a refusal the core knows better and ignores it; otherwise the stream was torn.
             live.handle(LinkLost(epoch))
             live.detach(epoch)

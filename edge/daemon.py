@@ -129,7 +129,8 @@ class EdgeServer(wire.GeneratorServicer):
         """Drain: NOT_SERVING, no new generations; those in flight may go on for `grace_s`."""
         self._draining = True
         await self._health.not_serving()
-        await self._server.stop(self._settings.drain_grace_s if grace_s is None else grace_s)
+        grace_s = self._settings.drain_grace_s if grace_s is None else grace_s
+        await wire.drain(self._server, self.running, grace_s)
         if self.running:  # cancelled above; each still says Close to the cloud
             await asyncio.wait(self.running, timeout=2 * self._settings.close_timeout_s)
         await self._link.close()

@@ -36,6 +36,7 @@ from common.wire.transport import (
     add_verifier,
     bind,
     channel_options,
+    drain,
     is_serving,
     server_options,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "bind",
     "channel_options",
     "closed_to_proto",
+    "drain",
     "edge_status_from_proto",
     "edge_status_to_proto",
     "error_from_rpc",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Collection
 from typing import Any
 
 import grpc
@@ -74,6 +75,24 @@ def bind(server: grpc.aio.Server, listen: str) -> int:
     if port == 0:
         raise TransportError(f"cannot listen on {listen}; expected a free port of this machine.")
     return port
+
+
+async def drain(server: grpc.aio.Server, running: Collection[asyncio.Task[Any]], grace_s: float) -> None:
+    """
+    Stop a server once its calls have ended, or when the grace is over.
+
+    Meanwhile it answers new calls, health among them, so that its handlers can refuse them with a reason; a
+    server that is already stopping cancels them without any.
+
+    Args:
+        running: tasks of the calls to wait for.
+        grace_s: what still runs then is cancelled; 0 cancels at once.
+    """
+    loop = asyncio.get_running_loop()
+    give_up_at_s = loop.time() + grace_s
+    if running and grace_s > 0:
+        await asyncio.wait(set(running), timeout=grace_s)
+    await server.stop(max(0.0, give_up_at_s - loop.time()))
 
 
 class HealthReporter:

@@ -8,6 +8,7 @@ each other, because a pass of several tokens rounds otherwise than a pass of one
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ import bench
 from common import bundled
 from common.language_model import LanguageModel, load_language_model
 
-PROMPTS = [
+PROMPTS = tuple(
     json.loads(line)["prompt"]
     for line in (Path(bench.__file__).parent / "prompts.jsonl").read_text().splitlines()[:20]
-]
+)
 TOKENS = 128
 CLOSE = 1e-4
 """Two best logits nearer than this may change places in float32."""
@@ -34,7 +35,8 @@ SCHEMES = {
 }
 
 
-def greedy_texts(dtype: str, prompts: list[str], tokens: int) -> list[tuple[int, ...]]:
+@cache  # the same for every scheme
+def greedy_texts(dtype: str, prompts: tuple[str, ...], tokens: int) -> list[tuple[int, ...]]:
     """Output ids of transformers' `generate(do_sample=False)`, end-of-text token included."""
     model: Any = AutoModelForCausalLM.from_pretrained(
         bundled.target_path(), dtype=getattr(torch, dtype)
@@ -49,7 +51,7 @@ def greedy_texts(dtype: str, prompts: list[str], tokens: int) -> list[tuple[int,
     return texts
 
 
-async def our_texts(dtype: str, scheme: str, prompts: list[str], tokens: int) -> list[tuple[int, ...]]:
+async def our_texts(dtype: str, scheme: str, prompts: tuple[str, ...], tokens: int) -> list[tuple[int, ...]]:
     """Output ids over two daemons and real gRPC."""
     target, draft = (
         load_language_model(str(path), dtype=dtype) for path in (bundled.target_path(), bundled.draft_path())
