@@ -46,9 +46,10 @@ DRAFT_LENGTH = 4
 WAYS: dict[str, tuple[int, dict[str, Any]]] = {
     "k-sqs": (DRAFT_LENGTH, {"scheme": "k-sqs"}),
     "k-sqs, γ = 2": (2, {"scheme": "k-sqs"}),
+    "k-sqs, γ = 2, K = 64, ℓ = 720": (2, {"scheme": "k-sqs", "support_size": 64, "lattice_resolution": 720}),
     "c-sqs, γ = 2": (2, {"scheme": "c-sqs"}),
     "dense-qs, γ = 2": (2, {"scheme": "dense-qs"}),
-    # What one would choose where bits cost nothing.
+    # The last: what one would choose where bits cost nothing.
     "dense-f16, γ = 2": (2, {"scheme": "dense-f16"}),
 }
 """Draft length and scheme by name; what is not said is at its default for the temperature."""

@@ -23,6 +23,7 @@ from common.language_model.cache_kinds import check_croppable, check_stateless
 from common.language_model.generation_settings import end_of_text_ids, unused_settings
 from common.language_model.model import LanguageModel, output_rows
 from common.language_model.vocabulary import Vocabulary
+from common.language_model.weight_layout import lay_out_for_few_rows
 
 DTYPES = {
     "float32": torch.float32,
@@ -102,8 +103,10 @@ def load_language_model(
             f"expected at least as many rows."
         )
     report(f"moving to {device}")
+    model = model.to(device).eval()
+    lay_out_for_few_rows(model)
     return LanguageModel(
-        model.to(device).eval(),
+        model,
         vocabulary,
         name=name,
         dtype=dtype,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import transformers
 from model.checkpoints import FULL_ATTENTION, VOCABULARY_SIZE, make_config, save_checkpoint, save_tokenizer
 from safetensors.torch import load_file, save_file
@@ -191,3 +192,22 @@ def test_text_survives_encoding_and_decoding(text: str, tmp_path: Path) -> None:
     ids = vocabulary.encode(text)
     assert vocabulary.decode([*ids, VOCABULARY_SIZE - 1]) == text
     assert json.dumps(ids)  # plain integers
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_float32_weights_lie_by_columns_and_ties_hold(dtype: str, tmp_path: Path) -> None:
+    """The layout changes strides only; float64, which would lose by it, keeps its rows."""
+    folder = save_checkpoint(tmp_path / "m", "Llama", tie_word_embeddings=True)
+    module = load_language_model(folder, dtype=dtype).module
+    plain = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    weights = [layer.weight for layer in module.modules() if isinstance(layer, torch.nn.Linear)]
+    assert len(weights) > 7
+    for weight, expected in zip(
+        weights,
+        (layer.weight for layer in plain.modules() if isinstance(layer, torch.nn.Linear)),
+        strict=True,
+    ):
+        assert torch.equal(weight, expected)
+        rows, columns = weight.shape
+        assert weight.stride() == ((1, rows) if dtype == "float32" else (columns, 1))
+    assert module.get_output_embeddings().weight is module.get_input_embeddings().weight
