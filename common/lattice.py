@@ -28,13 +28,13 @@ def quantize(probs: npt.NDArray[Any], resolution: int) -> npt.NDArray[np.int64]:
     if len(probs) == 1:
         return np.array([resolution], dtype=np.int64)
     scaled = probs * resolution
-    counts = np.floor(scaled + 0.5).astype(np.int64)
+    counts = (scaled + 0.5).astype(np.int64)  # ⌊ ⌋, for nothing is negative
     surplus = int(counts.sum()) - resolution
     if surplus == 0:
         return counts
     rounding = counts - scaled  # ζ, in (-½, ½]
     if surplus > 0:
-        counts[np.argsort(-rounding, kind="stable")[:surplus]] -= 1
+        counts[(-rounding).argsort(kind="stable")[:surplus]] -= 1
     else:
-        counts[np.argsort(rounding, kind="stable")[:-surplus]] += 1
+        counts[rounding.argsort(kind="stable")[:-surplus]] += 1
     return counts

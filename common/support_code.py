@@ -11,10 +11,11 @@ Support sizes K⁺ are coded with one of 128 shipped tables, made of integers so
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
+from operator import getitem, sub
 
 SIZE_CODES = 128
 """Number of shipped tables of support sizes."""
@@ -22,28 +23,45 @@ TABLE_TOTAL = 1 << 16
 """Frequencies of a table sum to this: rounding costs under 0.01 bit a symbol up to size 256."""
 _FIRST_SHARES = (1, 4, 8, 16, 26, 38, 50, 61)
 """P(K⁺ = 1) in 64ths; evenly spread on a logit scale, near the extremes of what threshold supports show."""
+_FIRST_LOGS = tuple((math.log(share / 64), math.log(1 - share / 64)) for share in _FIRST_SHARES)
+"""Log-likelihoods of size 1 and of a larger size."""
 _TAIL_MEANS = (11, 14, 18, 24, 32, 44, 60, 80, 110, 150, 200, 280, 400, 600, 1000, 0)
 """Mean of the geometric tail behind 1, in tenths; 0 stands for a uniform tail. Ratios of about 1.35."""
 
 
 _STEPPING = 96
 """From this size on a binomial comes cheaper from its neighbour than from scratch."""
-_COLUMNS, _COLUMN_LENGTH = 128, 1024
-"""C(x, i) kept at hand for i up to 128 and x below 1024, made when first needed; 8 MB if all are."""
+_COLUMNS, _COLUMN_LENGTH = 128, 1025
+_LONG_COLUMNS, _LONG_COLUMN_LENGTH = 64, 8193
+"""
+C(x, i) kept at hand for i up to 128 and x below 1025, for i up to 64 and x below 8193; 43 MB if all are.
+
+Made when a subset of that size is first met, in about 0.7 ms for each long column.
+The last entry is above every rank whose x lies in 0 to 1023, or 0 to 8191.
+"""
 
 
 @lru_cache(maxsize=_COLUMNS + 1)
 def _column(i: int) -> tuple[int, ...]:
-    """C(x, i) for x from 0 to `_COLUMN_LENGTH` - 1."""
+    """C(x, i) for x from 0 up."""
     if i == 0:
-        return (1,) * _COLUMN_LENGTH
-    return (0, *accumulate(_column(i - 1)[:-1]))  # C(x, i) = Σ_{y < x} C(y, i - 1)
+        return (1,) * _LONG_COLUMN_LENGTH
+    length = _LONG_COLUMN_LENGTH if i <= _LONG_COLUMNS else _COLUMN_LENGTH
+    return (0, *accumulate(_column(i - 1)[: length - 1]))  # C(x, i) = Σ_{y < x} C(y, i - 1)
 
 
 @lru_cache(maxsize=_COLUMNS + 1)
 def _columns(size: int) -> tuple[tuple[int, ...], ...]:
-    """Columns 0 to `size`."""
-    return tuple(_column(i) for i in range(size + 1))
+    """Columns 1 to `size`."""
+    return tuple(_column(i) for i in range(size + 1))[1:]
+
+
+def _at_hand(ids: Sequence[int]) -> int:
+    """How many elements of an ascending subset, from the smallest up, have their binomial in a column."""
+    inside = bisect_left(ids, _LONG_COLUMN_LENGTH, 0, min(len(ids), _LONG_COLUMNS))
+    if inside == _LONG_COLUMNS:
+        inside = bisect_left(ids, _COLUMN_LENGTH, _LONG_COLUMNS, min(len(ids), _COLUMNS))
+    return inside
 
 
 def subset_rank(ids: Sequence[int]) -> int:
@@ -56,18 +74,19 @@ def subset_rank(ids: Sequence[int]) -> int:
     Returns:
         Σ C(ids[i], i + 1), in [0, C(universe, k)).
     """
-    comb = math.comb
-    if len(ids) > _COLUMNS or (ids and ids[-1] >= _COLUMN_LENGTH):
-        if len(ids) < _STEPPING:
-            return sum(comb(x, i) for i, x in enumerate(ids, 1))
-        rank, known = 0, (-1, 0)
-        for i in range(len(ids), 0, -1):
-            x = ids[i - 1]
-            value = _binomial(x, i, known) if x >= i else 0
-            rank += value
-            known = (x - 1, value * i // x) if value else (-1, 0)
+    size, inside = len(ids), _at_hand(ids)
+    rank = sum(map(getitem, _columns(inside), ids))
+    if inside == size:
         return rank
-    return sum(column[x] for x, column in zip(ids, _columns(len(ids))[1:], strict=True))
+    if size < _STEPPING:
+        return rank + sum(map(math.comb, ids[inside:], range(inside + 1, size + 1)))
+    known = (-1, 0)
+    for i in range(size, inside, -1):
+        x = ids[i - 1]
+        value = _binomial(x, i, known) if x >= i else 0
+        rank += value
+        known = (x - 1, value * i // x) if value else (-1, 0)
+    return rank
 
 
 def subset_unrank(rank: int, size: int) -> list[int]:
@@ -78,26 +97,26 @@ def subset_unrank(rank: int, size: int) -> list[int]:
         rank: >= 0, below C(universe, size); not checked.
         size: k >= 0.
 
-    Cost: k evaluations of a binomial and a bounded number of correction steps each; no scan of the universe.
+    Cost: a search in k columns; beyond them k evaluations of a binomial and a bounded number of correction
+    steps each. No scan of the universe.
     """
-    ids = [0] * size
+    descending: list[int] = []
     columns = _columns(min(size, _COLUMNS))
-    x, known = _COLUMN_LENGTH, (-1, 0)
-    for i in range(size, 1, -1):
+    i, known = size, (-1, 0)
+    while i > _COLUMNS or (i and rank >= columns[i - 1][-1]):
         if rank == 0:  # what is left is {0, ..., i - 1}
-            ids[:i] = range(i)
-            return ids
-        if i <= _COLUMNS and rank < (column := columns[i])[-1]:
-            x = bisect_right(column, rank, 0, min(x, _COLUMN_LENGTH)) - 1
-            value = column[x]
-        else:
-            x, value = _largest(rank, i, known)
-            known = (x - 1, value * i // x) if i > _STEPPING else (-1, 0)  # C(x - 1, i - 1)
-        ids[i - 1] = x
+            return [*range(i), *reversed(descending)]
+        x, value = _largest(rank, i, known)
+        known = (x - 1, value * i // x) if i > _STEPPING else (-1, 0)  # C(x - 1, i - 1)
+        descending.append(x)
         rank -= value
-    if size:
-        ids[0] = rank
-    return ids
+        i -= 1
+    x = _LONG_COLUMN_LENGTH if i <= _LONG_COLUMNS else _COLUMN_LENGTH
+    for column in reversed(columns[:i]):
+        x = bisect_right(column, rank, 0, x) - 1
+        descending.append(x)
+        rank -= column[x]
+    return descending[::-1]
 
 
 def _binomial(x: int, i: int, known: tuple[int, int]) -> int:
@@ -116,11 +135,13 @@ def _binomial(x: int, i: int, known: tuple[int, int]) -> int:
 
 def _largest(rank: int, i: int, known: tuple[int, int]) -> tuple[int, int]:
     """
-    The largest x with C(x, i) <= rank, and that C(x, i), for rank >= 1 and i >= 2.
+    The largest x with C(x, i) <= rank, and that C(x, i), for rank >= 1 and i >= 1.
 
     Args:
         known: see `_binomial`; if given, x is known to be at most its y.
     """
+    if i == 1:
+        return rank, rank
     x = max(i, _estimate(rank, i))
     if known[0] >= i:
         x = min(x, known[0])
@@ -153,22 +174,27 @@ def _estimate(rank: int, i: int) -> int:
 
 def point_rank(ids: Sequence[int], counts: Sequence[int], resolution: int) -> int:
     """Rank of (support, counts) among the points with exactly len(ids) positive counts; see `point_count`."""
-    parts = len(counts) - 1
-    places = [total - 1 for total in accumulate(counts[:parts])]
-    return subset_rank(ids) * math.comb(resolution - 1, parts) + subset_rank(places)
+    _, *places = accumulate(counts[:-1], initial=-1)
+    return subset_rank(ids) * _compositions(resolution, len(counts)) + subset_rank(places)
 
 
 def point_unrank(rank: int, size: int, resolution: int) -> tuple[list[int], list[int]]:
     """(ids, counts), inverse of `point_rank`."""
-    support, composition = divmod(rank, math.comb(resolution - 1, size - 1))
+    support, composition = divmod(rank, _compositions(resolution, size))
     places = [-1, *subset_unrank(composition, size - 1), resolution - 1]
-    return subset_unrank(support, size), [b - a for a, b in pairwise(places)]
+    return subset_unrank(support, size), list(map(sub, places[1:], places))
+
+
+@lru_cache(maxsize=8192)
+def _compositions(resolution: int, size: int) -> int:
+    """C(ℓ - 1, K⁺ - 1): ways to write ℓ as a sum of `size` positive counts."""
+    return math.comb(resolution - 1, size - 1)
 
 
 @lru_cache(maxsize=8192)
 def point_count(vocabulary_size: int, size: int, resolution: int) -> int:
     """C(V, K⁺) C(ℓ - 1, K⁺ - 1): lattice points with exactly `size` positive counts."""
-    return math.comb(vocabulary_size, size) * math.comb(resolution - 1, size - 1)
+    return math.comb(vocabulary_size, size) * _compositions(resolution, size)
 
 
 @lru_cache(maxsize=8192)
@@ -243,13 +269,9 @@ def best_size_code(total: float, ones: float, excess: float, max_size: int) -> i
         max_size: n; the tails are cut there.
     """
     rest = total - ones
-    first = max(
-        range(len(_FIRST_SHARES)),
-        key=lambda j: ones * math.log(_FIRST_SHARES[j] / 64) + rest * math.log(1 - _FIRST_SHARES[j] / 64),
-    )
-    costs = _tail_costs(max_size)
-    tail = min(range(len(_TAIL_MEANS)), key=lambda j: rest * costs[j][0] + excess * costs[j][1])
-    return first * len(_TAIL_MEANS) + tail
+    gains = [ones * one + rest * larger for one, larger in _FIRST_LOGS]
+    costs = [rest * two + excess * more for two, more in _tail_costs(max_size)]
+    return gains.index(max(gains)) * len(_TAIL_MEANS) + costs.index(min(costs))
 
 
 @lru_cache(maxsize=64)

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import numpy.typing as npt
 
 from common.config import MAX_DRAFT_LENGTH, SchemeParameters
@@ -105,7 +104,7 @@ class Scheme(abc.ABC):
         """Draw the draft token from q̂ by one integer in [0, ℓ) and an integer cumulative sum."""
         quantized = drafted.quantized
         pick = draws.draft_integer(position, attempt, quantized.lattice_resolution)
-        index = int(np.searchsorted(np.cumsum(quantized.lattice_counts), pick, side="right"))
+        index = int(quantized.lattice_counts.cumsum().searchsorted(pick, side="right"))
         return DraftToken(quantized, index)
 
     def guarantee(self, kept_positions: int) -> float | None:

@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from common.config import SchemeParameters
-from common.draft_token import QuantizedDistribution
 from common.lattice import quantize
 from common.schemes.base import DraftDistribution, SchemeState
 from common.schemes.lattice_scheme import LatticeScheme
-from common.schemes.sparsify import largest
+from common.selection import reaching
 
 MAX_DENSE_RESOLUTION = 1024
 """ℓ at most: up to ℓ points are ranked with binomials of thousands of bits, which must stay bounded."""
@@ -45,11 +44,9 @@ class DenseQs(LatticeScheme):
         """
         resolution = self.resolution
         mass = float(draft_probs.sum(dtype=np.float64))
-        ids = largest(draft_probs, resolution)
-        if ids.size == resolution and draft_probs[ids[-1]] * resolution >= 0.4 * mass:
-            ids = np.flatnonzero(draft_probs * resolution >= 0.4 * mass)
-        ids = np.sort(ids)
+        ids = reaching(draft_probs, resolution, above=0.0)
+        if draft_probs[ids].min() * resolution >= 0.4 * mass:
+            ids = (draft_probs * resolution >= 0.4 * mass).nonzero()[0]
         counts = quantize(draft_probs[ids].astype(np.float64) / mass, resolution)
-        positive = counts > 0
-        quantized = QuantizedDistribution(ids[positive], counts[positive], resolution)
-        return DraftDistribution(quantized, int(np.count_nonzero(draft_probs)), 0.0, False)
+        support_size = int(np.count_nonzero(draft_probs > 0))
+        return DraftDistribution(self._positive(ids, counts), support_size, 0.0, False)

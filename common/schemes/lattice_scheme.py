@@ -93,16 +93,18 @@ class LatticeScheme(Scheme):
     def _on_lattice(
         self, draft_probs: npt.NDArray[Any], support_ids: IntArray, *, cap_binds: bool = False
     ) -> DraftDistribution:
-        """Renormalise q on the support, round to the lattice, drop zero counts, sort by id."""
-        ids = np.sort(support_ids)
-        kept = draft_probs[ids].astype(np.float64)
+        """Renormalise q on the support (ascending ids), round to the lattice, drop zero counts."""
+        kept = draft_probs[support_ids].astype(np.float64)
         mass = float(kept.sum())
-        counts = quantize(kept / mass, self.resolution)
-        positive = counts > 0
-        if not positive.all():
-            ids, counts = ids[positive], counts[positive]
-        quantized = QuantizedDistribution(ids, counts, self.resolution)
+        quantized = self._positive(support_ids, quantize(kept / mass, self.resolution))
         return DraftDistribution(quantized, support_ids.size, max(0.0, 1.0 - mass), cap_binds)
+
+    def _positive(self, ids: IntArray, counts: IntArray) -> QuantizedDistribution:
+        """The points with a positive count."""
+        if np.count_nonzero(counts) < counts.size:
+            positive = counts.nonzero()[0]
+            ids, counts = ids[positive], counts[positive]
+        return QuantizedDistribution(ids, counts, self.resolution)
 
     # --- the payload --------------------------------------------------------------------------------------
 

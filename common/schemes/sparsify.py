@@ -19,12 +19,16 @@ def largest(probs: npt.NDArray[Any], count: int) -> IntArray:
         count: K >= 1.
 
     Returns:
-        (min(K, positive entries),) int64, most likely first.
+        (min(K, positive entries),) int64, ascending.
     """
     if count == 1:
-        return np.array([int(np.argmax(probs))], dtype=np.int64)
+        return np.array([probs.argmax()], dtype=np.int64)
     candidates = reaching(probs, count, above=0.0)
-    return candidates[np.argsort(-probs[candidates], kind="stable")[:count]]
+    if candidates.size <= count:
+        return candidates
+    best = (-probs[candidates]).argsort(kind="stable")[:count]
+    best.sort()
+    return candidates[best]
 
 
 def above(probs: npt.NDArray[Any], threshold: float, cap: int) -> tuple[IntArray, bool]:
@@ -37,10 +41,10 @@ def above(probs: npt.NDArray[Any], threshold: float, cap: int) -> tuple[IntArray
         cap: K_max >= 1.
 
     Returns:
-        (ids, cap_binds): ids in no particular order, ties to the smaller id.
+        (ids, cap_binds): ids ascending, ties to the smaller id.
     """
     if threshold > 0:
-        ids = np.flatnonzero(probs >= threshold)
+        ids = (probs >= threshold).nonzero()[0]
         if ids.size == 0:
             return largest(probs, 1), False
         if ids.size <= cap:

@@ -202,6 +202,18 @@ def test_large_subsets_come_back(size: int, seed: int) -> None:
         assert subset_unrank(subset_rank(ids), size) == ids
 
 
+@pytest.mark.parametrize("last", [1023, 1024, 1025, 8191, 8192, 8193])
+@pytest.mark.parametrize("size", [1, 2, 63, 64, 65, 127, 128, 129])
+def test_ranks_keep_their_definition_at_the_edges_of_the_columns(size: int, last: int) -> None:
+    """Σ C(x_i, i) and back, whether binomials are looked up, computed or some of both."""
+    spread = [n * last // size for n in range(size)]
+    for ids in ([*spread[1:], last], [*range(size - 1), last], list(range(last + 1 - size, last + 1))):
+        rank = subset_rank(ids)
+
+        assert rank == sum(math.comb(x, i) for i, x in enumerate(ids, 1))
+        assert subset_unrank(rank, size) == ids
+
+
 def test_lattice_points_are_ranked_without_gaps() -> None:
     """V = 4, ℓ = 5: the ranks of each size are 0 to their number, and the offsets add up to all points."""
     for size in range(1, 5):
