@@ -1,45 +1,102 @@
-"""`thinwire-cloud`: the command line of the cloud daemon."""
+"""`thinwire-cloud`: the command line of the cloud daemon, and of its certificates and tokens."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cloud.daemon import CloudServer
 from cloud.settings import CloudSettings
-from common import bundled
+from cloud.token_file import add_token, revoke_tokens
+from common import bundled, wire
 from common.daemon_arguments import add_daemon_arguments, daemon_options
+from common.daemon_log import Announcer
 from common.daemon_process import DaemonOptions, run_daemon
 from common.errors import ConfigError
 from common.exit_codes import EXIT_CODES_HELP, ExitCode
+from common.health_command import add_health_command, health
 from common.release import version
+from common.security_arguments import dialling_security
 
 if TYPE_CHECKING:
     from common.language_model import LanguageModel
 
 DEFAULT_LISTEN = "127.0.0.1:7071"
+PROGRAM = "thinwire-cloud"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     try:
+        if arguments.command == "certs":
+            return _certs(arguments)
+        if arguments.command == "token":
+            return _token(arguments)
+        if arguments.command == "health":
+            return asyncio.run(_health(arguments))
         options = daemon_options(arguments)
         settings = CloudSettings(
             max_sessions=arguments.max_sessions,
+            max_queued_rounds=arguments.max_queued_rounds,
+            max_batch_sequences=arguments.max_batch_sequences,
+            max_batch_tokens=arguments.max_batch_tokens,
+            kv_bytes=arguments.kv_bytes,
             resume_ttl_s=arguments.resume_ttl,
             idle_ttl_s=arguments.idle_ttl,
             drain_grace_s=arguments.drain_grace,
             allow_dense_f16=arguments.allow_dense_f16,
+            max_unopened_per_peer=arguments.max_unopened_per_peer,
         )
     except ConfigError as error:
         print(f"thinwire-cloud: {error.message}", file=sys.stderr)
         return ExitCode.USAGE
     return asyncio.run(_serve(options, settings))
+
+
+def _certs(arguments: argparse.Namespace) -> ExitCode:
+    """Make a development authority and both pairs."""
+    from cloud.certificates import DESCRIPTION, LOCAL_HOSTS, VALID_DAYS, write_certificates
+
+    for path in write_certificates(Path(arguments.folder), arguments.host):
+        print(path)
+    hosts = ", ".join(dict.fromkeys((*LOCAL_HOSTS, *arguments.host)))
+    print(f"\n{DESCRIPTION}\nvalid for {VALID_DAYS} days, and for {hosts}; the keys are not encrypted")
+    return ExitCode.OK
+
+
+def _token(arguments: argparse.Namespace) -> ExitCode:
+    """Draw or revoke; a new token is all that standard output gets."""
+    reload = "a running daemon reads the file again on SIGHUP"
+    if arguments.revoke:
+        count = revoke_tokens(arguments.file, arguments.tenant)
+        print(f"thinwire-cloud: {count} tokens of {arguments.tenant} revoked; {reload}", file=sys.stderr)
+        return ExitCode.OK
+    given = {name: getattr(arguments, name) for name in ("max_sessions", "rounds_per_s", "tokens_per_s")}
+    quotas = {name: value for name, value in given.items() if value is not None}
+    print(add_token(arguments.file, arguments.tenant, quotas), flush=True)
+    print(
+        f"thinwire-cloud: a token for {arguments.tenant}, shown this once; {arguments.file} holds its hash, "
+        f"and {reload}",
+        file=sys.stderr,
+    )
+    return ExitCode.OK
+
+
+async def _health(arguments: argparse.Namespace) -> ExitCode:
+    """Ask a cloud whether it serves."""
+    security = dialling_security(arguments, os.environ)
+    code, sentence = await health(
+        arguments.health_address, wire.VERIFIER_SERVICE, security, timeout_s=arguments.timeout
+    )
+    print(sentence)
+    return code
 
 
 async def _serve(options: DaemonOptions, settings: CloudSettings) -> ExitCode:
@@ -51,9 +108,14 @@ async def _serve(options: DaemonOptions, settings: CloudSettings) -> ExitCode:
         executor=executor,
         dtype=options.dtype,
         device=options.device,
+        security=options.security,
     )
 
     async def on_loaded(model: LanguageModel) -> None:
+        pooled = await asyncio.get_running_loop().run_in_executor(executor, pool_sequences, model, settings)
+        Announcer(PROGRAM)(pooled)
+        if model.kv_pool is not None:
+            server.metrics.watch_kv(model.kv_pool)
         await server.model_loaded(
             model,
             vocabulary=model.vocabulary.identity,
@@ -62,10 +124,35 @@ async def _serve(options: DaemonOptions, settings: CloudSettings) -> ExitCode:
             model_rows=model.model_rows,
         )
 
-    return await run_daemon(server, options, program="thinwire-cloud", executor=executor, on_loaded=on_loaded)
+    return await run_daemon(
+        server, options, program=PROGRAM, executor=executor, on_loaded=on_loaded, metrics=server.metrics
+    )
 
 
-def _parser() -> argparse.ArgumentParser:
+def pool_sequences(model: LanguageModel, settings: CloudSettings) -> str:
+    """
+    Set the KV memory of all sessions aside.
+
+    Returns:
+        what came of it, in words.
+
+    Raises:
+        ConfigError: the settings' bytes hold not even a page.
+        ResourceExhaustedError: there is not so much memory.
+    """
+    model.pool_sequences(sessions=settings.max_sessions, kv_bytes=settings.kv_bytes)
+    pool = model.kv_pool
+    if pool is None:
+        return "every session has a KV cache of its own and is verified by itself"
+    how = "together" if model.packs and settings.max_batch_sequences > 1 else "one by one"
+    return (
+        f"KV pool of {pool.bytes} bytes, {pool.allocator.pages} pages of {pool.page_bytes} bytes; "
+        f"sessions are verified {how}"
+    )
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
     parser = argparse.ArgumentParser(
         prog="thinwire-cloud",
         description="The cloud's half of Thinwire: verifies drafted tokens with a large model.",
@@ -91,6 +178,26 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="held at once (default %(default)s)",
     )
+    limits.add_argument(
+        "--max-unopened-per-peer",
+        type=int,
+        default=defaults.max_unopened_per_peer,
+        metavar="N",
+        help="streams of one address that have not said Open yet (default %(default)s)",
+    )
+    for flag, count, text in (
+        ("--max-queued-rounds", defaults.max_queued_rounds, "rounds that wait for the target model at once"),
+        ("--max-batch-sequences", defaults.max_batch_sequences, "sessions that share one target pass"),
+        ("--max-batch-tokens", defaults.max_batch_tokens, "tokens of one target pass"),
+    ):
+        limits.add_argument(flag, type=int, default=count, metavar="N", help=f"{text} (default %(default)s)")
+    limits.add_argument(
+        "--kv-bytes",
+        type=int,
+        metavar="BYTES",
+        help="KV memory of all sessions, set aside at the start (default: 2048 tokens a session, or the "
+        "context where that is less)",
+    )
     for flag, value, text in (
         ("--resume-ttl", defaults.resume_ttl_s, "a session without a stream is kept"),
         ("--idle-ttl", defaults.idle_ttl_s, "a session with a stream may stay silent"),
@@ -104,7 +211,48 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="serve the scheme dense-f16, a baseline whose rounds have up to 4 MiB",
     )
+    _add_certs(commands)
+    _add_token(commands)
+    add_health_command(commands, peer="cloud", default=DEFAULT_LISTEN)
     return parser
+
+
+def _add_certs(commands: Any) -> None:
+    parser = commands.add_parser(
+        "certs",
+        help="make a development authority and certificates for both ends",
+        description="Make a development authority and one certificate with its key for either end; "
+        "nothing is overwritten, and the authority's own key is thrown away.",
+    )
+    parser.add_argument("folder", metavar="DIR", help="where to; made if it is not there")
+    parser.add_argument(
+        "--host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="host name or IP address that either end is dialled by, beside localhost; repeatable",
+    )
+
+
+def _add_token(commands: Any) -> None:
+    parser = commands.add_parser(
+        "token",
+        help="draw a token for a tenant",
+        description="Draw a token for a tenant, print it once, and keep its SHA-256 with the tenant's quotas "
+        "in a file for --tokens of either daemon.",
+    )
+    add = parser.add_argument
+    add("tenant", metavar="TENANT", help="a new one, or one in the file, which keeps its other tokens")
+    add("--file", required=True, metavar="FILE", help="token file; made if it is not there")
+    add("--max-sessions", type=int, metavar="N", help="quota: sessions at once (default: no limit)")
+    add("--rounds-per-s", type=float, metavar="RATE", help="quota: rounds a second (default: no limit)")
+    add(
+        "--tokens-per-s",
+        type=float,
+        metavar="RATE",
+        help="quota: tokens a second that the target scores (default: no limit)",
+    )
+    add("--revoke", action="store_true", help="take all its tokens from the tenant instead")
 
 
 if __name__ == "__main__":

@@ -12,30 +12,42 @@ import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
-import grpc
-
+from cloud.account import SessionAccount
+from cloud.batch_queue import BatchQueue
+from cloud.batcher import Batcher
 from cloud.events import BlockReceived, CloseReceived, LinkLost, WorkFailed
 from cloud.live_session import LiveSession, SessionStream
+from cloud.quotas import QuotaLedger
 from cloud.registry import SessionRegistry
 from cloud.session import CloudSession
 from cloud.settings import CloudSettings
 from cloud.verifier import Verifier
 from common import wire
 from common.causal_model import CausalModel
+from common.daemon_log import log_request
 from common.errors import (
     DeadlineError,
     RemoteProtocolError,
+    ResourceExhaustedError,
     ThinwireError,
     TransportError,
+    UnauthenticatedError,
     VocabularyMismatchError,
 )
 from common.generation import ServerInfo
-from common.messages import Close, Open, VocabularyIdentity
+from common.messages import Close, DraftBlock, Open, VocabularyIdentity
+from common.metrics import CloudMetrics
+from common.peer_bound import PeerBound
 from common.release import version
 from common.schemes import make_scheme
+from common.security import ServerSecurity
+from common.tenants import Credential
 
+MAX_PAUSE_S = 5.0
+"""Longest pause that a quota asks for; a larger debt takes several."""
 _log = logging.getLogger(__name__)
 
 
@@ -50,6 +62,7 @@ class CloudServer(wire.VerifierServicer):
         settings: deadlines and bounds; the defaults when None.
         executor: the model's one thread; made when None.
         model_name, model_rows, dtype, device: shown by GetServerInfo.
+        security: certificates and tokens of the listener; loopback's plaintext for everybody when None.
     """
 
     def __init__(
@@ -64,6 +77,7 @@ class CloudServer(wire.VerifierServicer):
         model_rows: int = 0,
         dtype: str = "",
         device: str = "",
+        security: ServerSecurity | None = None,
     ) -> None:
         self._model = model
         self._vocabulary = vocabulary
@@ -71,15 +85,35 @@ class CloudServer(wire.VerifierServicer):
         self._settings = settings or CloudSettings()
         self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="target-model")
         self._model_name, self._model_rows, self._dtype, self._device = model_name, model_rows, dtype, device
+        self._batcher: Batcher | None = None
+        """Made for the first session."""
+        self._close_decisions = 0
         self._registry = SessionRegistry(self._settings.max_sessions)
+        self._security = security or ServerSecurity()
+        self._access = self._security.access
+        self._quotas = QuotaLedger(
+            self._access.quotas, longest_pause_s=min(MAX_PAUSE_S, self._settings.resume_ttl_s / 3)
+        )
+        self._unopened = PeerBound("streams without Open", self._settings.max_unopened_per_peer)
         self._draining = False
         self._streams: set[asyncio.Task[Any]] = set()
         """The tasks of the streams that hold a session now."""
+        self.metrics = CloudMetrics(sessions=lambda: self.sessions, passes=lambda: self.passes)
 
     @property
     def sessions(self) -> int:
         """Sessions held now, those kept for a resume included."""
         return len(self._registry)
+
+    @property
+    def passes(self) -> int:
+        """Target passes made."""
+        return 0 if self._batcher is None else self._batcher.passes
+
+    @property
+    def close_decisions(self) -> int:
+        """Rounds decided by a margin that rounding in float32 might turn, over all sessions."""
+        return self._close_decisions + sum(live.session.close_decisions for live in self._registry)
 
     async def start(self, listen: str) -> int:
         """
@@ -90,12 +124,14 @@ class CloudServer(wire.VerifierServicer):
 
         Raises:
             TransportError: the address cannot be bound.
+            ConfigError: others can reach it, and it lacks certificates or tokens.
         """
-        self._server = grpc.aio.server(options=wire.server_options())
+        self._listener_security = self._security.described(listen)
+        self._server = wire.make_server(listen, self._security, on_refused=self.metrics.refused)
         wire.add_verifier(self, self._server)
         self._health = wire.HealthReporter(self._server, wire.VERIFIER_SERVICE)
         await self._health.not_serving()
-        port = wire.bind(self._server, listen)
+        port = wire.bind(self._server, listen, self._security)
         await self._server.start()
         if self._model is not None:
             await self._health.serving()
@@ -125,7 +161,9 @@ class CloudServer(wire.VerifierServicer):
         ending = [live.expire() for live in self._registry]
         if ending:
             await asyncio.wait(ending)
-        # What is still in line there refuses itself, but for the closing of caches.
+        if self._batcher is not None:
+            await self._batcher.stop()
+        # Nothing is in line there any more but the closing of caches.
         await asyncio.to_thread(self._executor.shutdown)
 
     # --- the service ---------------------------------------------------------------------------------------
@@ -135,9 +173,11 @@ class CloudServer(wire.VerifierServicer):
         try:
             await self._verify(requests, context)
         except ThinwireError as error:
+            self.metrics.refused(error.reason)
             await wire.abort_with(context, error)
         except Exception as error:
             _log.exception("a stream failed")
+            self.metrics.refused(ThinwireError.reason)
             await wire.abort_with(context, ThinwireError(f"the cloud failed with {type(error).__name__}."))
 
     async def GetServerInfo(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name
@@ -157,26 +197,35 @@ class CloudServer(wire.VerifierServicer):
                 resume_ttl_s=round(self._settings.resume_ttl_s),
                 dtype=self._dtype,
                 device=self._device,
+                listener_security=self._listener_security,
             )
         )
 
     async def _verify(self, requests: AsyncIterator[Any], context: Any) -> None:
-        live = self._live_session(await self._first_message(requests))
+        credential = wire.credential_of(context, self._access)
+        try:
+            with self._unopened.held(context.peer()):
+                first, size_bytes = await self._first_message(requests)
+            live = self._live_session(first, credential)
+        except ThinwireError as error:
+            log_request(_log, "session refused", tenant=credential.tenant, error=error.reason)
+            raise
+        live.account.received(size_bytes)
         stream = SessionStream(context)
         epoch = live.attach(stream)
         task = asyncio.current_task()
         assert task is not None, "a gRPC handler runs in a task"
         self._streams.add(task)
         try:
-            await self._serve(live, epoch, stream, requests)
+            await self._serve(live, epoch, stream, requests, credential)
         finally:
             self._streams.discard(task)
             # After Close or a refusal the core knows better and ignores it; otherwise the stream was torn.
             live.handle(LinkLost(epoch))
             live.detach(epoch)
 
-    async def _first_message(self, requests: AsyncIterator[Any]) -> Open:
-        """The Open that every stream begins with."""
+    async def _first_message(self, requests: AsyncIterator[Any]) -> tuple[Open, int]:
+        """The Open that every stream begins with, and its size in bytes."""
         timeout_s = self._settings.open_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
@@ -188,10 +237,12 @@ class CloudServer(wire.VerifierServicer):
         message = wire.CloudStreamReader().from_proto(request)
         if not isinstance(message, Open):
             raise RemoteProtocolError(f"the first message is {type(message).__name__}; expected Open.")
-        return message
+        return message, request.ByteSize()
 
-    def _live_session(self, open_: Open) -> LiveSession:
-        """The session an Open asks for: a new one, or one to resume."""
+    def _live_session(self, open_: Open, credential: Credential) -> LiveSession:
+        """The session an Open asks for: a new one, or one of the same tenant to resume."""
+        self._access.check(credential)  # Open may have been long in coming
+        tenant = credential.tenant
         if self._draining:
             raise TransportError("this cloud is draining; expected a request to another one.")
         if self._model is None or self._vocabulary is None:
@@ -199,10 +250,13 @@ class CloudServer(wire.VerifierServicer):
                 "this cloud is still loading its model; expected a request once it is SERVING."
             )
         if open_.session_id:
-            return self._registry.find(open_.session_id)
+            live = self._registry.find(open_.session_id, tenant=tenant)
+            live.account.resumed()
+            return live
         _check_vocabulary(open_.vocabulary, self._vocabulary)
         self._settings.check_scheme(open_.scheme.scheme)
         model, scheme = self._model, make_scheme(open_.scheme, vocabulary_size=self._vocabulary.size)
+        batcher = self._batcher = self._batcher or self._make_batcher(model)
 
         def make(session_id: bytes) -> LiveSession:
             session = CloudSession(
@@ -215,12 +269,66 @@ class CloudServer(wire.VerifierServicer):
                 idle_ttl_s=self._settings.idle_ttl_s,
             )
             verifier = Verifier(model, scheme, open_.sampling, session.draws)
-            return LiveSession(session, verifier, executor=self._executor, on_release=self._released)
+            account = SessionAccount(self.metrics, scheme=scheme.name, tenant=tenant, opened_s=self._now())
+            return LiveSession(
+                session,
+                verifier,
+                batcher=batcher,
+                account=account,
+                tenant=tenant,
+                on_release=partial(self._released, account),
+                on_exhausted=self._registry.evict_one,
+            )
 
-        return self._registry.add(make)
+        cost = {"rounds": 0, "tokens": len(open_.prompt_token_ids)}
+        self._quotas.admit(tenant, **cost, now=self._now())
+        limit = self._access.quotas(tenant).max_sessions
+        live = self._registry.add(make, tenant=tenant, tenant_limit=limit)
+        try:
+            live.reserve()
+        except ResourceExhaustedError:
+            self._registry.remove(live.session.session_id)
+            self._registry.evict_one()  # so that the next try finds room
+            raise
+        self._quotas.take(tenant, **cost, now=self._now())
+        live.account.opened(len(open_.prompt_token_ids))
+        return live
+
+    def _make_batcher(self, model: CausalModel) -> Batcher:
+        settings = self._settings
+        queue = BatchQueue(
+            max_rounds=settings.max_queued_rounds,
+            max_sequences=settings.max_batch_sequences,
+            max_tokens=settings.max_batch_tokens,
+        )
+        return Batcher(model, self._executor, queue)
+
+    def _admit(self, live: LiveSession, epoch: int, block: DraftBlock, credential: Credential) -> None:
+        """
+        Credentials and quotas of one round, before the session sees it.
+
+        Raises:
+            UnauthenticatedError: the token was revoked; the session is over.
+            QuotaExceededError: the round must come again later; the session is kept.
+        """
+        try:
+            self._access.check(credential)
+        except UnauthenticatedError as error:
+            if epoch == live.session.epoch:
+                live.handle(WorkFailed(error))
+            raise
+        if block.round > live.session.rounds:  # a replay is answered from memory and costs nothing
+            cost = {"rounds": 1, "tokens": block.draft_length + 1}
+            self._quotas.admit(credential.tenant, **cost, now=self._now())
+            self._quotas.take(credential.tenant, **cost, now=self._now())
 
     async def _serve(
-        self, live: LiveSession, epoch: int, stream: SessionStream, requests: AsyncIterator[Any]
+        self,
+        live: LiveSession,
+        epoch: int,
+        stream: SessionStream,
+        requests: AsyncIterator[Any],
+        credential: Credential,
     ) -> None:
         """Hand messages to the session until either side ends the stream."""
         round_: asyncio.Task[None] | None = None
@@ -230,6 +338,7 @@ class CloudServer(wire.VerifierServicer):
                 break
             if request is None:
                 return  # half-closed without Close: torn
+            live.account.received(request.ByteSize())
             try:
                 message = live.reader.from_proto(request)
                 if isinstance(message, Open):
@@ -244,20 +353,19 @@ class CloudServer(wire.VerifierServicer):
             # One round at a time; meanwhile a Close, or the stream's end, is seen at once.
             if round_ is not None:
                 await asyncio.wait([round_])
+            self._admit(live, epoch, message, credential)
             round_ = live.handle(BlockReceived(epoch, message))
         refusal = stream.ended.result()
         if refusal is not None:
             raise refusal
 
-    def _released(self, session: CloudSession, reason: str) -> None:
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _released(self, account: SessionAccount, session: CloudSession, reason: str) -> None:
+        self._close_decisions += session.close_decisions
         self._registry.remove(session.session_id)
-        _log.info(
-            "session %s ended (%s): %d rounds, %d tokens committed",
-            session.session_id.hex()[:8],
-            reason,
-            session.rounds,
-            session.committed_length,
-        )
+        account.ended(session, reason, self._now())
 
 
 async def _next_unless(ended: asyncio.Future[Any], requests: AsyncIterator[Any]) -> Any:

@@ -11,12 +11,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from typing import Any
 
 import grpc
 
+from cloud.account import SessionAccount
+from cloud.batch_queue import Item, PassWork
+from cloud.batcher import Batcher, Done
 from cloud.events import (
     ArmTimer,
     Attached,
@@ -35,22 +38,14 @@ from cloud.events import (
     TruncateCache,
     WorkFailed,
 )
-from cloud.session import CloudSession
+from cloud.session import CLOSE_DECISION_MARGIN, CloudSession
 from cloud.verifier import PREFILL_CHUNK_TOKENS, Verifier
 from common import wire
-from common.errors import ThinwireError
+from common.errors import ResourceExhaustedError, ThinwireError
 from common.messages import DraftBlock
+from common.tenants import DEFAULT_TENANT
 
 _log = logging.getLogger(__name__)
-_Given = TypeVar("_Given")
-_Result = TypeVar("_Result")
-
-
-class _Timing(NamedTuple):
-    """Microseconds that one piece of work waited for the model's thread and took in it."""
-
-    queue_us: int
-    work_us: int
 
 
 class SessionStream:
@@ -80,8 +75,11 @@ class LiveSession:
     Args:
         session: the core.
         verifier: its work in the model's thread.
-        executor: that thread.
+        batcher: that thread and its queue.
+        account: what it uses is written down here.
+        tenant: whose it is.
         on_release: called once, when the session is over, with the reason (`ErrorInfo.reason`, or "CLOSED").
+        on_exhausted: called when the cache had no room for a round; the session is detached by then.
     """
 
     def __init__(
@@ -89,22 +87,38 @@ class LiveSession:
         session: CloudSession,
         verifier: Verifier,
         *,
-        executor: Executor,
+        batcher: Batcher,
+        account: SessionAccount,
+        tenant: str = DEFAULT_TENANT,
         on_release: Callable[[CloudSession, str], None],
+        on_exhausted: Callable[[], None],
     ) -> None:
         self.session = session
+        self.account = account
         self.reader = wire.CloudStreamReader()
         self._verifier = verifier
-        self._executor = executor
+        self._batcher = batcher
+        self._tenant = tenant
         self._on_release = on_release
+        self._on_exhausted = on_exhausted
         self._loop = asyncio.get_running_loop()
         self._streams: dict[int, SessionStream] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         # A round may arrive while the prompt is being fed: one piece of work at a time, as asked for.
         self._working = asyncio.Lock()
-        self._decoding = _Timing(0, 0)
+        self._decoding = Done(None, 0, 0)
+        self._payload_bytes = 0
         self._reason = "CLOSED"
+
+    def reserve(self) -> None:
+        """
+        Set cache memory aside for the prompt; comes before the first `attach`.
+
+        Raises:
+            ResourceExhaustedError: there is not so much.
+        """
+        self._verifier.reserve(len(self.session.open.prompt_token_ids))
 
     def attach(self, stream: SessionStream) -> int:
         """Give the session to a stream; returns its epoch, the one after the session's own."""
@@ -169,6 +183,7 @@ class LiveSession:
             case Reply(epoch, message):
                 await self._write(epoch, wire.reply_to_proto(message))
             case ReplyClosed(epoch, rounds, committed_length):
+                self._reason = "CLOSED"
                 await self._write(epoch, wire.closed_to_proto(rounds, committed_length))
                 self._end_stream(epoch, None)
             case Refuse(epoch, error):
@@ -183,57 +198,64 @@ class LiveSession:
         return None
 
     async def _work(self, effect: Prefill | Decode | Score) -> CloudEvent | None:
-        submitted = time.perf_counter()
+        submitted_s = time.perf_counter()  # a wait for the session's own prompt counts too
         try:
             async with self._working:
                 match effect:
                     case Prefill(token_ids):
                         for start in range(0, len(token_ids), PREFILL_CHUNK_TOKENS):
                             piece = token_ids[start : start + PREFILL_CHUNK_TOKENS]
-                            await self._in_thread(submitted, self._verifier.prefill, piece)
+                            await self._in_line(self._verifier.prefilling(piece))
                         return None
                     case Decode(block):
-                        return await self._decode(submitted, block)
+                        return await self._decode(block, submitted_s)
                     case Score():
-                        return await self._score(submitted, effect)
+                        return await self._score(effect)
         except ThinwireError as error:
             return WorkFailed(error)
         except Exception as error:
             _log.exception("session %s: work failed", self._name)
             return WorkFailed(_internal(error))
 
-    async def _decode(self, submitted: float, block: DraftBlock) -> Decoded:
+    async def _decode(self, block: DraftBlock, submitted_s: float) -> Decoded:
         self.reader.accept(block)
-        tokens, self._decoding = await self._in_thread(submitted, self._verifier.decode, block)
-        return Decoded(block.round, tokens)
+        self._payload_bytes = len(block.payload)
+        decode = partial(self._verifier.decode, block)
+        self._decoding = await self._batcher.decode(decode, submitted_s=submitted_s)
+        return Decoded(block.round, self._decoding.outcome)
 
-    async def _score(self, submitted: float, effect: Score) -> Scored:
-        outcome, scoring = await self._in_thread(submitted, self._verifier.score, effect)
+    async def _score(self, effect: Score) -> Scored:
+        in_line = self._in_line(self._verifier.scoring(effect))
+        try:
+            scoring = await in_line
+        except ResourceExhaustedError:
+            # Once the core has let go of the stream, so that this session counts among the abandoned ones.
+            self._loop.call_soon(self._on_exhausted)
+            raise
+        outcome = scoring.outcome
+        if outcome.decision_margin < CLOSE_DECISION_MARGIN:
+            _log.info(
+                "session %s round %d: decision margin %.1e", self._name, effect.round, outcome.decision_margin
+            )
         accepted = tuple(token.token_id for token in effect.tokens[: outcome.accepted])
-        return Scored(
-            effect.round,
-            accepted,
-            outcome,
-            queue_us=self._decoding.queue_us + scoring.queue_us,
-            verify_us=self._decoding.work_us + scoring.work_us,
+        queue_us = self._decoding.queue_us + scoring.queue_us
+        verify_us = self._decoding.work_us + scoring.work_us
+        self.account.verified(
+            drafted=len(effect.tokens),
+            accepted=outcome.accepted,
+            payload_bytes=self._payload_bytes,
+            queue_us=queue_us,
+            verify_us=verify_us,
         )
+        return Scored(effect.round, accepted, outcome, queue_us=queue_us, verify_us=verify_us)
 
-    async def _in_thread(
-        self, submitted: float, work: Callable[[_Given], _Result], given: _Given
-    ) -> tuple[_Result, _Timing]:
-        """Do `work` in the model's thread; its wait counts from `submitted`, a reading of `perf_counter`."""
-
-        def timed() -> tuple[_Result, _Timing]:
-            begun = time.perf_counter()
-            result = work(given)
-            ended = time.perf_counter()
-            return result, _Timing(round((begun - submitted) * 1e6), round((ended - begun) * 1e6))
-
-        return await self._loop.run_in_executor(self._executor, timed)
+    def _in_line(self, work: PassWork) -> asyncio.Future[Done]:
+        return self._batcher.put(Item(self._tenant, self.session.session_id, work))
 
     async def _write(self, epoch: int, response: Any) -> None:
         stream = self._streams.get(epoch)
         if stream is not None:
+            self.account.sent(response.ByteSize())
             await stream.write(response)
 
     def _end_stream(self, epoch: int, error: ThinwireError | None) -> None:
@@ -249,8 +271,8 @@ class LiveSession:
     def _release(self) -> None:
         self._arm(None)
         self._verifier.abandon()
-        # Submitted, not awaited: the thread may be busy with another session.
-        self._executor.submit(self._verifier.close)
+        # Not awaited: the thread may be busy with another session.
+        self._batcher.between_passes(self._verifier.close)
         self._on_release(self.session, self._reason)
 
 

@@ -1,4 +1,9 @@
-"""The live sessions of one cloud: found by id, bounded in number, the abandoned ones evicted first."""
+"""
+The live sessions of one cloud: found by id and tenant, bounded in number, the abandoned ones evicted first.
+
+A session belongs to the tenant that opened it.
+Another tenant's session and one that never was are the same thing to whoever asks.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,9 @@ import secrets
 from collections.abc import Callable, Iterator
 
 from cloud.live_session import LiveSession
-from common.errors import ResourceExhaustedError, SessionNotFoundError
+from common.errors import QuotaExceededError, ResourceExhaustedError, SessionNotFoundError
 from common.protocol import TERMINAL, State
+from common.tenants import DEFAULT_TENANT
 
 SESSION_ID_BYTES = 16
 
@@ -23,6 +29,8 @@ class SessionRegistry:
     def __init__(self, max_sessions: int) -> None:
         self._max_sessions = max_sessions
         self._sessions: dict[bytes, LiveSession] = {}
+        self._tenants: dict[bytes, str] = {}
+        """Whose each session is."""
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -30,43 +38,75 @@ class SessionRegistry:
     def __iter__(self) -> Iterator[LiveSession]:
         return iter(list(self._sessions.values()))
 
-    def find(self, session_id: bytes) -> LiveSession:
+    def find(self, session_id: bytes, *, tenant: str = DEFAULT_TENANT) -> LiveSession:
         """
-        The session to resume.
+        The tenant's session to resume.
 
         Raises:
-            SessionNotFoundError: no live session has this id.
+            SessionNotFoundError: no live session of this tenant has this id.
         """
         live = self._sessions.get(session_id)
-        if live is None:
+        if live is None or self._tenants[session_id] != tenant:
             raise SessionNotFoundError(
                 f"session {session_id.hex()[:8]}... is not here; expected one open or torn recently."
             )
         return live
 
-    def add(self, make: Callable[[bytes], LiveSession]) -> LiveSession:
+    def add(
+        self,
+        make: Callable[[bytes], LiveSession],
+        *,
+        tenant: str = DEFAULT_TENANT,
+        tenant_limit: int | None = None,
+    ) -> LiveSession:
         """
         Register a new session under a fresh, unguessable id.
 
         Args:
             make: builds the session for its id; what it raises leaves the registry as it was.
+            tenant: whose it is.
+            tenant_limit: sessions this tenant may hold; None for as many as there are.
 
         Raises:
+            QuotaExceededError: the tenant holds all its sessions with a stream.
             ResourceExhaustedError: every slot is held by a session with a stream.
         """
         live = make(secrets.token_bytes(SESSION_ID_BYTES))
         # A session that is over holds no slot, even if its release is still on its way.
         held = [other for other in self._sessions.values() if other.session.state not in TERMINAL]
-        if len(held) >= self._max_sessions:
-            abandoned = [other for other in held if other.session.state is State.DETACHED]
-            if not abandoned:
+        own = [other for other in held if self._tenants[other.session.session_id] == tenant]
+        evicted: LiveSession | None = None
+        if tenant_limit is not None and len(own) >= tenant_limit:
+            evicted = _abandoned(own)
+            if evicted is None:
+                raise QuotaExceededError(
+                    f"{len(own)} sessions of tenant {tenant} are open; expected fewer than {tenant_limit}."
+                )
+        elif len(held) >= self._max_sessions:
+            evicted = _abandoned(own) or _abandoned(held)
+            if evicted is None:
                 raise ResourceExhaustedError(
                     f"{len(held)} sessions are open; expected fewer than {self._max_sessions}."
                 )
-            abandoned[0].expire()
+        if evicted is not None:
+            evicted.expire()
         self._sessions[live.session.session_id] = live
+        self._tenants[live.session.session_id] = tenant
         return live
+
+    def evict_one(self) -> None:
+        """End the oldest session without a stream, if there is one, to free its memory."""
+        held = [other for other in self._sessions.values() if other.session.state not in TERMINAL]
+        evicted = _abandoned(held)
+        if evicted is not None:
+            evicted.expire()
 
     def remove(self, session_id: bytes) -> None:
         """Forget a session that was released."""
         self._sessions.pop(session_id, None)
+        self._tenants.pop(session_id, None)
+
+
+def _abandoned(sessions: list[LiveSession]) -> LiveSession | None:
+    """The oldest without a stream."""
+    return next((live for live in sessions if live.session.state is State.DETACHED), None)

@@ -6,6 +6,8 @@ A round is checked in this order: epoch, round (a replay is answered here), base
 limits, payload length, checksum; then it is decoded and scored.
 The last verdict is kept with its round's digest: the same bytes get the same verdict, without new draws,
 because rolling the dice again would bias the text.
+A round for which there is no room ends its stream and nothing else: nothing was scored, and the same bytes
+may come again on another stream.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from common.errors import (
     PayloadCorruptedError,
     PayloadInvalidError,
     PrefixMismatchError,
+    ResourceExhaustedError,
     RoundOrderError,
     SessionNotFoundError,
     ThinwireError,
@@ -49,6 +52,12 @@ from common.prompt import check_prompt
 from common.protocol import TERMINAL, Happening, State, after
 from common.random_streams import Draws, KeyedDraws
 from common.schemes.base import Scheme
+
+CLOSE_DECISION_MARGIN = 1e-4
+"""
+A round whose closest decision was won by less is counted: in float32 a pass in other company can move the
+logits by some 1e-7, and such a decision may then fall otherwise.
+"""
 
 
 class CloudSession:
@@ -91,6 +100,8 @@ class CloudSession:
         """Of the stream that holds the session now."""
         self.rounds = 0
         """Rounds decided."""
+        self.close_decisions = 0
+        """Rounds whose decision margin was below `CLOSE_DECISION_MARGIN`."""
         self.committed_length = len(open_.prompt_token_ids)
         self._context_length = context_length
         self._eos_token_ids = eos_token_ids
@@ -135,6 +146,8 @@ class CloudSession:
                 return self._on_decoded(round_, tokens)
             case Scored():
                 return self._on_scored(event, now)
+            case WorkFailed(ResourceExhaustedError() as error) if self._pending is not None:
+                return self._put_off(error, now)
             case WorkFailed(error):
                 return self._fail(error)
             case CloseReceived(epoch):
@@ -252,6 +265,7 @@ class CloudSession:
         outcome = scored.outcome
         self._pending = None
         self.rounds += 1
+        self.close_decisions += outcome.decision_margin < CLOSE_DECISION_MARGIN
         self.committed_length += outcome.accepted + 1
         self._hasher.extend([*scored.accepted_token_ids, outcome.next_token_id])
         self._last_token_id = outcome.next_token_id
@@ -271,6 +285,12 @@ class CloudSession:
             self.state = after(self.state, Happening.VERDICT)
             effects += [Reply(self.epoch, verdict), ArmTimer(now + self._idle_ttl_s)]
         return effects
+
+    def _put_off(self, error: ResourceExhaustedError, now: float) -> list[CloudEffect]:
+        """Refuse the pending round for now: the stream ends, and the round may come again on another one."""
+        self._pending = None
+        self.state = after(self.state, Happening.LINK_LOST)
+        return [Refuse(self.epoch, error), ArmTimer(now + self._resume_ttl_s)]
 
     # --- the end ------------------------------------------------------------------------------------------
 

@@ -16,6 +16,22 @@ class CloudSettings:
 
     max_sessions: int = 16
     """Sessions held at once, kept ones included; one more evicts a kept one or is refused."""
+    max_unopened_per_peer: int = 16
+    """Streams of one address that have not said Open yet; one more is refused."""
+    max_queued_rounds: int = 64
+    """Rounds that wait for the target model at once, over all sessions; one more is refused."""
+    max_batch_sequences: int = 64
+    """Sessions that share one target pass; 1 verifies them one by one."""
+    max_batch_tokens: int = 512
+    """
+    Tokens of one target pass: a piece of a prompt (256) beside 50 rounds of the default draft length; so a
+    prompt adds at most one piece to the pass that a round waits for.
+    """
+    kv_bytes: int | None = None
+    """
+    KV memory of all sessions together, set aside at the start; None for 2048 tokens a session (the context
+    where that is less), and at least one whole context.
+    """
     open_timeout_s: float = 10.0
     """How long a new stream may take to say Open."""
     resume_ttl_s: float = 30.0
@@ -29,6 +45,12 @@ class CloudSettings:
 
     def __post_init__(self) -> None:
         check_integer("max_sessions", self.max_sessions, 1, 10_000)
+        check_integer("max_queued_rounds", self.max_queued_rounds, 1, 10_000)
+        check_integer("max_batch_sequences", self.max_batch_sequences, 1, 10_000)
+        check_integer("max_batch_tokens", self.max_batch_tokens, 1, 1_000_000)
+        if self.kv_bytes is not None:
+            check_integer("kv_bytes", self.kv_bytes, 1, 2**63 - 1)
+        check_integer("max_unopened_per_peer", self.max_unopened_per_peer, 1, 10_000)
         for name in ("open_timeout_s", "resume_ttl_s", "idle_ttl_s"):
             value = getattr(self, name)
             check_real(name, value, "more than 0 seconds", value > 0)

@@ -1,7 +1,7 @@
 """
 Verification work of one session, done in the target model's one executor thread.
 
-The event loop hands effects in and gets tokens and outcomes back; nothing here awaits.
+The event loop asks for work, hands it to the batcher and gets tokens and outcomes back; nothing here awaits.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cloud.batch_queue import PassWork
 from cloud.events import Score
-from common.causal_model import CachedSequence, CausalModel
+from common.causal_model import CachedSequence, CausalModel, ExtendRequest
 from common.config import SamplingParameters
 from common.distributions import warp
 from common.draft_token import DraftToken
@@ -37,7 +38,8 @@ class Verifier:
         sampling: the warping that defines the target's law.
         draws: the session's randomness.
 
-    All methods run in the model's thread, but for `truncate` and `abandon`, which only take a note.
+    `decode`, `close` and the functions of the work run in the model's thread, everything else in the event
+    loop's; `reserve` comes before any work.
     """
 
     def __init__(
@@ -51,9 +53,27 @@ class Verifier:
         self._keep: int | None = None
         self._abandoned = False
 
-    def prefill(self, token_ids: Sequence[int]) -> None:
-        """Feed at most `PREFILL_CHUNK_TOKENS` prompt tokens."""
-        self._opened().extend(token_ids, logit_rows=1)
+    def reserve(self, tokens: int) -> None:
+        """
+        Set cache memory aside.
+
+        Args:
+            tokens: how many must fit.
+
+        Raises:
+            ResourceExhaustedError: there is not so much.
+        """
+        assert self._sequence is None, "reserved too late"
+        self._sequence = self._model.open_sequence(reserve_tokens=tokens)
+
+    def prefilling(self, token_ids: Sequence[int]) -> PassWork:
+        """The work that feeds at most `PREFILL_CHUNK_TOKENS` prompt tokens; its outcome is None."""
+        return PassWork(
+            tokens=len(token_ids),
+            is_round=False,
+            begin=lambda: ExtendRequest(self._opened(), token_ids, 1),
+            finish=lambda rows: None,
+        )
 
     def decode(self, block: DraftBlock) -> tuple[DraftToken, ...]:
         """
@@ -66,21 +86,28 @@ class Verifier:
             block.payload, draft_length=block.draft_length, support_size_code=block.support_size_code
         )
 
-    def score(self, effect: Score) -> BlockOutcome:
+    def scoring(self, effect: Score) -> PassWork:
         """
-        One target pass over the last committed and the drafted tokens, then the acceptance tests.
+        The work of one round: its part in a target pass over the last committed and the drafted tokens, then
+        the acceptance tests; its outcome is a BlockOutcome.
 
-        Raises:
-            NonFiniteLogitsError: the target's logits cannot be used.
-            SessionNotFoundError: the session ended meanwhile.
+        It ends in SessionNotFoundError if the session ended meanwhile, NonFiniteLogitsError if the target's
+        logits cannot be used, ResourceExhaustedError if the cache has no room; the last leaves the sequence
+        as it was.
         """
-        sequence = self._opened()
-        if self._keep is not None:
-            sequence.truncate(self._keep)
-            self._keep = None
-        logits = sequence.extend(effect.feed_token_ids, logit_rows=len(effect.tokens) + 1)
-        rows = _WarpedRows(logits, self._sampling)
-        return self._scheme.verify(rows, effect.tokens, self._draws, first_position=effect.first_position)
+
+        def begin() -> ExtendRequest:
+            sequence = self._opened()
+            if self._keep is not None:
+                sequence.truncate(self._keep)
+                self._keep = None
+            return ExtendRequest(sequence, effect.feed_token_ids, len(effect.tokens) + 1)
+
+        def finish(logits: npt.NDArray[Any]) -> BlockOutcome:
+            rows = _WarpedRows(logits, self._sampling)
+            return self._scheme.verify(rows, effect.tokens, self._draws, first_position=effect.first_position)
+
+        return PassWork(tokens=len(effect.feed_token_ids), is_round=True, begin=begin, finish=finish)
 
     def truncate(self, length: int) -> None:
         """Roll back to `length` cached tokens before the next pass."""

@@ -8,9 +8,12 @@ Nothing here knows about sampling, schemes or text.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy.typing as npt
+
+from common.errors import ThinwireError
 
 
 class CachedSequence(Protocol):
@@ -43,6 +46,19 @@ class CachedSequence(Protocol):
         """Free the cache; the sequence may not be used again."""
 
 
+@dataclass(frozen=True, slots=True)
+class ExtendRequest:
+    """One sequence's part in a pass over several; the arguments are those of `CachedSequence.extend`."""
+
+    sequence: CachedSequence
+    token_ids: Sequence[int]
+    logit_rows: int
+
+
+Extended = npt.NDArray[Any] | ThinwireError
+"""Rows as `CachedSequence.extend` returns them, or the error that it would have raised."""
+
+
 class CausalModel(Protocol):
     """A loaded model that can hold many sequences."""
 
@@ -54,5 +70,35 @@ class CausalModel(Protocol):
     def context_length(self) -> int:
         """Tokens one sequence may hold."""
 
-    def open_sequence(self) -> CachedSequence:
-        """A new, empty sequence."""
+    def open_sequence(self, *, reserve_tokens: int = 0) -> CachedSequence:
+        """
+        A new, empty sequence; may be called from any thread.
+
+        Args:
+            reserve_tokens: cache memory for so many tokens is set aside at once.
+
+        Raises:
+            ResourceExhaustedError: there is not so much.
+        """
+
+    def extend_batch(self, requests: Sequence[ExtendRequest]) -> list[Extended]:
+        """
+        Extend several sequences, in one pass where the model can; each gets what it would get alone.
+
+        Args:
+            requests: of different sequences, at least one.
+
+        Returns:
+            an answer a request, in their order; an error concerns its own sequence and no other.
+        """
+
+
+def extend_one_by_one(requests: Sequence[ExtendRequest]) -> list[Extended]:
+    """`CausalModel.extend_batch` for a model that takes one sequence a pass."""
+    answers: list[Extended] = []
+    for request in requests:
+        try:
+            answers.append(request.sequence.extend(request.token_ids, logit_rows=request.logit_rows))
+        except ThinwireError as error:
+            answers.append(error)
+    return answers

@@ -101,7 +101,18 @@ class Verdict:
     queue_us: int = 0
     """Microseconds the round waited for the target model."""
     verify_us: int = 0
-    """Microseconds of decoding, target pass and verification."""
+    """
+    Microseconds of decoding, and of the target pass from its beginning to this round's outcome; the pass is
+    shared with other sessions, and their parts count where they came first.
+    """
+
+    def is_possible(self, base_length: int, draft_length: int, vocabulary_size: int) -> bool:
+        """Whether a block of `draft_length` tokens behind `base_length` committed ones can be so answered."""
+        return (
+            0 <= self.accepted <= draft_length
+            and 0 <= self.next_token_id < vocabulary_size
+            and self.committed_length == base_length + self.accepted + 1
+        )
 
 
 class CloseReason(enum.Enum):

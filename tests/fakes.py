@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 import struct
+import threading
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from common.causal_model import Extended, ExtendRequest, extend_one_by_one
 from common.messages import VocabularyIdentity
 
 Prefix = tuple[int, ...]
@@ -96,15 +98,24 @@ class TableModel:
         self.law = law
         self.vocabulary_size = vocabulary_size or len(law((0,)))
         self.context_length = context_length
+        self.counting = threading.Lock()
         self.open_sequences = 0
-        """Sequences opened and not closed yet."""
+        """Sequences opened and not closed yet; opened in one thread and closed in another."""
         self.passes = 0
         """Calls of `extend`, over all sequences."""
+        self.batches: list[list[int]] = []
+        """How many tokens each sequence of each `extend_batch` was fed."""
 
-    def open_sequence(self) -> TableSequence:
+    def open_sequence(self, *, reserve_tokens: int = 0) -> TableSequence:
         """A new, empty sequence."""
-        self.open_sequences += 1
+        with self.counting:
+            self.open_sequences += 1
         return TableSequence(self)
+
+    def extend_batch(self, requests: Sequence[ExtendRequest]) -> list[Extended]:
+        """Extend several sequences, one after the other."""
+        self.batches.append([len(request.token_ids) for request in requests])
+        return extend_one_by_one(requests)
 
 
 class TableSequence:
@@ -140,7 +151,8 @@ class TableSequence:
         """Free the cache; a second call is a bug."""
         assert not self._closed, "closed twice"
         self._closed = True
-        self._model.open_sequences -= 1
+        with self._model.counting:
+            self._model.open_sequences -= 1
 
 
 class TableVocabulary:

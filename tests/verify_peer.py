@@ -29,6 +29,7 @@ from common.messages import (
 )
 from common.random_streams import KeyedDraws
 from common.schemes import make_scheme
+from common.security import ClientSecurity, ServerSecurity
 
 SIZE = 6
 VOCABULARY = TableVocabulary(SIZE)
@@ -47,13 +48,14 @@ class RunningCloud:
     channel: grpc.aio.Channel
     address: str
 
-    def stream(self) -> VerifyPeer:
-        """A new Verify stream."""
-        return VerifyPeer(wire.VerifierStub(self.channel).Verify(timeout=_TIMEOUT_S))
+    def stream(self, token: str | None = None) -> VerifyPeer:
+        """A new Verify stream, with a token if there is one."""
+        metadata = wire.call_metadata(ClientSecurity(token=token))
+        return VerifyPeer(wire.VerifierStub(self.channel).Verify(timeout=_TIMEOUT_S, metadata=metadata))
 
-    async def opened(self, text: EdgeText) -> tuple[VerifyPeer, Opened]:
+    async def opened(self, text: EdgeText, token: str | None = None) -> tuple[VerifyPeer, Opened]:
         """A stream whose session is open."""
-        peer = self.stream()
+        peer = self.stream(token)
         await peer.say(text.open)
         opened = await peer.hear()
         assert isinstance(opened, Opened), opened
@@ -62,12 +64,14 @@ class RunningCloud:
 
 @asynccontextmanager
 async def running_cloud(
-    model: CausalModel | None, settings: CloudSettings | None = None
+    model: CausalModel | None,
+    settings: CloudSettings | None = None,
+    security: ServerSecurity | None = None,
 ) -> AsyncIterator[RunningCloud]:
     """Start on an ephemeral port, stop at the end; without `settings` every scheme is allowed."""
     settings = settings or CloudSettings(allow_dense_f16=True)
     identity = None if model is None else VOCABULARY.identity
-    server = CloudServer(model, vocabulary=identity, eos_token_ids=(5,), settings=settings)
+    server = CloudServer(model, vocabulary=identity, eos_token_ids=(5,), settings=settings, security=security)
     address = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
     try:
         async with grpc.aio.insecure_channel(address, options=wire.channel_options()) as channel:

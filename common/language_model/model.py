@@ -10,12 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from common.errors import NonFiniteLogitsError
+from common.causal_model import CachedSequence, Extended, ExtendRequest, extend_one_by_one
 from common.language_model.cache_kinds import new_cache
+from common.language_model.kv_pool import KvPool
+from common.language_model.pooled_sequences import PooledSequences, non_finite, pools
 from common.language_model.vocabulary import Vocabulary
 
 DEFAULT_CONTEXT_LENGTH = 2048
 """For a configuration that names no limit: what models without learned positions are usually trained on."""
+DEFAULT_SESSION_TOKENS = 2048
+"""KV memory that is set aside for each session where no size is given, in tokens; at most the context."""
 _CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 
 
@@ -65,6 +69,7 @@ class LanguageModel:
         limits = [getattr(config, field, None) for field in _CONTEXT_FIELDS]
         self._context_length = next((int(n) for n in limits if n), DEFAULT_CONTEXT_LENGTH)
         self._vocabulary_size = vocabulary.identity.size
+        self._pooled: PooledSequences | None = None
 
     @property
     def module(self) -> Any:
@@ -81,9 +86,53 @@ class LanguageModel:
         """Tokens one sequence may hold."""
         return self._context_length
 
-    def open_sequence(self) -> ModelSequence:
-        """A new, empty sequence."""
+    @property
+    def kv_pool(self) -> KvPool | None:
+        """The memory of all sequences; None while every sequence has its own."""
+        return None if self._pooled is None else self._pooled.pool
+
+    @property
+    def packs(self) -> bool:
+        """Whether several sequences are extended in one pass."""
+        return self._pooled is not None and self._pooled.packs
+
+    def pool_sequences(self, *, sessions: int, kv_bytes: int | None = None) -> None:
+        """
+        Keep the sequences opened from now on in one KV pool, so that they can be extended together.
+
+        A model with layers that the pool does not hold goes on with a cache a sequence.
+
+        Args:
+            sessions: how many sequences there may be, for the pool's default size: `DEFAULT_SESSION_TOKENS`
+                for each, and in all at least one whole context.
+            kv_bytes: the pool's size.
+
+        Raises:
+            ConfigError: `kv_bytes` holds not even a page.
+            ResourceExhaustedError: the device has not so much memory.
+        """
+        if pools(self._model.config):
+            each = min(DEFAULT_SESSION_TOKENS, self._context_length)
+            self._pooled = PooledSequences(
+                self._model,
+                name=self.name,
+                vocabulary_size=self._vocabulary_size,
+                keeps_logits=self._keeps_logits,
+                budget_bytes=kv_bytes,
+                default_tokens=max(sessions * each, self._context_length),
+            )
+
+    def open_sequence(self, *, reserve_tokens: int = 0) -> CachedSequence:
+        """A new, empty sequence; see `CausalModel.open_sequence`."""
+        if self._pooled is not None:
+            return self._pooled.open(reserve_tokens=reserve_tokens)
         return ModelSequence(self)
+
+    def extend_batch(self, requests: Sequence[ExtendRequest]) -> list[Extended]:
+        """Extend several sequences; see `CausalModel.extend_batch`."""
+        if self._pooled is not None:
+            return self._pooled.extend(requests)
+        return extend_one_by_one(requests)
 
     def forward(self, token_ids: Sequence[int], cache: Any, logit_rows: int) -> npt.NDArray[Any]:
         """
@@ -124,16 +173,9 @@ class ModelSequence:
         assert 1 <= logit_rows <= len(token_ids), "more logit rows than tokens"
         logits = self._model.forward(token_ids, self._cache, logit_rows)
         self._length += len(token_ids)
-        highest = logits.max(axis=-1)
-        if not np.isfinite(highest).all():  # max propagates NaN; -inf means a row without any finite logit
-            row = int(np.flatnonzero(~np.isfinite(highest))[0])
-            bad = np.flatnonzero(np.isnan(logits[row]) | (logits[row] == np.inf))
-            what = f"the logit of id {bad[0]} is {logits[row][bad[0]]}" if bad.size else "all logits are -inf"
-            position = self._length - logit_rows + row
-            raise NonFiniteLogitsError(
-                f"{self._model.name}: in row {row} of {logit_rows} (after position {position}) {what}; "
-                f"expected finite numbers."
-            )
+        error = non_finite(logits, self._model.name, self._length)
+        if error is not None:
+            raise error
         return logits
 
     def truncate(self, length: int) -> None:

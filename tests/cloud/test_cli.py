@@ -26,6 +26,7 @@ async def start(*arguments: str) -> asyncio.subprocess.Process:
         "-m",
         "cloud",
         "serve",
+        *("--log-format", "text"),
         *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -74,6 +75,10 @@ def test_help_names_every_option_and_exit_code(
     ("arguments", "sentence"),
     [
         (["--max-sessions", "0"], "max_sessions is 0; expected an integer from 1 to 10000."),
+        (["--max-queued-rounds", "0"], "max_queued_rounds is 0; expected an integer from 1 to 10000."),
+        (["--max-batch-sequences", "0"], "max_batch_sequences is 0; expected an integer from 1 to 10000."),
+        (["--max-batch-tokens", "0"], "max_batch_tokens is 0; expected an integer from 1 to 1000000."),
+        (["--kv-bytes", "-1"], "kv_bytes is -1; expected an integer from 1 to 9223372036854775807."),
         (["--resume-ttl", "0"], "resume_ttl_s is 0.0; expected more than 0 seconds."),
         (["--drain-grace", "nan"], "drain_grace_s is nan; expected 0 or more seconds."),
         (["--threads", "0"], "threads is 0; expected at least 1."),
@@ -118,6 +123,15 @@ async def test_an_unknown_model_is_exit_code_4(tmp_path: Path) -> None:
     assert missing in lines[-1]
 
 
+async def test_kv_bytes_that_hold_no_page_are_exit_code_2(tmp_path: Path) -> None:
+    """What a page takes is known once the model is there."""
+    model = save_checkpoint(tmp_path / "target", "Llama")
+    code, lines = await finished(await start("--listen", "127.0.0.1:0", "--model", model, "--kv-bytes", "5"))
+
+    assert code == 2
+    assert lines[-1] == "kv_bytes is 5; expected at least 16384, one page of 64 tokens."
+
+
 async def test_a_signal_ends_a_serving_cloud_in_good_order(tmp_path: Path) -> None:
     """The port stands in the file, health says SERVING, SIGTERM drains, and the exit code is 0."""
     model = save_checkpoint(tmp_path / "target", "Llama")
@@ -139,6 +153,9 @@ async def test_a_signal_ends_a_serving_cloud_in_good_order(tmp_path: Path) -> No
 
     assert serving
     assert any("loading" in line for line in said)
+    # 16 sessions of 512 tokens, 256 bytes each
+    pool = "KV pool of 2097152 bytes, 128 pages of 16384 bytes; sessions are verified together"
+    assert any(pool in line for line in said)
     assert info.vocabulary.size == VOCABULARY_SIZE
     assert info.model == "target"
     assert (info.dtype, info.device) == ("float32", "cpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from typing import Any
@@ -21,6 +22,7 @@ from cloud.settings import CloudSettings
 from cloud.verifier import PREFILL_CHUNK_TOKENS
 from common import wire
 from common.config import SchemeParameters
+from common.daemon_log import JsonFormatter
 from common.errors import (
     EpochSupersededError,
     RoundOrderError,
@@ -396,8 +398,8 @@ async def test_a_session_that_ended_is_refused_on_its_old_stream_too() -> None:
 
 
 async def test_the_end_of_a_session_is_one_line_without_text(caplog: pytest.LogCaptureFixture) -> None:
-    """Id prefix, reason, rounds and tokens; never what was said."""
-    caplog.set_level("INFO", logger="cloud.daemon")
+    """Id prefix, reason, rounds, tokens, bytes and seconds; never what was said."""
+    caplog.set_level("INFO", logger="cloud.account")
     async with running_cloud(watched()) as cloud:
         text = EdgeText()
         peer, opened = await cloud.opened(text)
@@ -407,12 +409,23 @@ async def test_the_end_of_a_session_is_one_line_without_text(caplog: pytest.LogC
         bad, broken = await cloud.opened(EdgeText())
         await bad.say(text.sealed(text.block(), round=9))
         await bad.refusal()
+    lines = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
 
-    assert [record.getMessage() for record in caplog.records] == [
-        f"session {opened.session_id.hex()[:8]} ended (CLOSED): 1 rounds, "
-        f"{len(text.committed)} tokens committed",
-        f"session {broken.session_id.hex()[:8]} ended (ROUND_ORDER): 0 rounds, 3 tokens committed",
+    assert [line["event"] for line in lines] == ["session ended"] * 2
+    assert [line["session"] for line in lines] == [
+        opened.session_id.hex()[:8],
+        broken.session_id.hex()[:8],
     ]
+    shown = ("reason", "rounds", "prompt_tokens", "tokens")
+    assert [[line[name] for name in shown] for line in lines] == [
+        ["CLOSED", 1, 3, len(text.committed) - 3],
+        ["ROUND_ORDER", 0, 3, 0],
+    ]
+    assert all(line["bytes_up"] > 0 < line["bytes_down"] for line in lines)
+    assert set(lines[0]) == {
+        *("time", "level", "event", "session", "tenant", "scheme", *shown, "drafted_tokens"),
+        *("accepted_tokens", "bytes_up", "bytes_down", "total_s", "queue_s", "verify_s"),
+    }
 
 
 # --- the server's own life ----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from cloud.live_session import LiveSession
 from cloud.registry import SESSION_ID_BYTES, SessionRegistry
-from common.errors import ConfigError, ResourceExhaustedError, SessionNotFoundError
+from common.errors import ConfigError, QuotaExceededError, ResourceExhaustedError, SessionNotFoundError
 from common.protocol import State
 
 
@@ -108,3 +108,49 @@ def test_a_request_that_cannot_be_served_evicts_nobody() -> None:
         registry.add(refuse)
     assert kept.session.state is State.DETACHED
     assert list(registry) == [kept]
+
+
+def add_of(registry: SessionRegistry, tenant: str, limit: int | None = None) -> LiveSession:
+    """One more session of a tenant."""
+    make = cast("Callable[[bytes], LiveSession]", _Live)
+    return registry.add(make, tenant=tenant, tenant_limit=limit)
+
+
+def test_another_tenants_session_is_not_found_in_the_same_words() -> None:
+    """As one that never was; its owner finds it."""
+    registry = SessionRegistry(4)
+    live = add_of(registry, "acme")
+    session_id = live.session.session_id
+    with pytest.raises(SessionNotFoundError) as foreign:
+        registry.find(session_id, tenant="rival")
+    found = registry.find(session_id, tenant="acme")
+    registry.remove(session_id)
+    with pytest.raises(SessionNotFoundError) as unknown:
+        registry.find(session_id, tenant="rival")
+
+    assert found is live
+    assert foreign.value.message == unknown.value.message
+
+
+def test_a_tenant_at_its_limit_gives_up_an_abandoned_session_of_its_own() -> None:
+    """Another tenant's stays, and without one of its own the quota refuses."""
+    registry = SessionRegistry(8)
+    kept, other = add_of(registry, "acme", 1), add_of(registry, "rival", 1)
+    kept.session.state = other.session.state = State.DETACHED
+    fresh = add_of(registry, "acme", 1)
+    with pytest.raises(QuotaExceededError, match="1 sessions of tenant acme are open; expected fewer than 1"):
+        add_of(registry, "acme", 1)
+
+    assert kept.session.state is State.FAILED
+    assert other.session.state is State.DETACHED
+    assert registry.find(fresh.session.session_id, tenant="acme") is fresh
+
+
+def test_a_full_cloud_takes_the_tenants_own_abandoned_session_first() -> None:
+    """Though another tenant's is older."""
+    registry = SessionRegistry(2)
+    older, own = add_of(registry, "rival"), add_of(registry, "acme")
+    older.session.state = own.session.state = State.DETACHED
+    add_of(registry, "acme")
+
+    assert (older.session.state, own.session.state) == (State.DETACHED, State.FAILED)

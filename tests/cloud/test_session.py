@@ -41,6 +41,7 @@ from common.errors import (
     PayloadCorruptedError,
     PayloadInvalidError,
     PrefixMismatchError,
+    ResourceExhaustedError,
     RoundOrderError,
     SessionNotFoundError,
     ThinwireError,
@@ -296,6 +297,46 @@ def test_failed_work_ends_the_session() -> None:
     assert session.step(WorkFailed(error), 100.0) == [Refuse(1, error), Release()]
 
 
+@pytest.mark.parametrize("decoded", [False, True])
+def test_a_round_without_room_is_put_off_and_may_come_again(decoded: bool) -> None:
+    """The stream ends, the session is kept as it was, and the same bytes go to work on the next stream."""
+    error = ResourceExhaustedError("full.")
+    session = verifying()
+    if decoded:
+        session.step(Decoded(1, some_tokens(2)), 100.0)
+    effects = session.step(WorkFailed(error), 100.0)
+    states = [session.state]
+    session.step(LinkLost(1), 100.0)
+    session.step(Attached(2), 110.0)
+    again = session.step(BlockReceived(2, GOOD), 110.0)
+    states.append(session.state)
+
+    assert effects == [Refuse(1, error), ArmTimer(130.0)]
+    assert states == [State.DETACHED, State.VERIFYING]
+    assert again == [ArmTimer(None), Decode(GOOD)]
+    assert session.rounds == 0
+
+
+def test_an_open_without_room_is_the_end_of_the_session() -> None:
+    """Without a round there is nothing to come back to."""
+    error = ResourceExhaustedError("full.")
+
+    assert attached().step(WorkFailed(error), 100.0) == [Refuse(1, error), Release()]
+
+
+def test_close_decisions_are_counted() -> None:
+    """A margin below 1e-4 counts, one at it does not."""
+    session = verifying()
+    session.step(Decoded(1, some_tokens(2)), 100.0)
+    close = replace(scored(1, (), 4), outcome=BlockOutcome(0, 4, True, 0.9e-4))
+    session.step(close, 100.0)
+    other = verifying()
+    other.step(Decoded(1, some_tokens(2)), 100.0)
+    other.step(replace(close, outcome=BlockOutcome(0, 4, True, 1e-4)), 100.0)
+
+    assert (session.close_decisions, other.close_decisions) == (1, 0)
+
+
 @pytest.mark.parametrize("event", [Decoded(1, ()), scored(1, (), 4)])
 def test_results_nobody_asked_for_are_our_own_bug(event: CloudEvent) -> None:
     """Decoded without Decode, Scored without Score."""
@@ -428,6 +469,7 @@ EVENTS = st.one_of(
     st.integers(0, 3).map(lambda round_: Decoded(round_, some_tokens(2))),
     st.builds(scored, st.integers(0, 3), st.sampled_from([(), (1,)]), st.integers(0, SIZE - 1)),
     st.just(WorkFailed(ThinwireError("x."))),
+    st.just(WorkFailed(ResourceExhaustedError("x."))),
     EPOCH.map(lambda epoch: CloseReceived(epoch, CLOSE)),
     EPOCH.map(LinkLost),
     st.just(TimerFired()),
@@ -443,6 +485,7 @@ PATHS: dict[str, list[CloudEvent]] = {
     "detached while decoding": [*ROUND, LinkLost(1)],
     "detached while scoring": [*ROUND, Decoded(1, some_tokens(2)), LinkLost(1)],
     "taken over while decoding": [*ROUND, Attached(2)],
+    "put off": [*ROUND, WorkFailed(ResourceExhaustedError("x."))],
     "closed": [Attached(1), CloseReceived(1, CLOSE)],
     "failed": [Attached(1), WorkFailed(ThinwireError("x."))],
 }

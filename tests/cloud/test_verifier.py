@@ -10,6 +10,7 @@ import pytest
 from fakes import TableModel
 from verify_peer import SIZE, TARGET, EdgeText
 
+from cloud.batch_queue import PassWork
 from cloud.events import Score
 from cloud.verifier import Verifier
 from common.config import SamplingParameters
@@ -30,8 +31,15 @@ def make_verifier(
     """A verifier whose prompt is fed but for its last token."""
     model = model or TableModel(TARGET)
     verifier = Verifier(model, SCHEME, sampling or SamplingParameters(), KeyedDraws(7))
-    verifier.prefill(PROMPT[:-1])
+    alone(model, verifier.prefilling(PROMPT[:-1]))
     return verifier, model
+
+
+def alone(model: TableModel, work: PassWork) -> Any:
+    """The outcome of work in a pass of its own."""
+    (rows,) = model.extend_batch([work.begin()])
+    assert not isinstance(rows, Exception), rows
+    return work.finish(rows)
 
 
 def score_of(block_tokens: tuple[DraftToken, ...], *, last: int = PROMPT[-1], first: int = 3) -> Score:
@@ -42,14 +50,14 @@ def score_of(block_tokens: tuple[DraftToken, ...], *, last: int = PROMPT[-1], fi
 def test_a_block_is_decided_as_the_rule_says() -> None:
     """Decode and score give what `verify_block` gives for the warped float64 rows of the target."""
     sampling = SamplingParameters(temperature=0.7, top_k=4)
-    verifier, _ = make_verifier(sampling=sampling)
+    verifier, model = make_verifier(sampling=sampling)
     tokens = verifier.decode(EdgeText().block(4))
     ids = tuple(token.token_id for token in tokens)
     with np.errstate(divide="ignore"):
         rows = [warp(np.log(TARGET((*PROMPT, *ids[:n]))), sampling) for n in range(5)]
 
     expected = verify_block(rows, tokens, KeyedDraws(7), first_position=3)
-    assert verifier.score(score_of(tokens)) == expected
+    assert alone(model, verifier.scoring(score_of(tokens))) == expected
 
 
 def test_a_payload_that_decodes_to_nothing_legal_is_refused() -> None:
@@ -64,8 +72,8 @@ def test_a_payload_that_decodes_to_nothing_legal_is_refused() -> None:
 
 def test_an_empty_block_gives_the_targets_own_token() -> None:
     """γ = 0: one row, one bonus token."""
-    verifier, _ = make_verifier()
-    outcome = verifier.score(score_of(()))
+    verifier, model = make_verifier()
+    outcome = alone(model, verifier.scoring(score_of(())))
 
     assert (outcome.accepted, outcome.resampled) == (0, False)
 
@@ -78,11 +86,11 @@ def test_the_cache_is_rolled_back_before_the_next_pass() -> None:
         seen.append(prefix)
         return TARGET(prefix)
 
-    verifier, _ = make_verifier(TableModel(law, vocabulary_size=SIZE))
-    verifier.score(score_of(verifier.decode(EdgeText().block(4))))
+    verifier, model = make_verifier(TableModel(law, vocabulary_size=SIZE))
+    alone(model, verifier.scoring(score_of(verifier.decode(EdgeText().block(4)))))
     verifier.truncate(3)
     seen.clear()
-    verifier.score(score_of((), last=5, first=4))
+    alone(model, verifier.scoring(score_of((), last=5, first=4)))
 
     assert seen == [(0, 1, 2, 5)]
 
@@ -92,7 +100,7 @@ def test_rows_behind_a_rejection_are_never_made(monkeypatch: pytest.MonkeyPatch)
     tokens = make_verifier()[0].decode(EdgeText().block(4))
     point = np.zeros(SIZE)
     point[(tokens[0].token_id + 1) % SIZE] = 1.0
-    verifier, _ = make_verifier(TableModel(lambda prefix: point, vocabulary_size=SIZE))
+    verifier, model = make_verifier(TableModel(lambda prefix: point, vocabulary_size=SIZE))
     warped = []
 
     def counted(logits: npt.NDArray[Any], sampling: SamplingParameters) -> npt.NDArray[Any]:
@@ -100,7 +108,7 @@ def test_rows_behind_a_rejection_are_never_made(monkeypatch: pytest.MonkeyPatch)
         return warp(logits, sampling)
 
     monkeypatch.setattr("cloud.verifier.warp", counted)
-    outcome = verifier.score(score_of(tokens))
+    outcome = alone(model, verifier.scoring(score_of(tokens)))
 
     assert outcome.accepted == 0
     assert len(warped) == 1
@@ -126,7 +134,7 @@ def test_work_in_line_when_the_session_ends_opens_no_new_cache() -> None:
     verifier.close()
 
     with pytest.raises(SessionNotFoundError):
-        verifier.prefill(PROMPT)
+        verifier.prefilling(PROMPT).begin()
     with pytest.raises(SessionNotFoundError):
-        verifier.score(score_of(tokens))
+        verifier.scoring(score_of(tokens)).begin()
     assert model.open_sequences == 0

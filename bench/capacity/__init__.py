@@ -1,0 +1,6 @@
+"""
+How many edges one cloud carries: real drafts of the bundled pair, replayed against it by many edges at once.
+
+`record` makes `texts`, `replay` is a process full of edges, `streamed` the rival (transformers'
+batched generation, streamed; `messages` is its contract), `measure` one cell, `__main__` the table.
+"""

@@ -1,0 +1,270 @@
+"""
+`make bench-capacity`: output tokens a second and round times of 1 to 64 edges against one cloud.
+
+Beside it, in turn and in the same run: the same cloud with one sequence a pass, and transformers' batched
+`generate` of the target, streamed to as many clients.
+Unpaced, and with target passes of at least 50 ms, which stand in for a larger target.
+The edges replay real drafts of the bundled pair, recorded at the beginning.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import os
+import platform
+import signal
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from bench.capacity.measure import Cell, MeasuredDaemon, Way, measure
+from bench.capacity.messages import SERVICE
+from common import bundled, wire
+from edge.demo import target_threads
+
+PROMPTS = Path(__file__).parent.parent / "prompts.jsonl"
+EDGES = (1, 2, 4, 8, 16, 32, 64)
+PACED_MS = (0.0, 50.0)
+BATCHED, SINGLE, RIVAL = "one cloud", "one sequence a pass", "transformers, batched"
+WANTED_EDGES, WANTED_RATIO = 16, 3.0
+"""At 16 edges, at least three times as many tokens a second as with one sequence a pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured."""
+
+    edges: tuple[int, ...]
+    paced_ms: tuple[float, ...]
+    texts: int
+    tokens: int
+    """Of each text."""
+    slices: int
+    """Of time for each cell; the ways take turns, so that what else the machine does meets all of them."""
+    seconds: float
+    """Of each slice."""
+    threads: int
+    """Of the target, in every daemon."""
+
+
+async def run(plan: Plan, out: Path | None) -> str:
+    """
+    Everything.
+
+    Returns:
+        the tables in Markdown.
+    """
+    task = asyncio.current_task()
+    assert task is not None, "runs in a task"
+    # Whatever ends this process must end the daemons it started.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    sections = []
+    with tempfile.TemporaryDirectory(prefix="thinwire-capacity-") as name:
+        folder = Path(name)
+        texts = folder / "texts.jsonl"
+        draft_ms = await _record(plan, folder, texts)
+        for paced_ms in plan.paced_ms:
+            cells, memory = await _measure_all(plan, folder, texts, paced_ms, out)
+            sections.append(_section(cells, paced_ms, memory))
+    return "\n\n".join([_heading(plan, draft_ms), *sections])
+
+
+async def _record(plan: Plan, folder: Path, texts: Path) -> float:
+    """Real drafts against a cloud that does nothing else; returns a block's median draft time in ms."""
+    # Heavy imports come late, as in the daemons.
+    from bench.capacity.record import record_texts
+    from common.language_model import load_language_model, set_threads
+
+    lines = PROMPTS.read_text(encoding="utf-8").splitlines()[: plan.texts]
+    prompts = [json.loads(line)["prompt"] for line in lines]
+    _say(f"recording {plan.texts} texts of {plan.tokens} tokens")
+    cloud = MeasuredDaemon("recorded", folder)
+    try:
+        await cloud.start(*_cloud(plan, paced_ms=0.0, max_batch_sequences=1))
+        set_threads(1)
+        draft = load_language_model(str(bundled.draft_path()))
+        await cloud.serving(wire.VERIFIER_SERVICE)
+        recorded = await record_texts(draft, await cloud.address(), prompts, tokens=plan.tokens, seed=1)
+    finally:
+        cloud.terminate()
+        await cloud.stopped()
+    texts.write_text("".join(text.to_json() + "\n" for text in recorded), encoding="utf-8")
+    return 1e3 * statistics.median(block.draft_s for text in recorded for block in text.rounds)
+
+
+async def _measure_all(
+    plan: Plan, folder: Path, texts: Path, paced_ms: float, out: Path | None
+) -> tuple[list[Cell], float]:
+    """Every cell of one pacing, the ways in turn; and bytes of memory a session."""
+    places = [folder / f"{paced_ms:g}-{n}" for n in range(3)]
+    for place in places:
+        place.mkdir()
+    most = max(plan.edges)
+    batched = MeasuredDaemon("batched", places[0])
+    single = MeasuredDaemon("single", places[1])
+    rival = MeasuredDaemon("rival", places[2])
+    daemons = (batched, single, rival)
+    try:
+        await batched.start(*_cloud(plan, paced_ms=paced_ms, max_batch_sequences=most))
+        await single.start(*_cloud(plan, paced_ms=paced_ms, max_batch_sequences=1))
+        paced = ("--threads", str(plan.threads), "--paced", f"{paced_ms:g},0")
+        await rival.start("bench.capacity.streamed", *paced)
+        for daemon, service in zip(
+            daemons, (wire.VERIFIER_SERVICE, wire.VERIFIER_SERVICE, SERVICE), strict=True
+        ):
+            await daemon.serving(service)
+        ways = [Way(BATCHED, batched), Way(SINGLE, single), Way(RIVAL, rival, streamed=True)]
+        cells = []
+        memory = float("nan")
+        before = batched.rss_bytes
+        # The most edges first, so that the memory they take is all fresh.
+        for edges in sorted(plan.edges, reverse=True):
+            row = [Cell(way.name, edges, paced_ms) for way in ways]
+            for _ in range(plan.slices):
+                for way, cell in zip(ways, row, strict=True):
+                    await measure(way, cell, texts, tokens=plan.tokens, seconds=plan.seconds)
+                if edges == most and math.isnan(memory):  # later, torn sessions are still kept beside
+                    memory = (batched.rss_bytes - before) / most
+            _say(f"{edges} edges: " + ", ".join(f"{c.way} {c.tokens_per_s:.0f} tokens/s" for c in row))
+            cells += row
+            if out is not None:
+                with out.open("a", encoding="utf-8") as file:
+                    file.writelines(cell.to_json() + "\n" for cell in row)
+        return cells, memory
+    finally:
+        for daemon in daemons:
+            daemon.terminate()
+        await asyncio.gather(*(daemon.stopped() for daemon in daemons))
+
+
+def _cloud(plan: Plan, *, paced_ms: float, max_batch_sequences: int) -> tuple[str, ...]:
+    return (
+        *("bench.grid.cloud", "--threads", str(plan.threads), "--paced", f"{paced_ms:g},0"),
+        *("--max-sessions", str(2 * max(plan.edges)), "--max-batch-sequences", str(max_batch_sequences)),
+    )
+
+
+def _heading(plan: Plan, draft_ms: float) -> str:
+    return (
+        f"# Capacity\n\n{os.cpu_count()} cores ({platform.machine()}), target on {plan.threads} thread(s), "
+        f"the load on the same machine; bundled pair, k-sqs, γ = 4, temperature 1, texts of {plan.tokens} "
+        f"tokens, drafts of {draft_ms:.0f} ms (median of what was recorded), {plan.slices} times "
+        f"{plan.seconds:g} s a cell.\nOnly ratios within this run say anything."
+    )
+
+
+def _section(cells: list[Cell], paced_ms: float, memory: float) -> str:
+    """One pacing's table, and what follows from it."""
+    table = {(cell.way, cell.edges): cell for cell in cells}
+    numbers = sorted({cell.edges for cell in cells})
+    title = f"Passes of at least {paced_ms:g} ms" if paced_ms else "Unpaced"
+    lines = [
+        f"## {title}",
+        "",
+        f"| Edges | {BATCHED}: tokens/s | round p50 / p95, ms | CPU, ms a token "
+        f"| {SINGLE}: tokens/s | p50 / p95 | CPU | ratio of tokens/s | ratio of CPU "
+        f"| {RIVAL}: tokens/s | token p50 / p95 | CPU | ratio of tokens/s |",
+        "|" + " --- |" * 13,
+    ]
+    for n in numbers:
+        own, single, rival = (table[way, n] for way in (BATCHED, SINGLE, RIVAL))
+        lines.append(
+            f"| {n} | {_figures(own)} | {_figures(single)} | {_ratio(own, single):.2f} "
+            f"| {single.cpu_ms_per_token / own.cpu_ms_per_token:.2f} | {_figures(rival)} "
+            f"| {_ratio(own, rival):.2f} |"
+        )
+    lines.append("")
+    if WANTED_EDGES in numbers:
+        ratio = _ratio(table[BATCHED, WANTED_EDGES], table[SINGLE, WANTED_EDGES])
+        met = "met" if ratio >= WANTED_RATIO else "missed"
+        lines.append(
+            f"At {WANTED_EDGES} edges {ratio:.2f} times the tokens of {SINGLE} "
+            f"(≥ {WANTED_RATIO:g} wanted: {met})."
+        )
+    lines.append(order_of([(n, _ratio(table[BATCHED, n], table[RIVAL, n])) for n in numbers]))
+    ours = [cell for cell in cells if cell.way != RIVAL]
+    lines.append(
+        f"Rounds decided otherwise than recorded: {sum(cell.other_verdicts for cell in ours)} of "
+        f"{sum(len(cell.round_s) for cell in ours)}; refusals: {sum(cell.refusals for cell in ours)}. "
+        f"Memory of the cloud's process a session, at {max(numbers)}: {memory / 1e6:.2f} MB (resident, "
+        f"all that grew)."
+    )
+    return "\n".join(lines)
+
+
+def order_of(ratios: list[tuple[int, float]]) -> str:
+    """With how many edges the order of ours and the rival's changes."""
+    flips = [
+        f"between {n} and {m} edges ({'lost' if before > 1 else 'won'} from there on)"
+        for (n, before), (m, behind) in pairwise(ratios)
+        if (before > 1) != (behind > 1)
+    ]
+    if flips:
+        return f"Against {RIVAL} the order flips " + ", ".join(flips) + "."
+    return f"Against {RIVAL}: {'won' if ratios[0][1] > 1 else 'lost'} at every number of edges."
+
+
+def _ratio(one: Cell, other: Cell) -> float:
+    return one.tokens_per_s / other.tokens_per_s if other.tokens_per_s else float("nan")
+
+
+def _figures(cell: Cell) -> str:
+    """Three columns."""
+    p50_ms, p95_ms = cell.percentiles_ms
+    return f"{cell.tokens_per_s:.1f} | {p50_ms:.0f} / {p95_ms:.0f} | {cell.cpu_ms_per_token:.2f}"
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """
+    "1,2,4" as numbers.
+
+    Raises:
+        argparse.ArgumentTypeError: not numbers from 1 to 1000.
+    """
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(1 <= number <= 1000 for number in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected numbers from 1 to 1000, such as 1,16,64")
+    return numbers
+
+
+def _say(sentence: str) -> None:
+    print(f"bench.capacity: {sentence}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Measure and print; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench.capacity", description=__doc__)
+    parser.add_argument("--smoke", action="store_true", help="a small table, in a minute or two")
+    parser.add_argument("--edges", type=_numbers, default=EDGES, metavar="N,N,...", help="how many at once")
+    parser.add_argument("--seconds", type=float, default=3.5, help="of each slice (default %(default)g)")
+    parser.add_argument("--slices", type=int, default=2, help="of time for a cell (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=target_threads(), help="of the target")
+    parser.add_argument("--out", type=Path, metavar="PATH", help="append one JSON line a cell to this file")
+    arguments = parser.parse_args()
+    if arguments.smoke:
+        plan = Plan((1, 4), (0.0,), texts=4, tokens=32, slices=1, seconds=3.0, threads=arguments.threads)
+    else:
+        plan = Plan(
+            arguments.edges,
+            PACED_MS,
+            texts=12,
+            tokens=96,
+            slices=arguments.slices,
+            seconds=arguments.seconds,
+            threads=arguments.threads,
+        )
+    print(asyncio.run(run(plan, arguments.out)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
