@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from common.daemon_log import FORMATS
 from common.daemon_process import DaemonOptions
+from common.security_arguments import add_listener_arguments, listener_security
 
 
 def address(text: str) -> str:
@@ -22,7 +24,7 @@ def address(text: str) -> str:
 
 def add_daemon_arguments(parser: argparse.ArgumentParser, *, role: str, model: str, listen: str) -> None:
     """
-    --model, --listen, --port-file, --revision, --dtype, --device and --threads.
+    --model, --listen, --port-file, --revision, --dtype, --device, --threads, who gets in, and what is seen.
 
     Args:
         role: "draft" or "target".
@@ -54,6 +56,20 @@ def add_daemon_arguments(parser: argparse.ArgumentParser, *, role: str, model: s
     )
     group.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
     group.add_argument("--threads", type=int, metavar="N", help="threads of the model (default: torch's)")
+    add_listener_arguments(parser)
+    group = parser.add_argument_group("what can be seen of it")
+    group.add_argument(
+        "--metrics-listen",
+        type=address,
+        metavar="HOST:PORT",
+        help="serve Prometheus' metrics here under /metrics; loopback only (default: no metrics)",
+    )
+    group.add_argument(
+        "--log-format",
+        default="auto",
+        choices=FORMATS,
+        help="auto is text on a terminal and one JSON object a line elsewhere (default %(default)s)",
+    )
 
 
 def daemon_options(arguments: argparse.Namespace) -> DaemonOptions:
@@ -71,4 +87,7 @@ def daemon_options(arguments: argparse.Namespace) -> DaemonOptions:
         device=arguments.device,
         threads=arguments.threads,
         port_file=arguments.port_file,
+        security=listener_security(arguments),
+        metrics_listen=arguments.metrics_listen,
+        log_format=arguments.log_format,
     )

@@ -7,13 +7,19 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from common.daemon_log import FORMATS, Announcer, logging_to
 from common.errors import ConfigError, ThinwireError, TransportError
 from common.exit_codes import ExitCode
+from common.metrics import CONTENT_TYPE, Metrics
+from common.metrics_listener import metrics_listener
+from common.security import ServerSecurity
+from common.tenants import Access
 
 if TYPE_CHECKING:
     from common.language_model import LanguageModel
@@ -34,17 +40,27 @@ class DaemonOptions:
     """Threads of the model; None leaves torch's own choice."""
     port_file: str | None = None
     """Where the bound port is written once the server listens."""
+    security: ServerSecurity = field(default_factory=ServerSecurity)
+    """How the listener is protected; the server has been made with the same."""
+    metrics_listen: str | None = None
+    """HOST:PORT of the metrics on loopback, port 0 for any free one; None for none."""
+    log_format: str = "auto"
+    """One of `common.daemon_log.FORMATS`."""
+    log_exception_messages: bool = True
+    """Whether a traceback in the log ends with the exception's message, which may quote a text."""
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads is {self.threads}; expected at least 1.")
+        if self.log_format not in FORMATS:
+            raise ConfigError(f"log_format is {self.log_format!r}; expected one of {', '.join(FORMATS)}.")
 
 
 class Server(Protocol):
     """What a daemon's server can do."""
 
     async def start(self, listen: str) -> int:
-        """Bind and listen; returns the port, TransportError if the address cannot be had."""
+        """Bind and listen; returns the port, TransportError or ConfigError if the address cannot be had."""
 
     async def stop(self, grace_s: float | None = None) -> None:
         """Drain."""
@@ -57,39 +73,65 @@ async def run_daemon(
     program: str,
     executor: ThreadPoolExecutor,
     on_loaded: Callable[[LanguageModel], Awaitable[None]],
+    metrics: Metrics | None = None,
+    warnings: Sequence[str] = (),
 ) -> ExitCode:
     """
-    Run one daemon until SIGTERM or SIGINT; errors are printed as one sentence.
+    Run one daemon until SIGTERM or SIGINT; what becomes of it is logged, errors as one sentence.
 
     Args:
         server: not started; answers health before the model is there.
-        program: name in front of every line said on standard error.
+        program: name in front of every sentence said on standard error.
         executor: the model's one thread; it also loads the model.
-        on_loaded: hands the model to the server.
+        on_loaded: hands the model to the server; a ThinwireError of its own ends the daemon like one of
+            loading.
+        metrics: the server's, for `options.metrics_listen`.
+        warnings: said first.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    async with AsyncExitStack() as stack:
+        log = logging_to(
+            sys.stderr, format_=options.log_format, exception_messages=options.log_exception_messages
+        )
+        stack.enter_context(log)
+        say = Announcer(program)
+        for warning in warnings:
+            say(warning, logging.WARNING)
+        return await _run(server, options, say, executor, on_loaded, metrics, stack)
 
-    def say(sentence: str) -> None:
-        print(f"{program}: {sentence}", file=sys.stderr, flush=True)
 
+async def _run(
+    server: Server,
+    options: DaemonOptions,
+    say: Announcer,
+    executor: ThreadPoolExecutor,
+    on_loaded: Callable[[LanguageModel], Awaitable[None]],
+    metrics: Metrics | None,
+    stack: AsyncExitStack,
+) -> ExitCode:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    if options.security.access.is_required:
+        loop.add_signal_handler(signal.SIGHUP, _reload_tokens, options.security.access, say)
     host = options.listen.rpartition(":")[0]
-    if host.strip("[]") not in ("127.0.0.1", "localhost", "::1"):
-        say(
-            f"WARNING: listening on {host} without encryption or authentication; "
-            "anyone who reaches it may use it."
-        )
     try:
+        protection = options.security.described(options.listen)
+        for warning in options.security.warnings(options.listen):
+            say(warning, logging.WARNING)
+        if options.metrics_listen is not None:
+            metrics_port = await stack.enter_async_context(_page(options.metrics_listen, metrics))
+            say(f"metrics on port {metrics_port}, path /metrics")
         port = await server.start(options.listen)
+    except ConfigError as error:
+        say(error.message, logging.ERROR)
+        return ExitCode.USAGE
     except TransportError as error:
-        say(error.message)
+        say(error.message, logging.ERROR)
         return ExitCode.CANNOT_LISTEN
     if options.port_file is not None:
         _write_port(options.port_file, port)
-    say(f"listening on {host}:{port}, loading {options.model}")
+    say(f"listening on {host}:{port} ({protection}), loading {options.model}")
     loading = loop.run_in_executor(executor, _load, options, say)
     stopped: asyncio.Future[Any] = asyncio.ensure_future(stopping.wait())
     waited: set[asyncio.Future[Any]] = {loading, stopped}
@@ -102,10 +144,10 @@ async def run_daemon(
             os._exit(ExitCode.OK)
         try:
             model = loading.result()
+            await on_loaded(model)
         except ThinwireError as error:
-            say(error.message)
+            say(error.message, logging.ERROR)
             return ExitCode.USAGE if error.status == "INVALID_ARGUMENT" else ExitCode.MODEL
-        await on_loaded(model)
         say(f"serving {model.name} ({model.dtype}, {model.device})")
         await stopped
         say("draining")
@@ -115,7 +157,14 @@ async def run_daemon(
         await server.stop()
 
 
-def _load(options: DaemonOptions, say: Callable[[str], None]) -> LanguageModel:
+def _page(listen: str, metrics: Metrics | None) -> AbstractAsyncContextManager[int]:
+    """The listener of the metrics, not yet listening; ConfigError for a server that has none."""
+    if metrics is None:
+        raise ConfigError(f"--metrics-listen is {listen}, but this daemon has no metrics; expected none.")
+    return metrics_listener(listen, metrics.render, content_type=CONTENT_TYPE)
+
+
+def _load(options: DaemonOptions, say: Announcer) -> LanguageModel:
     """Load the model; torch is imported here, so that everything else of the command starts at once."""
     from common.language_model import load_language_model, set_threads
 
@@ -129,9 +178,17 @@ def _load(options: DaemonOptions, say: Callable[[str], None]) -> LanguageModel:
         on_progress=lambda stage: say(f"loading: {stage}"),
     )
     for warning in model.warnings:
-        say(warning)
+        say(warning, logging.WARNING)
     _ = model.vocabulary.identity  # hashing takes a moment; done here, off the event loop
     return model
+
+
+def _reload_tokens(access: Access, say: Announcer) -> None:
+    """Answer SIGHUP; a file that is not good changes nothing."""
+    try:
+        say(f"the tokens were read again: {access.reload()} tenants")
+    except ConfigError as error:
+        say(f"the tokens stay as they were: {error.message}", logging.ERROR)
 
 
 def _write_port(path: str, port: int) -> None:

@@ -20,7 +20,9 @@ Every error Thinwire raises on purpose, in one tree.
     │   ├── NonFiniteLogitsError
     │   ├── UncroppableCacheError
     │   └── DegenerateResidualError
+    ├── UnauthenticatedError        no token, a wrong one, or one that was revoked
     └── ResourceExhaustedError      a bound was reached; retry later
+        └── QuotaExceededError          a tenant's own bound; the edge waits and retries
 
 Each leaf carries the *name* of one gRPC status and a machine-readable reason; `common.wire` translates both
 ways, in one place.
@@ -175,8 +177,32 @@ class DegenerateResidualError(ModelError):
     reason = "DEGENERATE_RESIDUAL"
 
 
+class UnauthenticatedError(ThinwireError):
+    """A call without a token, with a wrong one, or with one that was revoked meanwhile."""
+
+    status = "UNAUTHENTICATED"
+    reason = "UNAUTHENTICATED"
+
+
 class ResourceExhaustedError(ThinwireError):
-    """A bound was reached; the peer may retry after a pause."""
+    """
+    A bound was reached; the peer may retry after a pause.
+
+    Args:
+        message: one public sentence.
+        retry_after_s: the pause asked for, `google.rpc.RetryInfo`; the default is a few rounds, so that a
+            slot can have come free, and infinity says that no retry mends it.
+    """
 
     status = "RESOURCE_EXHAUSTED"
     reason = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class QuotaExceededError(ResourceExhaustedError):
+    """A tenant has used what it may; the session, if there is one, is kept, and the round may come again."""
+
+    reason = "QUOTA_EXCEEDED"

@@ -51,6 +51,8 @@ class GenerationStatistics:
     kept_positions: int = 0
     reconnects: int = 0
     first_token_s: float = 0.0
+    rebuilds: int = 0
+    encode_s: float = 0.0
 
     @property
     def acceptance_rate(self) -> float:
@@ -97,6 +99,8 @@ class ServerInfo:
     resume_ttl_s: int
     dtype: str
     device: str
+    listener_security: str
+    """What protects its listener, and whether it asks for tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,12 @@ class EdgeStatus:
     cloud: str
     cloud_info: ServerInfo | None
     """None when the cloud did not answer just now."""
+    cloud_failure: str
+    """Why it did not: a status and a sentence; empty when it did."""
+    cloud_security: str
+    """What protects the link to the cloud."""
+    listener_security: str
+    """What protects the edge's own listener, and whether it asks for tokens."""
     generations: int
     generations_finished: int
     output_tokens: int

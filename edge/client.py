@@ -13,6 +13,10 @@ from common import wire
 from common.config import SamplingParameters, SchemeParameters
 from common.errors import DeadlineError, TransportError
 from common.generation import EdgeStatus, GenerationEvent
+from common.security import ClientSecurity, LinkSecurity
+
+_REASON_TIMEOUT_S = 0.5
+"""To ask a channel that does not connect for the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +41,14 @@ class EdgeClient:
     Args:
         channel: to the edge.
         event_timeout_s: how long any one event may take before the edge is given up.
+        security: whose token every call carries.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, *, event_timeout_s: float) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, *, event_timeout_s: float, security: ClientSecurity | None = None
+    ) -> None:
         self._stub = wire.GeneratorStub(channel)
+        self._metadata = wire.call_metadata(security or ClientSecurity())
         self._event_timeout_s = event_timeout_s
 
     async def generate(self, request: GenerationRequest) -> AsyncIterator[GenerationEvent]:
@@ -61,7 +69,8 @@ class EdgeClient:
                 uplink_budget_bits=request.uplink_budget_bits,
                 stop=request.stop,
                 ignore_eos=request.ignore_eos,
-            )
+            ),
+            metadata=self._metadata,
         )
         responses = aiter(call)
         try:
@@ -86,7 +95,9 @@ class EdgeClient:
             ThinwireError: the edge's status as one of ours.
         """
         try:
-            answer = await self._stub.GetStatus(wire.get_status_request(), timeout=timeout_s)
+            answer = await self._stub.GetStatus(
+                wire.get_status_request(), timeout=timeout_s, metadata=self._metadata
+            )
         except grpc.aio.AioRpcError as error:
             raise wire.error_from_rpc(error) from None
         return wire.edge_status_from_proto(answer)
@@ -94,18 +105,41 @@ class EdgeClient:
 
 @asynccontextmanager
 async def connect(
-    address: str, *, connect_timeout_s: float = 5.0, event_timeout_s: float = 300.0
+    address: str,
+    *,
+    connect_timeout_s: float = 5.0,
+    event_timeout_s: float = 300.0,
+    security: ClientSecurity | None = None,
 ) -> AsyncIterator[EdgeClient]:
     """
     A client of the edge at `address`.
 
+    Args:
+        security: how it is dialled, and the token for it; loopback's plaintext and no token when None.
+
     Raises:
         TransportError: nobody listens there, or no connection within the deadline.
     """
-    async with grpc.aio.insecure_channel(address, options=wire.channel_options()) as channel:
+    security = security or ClientSecurity()
+    async with wire.open_channel(address, security) as channel:
         if not await _connected(channel, connect_timeout_s):
-            raise TransportError(f"no edge answers at {address}; expected a running `thinwire edge` there.")
-        yield EdgeClient(channel, event_timeout_s=event_timeout_s)
+            raise TransportError(await _why_not(channel, address, security))
+        yield EdgeClient(channel, event_timeout_s=event_timeout_s, security=security)
+
+
+async def _why_not(channel: grpc.aio.Channel, address: str, security: ClientSecurity) -> str:
+    """One sentence; by TLS with the reason, since a refused certificate looks like nobody."""
+    if security.of(address) in (LinkSecurity.LOOPBACK, LinkSecurity.PLAINTEXT):
+        return f"no edge answers at {address}; expected a running `thinwire edge` there."
+    reason = "no answer"
+    try:
+        await wire.GeneratorStub(channel).GetStatus(wire.get_status_request(), timeout=_REASON_TIMEOUT_S)
+    except grpc.aio.AioRpcError as error:
+        reason = error.details() or reason
+    return (
+        f"no edge answers by TLS at {address} ({reason}); expected a running `thinwire edge` there "
+        "whose certificate --ca vouches for."
+    )
 
 
 async def _connected(channel: grpc.aio.Channel, timeout_s: float) -> bool:

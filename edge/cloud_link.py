@@ -13,6 +13,7 @@ from common import wire
 from common.errors import RemoteProtocolError, ThinwireError, TransportError
 from common.generation import ServerInfo
 from common.messages import Close, DraftBlock, Open, Opened, Verdict
+from common.security import ClientSecurity
 from edge.settings import EdgeSettings
 
 FromCloud = Opened | Verdict | ThinwireError
@@ -30,6 +31,10 @@ _TORN = (
 """Status codes that gRPC itself gives a torn stream; a cloud that chose one says so in ErrorInfo."""
 
 
+_REASON_TIMEOUT_S = 0.5
+"""To ask a channel that does not connect for the reason; it is known at once, or the cloud is just silent."""
+
+
 class CloudLink:
     """
     The channel to one cloud, shared by all generations.
@@ -37,21 +42,25 @@ class CloudLink:
     Args:
         address: HOST:PORT.
         settings: deadlines and keepalive.
+        security: how the cloud is dialled, and the token for it; loopback's plaintext and no token when None.
     """
 
-    def __init__(self, address: str, settings: EdgeSettings) -> None:
+    def __init__(self, address: str, settings: EdgeSettings, security: ClientSecurity | None = None) -> None:
+        security = security or ClientSecurity()
         self.address = address
+        self.protection = security.of(address)
+        """What protects the link."""
         self._settings = settings
+        self._metadata = wire.call_metadata(security)
         keepalive_ms = round(settings.keepalive_s * 1000)
         options: list[tuple[str, Any]] = [
-            *wire.channel_options(),
             # A cloud that comes back is found within a second, not within gRPC's two minutes.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1000),
         ]
         if keepalive_ms:
             options += [("grpc.keepalive_time_ms", keepalive_ms), ("grpc.keepalive_timeout_ms", 10_000)]
-        self._channel = grpc.aio.insecure_channel(address, options=options)
+        self._channel = wire.open_channel(address, security, options=options)
         self._stub = wire.VerifierStub(self._channel)
 
     async def connect(self) -> None:
@@ -67,23 +76,31 @@ class CloudLink:
                 await self._channel.channel_ready()
         except TimeoutError:
             raise TransportError(
-                f"the cloud at {self.address} did not answer within {timeout_s:g} s; "
-                "expected a running thinwire-cloud there."
+                f"the cloud at {self.address} did not answer within {timeout_s:g} s "
+                f"({await self._why_not()}); expected a running thinwire-cloud there."
             ) from None
 
     def open_stream(self, writer: wire.EdgeStreamWriter, receive: Receive) -> CloudStream:
         """A new Verify stream; `writer` is the session's, kept across its streams."""
-        return CloudStream(self._stub.Verify(), writer, self.address, receive)
+        return CloudStream(self._stub.Verify(metadata=self._metadata), writer, self.address, receive)
 
-    async def server_info(self) -> ServerInfo | None:
-        """The cloud's account of itself; None when it does not answer within the status deadline."""
+    async def server_info(self) -> ServerInfo | ThinwireError:
+        """The cloud's account of itself, or why it gives none within the status deadline."""
+        return await self._ask(self._settings.status_timeout_s)
+
+    async def _ask(self, timeout_s: float) -> ServerInfo | ThinwireError:
         try:
             answer = await self._stub.GetServerInfo(
-                wire.server_info_request(), timeout=self._settings.status_timeout_s
+                wire.server_info_request(), timeout=timeout_s, metadata=self._metadata
             )
-        except grpc.aio.AioRpcError:
-            return None
+        except grpc.aio.AioRpcError as error:
+            return wire.error_from_rpc(error)
         return wire.server_info_from_proto(answer)
+
+    async def _why_not(self) -> str:
+        """What the last attempt to connect met, a refused certificate for example."""
+        answer = await self._ask(_REASON_TIMEOUT_S)
+        return answer.message if isinstance(answer, ThinwireError) else "it does now"
 
     async def close(self) -> None:
         """Close the channel with every stream on it."""

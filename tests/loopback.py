@@ -18,6 +18,7 @@ from common.causal_model import CausalModel
 from common.config import GenerationParameters, SamplingParameters, SchemeParameters
 from common.generation import GenerationFinished, GenerationStarted, Token
 from common.messages import FinishReason
+from common.security import ClientSecurity, ServerSecurity
 from edge.client import EdgeClient, GenerationRequest, connect
 from edge.daemon import EdgeServer
 from edge.settings import EdgeSettings
@@ -96,11 +97,20 @@ async def loopback(
     edge_settings: EdgeSettings | None = None,
     proxy: CuttableLink | None = None,
     round_log: Any = None,
+    cloud_security: ServerSecurity | None = None,
+    edge_security: ServerSecurity | None = None,
+    to_cloud: ClientSecurity | None = None,
+    to_edge: ClientSecurity | None = None,
+    log_text: bool = False,
 ) -> AsyncIterator[Loopback]:
-    """Start both, stop both; `proxy` stands between them."""
+    """Start both, stop both; `proxy` stands between them; by plaintext and without tokens unless told."""
     identity = (target_vocabulary or vocabulary).identity
     cloud = CloudServer(
-        target, vocabulary=identity, eos_token_ids=eos_token_ids, settings=cloud_settings or CloudSettings()
+        target,
+        vocabulary=identity,
+        eos_token_ids=eos_token_ids,
+        settings=cloud_settings or CloudSettings(),
+        security=cloud_security,
     )
     address = f"127.0.0.1:{await cloud.start('127.0.0.1:0')}"
     if proxy is not None:
@@ -111,10 +121,13 @@ async def loopback(
         cloud_address=address,
         settings=edge_settings or EdgeSettings(),
         round_log=round_log,
+        security=edge_security,
+        cloud_security=to_cloud,
+        log_text=log_text,
     )
     edge_address = f"127.0.0.1:{await edge.start('127.0.0.1:0')}"
     try:
-        async with connect(edge_address, event_timeout_s=60.0) as client:
+        async with connect(edge_address, event_timeout_s=60.0, security=to_edge) as client:
             yield Loopback(cloud, edge, client, edge_address, address)
     finally:
         await edge.stop(0)
@@ -163,6 +176,8 @@ class CuttableLink:
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self.connections = 0
+        self.down = False
+        """Let no new connection through."""
 
     async def start(self, address: str) -> str:
         """Relay a fresh port to `address`; returns HOST:PORT of the fresh one."""
@@ -184,18 +199,24 @@ class CuttableLink:
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
+        try:
+            if self.down:
+                raise ConnectionRefusedError
+            far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
+        except OSError:
+            writer.transport.abort()
+            return
         pair = {writer, far_writer}
         self._writers |= pair
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+            await asyncio.gather(self.pump(reader, far_writer), self.pump(far_reader, writer))
         self._writers -= pair
         for end in pair:
             end.transport.abort()
 
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
-        await writer.drain()
-    writer.close()
+    async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One direction of one connection."""
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()

@@ -46,6 +46,8 @@ DOORS = {
     "google.protobuf": ("common/wire",),
     "common.pb": ("common/wire",),
     "google_crc32c": ("common/checksum",),
+    "cryptography": ("cloud/certificates",),
+    "prometheus_client": ("common/metrics",),
 }
 """Import → the only modules (or packages) that may have it."""
 

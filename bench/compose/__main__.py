@@ -23,6 +23,7 @@ from typing import Any
 
 from bench.compose import context
 from bench.compose.commands import StepError, run
+from bench.compose.credentials import FOLDER as CREDENTIALS
 from bench.compose.engine import (
     REAL_TIME_SHARE_US,
     Engine,
@@ -48,6 +49,11 @@ VARIABLES = {
     "CLOUD_OPTIONS": f"--threads {os.cpu_count() or 1}",
     "EDGE_OPTIONS": "--threads 1",
 }
+DIAL = (
+    *("--edge", "127.0.0.1:7072", "--ca", str(CREDENTIALS / "ca.pem")),
+    *("--token-file", str(CREDENTIALS / "edge-token")),
+)
+"""From the edge's own container, as its client does."""
 WRONG_DOWN = "900k"
 """What the cloud's side-car does while the edge's still says 1M: a tenth less must be refused."""
 SYN_FRAME_BYTES = 74
@@ -133,6 +139,18 @@ def check_generation(stack: Stack, device: str) -> Generation:
     return generation
 
 
+def check_credentials(stack: Stack) -> None:
+    """Both connections are TLS, and nobody gets in without a token or without the authority."""
+    status = json.loads(stack.execute("edge", "thinwire", "status", *DIAL, "--json"))
+    for end in ("edge_security", "cloud_security"):
+        say(f"{end}: {status[end]}")
+        require(status[end] == "TLS", f"{end} is {status[end]!r}")
+    for words, expected in ((DIAL[:4], "[UNAUTHENTICATED]"), (DIAL[:2], "no edge answers")):
+        said = stack.execute("edge", "sh", "-c", f"thinwire status {' '.join(words)} 2>&1 || true").strip()
+        say(said)
+        require(expected in said, f"a stranger at the edge is told {said!r}")
+
+
 def check_elsewhere(generation: Generation) -> None:
     """The same seed in two processes of this checkout gives the same tokens."""
     if importlib.util.find_spec("torch") is None:
@@ -156,7 +174,7 @@ def check_refusal(stack: Stack, work: Path) -> None:
     stack.compose(*side_cars, timeout_s=UP_TIMEOUT_S, overrides=[override])
     for fault in stack.await_report({"passed": False})["faults"]:
         say(fault)
-    said = stack.compose("exec", "-T", "edge", "sh", "-c", "python -m bench.compose.health edge || true")
+    said = stack.compose("exec", "-T", "edge", "sh", "-c", "python -m bench.compose.health || true")
     require("THE LINK WAS REFUSED" in said, f"the edge's health check says {said!r}")
     say(f"the edge's health check: {said.strip()[:60]} ...")
 
@@ -172,7 +190,7 @@ def check_bucket(stack: Stack, first: Generation) -> None:
     require("THROUGHPUT ONLY" in said, "LINK=tc does not say that it is for throughput only")
     stack.await_healthy()
     # The client's dependencies are up; with other variables compose would make the side-cars again.
-    words = ["thinwire", "generate", "--edge", "127.0.0.1:7072", PROMPT, "--seed", str(SEED)]
+    words = ["thinwire", "generate", *DIAL, PROMPT, "--seed", str(SEED)]
     before = stack.counters(report["device"])
     printed = stack.execute("edge", *words, "--max-tokens", str(MAX_TOKENS), "--json", timeout_s=120)
     sent = stack.counters(report["device"])["sent_bytes"] - before["sent_bytes"]
@@ -207,6 +225,8 @@ def test(engine: Engine, work: Path) -> None:
             stack.compose("up", "--detach", "--no-build", "--wait", timeout_s=UP_TIMEOUT_S)
         with step("the link"):
             check_wire(stack)
+        with step("who gets in"):
+            check_credentials(stack)
         with step("a generation"):
             first = check_generation(stack, stack.report()["device"])
             say(repr(first.text))

@@ -1,7 +1,8 @@
 """
-`python -m bench.compose.health cloud|edge`: the health check inside either container; exit code 0 is healthy.
+`python -m bench.compose.health`: the health check inside the edge's container; exit code 0 is healthy.
 
-The cloud is healthy when its service says SERVING; the edge when, besides, the link passed its self-test.
+The edge is healthy when the link beside it passed its self-test and its service says SERVING.
+The cloud's container asks `thinwire-cloud health`.
 """
 
 from __future__ import annotations
@@ -11,36 +12,27 @@ import sys
 
 from bench.compose.link_report import SHARED_FOLDER, LinkState, devices, network_namespace, read_verdict
 
+ADDRESS = "127.0.0.1:7072"
 _TIMEOUT_S = 3.0
 
 
-async def _is_serving(address: str, service: str) -> bool:
-    # Here and not above: before the link has passed, a check costs no import of grpc.
-    import grpc
-
-    from common import wire
-
-    async with grpc.aio.insecure_channel(address, options=wire.channel_options()) as channel:
-        return await wire.is_serving(channel, service, timeout_s=_TIMEOUT_S)
-
-
-def main(role: str) -> int:
+def main() -> int:
     """Print one sentence; the exit code."""
-    if role == "edge":
-        verdict = read_verdict(SHARED_FOLDER, namespace=network_namespace(), present_devices=devices())
-        if verdict.state is not LinkState.PASSED:
-            print(f"unhealthy: {verdict.sentence}")
-            return 1
-    address, service = {
-        "cloud": ("127.0.0.1:7071", "thinwire.v1.Verifier"),
-        "edge": ("127.0.0.1:7072", "thinwire.v1.Generator"),
-    }[role]
-    if not asyncio.run(_is_serving(address, service)):
-        print(f"unhealthy: {service} is not SERVING at {address}")
+    verdict = read_verdict(SHARED_FOLDER, namespace=network_namespace(), present_devices=devices())
+    if verdict.state is not LinkState.PASSED:
+        print(f"unhealthy: {verdict.sentence}")
         return 1
-    print("healthy")
-    return 0
+    # Here and not above: before the link has passed, a check costs no import of grpc.
+    from bench.compose.credentials import FOLDER
+    from common import wire
+    from common.health_command import health
+    from common.security import ClientSecurity, read_authority
+
+    security = ClientSecurity(authority=read_authority(str(FOLDER / "ca.pem")))
+    code, sentence = asyncio.run(health(ADDRESS, wire.GENERATOR_SERVICE, security, timeout_s=_TIMEOUT_S))
+    print(sentence)
+    return code
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main())

@@ -117,7 +117,7 @@ class Stack:
         give_up_at_s = time.monotonic() + _COMMAND_TIMEOUT_S
         while True:
             try:
-                self.execute("edge", "python", "-m", "bench.compose.health", "edge")
+                self.execute("edge", "python", "-m", "bench.compose.health")
                 return
             except StepError as error:
                 if time.monotonic() > give_up_at_s:

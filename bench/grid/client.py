@@ -3,7 +3,7 @@
 
 One JSON command a line on standard input, one JSON answer a line on standard output.
 
-    {"do": "connect", "edge": ADDRESS, "cloud": ADDRESS, "peers": ADDRESS, "timeout_s": 60}
+    {"do": "connect", "edge": ADDRESS, "cloud": ADDRESS, "peers": ADDRESS, "timeout_s": 60, "cloud_ca": PEM}
     {"do": "thinwire", "request": {...}}      an `edge.client.GenerationRequest`, scheme and sampling nested
     {"do": "peer", "request": {...}}          a `bench.peers.messages.PeerRequest`
 
@@ -30,6 +30,7 @@ from common import wire
 from common.config import Rollback, SamplingParameters, SchemeParameters
 from common.errors import ThinwireError
 from common.generation import GenerationFinished, GenerationStarted
+from common.security import ClientSecurity, read_authority
 from edge.client import EdgeClient, GenerationRequest
 
 EVENT_TIMEOUT_S = 600.0
@@ -85,7 +86,10 @@ class Client:
         self._edge = grpc.aio.insecure_channel(command["edge"], options=wire.channel_options())
         self._peers = grpc.aio.insecure_channel(command["peers"], options=wire.channel_options())
         waiting = {"edge": (self._edge, wire.GENERATOR_SERVICE), "peers": (self._peers, SERVICE)}
-        async with grpc.aio.insecure_channel(command["cloud"], options=wire.channel_options()) as cloud:
+        security = ClientSecurity(
+            authority=read_authority(command.get("cloud_ca") or None), insecure_plaintext=True
+        )
+        async with wire.open_channel(command["cloud"], security) as cloud:
             waiting["cloud"] = (cloud, wire.VERIFIER_SERVICE)
             for name, (channel, service) in waiting.items():
                 while not await wire.is_serving(channel, service, timeout_s=5.0):

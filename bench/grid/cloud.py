@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from bench.peers.forward_watch import PassLog, add_watch_arguments, watch_forward
+from cloud.cli import pool_sequences
 from cloud.daemon import CloudServer
 from cloud.settings import CloudSettings
 from common import bundled
@@ -29,22 +30,33 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.grid.cloud", description=__doc__)
     add_daemon_arguments(parser, role="target", model=str(bundled.target_path()), listen="127.0.0.1:7071")
     add_watch_arguments(parser)
+    defaults = CloudSettings()
+    parser.add_argument("--max-sessions", type=int, default=defaults.max_sessions)
+    parser.add_argument("--max-batch-sequences", type=int, default=defaults.max_batch_sequences)
     return asyncio.run(_serve(parser.parse_args()))
 
 
 async def _serve(arguments: argparse.Namespace) -> int:
     options = daemon_options(arguments)
     executor = ThreadPoolExecutor(1, thread_name_prefix="target-model")
+    settings = CloudSettings(
+        max_sessions=arguments.max_sessions,
+        max_batch_sequences=arguments.max_batch_sequences,
+        allow_dense_f16=True,
+        drain_grace_s=0.5,
+    )
     server = CloudServer(
         None,
         vocabulary=None,
-        settings=CloudSettings(allow_dense_f16=True, drain_grace_s=0.5),
+        settings=settings,
         executor=executor,
         dtype=options.dtype,
         device=options.device,
+        security=options.security,
     )
 
     async def on_loaded(model: LanguageModel) -> None:
+        pool_sequences(model, settings)
         log = PassLog(arguments.pass_log)
         watch_forward(model.module, role="target", pacing=arguments.paced, log=log)
         await server.model_loaded(

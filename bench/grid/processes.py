@@ -20,6 +20,7 @@ from typing import Any, Self
 from bench.link.link import End, Link
 from bench.link.self_test import module_environment
 from bench.peers.pacing import Pacing
+from cloud.certificates import write_certificates
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 5.0
@@ -42,6 +43,8 @@ class StageSettings:
     target_threads: int
     draft_threads: int
     pacing: Pacing
+    tls: bool = False
+    """Between edge and cloud; the peers' stream is plaintext in any case."""
 
 
 class _Process:
@@ -202,11 +205,15 @@ class Stage:
         threads = ["--threads", str(settings.target_threads)]
         draft_threads = str(settings.draft_threads)
         paced = ["--paced", settings.pacing.as_argument()]
-        anywhere = ["--listen", f"{link.cloud.address}:0"]
+        anywhere = ["--listen", f"{link.cloud.address}:0", "--insecure-plaintext"]
+        tls, authority = _certificates(folder, link.cloud.address) if settings.tls else ([], "")
         cloud = self._process(
             "cloud",
             link.cloud,
-            ["bench.grid.cloud", "--model", target, *anywhere, *threads, *paced, *_pass_log(folder, "cloud")],
+            [
+                *("bench.grid.cloud", "--model", target, *anywhere, *tls, *threads, *paced),
+                *_pass_log(folder, "cloud"),
+            ],
         )
         peers = self._process(
             "peers",
@@ -224,7 +231,8 @@ class Stage:
                 *("edge", "edge", "--model", draft, "--threads", draft_threads, "--cloud", cloud_address),
                 *("--listen", "127.0.0.1:0", "--round-log", str(folder / "edge.rounds")),
                 # No pings: nothing but the texts may be on the link.
-                *("--keepalive", "0", "--round-timeout", "600"),
+                *("--keepalive", "0", "--round-timeout", "600", "--insecure-plaintext"),
+                *(("--cloud-ca", authority) if authority else ()),
             ],
         )
         with (folder / "client.log").open("wb") as log:
@@ -242,6 +250,7 @@ class Stage:
                 "do": "connect",
                 "edge": f"127.0.0.1:{edge.port(give_up_at_s)}",
                 "cloud": cloud_address,
+                "cloud_ca": authority,
                 "peers": f"{link.cloud.address}:{peers.port(give_up_at_s)}",
                 "timeout_s": START_TIMEOUT_S,
             }
@@ -254,6 +263,14 @@ class Stage:
         process = _Process(name, end, self._folder, command)
         self._processes.append(process)
         return process
+
+
+def _certificates(folder: Path, host: str) -> tuple[list[str], str]:
+    """(the cloud's options for TLS, its authority's file), made for this run in its own folder."""
+    certificates = folder / "certificates"
+    write_certificates(certificates, [host])
+    pair = ["--tls-cert", str(certificates / "cloud.pem"), "--tls-key", str(certificates / "cloud.key")]
+    return pair, str(certificates / "ca.pem")
 
 
 def _pass_log(folder: Path, name: str) -> list[str]:

@@ -17,6 +17,7 @@ from bench.peers.forward_watch import PassLog, add_watch_arguments, watch_forwar
 from bench.peers.pacing import Pacing
 from common import bundled
 from common.daemon_process import DaemonOptions, run_daemon
+from common.security import ServerSecurity
 
 if TYPE_CHECKING:
     from common.language_model import LanguageModel
@@ -29,6 +30,7 @@ def main() -> int:
     parser.add_argument("--target", default=str(pair / "target"), help="folder or hub id")
     parser.add_argument("--draft", default=str(pair / "draft"), help="folder or hub id")
     parser.add_argument("--listen", default="127.0.0.1:7073", metavar="HOST:PORT")
+    parser.add_argument("--insecure-plaintext", action="store_true", help="a must off loopback: no TLS here")
     parser.add_argument("--port-file", metavar="PATH", help="write the bound port into this file")
     parser.add_argument("--threads", type=int, default=1, help="of the target")
     parser.add_argument("--draft-threads", type=int, default=1, help="of the draft model")
@@ -39,6 +41,7 @@ def main() -> int:
         listen=arguments.listen,
         threads=arguments.threads,
         port_file=arguments.port_file,
+        security=ServerSecurity(insecure_plaintext=arguments.insecure_plaintext),
     )
     return asyncio.run(_serve(options, arguments))
 
@@ -48,7 +51,7 @@ async def _serve(options: DaemonOptions, arguments: argparse.Namespace) -> int:
 
     executor = ThreadPoolExecutor(1, thread_name_prefix="peers")
     log = PassLog(arguments.pass_log)
-    server = PeersServer(executor=executor, log=log)
+    server = PeersServer(executor=executor, log=log, security=options.security)
 
     async def on_loaded(target: LanguageModel) -> None:
         # Heavy imports come late, as in the daemons, so that the port is bound at once.

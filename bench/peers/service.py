@@ -18,6 +18,7 @@ from bench.peers.ways import Ways
 from common import wire
 from common.errors import ThinwireError, TransportError
 from common.language_model import Vocabulary
+from common.security import ServerSecurity
 from edge.text_stream import TextStream
 
 _log = logging.getLogger(__name__)
@@ -34,9 +35,11 @@ class PeersServer:
     Args:
         executor: the models' one thread.
         log: where the server's seconds of each text go.
+        security: of the listener; loopback's plaintext when None.
     """
 
-    def __init__(self, *, executor: Executor, log: PassLog) -> None:
+    def __init__(self, *, executor: Executor, log: PassLog, security: ServerSecurity | None = None) -> None:
+        self._security = security or ServerSecurity()
         self._executor = executor
         self._log = log
         self._ways: Ways | None = None
@@ -44,12 +47,12 @@ class PeersServer:
 
     async def start(self, listen: str) -> int:
         """Bind and listen; returns the port, TransportError if the address cannot be had."""
-        self._server = grpc.aio.server(options=wire.server_options())
+        self._server = wire.make_server(listen, self._security)
         handlers = {"Stream": grpc.unary_stream_rpc_method_handler(self._stream)}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         self._health = wire.HealthReporter(self._server, SERVICE)
         await self._health.not_serving()
-        port = wire.bind(self._server, listen)
+        port = wire.bind(self._server, listen, self._security)
         await self._server.start()
         return port
 

@@ -136,7 +136,7 @@ class Finished(_message.Message):
     def __init__(self, reason: _Optional[_Union[FinishReason, str]] = ..., text: _Optional[str] = ..., statistics: _Optional[_Union[Statistics, _Mapping]] = ...) -> None: ...
 
 class Statistics(_message.Message):
-    __slots__ = ("output_tokens", "rounds", "drafted_tokens", "tested_tokens", "accepted_tokens", "resampled_tokens", "uplink_payload_bits", "uplink_message_bytes", "downlink_message_bytes", "mean_dropped_mass", "dropped_mass_guarantee", "cap_binding_rate", "total_s", "draft_s", "network_s", "queue_s", "verify_s", "kept_positions", "reconnects", "first_token_s")
+    __slots__ = ("output_tokens", "rounds", "drafted_tokens", "tested_tokens", "accepted_tokens", "resampled_tokens", "uplink_payload_bits", "uplink_message_bytes", "downlink_message_bytes", "mean_dropped_mass", "dropped_mass_guarantee", "cap_binding_rate", "total_s", "draft_s", "network_s", "queue_s", "verify_s", "kept_positions", "reconnects", "first_token_s", "rebuilds", "encode_s")
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     DRAFTED_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -157,6 +157,8 @@ class Statistics(_message.Message):
     KEPT_POSITIONS_FIELD_NUMBER: _ClassVar[int]
     RECONNECTS_FIELD_NUMBER: _ClassVar[int]
     FIRST_TOKEN_S_FIELD_NUMBER: _ClassVar[int]
+    REBUILDS_FIELD_NUMBER: _ClassVar[int]
+    ENCODE_S_FIELD_NUMBER: _ClassVar[int]
     output_tokens: int
     rounds: int
     drafted_tokens: int
@@ -177,14 +179,16 @@ class Statistics(_message.Message):
     kept_positions: int
     reconnects: int
     first_token_s: float
-    def __init__(self, output_tokens: _Optional[int] = ..., rounds: _Optional[int] = ..., drafted_tokens: _Optional[int] = ..., tested_tokens: _Optional[int] = ..., accepted_tokens: _Optional[int] = ..., resampled_tokens: _Optional[int] = ..., uplink_payload_bits: _Optional[int] = ..., uplink_message_bytes: _Optional[int] = ..., downlink_message_bytes: _Optional[int] = ..., mean_dropped_mass: _Optional[float] = ..., dropped_mass_guarantee: _Optional[float] = ..., cap_binding_rate: _Optional[float] = ..., total_s: _Optional[float] = ..., draft_s: _Optional[float] = ..., network_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., verify_s: _Optional[float] = ..., kept_positions: _Optional[int] = ..., reconnects: _Optional[int] = ..., first_token_s: _Optional[float] = ...) -> None: ...
+    rebuilds: int
+    encode_s: float
+    def __init__(self, output_tokens: _Optional[int] = ..., rounds: _Optional[int] = ..., drafted_tokens: _Optional[int] = ..., tested_tokens: _Optional[int] = ..., accepted_tokens: _Optional[int] = ..., resampled_tokens: _Optional[int] = ..., uplink_payload_bits: _Optional[int] = ..., uplink_message_bytes: _Optional[int] = ..., downlink_message_bytes: _Optional[int] = ..., mean_dropped_mass: _Optional[float] = ..., dropped_mass_guarantee: _Optional[float] = ..., cap_binding_rate: _Optional[float] = ..., total_s: _Optional[float] = ..., draft_s: _Optional[float] = ..., network_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., verify_s: _Optional[float] = ..., kept_positions: _Optional[int] = ..., reconnects: _Optional[int] = ..., first_token_s: _Optional[float] = ..., rebuilds: _Optional[int] = ..., encode_s: _Optional[float] = ...) -> None: ...
 
 class GetStatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("version", "model", "vocabulary", "cloud", "cloud_reachable", "cloud_info", "generations", "generations_finished", "output_tokens", "schemes", "dtype", "device")
+    __slots__ = ("version", "model", "vocabulary", "cloud", "cloud_reachable", "cloud_info", "generations", "generations_finished", "output_tokens", "schemes", "dtype", "device", "cloud_failure", "cloud_security", "listener_security")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VOCABULARY_FIELD_NUMBER: _ClassVar[int]
@@ -197,6 +201,9 @@ class GetStatusResponse(_message.Message):
     SCHEMES_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
+    CLOUD_FAILURE_FIELD_NUMBER: _ClassVar[int]
+    CLOUD_SECURITY_FIELD_NUMBER: _ClassVar[int]
+    LISTENER_SECURITY_FIELD_NUMBER: _ClassVar[int]
     version: str
     model: str
     vocabulary: _verifier_pb2.VocabularyIdentity
@@ -209,4 +216,7 @@ class GetStatusResponse(_message.Message):
     schemes: _containers.RepeatedScalarFieldContainer[str]
     dtype: str
     device: str
-    def __init__(self, version: _Optional[str] = ..., model: _Optional[str] = ..., vocabulary: _Optional[_Union[_verifier_pb2.VocabularyIdentity, _Mapping]] = ..., cloud: _Optional[str] = ..., cloud_reachable: _Optional[bool] = ..., cloud_info: _Optional[_Union[_verifier_pb2.GetServerInfoResponse, _Mapping]] = ..., generations: _Optional[int] = ..., generations_finished: _Optional[int] = ..., output_tokens: _Optional[int] = ..., schemes: _Optional[_Iterable[str]] = ..., dtype: _Optional[str] = ..., device: _Optional[str] = ...) -> None: ...
+    cloud_failure: str
+    cloud_security: str
+    listener_security: str
+    def __init__(self, version: _Optional[str] = ..., model: _Optional[str] = ..., vocabulary: _Optional[_Union[_verifier_pb2.VocabularyIdentity, _Mapping]] = ..., cloud: _Optional[str] = ..., cloud_reachable: _Optional[bool] = ..., cloud_info: _Optional[_Union[_verifier_pb2.GetServerInfoResponse, _Mapping]] = ..., generations: _Optional[int] = ..., generations_finished: _Optional[int] = ..., output_tokens: _Optional[int] = ..., schemes: _Optional[_Iterable[str]] = ..., dtype: _Optional[str] = ..., device: _Optional[str] = ..., cloud_failure: _Optional[str] = ..., cloud_security: _Optional[str] = ..., listener_security: _Optional[str] = ...) -> None: ...

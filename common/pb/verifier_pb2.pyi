@@ -157,7 +157,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "protocol_version", "payload_layout", "model", "vocabulary", "model_rows", "context_length", "eos_token_ids", "schemes", "limits", "sessions", "dtype", "device")
+    __slots__ = ("version", "protocol_version", "payload_layout", "model", "vocabulary", "model_rows", "context_length", "eos_token_ids", "schemes", "limits", "sessions", "dtype", "device", "listener_security")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_LAYOUT_FIELD_NUMBER: _ClassVar[int]
@@ -171,6 +171,7 @@ class GetServerInfoResponse(_message.Message):
     SESSIONS_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
+    LISTENER_SECURITY_FIELD_NUMBER: _ClassVar[int]
     version: str
     protocol_version: int
     payload_layout: int
@@ -184,7 +185,8 @@ class GetServerInfoResponse(_message.Message):
     sessions: int
     dtype: str
     device: str
-    def __init__(self, version: _Optional[str] = ..., protocol_version: _Optional[int] = ..., payload_layout: _Optional[int] = ..., model: _Optional[str] = ..., vocabulary: _Optional[_Union[VocabularyIdentity, _Mapping]] = ..., model_rows: _Optional[int] = ..., context_length: _Optional[int] = ..., eos_token_ids: _Optional[_Iterable[int]] = ..., schemes: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., sessions: _Optional[int] = ..., dtype: _Optional[str] = ..., device: _Optional[str] = ...) -> None: ...
+    listener_security: str
+    def __init__(self, version: _Optional[str] = ..., protocol_version: _Optional[int] = ..., payload_layout: _Optional[int] = ..., model: _Optional[str] = ..., vocabulary: _Optional[_Union[VocabularyIdentity, _Mapping]] = ..., model_rows: _Optional[int] = ..., context_length: _Optional[int] = ..., eos_token_ids: _Optional[_Iterable[int]] = ..., schemes: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., sessions: _Optional[int] = ..., dtype: _Optional[str] = ..., device: _Optional[str] = ..., listener_security: _Optional[str] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_draft_length", "max_support_size", "max_lattice_resolution", "max_round_bytes", "max_sessions", "resume_ttl_s")

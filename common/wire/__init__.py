@@ -15,6 +15,8 @@ from common.wire.client_messages import (
     server_info_from_proto,
     server_info_to_proto,
 )
+from common.wire.credentials import bind, call_metadata, open_channel, token_of
+from common.wire.guard import credential_of, make_server
 from common.wire.session_messages import (
     CloudStreamReader,
     EdgeStreamWriter,
@@ -34,11 +36,11 @@ from common.wire.transport import (
     VerifierStub,
     add_generator,
     add_verifier,
-    bind,
     channel_options,
     drain,
     is_serving,
     server_options,
+    serving_status,
 )
 
 __all__ = [
@@ -55,8 +57,10 @@ __all__ = [
     "add_generator",
     "add_verifier",
     "bind",
+    "call_metadata",
     "channel_options",
     "closed_to_proto",
+    "credential_of",
     "drain",
     "edge_status_from_proto",
     "edge_status_to_proto",
@@ -67,11 +71,15 @@ __all__ = [
     "generation_event_to_proto",
     "get_status_request",
     "is_serving",
+    "make_server",
     "message_from_cloud",
+    "open_channel",
     "reason_of",
     "reply_to_proto",
     "server_info_from_proto",
     "server_info_request",
     "server_info_to_proto",
     "server_options",
+    "serving_status",
+    "token_of",
 ]

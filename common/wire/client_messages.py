@@ -190,6 +190,7 @@ def server_info_to_proto(info: ServerInfo) -> verifier_pb2.GetServerInfoResponse
         sessions=info.sessions,
         dtype=info.dtype,
         device=info.device,
+        listener_security=info.listener_security,
     )
 
 
@@ -208,6 +209,7 @@ def server_info_from_proto(info: verifier_pb2.GetServerInfoResponse) -> ServerIn
         resume_ttl_s=info.limits.resume_ttl_s,
         dtype=info.dtype,
         device=info.device,
+        listener_security=info.listener_security,
     )
 
 
@@ -226,6 +228,9 @@ def edge_status_to_proto(status: EdgeStatus) -> pb.GetStatusResponse:
         schemes=status.schemes,
         dtype=status.dtype,
         device=status.device,
+        cloud_failure=status.cloud_failure,
+        cloud_security=status.cloud_security,
+        listener_security=status.listener_security,
     )
 
 
@@ -237,6 +242,9 @@ def edge_status_from_proto(status: pb.GetStatusResponse) -> EdgeStatus:
         vocabulary=vocabulary_from_proto(status.vocabulary),
         cloud=status.cloud,
         cloud_info=server_info_from_proto(status.cloud_info) if status.cloud_reachable else None,
+        cloud_failure=status.cloud_failure,
+        cloud_security=status.cloud_security,
+        listener_security=status.listener_security,
         generations=status.generations,
         generations_finished=status.generations_finished,
         output_tokens=status.output_tokens,

@@ -27,10 +27,10 @@ _CLOSE_REASONS_BACK = {value: key for key, value in _CLOSE_REASONS.items()}
 
 class EdgeStreamWriter:
     """
-    Domain messages → `VerifyRequest`, for one session.
+    Domain messages → `VerifyRequest`, for one session, or for the next one of the same text.
 
     Remembers the support-size code last sent, because a round repeats it only when it changes; a resent round
-    (same number) comes out as the same bytes.
+    (same number) comes out as the same bytes. An Open that names no session begins anew.
     """
 
     def __init__(self) -> None:
@@ -39,6 +39,8 @@ class EdgeStreamWriter:
     def to_proto(self, message: Open | DraftBlock | Close) -> pb.VerifyRequest:
         """One message ready to be written."""
         if isinstance(message, Open):
+            if not message.session_id:
+                self._code_before = {0: 0}
             return pb.VerifyRequest(open=_open_to_proto(message))
         if isinstance(message, Close):
             return pb.VerifyRequest(close=pb.Close(reason=_CLOSE_REASONS[message.reason]))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+import math
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from common import errors
-from common.errors import DeadlineError, ThinwireError, TransportError
+from common.errors import ConfigError, DeadlineError, ResourceExhaustedError, ThinwireError, TransportError
 
 DOMAIN = "thinwire"
-RETRY_DELAY_S = 1
-"""Seconds of pause asked for with RESOURCE_EXHAUSTED: a few rounds, so that a slot can have come free."""
 MAX_MESSAGE_LENGTH = 300
 """Characters of a status message: it travels in trailers, and over 8 KiB of those a peer hangs up."""
 
@@ -42,8 +41,9 @@ async def abort_with(context: grpc.aio.ServicerContext, error: ThinwireError) ->
     if len(sentence) > MAX_MESSAGE_LENGTH:
         sentence = sentence[: MAX_MESSAGE_LENGTH - 3] + "..."
     details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]
-    if error.status == "RESOURCE_EXHAUSTED":
-        delay = duration_pb2.Duration(seconds=RETRY_DELAY_S)
+    if isinstance(error, ResourceExhaustedError) and math.isfinite(error.retry_after_s):
+        delay = duration_pb2.Duration()
+        delay.FromMicroseconds(round(error.retry_after_s * 1e6))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     packed = []
     for detail in details:
@@ -66,26 +66,40 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> ThinwireError:
     reason = reason_of(error)
     known = _by_reason().get(reason) if reason else None
     if known is not None and known.status == error.code().name:
+        if issubclass(known, ResourceExhaustedError):
+            return known(message, retry_after_s=_retry_delay_s(error))
         return known(message)
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return TransportError(message)
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineError(message)
-    for kind in (errors.ResourceExhaustedError, errors.ConfigError):
-        if kind.status == error.code().name:
-            return kind(message)
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:  # a message too large, for example
+        return ResourceExhaustedError(message, retry_after_s=_retry_delay_s(error))
+    if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+        return ConfigError(message)
     return ThinwireError(f"{error.code().name}: {message}")
 
 
 def reason_of(error: grpc.aio.AioRpcError) -> str | None:
     """`ErrorInfo.reason` of the status details, None without any."""
-    metadata = error.trailing_metadata() or ()
-    for key, value in metadata:
+    info = _detail(error, error_details_pb2.ErrorInfo)
+    return None if info is None else str(info.reason)
+
+
+def _retry_delay_s(error: grpc.aio.AioRpcError) -> float:
+    """`RetryInfo.retry_delay` of the status details in seconds, never negative; infinity without any."""
+    info = _detail(error, error_details_pb2.RetryInfo)
+    return math.inf if info is None else max(0.0, info.retry_delay.ToMicroseconds() * 1e-6)
+
+
+def _detail(error: grpc.aio.AioRpcError, kind: type[Message]) -> Any:
+    """The first status detail of this kind, None without any."""
+    for key, value in error.trailing_metadata() or ():
         if key != "grpc-status-details-bin":
             continue
-        for detail in status_pb2.Status.FromString(value).details:
-            if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-                info = error_details_pb2.ErrorInfo()
-                detail.Unpack(info)
-                return str(info.reason)
+        for packed in status_pb2.Status.FromString(value).details:
+            if packed.Is(kind.DESCRIPTOR):
+                detail = kind()
+                packed.Unpack(detail)
+                return detail
     return None

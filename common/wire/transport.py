@@ -11,8 +11,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from common.config import MAX_ROUND_BYTES
-from common.errors import TransportError
 from common.pb import generator_pb2, generator_pb2_grpc, verifier_pb2, verifier_pb2_grpc
+from common.wire.status import error_from_rpc
 
 VERIFIER_SERVICE = verifier_pb2.DESCRIPTOR.services_by_name["Verifier"].full_name
 GENERATOR_SERVICE = generator_pb2.DESCRIPTOR.services_by_name["Generator"].full_name
@@ -26,6 +26,11 @@ add_generator: Callable[[Any, grpc.aio.Server], None] = generator_pb2_grpc.add_G
 
 _MAX_PROMPT_BYTES = 4 * 1024 * 1024
 """Open and Generate carry the prompt; 4 MiB is gRPC's own default and holds about a million token ids."""
+
+MAX_CONNECTIONS = 512
+"""Of one listener at once, below the usual 1024 open files of a process; one more is closed."""
+MAX_STREAMS_PER_CONNECTION = 256
+"""A peer's further calls wait on its own side."""
 
 _COMMON = [
     # The bandwidth probe sends up to 340 B beside each message of a sparse stream; rounds gain nothing by it.
@@ -52,29 +57,11 @@ def server_options() -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         # Clients may ping every 20 s while a round is in flight.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
+        # Whoever connects and says nothing, or starts TLS and stops, is gone within this time.
+        ("grpc.server_handshake_timeout_ms", 10_000),
+        ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+        ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
     ]
-
-
-def bind(server: grpc.aio.Server, listen: str) -> int:
-    """
-    Have a server that is not yet started listen without encryption.
-
-    Args:
-        listen: HOST:PORT; port 0 for any free one.
-
-    Returns:
-        the bound port.
-
-    Raises:
-        TransportError: the address cannot be bound.
-    """
-    try:
-        port = int(server.add_insecure_port(listen))
-    except RuntimeError:
-        port = 0
-    if port == 0:
-        raise TransportError(f"cannot listen on {listen}; expected a free port of this machine.")
-    return port
 
 
 async def drain(server: grpc.aio.Server, running: Collection[asyncio.Task[Any]], grace_s: float) -> None:
@@ -121,6 +108,27 @@ class HealthReporter:
     async def _set(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for service in self._services:
             await self._servicer.set(service, status)
+
+
+async def serving_status(channel: grpc.aio.Channel, service: str, *, timeout_s: float) -> str:
+    """
+    Ask `grpc.health.v1` once, without waiting for a peer that is not there.
+
+    Returns:
+        its word: "SERVING", "NOT_SERVING", or "SERVICE_UNKNOWN" for another daemon's service.
+
+    Raises:
+        TransportError: no answer within the deadline; a DeadlineError is one.
+        ThinwireError: the peer refused.
+    """
+    stub = health_pb2_grpc.HealthStub(channel)
+    try:
+        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.NOT_FOUND:
+            return "SERVICE_UNKNOWN"
+        raise error_from_rpc(error) from None
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
 
 async def is_serving(channel: grpc.aio.Channel, service: str, *, timeout_s: float) -> bool:

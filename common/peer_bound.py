@@ -1,0 +1,66 @@
+"""How much one peer may hold of what it did not have to prove itself for."""
+
+from __future__ import annotations
+
+import ipaddress
+import urllib.parse
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from common.errors import ResourceExhaustedError
+
+_IPV6_NETWORK_BITS = 64
+"""One host has a whole /64 to dial from."""
+
+
+class PeerBound:
+    """
+    Counts something by peer.
+
+    Args:
+        what: its name in the plural, for the refusal.
+        limit: at once and peer.
+    """
+
+    def __init__(self, what: str, limit: int) -> None:
+        self._what = what
+        self._limit = limit
+        self._held: Counter[str] = Counter()
+
+    @contextmanager
+    def held(self, peer: str) -> Iterator[None]:
+        """
+        One more is held while the context lasts.
+
+        Args:
+            peer: as gRPC names it, `ipv4:HOST:PORT`, `ipv6:[HOST]:PORT` or `unix:...`.
+
+        Raises:
+            ResourceExhaustedError: this peer holds as many as it may.
+        """
+        host = peer_host(peer)
+        if self._held[host] >= self._limit:
+            raise ResourceExhaustedError(
+                f"this address holds {self._held[host]} {self._what}; expected fewer than {self._limit}."
+            )
+        self._held[host] += 1
+        try:
+            yield
+        finally:
+            self._held[host] -= 1
+            if not self._held[host]:
+                del self._held[host]
+
+
+def peer_host(peer: str) -> str:
+    """Who is counted as one peer: the IPv4 address, the IPv6 /64, or the kind of a local transport."""
+    kind, _, rest = urllib.parse.unquote(peer).partition(":")
+    if kind not in ("ipv4", "ipv6"):
+        return kind
+    ip = ipaddress.ip_address(rest.rpartition(":")[0].strip("[]").partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return str(ip.ipv4_mapped)
+        return str(ipaddress.ip_network((ip, _IPV6_NETWORK_BITS), strict=False))
+    return str(ip)

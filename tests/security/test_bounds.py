@@ -1,0 +1,124 @@
+"""What a peer may hold without having proved itself: silent streams, health streams, connections."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from hypothesis import given
+from hypothesis import strategies as st
+from loopback import WatchedModel
+from verify_peer import TARGET, EdgeText, running_cloud, whole_text
+
+from cloud.settings import CloudSettings
+from common import wire
+from common.errors import DeadlineError, ResourceExhaustedError
+from common.peer_bound import PeerBound, peer_host
+from common.wire.guard import MAX_WATCHES_PER_PEER
+
+
+async def test_streams_that_say_nothing_are_bounded_and_harm_nobody_elses_session() -> None:
+    """Those above the bound are refused at once, the others at the open deadline; a session goes on."""
+    settings = CloudSettings(max_unopened_per_peer=4, open_timeout_s=1.5, allow_dense_f16=True)
+    beside, twin = EdgeText(seed=3), EdgeText(seed=3)
+    async with running_cloud(WatchedModel(TARGET), settings) as cloud:
+        session, _ = await cloud.opened(beside)
+        silent = [cloud.stream() for _ in range(20)]
+        ends = asyncio.gather(*(peer.refusal() for peer in silent))
+        for _ in range(4):
+            await session.say(beside.block())
+            beside.take(await session.hear())
+        await session.closed()
+        errors = await ends
+        undisturbed = await whole_text(cloud, twin, 4)
+
+        assert sorted(type(error).__name__ for error in errors) == (
+            ["DeadlineError"] * 4 + ["ResourceExhaustedError"] * 16
+        )
+        assert beside.committed == undisturbed
+        assert cloud.server.sessions == 0
+    refused = next(error for error in errors if isinstance(error, ResourceExhaustedError))
+    assert refused.message == "this address holds 4 streams without Open; expected fewer than 4."
+    assert any(isinstance(error, DeadlineError) for error in errors)
+
+
+async def test_a_stream_that_has_said_open_is_not_counted() -> None:
+    """As many sessions as there are slots, whatever the bound on silent streams."""
+    settings = CloudSettings(max_unopened_per_peer=1, allow_dense_f16=True)
+    async with running_cloud(WatchedModel(TARGET), settings) as cloud:
+        peers = [(await cloud.opened(EdgeText(seed=seed)))[0] for seed in range(5)]
+
+        for peer in peers:
+            await peer.closed()
+
+
+async def test_health_streams_are_bounded_by_peer() -> None:
+    """They need no token and have no end; a single question is always answered."""
+    async with running_cloud(WatchedModel(TARGET)) as cloud:
+        stub = health_pb2_grpc.HealthStub(cloud.channel)
+        watches = [
+            stub.Watch(health_pb2.HealthCheckRequest(service=wire.VERIFIER_SERVICE), timeout=30)
+            for _ in range(MAX_WATCHES_PER_PEER)
+        ]
+        for watch in watches:
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Watch(health_pb2.HealthCheckRequest(), timeout=30).read()
+
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await wire.is_serving(cloud.channel, wire.VERIFIER_SERVICE, timeout_s=5)
+        for watch in watches:
+            watch.cancel()
+
+
+async def test_connections_of_one_listener_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gRPC itself turns the next one away, and takes it once another has gone."""
+    monkeypatch.setattr("common.wire.transport.MAX_CONNECTIONS", 3)
+    async with running_cloud(WatchedModel(TARGET)) as cloud, AsyncExitStack() as stack:
+        host, _, port = cloud.address.rpartition(":")
+        for _ in range(3):
+            _, writer = await asyncio.open_connection(host, int(port))
+            stack.callback(writer.close)
+        reader, writer = await asyncio.open_connection(host, int(port))
+        stack.callback(writer.close)
+
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+
+
+def test_a_peer_is_an_address_and_not_a_port() -> None:
+    """An IPv6 host counts as its /64, an IPv4 one the same on both kinds of socket."""
+    assert peer_host("ipv4:192.0.2.1:4711") == peer_host("ipv4:192.0.2.1:4712") == "192.0.2.1"
+    assert peer_host("ipv6:%5B::ffff:192.0.2.1%5D:9") == "192.0.2.1"
+    assert peer_host("ipv6:[2001:db8::1]:9") == peer_host("ipv6:%5B2001:db8::abcd%5D:10")
+    assert peer_host("ipv6:[2001:db8::1]:9") != peer_host("ipv6:[2001:db8:0:1::1]:9")
+    assert peer_host("ipv6:[fe80::1%25eth0]:9") == "fe80::/64"
+    assert peer_host("unix:") == peer_host("unix:/run/x") == "unix"
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=40))
+def test_a_bound_counts_every_peer_by_itself_and_forgets_those_that_left(
+    moves: list[tuple[str, bool]],
+) -> None:
+    """Whatever comes and goes, no more than the limit is held, and nothing remains."""
+    bound = PeerBound("things", 2)
+    held: dict[str, list[object]] = {"a": [], "b": [], "c": []}
+    for peer, enters in moves:
+        if not enters:
+            if held[peer]:
+                held[peer].pop().__exit__(None, None, None)  # type: ignore[attr-defined]
+            continue
+        entry = bound.held(f"{peer}:1")
+        if len(held[peer]) < 2:
+            entry.__enter__()
+            held[peer].append(entry)
+        else:
+            with pytest.raises(ResourceExhaustedError):
+                entry.__enter__()
+    for entries in held.values():
+        for entry in entries:
+            entry.__exit__(None, None, None)  # type: ignore[attr-defined]
+
+    assert bound._held == {}

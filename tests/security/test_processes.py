@@ -1,0 +1,156 @@
+"""Both daemons as a user starts them, with certificates and tokens: SIGHUP, and what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from loopback import make_request
+from model.checkpoints import save_checkpoint
+from security.credentials import Certificates, Tokens
+
+from cloud.token_file import revoke_tokens
+from common import wire
+from common.errors import UnauthenticatedError
+from common.tenants import read_tenants
+from edge.client import EdgeClient, connect
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Daemon:
+    """One daemon as a process; all it says is kept."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port_file: Path) -> None:
+        self._process = process
+        self._port_file = port_file
+        self.said = ""
+
+    @property
+    def address(self) -> str:
+        """On loopback, wherever else it listens."""
+        return f"127.0.0.1:{self._port_file.read_text().strip()}"
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
+    async def says(self, part: str) -> None:
+        """Read on until a line has this part."""
+        assert self._process.stdout is not None, "a pipe"
+        async with asyncio.timeout(120):
+            while part not in (line := (await self._process.stdout.readline()).decode()):
+                assert line, f"the daemon ended before it said {part!r}: {self.said}"
+                self.said += line
+            self.said += line
+
+    async def end(self) -> int:
+        """SIGTERM, and the exit code."""
+        if self._process.returncode is None:
+            self.signal(signal.SIGTERM)
+        out, _ = await asyncio.wait_for(self._process.communicate(), 60)
+        self.said += out.decode()
+        assert self._process.returncode is not None
+        return self._process.returncode
+
+
+@asynccontextmanager
+async def daemon(folder: Path, name: str, *arguments: str, **environment: str) -> AsyncIterator[Daemon]:
+    """`python -m NAME ARGUMENTS`, once it has bound its port."""
+    port_file = folder / f"{name}.port"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", name, *arguments, "--port-file", str(port_file), "--threads", "1"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", **environment},
+        cwd=ROOT,
+    )
+    started = Daemon(process, port_file)
+    try:
+        await started.says("listening")
+        yield started
+    finally:
+        await started.end()
+
+
+async def test_a_token_revoked_by_sighup_ends_a_text_and_is_in_no_output(tmp_path: Path) -> None:
+    """
+    Real processes, the cloud off loopback: TLS and a token let a text run, SIGHUP ends it at its next round.
+
+    A token file that is not good changes nothing before that.
+    """
+    target, draft = (
+        save_checkpoint(tmp_path / role, "Llama", seed=seed) for role, seed in (("target", 1), ("draft", 2))
+    )
+    certificates, tokens = Certificates.make(tmp_path / "certificates"), Tokens(tmp_path / "tokens.json")
+    # So slow that the text is surely not over when its token is revoked.
+    token = tokens.add("acme", rounds_per_s=4.0)
+    folder = certificates.folder
+    protected = ("--tls-cert", str(folder / "cloud.pem"), "--tls-key", str(folder / "cloud.key"))
+    async with daemon(
+        tmp_path,
+        *("cloud", "serve", "--listen", "0.0.0.0:0", "--model", target, *protected),
+        *("--tokens", str(tokens.path)),
+    ) as cloud:
+        dial = ("--cloud", cloud.address, "--cloud-ca", str(folder / "ca.pem"))
+        async with (
+            daemon(
+                tmp_path,
+                *("edge", "edge", "--listen", "127.0.0.1:0", "--model", draft, *dial),
+                THINWIRE_TOKEN=token,
+            ) as edge,
+            connect(edge.address, event_timeout_s=60) as client,
+        ):
+            await cloud.says("serving")
+            await edge.says("serving")
+            before = await client.status(timeout_s=5)
+            seen = await revoked_in_mid_text(client, cloud, tokens)
+            after = await client.status(timeout_s=5)
+        assert await edge.end() == 0
+        async with wire.open_channel(cloud.address, certificates.client()) as channel:
+            assert await wire.is_serving(channel, wire.VERIFIER_SERVICE, timeout_s=5)
+    assert await cloud.end() == 0
+
+    assert before.cloud_info is not None
+    assert before.cloud_security == "TLS"
+    assert before.cloud_info.listener_security == "TLS, with tokens"
+    assert before.listener_security == "plaintext on loopback, without tokens"
+    assert seen >= 3
+    assert after.cloud_failure.startswith("UNAUTHENTICATED: ")
+    assert "listening on 0.0.0.0" in cloud.said
+    assert "(TLS, with tokens)" in cloud.said
+    assert "WARNING" not in cloud.said + edge.said
+    assert token not in cloud.said + edge.said
+
+
+async def revoked_in_mid_text(client: EdgeClient, cloud: Daemon, tokens: Tokens) -> int:
+    """Revoke once three tokens have come, after a bad file; returns how many came until the refusal."""
+    good = tokens.path.read_text()
+    (digest,) = read_tenants(str(tokens.path))["acme"].token_sha256
+    seen: list[int] = []
+
+    async def read() -> None:
+        async for event in client.generate(make_request("abc", max_tokens=100, ignore_eos=True)):
+            if isinstance(event, tuple):
+                seen.extend(token.token_id for token in event)
+            if len(seen) >= 3 and tokens.path.read_text() == good:
+                tokens.path.write_text("{")
+                cloud.signal(signal.SIGHUP)
+                await cloud.says("the tokens stay as they were: the token file")
+                tokens.path.write_text(good)
+                revoke_tokens(str(tokens.path), "acme")
+                cloud.signal(signal.SIGHUP)
+                await cloud.says("the tokens were read again: 1 tenants")
+
+    # In answer to a round, or to the stream on which one that was put off would have come again.
+    with pytest.raises(UnauthenticatedError, match=r"the token (was revoked|is nobody's)"):
+        await read()
+    assert digest not in cloud.said
+    return len(seen)
