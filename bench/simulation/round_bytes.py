@@ -1,0 +1,98 @@
+"""
+What a round costs on the wire, to the byte, from the contract alone.
+
+One TCP connection in ping-pong: every message goes as one HTTP/2 DATA frame, and the two WINDOW_UPDATE frames
+(stream and connection) that its receiver owes ride on the receiver's next message.
+Pure ACKs and repeats are not in here; `ACK_BYTES` is one of them.
+`tests/link/test_round_bytes.py` holds all of this against real daemons, `docs/protocol.md` prints it.
+"""
+
+from __future__ import annotations
+
+import math
+
+ETHERNET_BYTES = 14
+IP_BYTES = 20
+TCP_BYTES = 20
+TIMESTAMP_BYTES = 12
+"""TCP's time stamps, on by default in Linux."""
+PACKET_BYTES = ETHERNET_BYTES + IP_BYTES + TCP_BYTES + TIMESTAMP_BYTES
+MTU_BYTES = 1500
+SEGMENT_BYTES = MTU_BYTES - (PACKET_BYTES - ETHERNET_BYTES)
+"""The most a packet carries."""
+FRAME_HEAD_BYTES = 9
+GRPC_PREFIX_BYTES = 5
+WINDOW_UPDATE_BYTES = FRAME_HEAD_BYTES + 4
+WINDOW_UPDATES = 2
+"""Owed for each received message: one for the stream, one for the connection."""
+ACK_BYTES = PACKET_BYTES
+"""A packet without payload."""
+MAX_FRAME_BYTES = 16_384
+"""HTTP/2's default; a longer message has more than one DATA frame, and nothing here speaks of those."""
+
+
+def message_wire_bytes(message_bytes: int) -> int:
+    """
+    Bytes on the line of one message of a stream in its steady state, Ethernet headers included.
+
+    Args:
+        message_bytes: of the serialised protobuf message.
+
+    Raises:
+        ValueError: negative, or too long for one DATA frame.
+    """
+    if not 0 <= message_bytes <= MAX_FRAME_BYTES - GRPC_PREFIX_BYTES:
+        raise ValueError(
+            f"message_bytes is {message_bytes}; expected 0 to {MAX_FRAME_BYTES - GRPC_PREFIX_BYTES}."
+        )
+    stream_bytes = WINDOW_UPDATES * WINDOW_UPDATE_BYTES + FRAME_HEAD_BYTES + GRPC_PREFIX_BYTES + message_bytes
+    return stream_bytes + math.ceil(stream_bytes / SEGMENT_BYTES) * PACKET_BYTES
+
+
+def draft_block_bytes(
+    *, round_number: int, base_length: int, draft_length: int, payload_bytes: int, code: int | None
+) -> int:
+    """
+    Serialised bytes of a `VerifyRequest` with a `DraftBlock`.
+
+    A prefix hash or checksum of 0 (one in 2³²) would save its 5 bytes.
+
+    Args:
+        code: the support-size code, None where the round leaves it out.
+    """
+    inner = (
+        _varint_field(round_number)
+        + _varint_field(base_length)
+        + _FIXED32_FIELD  # prefix hash
+        + _varint_field(draft_length)
+        + (0 if code is None else 1 + _varint(code))  # `optional`: 0 is sent too
+        + (1 + _varint(payload_bytes) + payload_bytes if payload_bytes else 0)
+        + _FIXED32_FIELD  # checksum
+    )
+    return 1 + _varint(inner) + inner
+
+
+def verdict_bytes(*, round_number: int, accepted: int, next_token_id: int, committed_length: int) -> int:
+    """Serialised bytes of a `VerifyResponse` with a `Verdict`; neither of its times is ever 0."""
+    inner = (
+        _varint_field(round_number)
+        + _varint_field(accepted)
+        + _varint_field(next_token_id)
+        + _varint_field(committed_length)
+        + 2 * _FIXED32_FIELD
+    )
+    return 1 + _varint(inner) + inner
+
+
+_FIXED32_FIELD = 5
+"""Tag and value."""
+
+
+def _varint(value: int) -> int:
+    """Seven bits a byte."""
+    return max(1, math.ceil(value.bit_length() / 7))
+
+
+def _varint_field(value: int) -> int:
+    """Tag and value; a 0 is left out."""
+    return 1 + _varint(value) if value else 0
