@@ -41,7 +41,7 @@ class Happening(enum.Enum):
     CLOSE = "close"
     LINK_LOST = "link lost"
     RESUME = "resume"
-    """Open with a session id, on a new stream."""
+    """Open on a new stream, with the session's id or, where the cloud has lost it, with what is committed."""
     FAULT = "fault"
     EXPIRE = "expire"
     """A deadline of the session itself passed."""

@@ -16,8 +16,10 @@ from common.config import (
 )
 from common.daemon_arguments import add_daemon_arguments, address
 from common.exit_codes import EXIT_CODES_HELP
+from common.health_command import add_health_command
 from common.release import version
 from common.schemes import scheme_names
+from common.security_arguments import add_dialling_arguments
 from edge.client import GenerationRequest
 from edge.settings import EdgeSettings
 
@@ -53,6 +55,7 @@ def make_parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     _add_edge(commands)
     _add_generate(commands, environment)
     _add_status(commands, environment)
+    add_health_command(commands, peer="edge", default=environment.get("THINWIRE_EDGE", DEFAULT_EDGE))
     _add_demo(commands, environment)
     return parser
 
@@ -135,6 +138,7 @@ def _add_edge(commands: Any) -> None:
         help="the cloud (default %(default)s)",
     )
     add_daemon_arguments(parser, role="draft", model=str(bundled.draft_path()), listen=DEFAULT_EDGE)
+    add_dialling_arguments(parser, peer="cloud", prefix="cloud-")
     limits = parser.add_argument_group("limits and records")
     seconds = {"type": float, "metavar": "SECONDS"}
     limits.add_argument(
@@ -169,6 +173,11 @@ def _add_edge(commands: Any) -> None:
         help="at once (default %(default)s)",
     )
     limits.add_argument("--round-log", metavar="PATH", help="append one JSON line per round to this file")
+    limits.add_argument(
+        "--log-text",
+        action="store_true",
+        help="show prompt and text in a generation's line in the log, and exceptions with their messages",
+    )
 
 
 def _add_generate(commands: Any, environment: Mapping[str, str]) -> None:
@@ -224,6 +233,12 @@ def _add_edge_address(parser: argparse.ArgumentParser, environment: Mapping[str,
         default=environment.get("THINWIRE_EDGE", DEFAULT_EDGE),
         metavar="HOST:PORT",
         help="the edge (default: THINWIRE_EDGE, else " + DEFAULT_EDGE + ")",
+    )
+    add_dialling_arguments(parser, peer="edge")
+    parser.add_argument(
+        "--insecure-plaintext",
+        action="store_true",
+        help="off loopback, dial without TLS where no authority and no certificate is given",
     )
 
 

@@ -1,8 +1,9 @@
 """
 `thinwire`: the edge daemon, and the client that talks to one.
 
-Exit codes: 0 done; 1 the generation failed; 2 bad usage or bad input; 3 the address cannot be listened on;
-4 the model cannot be loaded; 5 the edge or the cloud cannot be reached; 130 interrupted.
+Exit codes: 0 done; 1 the generation failed, or health is not SERVING; 2 bad usage or bad input; 3 the
+address cannot be listened on; 4 the model cannot be loaded; 5 the edge or the cloud cannot be reached; 130
+interrupted.
 Errors are one sentence on standard error.
 """
 
@@ -15,15 +16,19 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from common import wire
 from common.daemon_arguments import daemon_options
 from common.daemon_process import run_daemon
 from common.errors import ConfigError, ThinwireError
 from common.exit_codes import ExitCode, exit_code_of
+from common.health_command import health
+from common.security import ClientSecurity
+from common.security_arguments import dialling_security
 from common.telemetry import RoundLog
 from edge.arguments import edge_settings, generation_request, make_parser
 from edge.client import GenerationRequest, connect
@@ -60,13 +65,24 @@ async def _run(arguments: argparse.Namespace) -> int:
             return await _edge(arguments)
         case "generate":
             prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
-            return await _generate(arguments.edge, generation_request(arguments, prompt), arguments)
+            request = generation_request(arguments, prompt)
+            return await _generate(
+                arguments.edge, request, arguments, security=dialling_security(arguments, os.environ)
+            )
         case "status":
-            return await _status(arguments.edge, as_json=arguments.json)
+            security = dialling_security(arguments, os.environ)
+            return await _status(arguments.edge, security, as_json=arguments.json)
+        case "health":
+            security = dialling_security(arguments, os.environ)
+            code, sentence = await health(
+                arguments.health_address, wire.GENERATOR_SERVICE, security, timeout_s=arguments.timeout
+            )
+            print(sentence)
+            return code
         case _:
             request = generation_request(arguments, arguments.prompt or DEFAULT_PROMPT)
             return await run_demo(
-                lambda edge: _generate(edge, request, arguments, echo=True),
+                lambda edge: _generate(edge, request, arguments, security=ClientSecurity(), echo=True),
                 pair=arguments.pair,
                 console=Console(stderr=True),
             )
@@ -74,7 +90,9 @@ async def _run(arguments: argparse.Namespace) -> int:
 
 async def _edge(arguments: argparse.Namespace) -> int:
     """Run the edge daemon until a signal."""
-    options, settings = daemon_options(arguments), edge_settings(arguments)
+    options = replace(daemon_options(arguments), log_exception_messages=arguments.log_text)
+    settings = edge_settings(arguments)
+    cloud_security = dialling_security(arguments, os.environ)
     round_log = _round_log(arguments.round_log)
     executor = ThreadPoolExecutor(1, thread_name_prefix="draft-model")
     server = EdgeServer(
@@ -84,6 +102,9 @@ async def _edge(arguments: argparse.Namespace) -> int:
         settings=settings,
         executor=executor,
         round_log=round_log,
+        security=options.security,
+        cloud_security=cloud_security,
+        log_text=arguments.log_text,
     )
 
     async def on_loaded(model: LanguageModel) -> None:
@@ -92,7 +113,13 @@ async def _edge(arguments: argparse.Namespace) -> int:
 
     try:
         return await run_daemon(
-            server, options, program="thinwire edge", executor=executor, on_loaded=on_loaded
+            server,
+            options,
+            program="thinwire edge",
+            executor=executor,
+            on_loaded=on_loaded,
+            metrics=server.metrics,
+            warnings=cloud_security.warnings(arguments.cloud),
         )
     finally:
         if round_log is not None:
@@ -112,24 +139,31 @@ def _round_log(path: str | None) -> RoundLog | None:
 
 
 async def _generate(
-    edge: str, request: GenerationRequest, arguments: argparse.Namespace, *, echo: bool = False
+    edge: str,
+    request: GenerationRequest,
+    arguments: argparse.Namespace,
+    *,
+    security: ClientSecurity,
+    echo: bool = False,
 ) -> int:
     """Stream one completion to standard output."""
     console = Console(highlight=False)
     prompt = request.prompt if echo or console.is_terminal else None
     display = JsonLines(sys.stdout) if arguments.json else Display(console, prompt=prompt)
-    async with connect(edge, event_timeout_s=arguments.timeout) as client:
+    async with connect(edge, event_timeout_s=arguments.timeout, security=security) as client:
         async for event in client.generate(request):
             display.show(event)
     return ExitCode.OK
 
 
-async def _status(edge: str, *, as_json: bool) -> int:
+async def _status(edge: str, security: ClientSecurity, *, as_json: bool) -> int:
     """Print what the edge says of itself and of its cloud."""
-    async with connect(edge) as client:
+    async with connect(edge, security=security) as client:
         status = await client.status(timeout_s=10.0)
+    edge_security = security.of(edge)
     if as_json:
-        print(json.dumps(asdict(status), default=lambda value: value.hex()))
+        shown = {**asdict(status), "edge_security": edge_security.value}
+        print(json.dumps(shown, default=lambda value: value.hex()))
     else:
-        print_rows(Console(highlight=False), status_rows(status))
+        print_rows(Console(highlight=False), status_rows(status, edge_security=edge_security))
     return ExitCode.OK if status.cloud_info is not None else ExitCode.UNREACHABLE

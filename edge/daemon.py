@@ -14,17 +14,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import grpc
-
 from common import wire
 from common.causal_model import CausalModel
 from common.errors import ResourceExhaustedError, ThinwireError, TransportError
-from common.generation import EdgeStatus, GenerationEvent, GenerationStarted
+from common.generation import (
+    EdgeStatus,
+    GenerationEvent,
+    GenerationFinished,
+    GenerationStarted,
+    ServerInfo,
+)
 from common.messages import VocabularyIdentity
+from common.metrics import EdgeMetrics
 from common.random_streams import KeyedDraws
 from common.release import version
 from common.schemes import make_scheme, scheme_names
+from common.security import ClientSecurity, ServerSecurity
 from common.telemetry import RoundLog, generation_to_json
+from common.tenants import Credential
+from edge.account import GenerationAccount
 from edge.cloud_link import CloudLink
 from edge.drafter import Drafter
 from edge.generation import run_generation
@@ -72,6 +80,9 @@ class EdgeServer(wire.GeneratorServicer):
         executor: the model's one thread; made when None.
         shown: the model's name, dtype and device for GetStatus.
         round_log: where rounds are written, None for nowhere.
+        security: certificates and tokens of the listener; loopback's plaintext for everybody when None.
+        cloud_security: how the cloud is dialled, and the token for it.
+        log_text: whether a generation's line in the log shows its prompt and text.
     """
 
     def __init__(
@@ -84,6 +95,9 @@ class EdgeServer(wire.GeneratorServicer):
         executor: ThreadPoolExecutor | None = None,
         shown: ModelShown | None = None,
         round_log: RoundLog | None = None,
+        security: ServerSecurity | None = None,
+        cloud_security: ClientSecurity | None = None,
+        log_text: bool = False,
     ) -> None:
         self._model = model
         self._vocabulary = vocabulary
@@ -92,11 +106,15 @@ class EdgeServer(wire.GeneratorServicer):
         self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="draft-model")
         self._shown = shown or ModelShown()
         self._round_log = round_log
+        self._security = security or ServerSecurity()
+        self._cloud_security = cloud_security or ClientSecurity()
         self._draining = False
         self.running: set[asyncio.Task[Any]] = set()
         """The tasks of the generations running now."""
         self._finished = 0
         self._output_tokens = 0
+        self._log_text = log_text
+        self.metrics = EdgeMetrics(generations=lambda: len(self.running))
 
     async def start(self, listen: str) -> int:
         """
@@ -107,13 +125,15 @@ class EdgeServer(wire.GeneratorServicer):
 
         Raises:
             TransportError: the address cannot be bound.
+            ConfigError: others can reach it, and it lacks certificates or tokens.
         """
-        self._link = CloudLink(self._cloud_address, self._settings)
-        self._server = grpc.aio.server(options=wire.server_options())
+        self._link = CloudLink(self._cloud_address, self._settings, self._cloud_security)
+        self._listener_security = self._security.described(listen)
+        self._server = wire.make_server(listen, self._security, on_refused=self.metrics.refused)
         wire.add_generator(self, self._server)
         self._health = wire.HealthReporter(self._server, wire.GENERATOR_SERVICE)
         await self._health.not_serving()
-        port = wire.bind(self._server, listen)
+        port = wire.bind(self._server, listen, self._security)
         await self._server.start()
         if self._model is not None:
             await self._health.serving()
@@ -140,35 +160,49 @@ class EdgeServer(wire.GeneratorServicer):
 
     async def Generate(self, request: Any, context: Any) -> None:  # noqa: N802
         """One text; see proto/generator.proto."""
+        account = GenerationAccount(self.metrics, with_text=self._log_text)
+        now = asyncio.get_running_loop().time
         try:
-            await self._generate(request, context)
-        except ThinwireError as error:
-            await wire.abort_with(context, error)
+            await self._generate(request, context, account)
+        except asyncio.CancelledError:
+            account.cancelled(now())
+            raise
         except Exception as error:
-            _log.exception("a generation failed")
-            await wire.abort_with(context, ThinwireError(f"the edge failed with {type(error).__name__}."))
+            if isinstance(error, ThinwireError):
+                refusal = error
+            else:
+                _log.exception("a generation failed")
+                refusal = ThinwireError(f"the edge failed with {type(error).__name__}.")
+            account.failed(refusal, now())
+            await wire.abort_with(context, refusal)
 
     async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         """What this edge serves and how it stands."""
         identity = self._vocabulary.identity if self._vocabulary else VocabularyIdentity(0, b"")
+        answer = await self._link.server_info()
         return wire.edge_status_to_proto(
             EdgeStatus(
                 version=version(),
                 model=self._shown.name,
                 vocabulary=identity,
                 cloud=self._cloud_address,
-                cloud_info=await self._link.server_info(),
+                cloud_info=answer if isinstance(answer, ServerInfo) else None,
+                cloud_failure="" if isinstance(answer, ServerInfo) else f"{answer.status}: {answer.message}",
+                cloud_security=self._link.protection.value,
                 generations=len(self.running),
                 generations_finished=self._finished,
                 output_tokens=self._output_tokens,
                 schemes=scheme_names(),
                 dtype=self._shown.dtype,
                 device=self._shown.device,
+                listener_security=self._listener_security,
             )
         )
 
-    async def _generate(self, request: Any, context: Any) -> None:
+    async def _generate(self, request: Any, context: Any, account: GenerationAccount) -> None:
         """Check the request, then run it under the bound on generations."""
+        credential = wire.credential_of(context, self._security.access)
+        account.admitted(credential.tenant)
         started_s = asyncio.get_running_loop().time()
         if self._draining:
             raise TransportError("this edge is draining; expected a request to another one.")
@@ -184,13 +218,20 @@ class EdgeServer(wire.GeneratorServicer):
         assert task is not None, "a gRPC handler runs in a task"
         self.running.add(task)
         try:
-            await self._run(self._model, self._vocabulary, request, context, started_s)
+            await self._run(self._model, self._vocabulary, request, context, credential, account, started_s)
         finally:
             self.running.discard(task)
             self._finished += 1
 
     async def _run(
-        self, model: CausalModel, vocabulary: Vocabulary, request: Any, context: Any, started_s: float
+        self,
+        model: CausalModel,
+        vocabulary: Vocabulary,
+        request: Any,
+        context: Any,
+        credential: Credential,
+        account: GenerationAccount,
+        started_s: float,
     ) -> None:
         loop = asyncio.get_running_loop()
         prompt, parameters = wire.generate_request_from_proto(request, fresh_seed=secrets.randbits(64))
@@ -205,13 +246,19 @@ class EdgeServer(wire.GeneratorServicer):
             text=TextStream(vocabulary.decode, stop=parameters.stop, prompt_token_ids=prompt_ids),
             context_length=model.context_length,
             round_timeout_s=self._settings.round_timeout_s,
-            max_reconnects=self._settings.max_reconnects,
+            least_round_timeout_s=self._settings.least_round_timeout_s,
+            patience_s=self._settings.patience_s,
         )
-        meter = GenerationMeter(scheme, started_s=started_s, round_log=self._round_log)
+        meter = GenerationMeter(scheme, started_s=started_s, round_log=self._round_log, metrics=self.metrics)
+        account.begun(session, meter, scheme=scheme.name, prompt=prompt, prompt_tokens=len(prompt_ids))
 
         async def emit(event: GenerationEvent) -> None:
+            self._security.access.check(credential)  # a token revoked meanwhile ends the text
             if isinstance(event, tuple):
                 self._output_tokens += len(event)
+                account.emitted(event)
+            elif isinstance(event, GenerationFinished):
+                account.finished(event)
             await context.write(wire.generation_event_to_proto(event))
 
         started = GenerationStarted(

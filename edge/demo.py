@@ -74,6 +74,8 @@ class Daemon:
             "127.0.0.1:0",
             "--port-file",
             str(self._port_file),
+            "--log-format",
+            "text",
         ]
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(

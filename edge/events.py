@@ -28,7 +28,9 @@ class DraftedBlock:
     cache_length: int
     """Tokens the draft model's cache holds after drafting."""
     draft_s: float
-    """Seconds spent drafting and coding."""
+    """Seconds spent drafting, without coding."""
+    encode_s: float = 0.0
+    """Seconds spent coding the payload."""
 
 
 # --- events -----------------------------------------------------------------------------------------------
@@ -167,6 +169,8 @@ class Reconnect:
 
     attempt: int
     """1 for the first try after a loss."""
+    pause_s: float | None = None
+    """What the cloud asked for, and never less; None leaves the pause to the shell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,11 +203,11 @@ class _Driver:
                 self._drafter.truncate(length)
             case ArmTimer(at_s):
                 self._arm(at_s)
-            case Reconnect(attempt):
+            case Reconnect(attempt, pause_s):
                 if self._stream is not None:
                     self._stream.abandon()
                     self._stream = None
-                self._reconnecting = asyncio.create_task(self._reconnect(attempt))
+                self._reconnecting = asyncio.create_task(self._reconnect(attempt, pause_s))
             case Finish():
                 await self._written()
                 self._meter.finished(self._loop.time())
@@ -242,11 +242,16 @@ class _Driver:
         self._meter.bytes_up(request.ByteSize())
         self._stream.send(request, last=self._closed)
 
-    async def _reconnect(self, attempt: int) -> None:
-        """Back off, connect, and say how it went."""
-        longest_s = min(self._settings.max_backoff_s, self._settings.backoff_s * 2 ** (attempt - 1))
+    async def _reconnect(self, attempt: int, asked_s: float | None) -> None:
+        """Wait what the cloud asked for and up to half more, or back off; connect, and say how it went."""
+        if asked_s is None:
+            doubled_s = self._settings.backoff_s * 2 ** min(attempt - 1, 20)
+            longest_s = min(self._settings.max_backoff_s, doubled_s)
+            pause_s = longest_s * random.uniform(0.5, 1.0)
+        else:
+            pause_s = asked_s * random.uniform(1.0, 1.5)
         try:
-            await self._sleep(longest_s * random.uniform(0.5, 1.0))
+            await self._sleep(pause_s)
             await self._link.connect()
         except ThinwireError as error:
             self._events.put_nowait(LinkLost(error))

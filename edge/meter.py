@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from common.generation import GenerationStatistics
 from common.messages import Verdict
+from common.metrics import EdgeMetrics
 from common.schemes.base import Scheme
 from common.telemetry import RoundLog, RoundRecord
 from edge.events import DraftedBlock, EdgeEvent, OpenedReceived, VerdictReceived
@@ -22,10 +23,19 @@ class GenerationMeter:
         scheme: of the generation.
         started_s: when the client's request came in.
         round_log: where each round is written, None for nowhere.
+        metrics: of the daemon; of nobody when None.
     """
 
-    def __init__(self, scheme: Scheme, *, started_s: float, round_log: RoundLog | None = None) -> None:
+    def __init__(
+        self,
+        scheme: Scheme,
+        *,
+        started_s: float,
+        round_log: RoundLog | None = None,
+        metrics: EdgeMetrics | None = None,
+    ) -> None:
         self._scheme = scheme
+        self._metrics = metrics or EdgeMetrics(generations=lambda: 1)
         self._started_s = started_s
         self._round_log = round_log
         self.session_id = ""
@@ -40,6 +50,7 @@ class GenerationMeter:
         self._up_bytes = 0
         self._down_bytes = 0
         self._draft_s = 0.0
+        self._encode_s = 0.0
         self._network_s = 0.0
         self._queue_s = 0.0
         self._verify_s = 0.0
@@ -48,6 +59,8 @@ class GenerationMeter:
         """A block was drafted."""
         self._block = block
         self._draft_s += block.draft_s
+        self._encode_s += block.encode_s
+        self._metrics.block_drafted(draft_s=block.draft_s, encode_s=block.encode_s)
 
     def block_sent(self, round_number: int, size_bytes: int, now: float) -> None:
         """A round goes up; a repeat adds its bytes, and its clock runs on."""
@@ -61,12 +74,16 @@ class GenerationMeter:
     def bytes_up(self, size_bytes: int) -> None:
         """A message of this serialised size was written, rounds included."""
         self._up_bytes += size_bytes
+        self._metrics.bytes_up(self._scheme.name, size_bytes)
 
     def received(self, event: EdgeEvent, size_bytes: int, at_s: float) -> None:
         """A message of this serialised size came down at `at_s`."""
         self._down_bytes += size_bytes
+        self._metrics.bytes_down(self._scheme.name, size_bytes)
         if isinstance(event, OpenedReceived):
-            self.session_id = event.opened.session_id.hex()
+            session_id = event.opened.session_id.hex()
+            if session_id != self.session_id:  # rounds count from 1 again
+                self.session_id, self._round, self._verified_round = session_id, 0, 0
         elif isinstance(event, VerdictReceived):
             self._verdict_received(event.verdict, size_bytes, at_s)
 
@@ -98,11 +115,13 @@ class GenerationMeter:
             cap_binding_rate=tally.cap_binding_rate,
             total_s=self._finished_s - self._started_s,
             draft_s=self._draft_s,
+            encode_s=self._encode_s,
             network_s=self._network_s,
             queue_s=self._queue_s,
             verify_s=self._verify_s,
             kept_positions=kept,
             reconnects=tally.reconnects,
+            rebuilds=tally.rebuilds,
             first_token_s=self._first_token_s or 0.0,
         )
 
@@ -113,9 +132,20 @@ class GenerationMeter:
         self._verified_round = verdict.round
         queue_s, verify_s = verdict.queue_us * 1e-6, verdict.verify_us * 1e-6
         round_trip_s = now - self._sent_s
+        network_s = max(0.0, round_trip_s - queue_s - verify_s)
         self._queue_s += queue_s
         self._verify_s += verify_s
-        self._network_s += max(0.0, round_trip_s - queue_s - verify_s)
+        self._network_s += network_s
+        assert self._block is not None, "a verdict for a round that was never drafted"
+        self._metrics.round_verified(
+            self._scheme.name,
+            drafted=len(self._block.tokens),
+            accepted=verdict.accepted,
+            payload_bytes=len(self._block.payload),
+            queue_s=queue_s,
+            verify_s=verify_s,
+        )
+        self._metrics.round_tripped(round_trip_s=round_trip_s, network_s=network_s)
         if self._round_log is not None:
             self._round_log.write(self._record(verdict, size_bytes, round_trip_s).to_json())
 
@@ -136,6 +166,7 @@ class GenerationMeter:
             uplink_message_bytes=self._round_up_bytes,
             downlink_message_bytes=size_bytes,
             draft_s=block.draft_s,
+            encode_s=block.encode_s,
             round_trip_s=round_trip_s,
             queue_s=verdict.queue_us * 1e-6,
             verify_s=verdict.verify_us * 1e-6,

@@ -18,6 +18,7 @@ from common.generation import (
     Token,
 )
 from common.messages import TokenKind
+from common.security import LinkSecurity
 from common.telemetry import statistics_to_dict
 
 STYLES = {TokenKind.ACCEPTED: "green", TokenKind.RESAMPLED: "bold red", TokenKind.BONUS: "cyan"}
@@ -134,7 +135,7 @@ def statistics_rows(finished: GenerationFinished, started: GenerationStarted | N
         ("time", _time_text(s)),
     ]
     if s.reconnects:
-        rows.append(("reconnects", str(s.reconnects)))
+        rows.append(("reconnects", f"{s.reconnects} (sessions opened again: {s.rebuilds})"))
     if started is not None:
         rows.append(("seed", str(started.seed)))
     return rows
@@ -152,13 +153,20 @@ def guarantee_text(statistics: GenerationStatistics) -> str:
     return f"{bound:.4f}"
 
 
-def status_rows(status: EdgeStatus) -> list[tuple[str, str]]:
-    """(name, value) of every line of `thinwire status`."""
+def status_rows(status: EdgeStatus, *, edge_security: LinkSecurity) -> list[tuple[str, str]]:
+    """
+    (name, value) of every line of `thinwire status`.
+
+    Args:
+        edge_security: what protects the connection to the edge.
+    """
     rows = [
         (
             "edge",
             f"thinwire {status.version}, {status.model or 'no model yet'} ({status.dtype}, {status.device})",
         ),
+        ("  listener", status.listener_security),
+        ("  connection", edge_security.value),
         ("vocabulary", f"{status.vocabulary.size} ids, sha256 {status.vocabulary.sha256.hex()[:16]}"),
         ("schemes", ", ".join(status.schemes)),
         ("running", f"{status.generations} generations"),
@@ -166,10 +174,17 @@ def status_rows(status: EdgeStatus) -> list[tuple[str, str]]:
     ]
     cloud = status.cloud_info
     if cloud is None:
-        return [*rows, ("cloud", f"{status.cloud}, not reachable")]
+        return [
+            *rows,
+            ("cloud", f"{status.cloud}, not reachable"),
+            ("  connection", status.cloud_security),
+            ("  reason", status.cloud_failure),
+        ]
     return [
         *rows,
         ("cloud", f"{status.cloud}, thinwire {cloud.version}, {cloud.model} ({cloud.dtype}, {cloud.device})"),
+        ("  listener", cloud.listener_security),
+        ("  connection", status.cloud_security),
         ("  context", f"{cloud.context_length} tokens"),
         ("  sessions", f"{cloud.sessions} of {cloud.max_sessions}"),
         (
@@ -194,7 +209,8 @@ def _payload_text(s: GenerationStatistics) -> str:
 
 def _time_text(s: GenerationStatistics) -> str:
     phases = (
-        f"draft {s.draft_s:.2f}, network {s.network_s:.2f}, queue {s.queue_s:.2f}, verify {s.verify_s:.2f}"
+        f"draft {s.draft_s:.2f}, encode {s.encode_s:.2f}, network {s.network_s:.2f}, "
+        f"queue {s.queue_s:.2f}, verify {s.verify_s:.2f}"
     )
     return f"{s.total_s:.2f} s ({phases})"
 

@@ -7,6 +7,9 @@ It never waits, draws, reads a clock or touches a model; the shell (`edge.genera
 Life: Started → Send(Open) → OpenedReceived → Draft → Drafted → Send(DraftBlock) → VerdictReceived → Emit,
 Draft ... → Send(Close), Finish.
 A sent block is kept and, after a reconnect, sent again as the same bytes; it is never drafted anew.
+A session that the cloud has lost (a restart, an eviction) is opened again from the committed tokens and the
+kept block goes out as its first round: draws are keyed by position, so the text is what it would have been.
+A block refused by a quota, or for want of room, goes out again on a new stream within a round's time.
 After Finish every event is ignored: late messages of a torn stream are no news.
 """
 
@@ -21,6 +24,8 @@ from common.errors import (
     EpochSupersededError,
     LocalProtocolError,
     RemoteProtocolError,
+    ResourceExhaustedError,
+    SessionNotFoundError,
     ThinwireError,
 )
 from common.messages import (
@@ -30,7 +35,6 @@ from common.messages import (
     FinishReason,
     Open,
     Opened,
-    PrefixHasher,
     TokenKind,
     Verdict,
     VocabularyIdentity,
@@ -39,6 +43,7 @@ from common.messages import (
 from common.prompt import check_prompt
 from common.protocol import TERMINAL, Happening, State, after
 from common.schemes.base import Scheme
+from edge.committed_sequence import CommittedSequence
 from edge.events import (
     ArmTimer,
     Cancelled,
@@ -48,7 +53,6 @@ from edge.events import (
     EdgeEffect,
     EdgeEvent,
     Emit,
-    EmittedToken,
     Finish,
     LinkLost,
     LinkRestored,
@@ -61,6 +65,8 @@ from edge.events import (
     TruncateCache,
     VerdictReceived,
 )
+from edge.patience import Patience
+from edge.round_deadline import RoundDeadline
 from edge.tally import Tally
 from edge.text_stream import TextStream
 
@@ -76,8 +82,10 @@ class EdgeSession:
         scheme: made from `parameters.scheme` for the same vocabulary.
         text: turns committed output ids into text.
         context_length: tokens the draft model can hold.
-        round_timeout_s: seconds a round or an open may take.
-        max_reconnects: streams to try in a row after a loss; the count starts anew with every verdict.
+        round_timeout_s: seconds a round or an open may take at most, and may wait in all for a quota.
+        least_round_timeout_s: seconds a round may take at least, whatever the rounds before it took;
+            the deadline is fixed when None.
+        patience_s: seconds to go on reconnecting after a loss; they start anew with every verdict.
 
     Raises:
         ConfigError: empty prompt, an id outside the vocabulary, or a prompt that fills the context.
@@ -93,27 +101,25 @@ class EdgeSession:
         text: TextStream,
         context_length: int,
         round_timeout_s: float,
-        max_reconnects: int,
+        least_round_timeout_s: float | None = None,
+        patience_s: float,
     ) -> None:
         check_prompt(prompt_token_ids, vocabulary.size, context_length)
         self._parameters = parameters
-        self._prompt = prompt_token_ids
         self._vocabulary = vocabulary
         self._scheme = scheme
-        self._text = text
-        self._context_length = context_length
+        self._committed = CommittedSequence(
+            prompt_token_ids, text, max_tokens=parameters.max_tokens, context_length=context_length
+        )
         self._round_timeout_s = round_timeout_s
-        self._max_reconnects = max_reconnects
+        self._deadline = RoundDeadline(least_round_timeout_s or round_timeout_s, round_timeout_s)
+        self._patience = Patience(patience_s, round_timeout_s)
 
         self.state = State.NEW
         self.tally = Tally()
         """Counts for the report."""
-        self._committed = list(prompt_token_ids)
-        self._hasher = PrefixHasher()
-        self._hasher.extend(prompt_token_ids)
         self._session_id = b""
         self._epoch = 0
-        self._stop_token_ids: frozenset[int] = frozenset()
         self._scheme_state = scheme.initial_state()
         self._cache_length = 0
         self._attempt = -1
@@ -121,12 +127,15 @@ class EdgeSession:
         self._drafted: DraftedBlock | None = None
         self._block: DraftBlock | None = None
         self._round = 0
-        self._tries = 0
+        self._sent_s = 0.0
+        """When the pending block went out for the first time."""
+        self._timeout_s = 0.0
+        """Of the open or the round under way."""
 
     @property
     def committed_token_ids(self) -> tuple[int, ...]:
         """Prompt and output."""
-        return tuple(self._committed)
+        return self._committed.token_ids
 
     def step(self, event: EdgeEvent, now: float) -> list[EdgeEffect]:
         """
@@ -152,18 +161,22 @@ class EdgeSession:
             case Drafted(attempt, block):
                 return self._on_drafted(attempt, block, now)
             case VerdictReceived(verdict):
-                return self._on_verdict(verdict)
+                return self._on_verdict(verdict, now)
             case LinkLost(error):
-                return self._on_link_lost(error)
+                return self._on_link_lost(error, now)
             case LinkRestored():
                 return self._on_link_restored(now)
             case TimerFired():
-                return self._on_timer()
+                return self._on_timer(now)
             case Cancelled():
                 return self._end(FinishReason.CANCELLED, CloseReason.CANCELLED)
             case Refused(EpochSupersededError() as error):
                 # Only we know the session's id: an Open on a stream given up came late and took it over.
-                return self._on_link_lost(error)
+                return self._on_link_lost(error, now)
+            case Refused(SessionNotFoundError() as error):
+                return self._on_session_lost(error, now)
+            case Refused(ResourceExhaustedError() as error) if self._awaits_the_cloud:
+                return self._on_put_off(error, now)
             case Refused(error):
                 return self._fail(error)
 
@@ -171,7 +184,7 @@ class EdgeSession:
 
     def _on_started(self, now: float) -> list[EdgeEffect]:
         self.state = after(self.state, Happening.OPEN)
-        return [Send(self._open()), ArmTimer(now + self._round_timeout_s)]
+        return [Send(self._open()), self._arm(now, self._round_timeout_s)]
 
     def _open(self) -> Open:
         return Open(
@@ -179,7 +192,7 @@ class EdgeSession:
             scheme=self._parameters.scheme,
             sampling=self._parameters.sampling,
             seed=self._parameters.seed,
-            prompt_token_ids=() if self._session_id else self._prompt,
+            prompt_token_ids=() if self._session_id else self.committed_token_ids,
             session_id=self._session_id,
         )
 
@@ -194,22 +207,25 @@ class EdgeSession:
         self._epoch = opened.epoch
         if self._session_id:
             return self._on_resumed(opened, now)
-        if opened.committed_length != len(self._prompt) or opened.next_round != 1:
+        if opened.committed_length != len(self._committed) or opened.next_round != 1:
             return self._fail(
                 RemoteProtocolError(
                     f"a new session opened at length {opened.committed_length}, round {opened.next_round}; "
-                    f"expected {len(self._prompt)}, 1."
+                    f"expected {len(self._committed)}, 1."
                 )
             )
         self._session_id = opened.session_id
-        self._context_length = min(self._context_length, opened.context_length)
+        self._patience.opened()
+        self._committed.limit_context(opened.context_length)
         try:
-            check_prompt(self._prompt, self._vocabulary.size, self._context_length)
+            check_prompt(self.committed_token_ids, self._vocabulary.size, self._committed.context_length)
         except ConfigError as error:
             return self._fail(error)
         if not self._parameters.ignore_eos:
-            self._stop_token_ids = frozenset(opened.eos_token_ids)
-        return [ArmTimer(None), *self._next_draft()]
+            self._committed.stop_token_ids = frozenset(opened.eos_token_ids)
+        if self._drafted is not None:  # the session was lost, its block was not
+            return self._send_block(self._drafted, now)
+        return [ArmTimer(None)] if self._drafting else [ArmTimer(None), *self._next_draft()]
 
     def _on_resumed(self, opened: Opened, now: float) -> list[EdgeEffect]:
         """Go on where the torn stream stopped: the pending block goes out again, byte for byte."""
@@ -222,7 +238,7 @@ class EdgeSession:
             )
         if self._block is not None:
             self.state = after(self.state, Happening.ROUND)
-            return [Send(self._block), ArmTimer(now + self._round_timeout_s)]
+            return [Send(self._block), self._arm_round(now)]
         if self._drafted is not None:
             return self._send_block(self._drafted, now)
         return [ArmTimer(None)]  # drafting is still under way
@@ -231,8 +247,7 @@ class EdgeSession:
 
     def _next_draft(self) -> list[EdgeEffect]:
         """Ask for the next block; never so long that it could overshoot max_tokens or the context."""
-        produced = len(self._committed) - len(self._prompt)
-        room = min(self._parameters.max_tokens - produced, self._context_length - len(self._committed))
+        room = self._committed.room
         assert room >= 1, "a text that reached its length or context has ended"
         length = min(self._parameters.draft_length, self._scheme.max_draft_length, room - 1)
         self._attempt += 1
@@ -240,11 +255,11 @@ class EdgeSession:
         return [
             Draft(
                 attempt=self._attempt,
-                feed_token_ids=tuple(self._committed[self._cache_length :]) if length else (),
+                feed_token_ids=self._committed.since(self._cache_length) if length else (),
                 first_position=len(self._committed),
                 max_draft_length=length,
                 budget_bits=self._parameters.uplink_budget_bits,
-                stop_token_ids=self._stop_token_ids,
+                stop_token_ids=self._committed.stop_token_ids,
                 state=self._scheme_state,
             )
         ]
@@ -268,61 +283,53 @@ class EdgeSession:
         block = DraftBlock(
             round=self._round,
             base_length=len(self._committed),
-            prefix_hash=self._hasher.value(),
+            prefix_hash=self._committed.prefix_hash,
             draft_length=len(drafted.tokens),
             support_size_code=drafted.support_size_code,
             payload=drafted.payload,
             checksum=0,
         )
         self._block = replace(block, checksum=block_checksum(block, self._parameters.scheme))
-        return [Send(self._block), ArmTimer(now + self._round_timeout_s)]
+        self._sent_s = now
+        return [Send(self._block), self._arm_round(now)]
 
-    def _on_verdict(self, verdict: Verdict) -> list[EdgeEffect]:
+    def _arm_round(self, now: float) -> ArmTimer:
+        assert self._block is not None, "a deadline without a round"
+        return self._arm(now, self._deadline.seconds(len(self._block.payload), self._patience.tries))
+
+    def _arm(self, now: float, timeout_s: float) -> ArmTimer:
+        self._timeout_s = timeout_s
+        return ArmTimer(now + timeout_s)
+
+    def _on_verdict(self, verdict: Verdict, now: float) -> list[EdgeEffect]:
         if verdict.round > self._round:
-            return self._fail(
-                RemoteProtocolError(
-                    f"a verdict of round {verdict.round} came; expected {self._round} at most."
-                )
-            )
+            sentence = f"a verdict of round {verdict.round} came; expected {self._round} at most."
+            return self._fail(RemoteProtocolError(sentence))
         if self._block is None or self._drafted is None or verdict.round < self._round:
             return []  # an answer to a round that is already decided
         if self.state is not State.VERIFYING:
             return []  # of a former stream while a new one opens; that one will repeat it
         drafted, base = self._drafted, self._block.base_length
         length = len(drafted.tokens)
-        if (
-            not 0 <= verdict.accepted <= length
-            or not 0 <= verdict.next_token_id < self._vocabulary.size
-            or verdict.committed_length != base + verdict.accepted + 1
-        ):
-            return self._fail(
-                RemoteProtocolError(
-                    f"verdict (round {verdict.round}, accepted {verdict.accepted}, "
-                    f"token {verdict.next_token_id}, length {verdict.committed_length}); "
-                    f"expected round {self._round}, at most {length} accepted, "
-                    f"a token below {self._vocabulary.size}, length {base} + accepted + 1."
-                )
-            )
+        if not verdict.is_possible(base, length, self._vocabulary.size):
+            possible = f"at most {length} accepted, a token below {self._vocabulary.size}"
+            sentence = f"{verdict}; expected {possible}, length {base} + accepted + 1."
+            return self._fail(RemoteProtocolError(sentence))
         self.state = after(self.state, Happening.VERDICT)
+        self._deadline.took(now - self._sent_s, len(self._block.payload))
         self._block = self._drafted = None
-        self._tries = 0
+        self._patience.decided()
         self.tally.count_round(drafted, verdict.accepted, rollback=self._parameters.scheme.rollback)
         self._scheme_state = self._scheme.state_after_verdict(drafted.states, verdict.accepted)
         return self._commit(drafted, verdict)
 
     def _commit(self, drafted: DraftedBlock, verdict: Verdict) -> list[EdgeEffect]:
-        """Commit accepted tokens and the cloud's own one by one, up to the first that ends the text."""
+        """Commit accepted tokens and the cloud's own, and go on or end."""
+        base = len(self._committed)
         tokens = [(t.token_id, TokenKind.ACCEPTED) for t in drafted.tokens[: verdict.accepted]]
         resampled = verdict.accepted < len(drafted.tokens)
         tokens.append((verdict.next_token_id, TokenKind.RESAMPLED if resampled else TokenKind.BONUS))
-        base, emitted, ending = len(self._committed), [], None
-        for token_id, kind in tokens:
-            self._committed.append(token_id)
-            text, ending = self._take(token_id)
-            emitted.append(EmittedToken(token_id, kind, text))
-            if ending is not None:
-                break
-        self._hasher.extend(self._committed[base:])
+        emitted, ending = self._committed.commit(tokens)
         self.tally.count_output(emitted)
         effects: list[EdgeEffect] = [ArmTimer(None), Emit(tuple(emitted))]
         if ending is not None:
@@ -333,29 +340,35 @@ class EdgeSession:
             effects.append(TruncateCache(valid))
         return effects + self._next_draft()
 
-    def _take(self, token_id: int) -> tuple[str, FinishReason | None]:
-        """Text of one committed token, and how the text ends with it, if it does."""
-        if token_id in self._stop_token_ids:
-            return "", FinishReason.EOS
-        text, stopped = self._text.push(token_id)
-        if stopped:
-            return text, FinishReason.STOP
-        if len(self._committed) - len(self._prompt) >= self._parameters.max_tokens:
-            return text, FinishReason.LENGTH
-        if len(self._committed) >= self._context_length:
-            return text, FinishReason.CONTEXT
-        return text, None
-
     # --- the link -----------------------------------------------------------------------------------------
 
-    def _on_link_lost(self, error: ThinwireError) -> list[EdgeEffect]:
-        if self._tries >= self._max_reconnects:
+    def _on_link_lost(self, error: ThinwireError, now: float) -> list[EdgeEffect]:
+        if not self._patience.after_loss(now):
             return self._fail(error)
-        self._tries += 1
         self.tally.reconnects += 1
         if self.state is not State.NEW:
             self.state = after(self.state, Happening.LINK_LOST)
-        return [ArmTimer(None), Reconnect(self._tries)]
+        return [ArmTimer(None), Reconnect(self._patience.tries)]
+
+    def _on_session_lost(self, error: ThinwireError, now: float) -> list[EdgeEffect]:
+        """The cloud is there and the session is not: open another one from what is committed."""
+        self.tally.rebuilds += bool(self._session_id)
+        self._session_id, self._epoch, self._round, self._block = b"", 0, 0, None
+        return self._on_link_lost(error, now)
+
+    @property
+    def _awaits_the_cloud(self) -> bool:
+        """Whether a refusal is the cloud's; our own drafting may want for memory too."""
+        return self.state in (State.OPENING, State.VERIFYING) and not self._drafting
+
+    def _on_put_off(self, error: ResourceExhaustedError, now: float) -> list[EdgeEffect]:
+        """Come again after the pause asked for; the cloud keeps the session meanwhile."""
+        if not self._patience.for_pause(error.retry_after_s, now):
+            return self._fail(error)
+        self.tally.reconnects += 1
+        self._sent_s = now + error.retry_after_s  # the pause says nothing of how long a round takes
+        self.state = after(self.state, Happening.LINK_LOST)
+        return [ArmTimer(None), Reconnect(self._patience.tries + 1, error.retry_after_s)]
 
     def _on_link_restored(self, now: float) -> list[EdgeEffect]:
         if self.state is State.NEW:
@@ -363,13 +376,13 @@ class EdgeSession:
         if self.state is not State.DETACHED:
             raise LocalProtocolError(f"LinkRestored in state {self.state.value}; expected detached.")
         self.state = after(self.state, Happening.RESUME)
-        return [Send(self._open()), ArmTimer(now + self._round_timeout_s)]
+        return [Send(self._open()), self._arm(now, self._round_timeout_s)]
 
-    def _on_timer(self) -> list[EdgeEffect]:
+    def _on_timer(self, now: float) -> list[EdgeEffect]:
         if self.state not in (State.OPENING, State.VERIFYING):
             return []  # fired while it was being disarmed
         phase = "open" if self.state is State.OPENING else f"round {self._round}"
-        return self._on_link_lost(DeadlineError(f"{phase} took longer than {self._round_timeout_s:g} s."))
+        return self._on_link_lost(DeadlineError(f"{phase} took longer than {self._timeout_s:.3g} s."), now)
 
     # --- the end ------------------------------------------------------------------------------------------
 
@@ -379,8 +392,8 @@ class EdgeSession:
         effects: list[EdgeEffect] = [ArmTimer(None)]
         if opened:
             effects.append(Send(Close(close)))
-        return [*effects, Finish(reason, self._text.flush())]
+        return [*effects, Finish(reason, self._committed.flush())]
 
     def _fail(self, error: ThinwireError) -> list[EdgeEffect]:
         self.state = after(self.state, Happening.FAULT)
-        return [ArmTimer(None), Finish(FinishReason.ERROR, self._text.flush(), error)]
+        return [ArmTimer(None), Finish(FinishReason.ERROR, self._committed.flush(), error)]

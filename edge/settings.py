@@ -14,11 +14,16 @@ class EdgeSettings:
     connect_timeout_s: float = 5.0
     """How long to wait for a connection to the cloud, at the start and at each reconnect."""
     round_timeout_s: float = 120.0
-    """One round from sending to verdict; the first one also waits for the target's pass over the prompt."""
+    """
+    At most for one round from sending to verdict, and for an open; the first round also waits for the
+    target's pass over the prompt.
+    """
+    least_round_timeout_s: float = 2.0
+    """At least for one round; between the two the deadline follows from what the rounds before it took."""
     close_timeout_s: float = 0.5
     """How long to wait for the cloud's answer to Close; half the second in which both sides are freed."""
-    max_reconnects: int = 5
-    """Streams opened in a row after a loss before the generation fails."""
+    patience_s: float = 60.0
+    """How long a generation goes on reconnecting after a loss; a cloud may be restarted meanwhile."""
     backoff_s: float = 0.1
     """Pause before the first reconnect; doubles with each, jittered down to its half."""
     max_backoff_s: float = 2.0
@@ -33,11 +38,16 @@ class EdgeSettings:
     """How long GetStatus waits for the cloud's account of itself."""
 
     def __post_init__(self) -> None:
-        for name in ("connect_timeout_s", "round_timeout_s", "close_timeout_s", "status_timeout_s"):
+        for name in (
+            "connect_timeout_s",
+            "round_timeout_s",
+            "least_round_timeout_s",
+            "close_timeout_s",
+            "status_timeout_s",
+        ):
             value = getattr(self, name)
             check_real(name, value, "more than 0 seconds", value > 0)
-        for name in ("backoff_s", "max_backoff_s", "keepalive_s", "drain_grace_s"):
+        for name in ("patience_s", "backoff_s", "max_backoff_s", "keepalive_s", "drain_grace_s"):
             value = getattr(self, name)
             check_real(name, value, "0 or more seconds", value >= 0)
-        check_integer("max_reconnects", self.max_reconnects, 0, 1000)
         check_integer("max_generations", self.max_generations, 1, 10_000)

@@ -29,6 +29,8 @@ class Tally:
     cap_bound_positions: int = 0
     """Kept positions at which K_max cut the support."""
     reconnects: int = 0
+    rebuilds: int = 0
+    """Sessions opened again from the committed tokens, because the cloud had lost them."""
 
     def count_round(self, drafted: DraftedBlock, accepted: int, *, rollback: Rollback) -> None:
         """A decided block: positions behind the first rejection were drafted, but neither tested nor kept."""

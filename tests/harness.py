@@ -57,6 +57,10 @@ class Fault(enum.Enum):
     """The link breaks first, both ends notice, the message is lost."""
     CUT_AFTER = "cut after"
     """The message goes out, then the link breaks; the cloud notices long after the edge."""
+    RESTART = "restart"
+    """The cloud is killed and is back at once, without any session; the message is lost."""
+    EVICT = "evict"
+    """The message goes out; the cloud drops every session and says so."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class Weather:
     """Half of the delays outlast the round's timeout."""
     tear: float = 0.0
     """The link breaks, half of the time before the message and half behind it."""
+    forget: float = 0.0
+    """The cloud loses its sessions, half of the time by a restart and half by an eviction."""
     seed: int = 0
 
     def __iter__(self) -> Iterator[Fault]:
@@ -85,6 +91,8 @@ class Weather:
             return generator.choice([Fault.DELAY, Fault.DELAY_PAST_TIMEOUT])
         if generator.random() < self.tear:
             return generator.choice([Fault.CUT_BEFORE, Fault.CUT_AFTER])
+        if generator.random() < self.forget:
+            return generator.choice([Fault.RESTART, Fault.EVICT])
         return Fault.NONE
 
 
@@ -145,7 +153,7 @@ class InMemoryPair:
         eos_token_ids: of the target.
         context_length: of both models.
         target_context_length: of the target, where it differs.
-        max_reconnects: of the edge.
+        patience_s: of the edge.
         scheme: used by both ends; made from the parameters unless given.
         vocabulary_size: V; the length of the draft's first row unless given.
     """
@@ -164,7 +172,7 @@ class InMemoryPair:
         eos_token_ids: tuple[int, ...] = (),
         context_length: int = 64,
         target_context_length: int | None = None,
-        max_reconnects: int = 1000,
+        patience_s: float = 1e9,
         scheme: Scheme | None = None,
         vocabulary_size: int | None = None,
     ) -> None:
@@ -179,7 +187,7 @@ class InMemoryPair:
             text=TextStream(self.vocabulary.decode, stop=parameters.stop, prompt_token_ids=prompt),
             context_length=context_length,
             round_timeout_s=ROUND_TIMEOUT_S,
-            max_reconnects=max_reconnects,
+            patience_s=patience_s,
         )
         self.cloud_sessions: list[CloudSession] = []
         """Every session ever opened; more than one if an Opened was lost."""
@@ -249,7 +257,26 @@ class InMemoryPair:
                 return []
             case Fault.CUT_AFTER:
                 self._plan(0.0, lambda: self._cut(stream, cloud_notices_s=5.0))
+            case Fault.RESTART:
+                self._plan(0.0, lambda: self._restart(stream))
+                return []
+            case Fault.EVICT:
+                self._plan(0.0, self._forget)
         return [HOP_S]
+
+    def _restart(self, stream: _Stream) -> None:
+        """The cloud dies without a word."""
+        for session in self.cloud_sessions:
+            for other in self._streams_of(session).values():
+                other.cloud_gone = True
+        self._cut(stream, cloud_notices_s=0.0)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Every session at the cloud is over."""
+        for session in self.cloud_sessions:
+            if session.session_id not in self._released:
+                self._to_cloud(session, cloud_events.TimerFired())
 
     def _cut(self, stream: _Stream, *, cloud_notices_s: float) -> None:
         """The edge notices now, the cloud later."""
@@ -298,7 +325,10 @@ class InMemoryPair:
 
     def _arrive_down(self, stream: _Stream, message: Opened | Verdict) -> None:
         if isinstance(message, Verdict):
-            self._to_edge(edge_events.VerdictReceived(message))  # even of a stream already given up
+            # Even of a stream already given up, but not of a session that is lost.
+            lost = stream.session is None or stream.session.session_id in self._released
+            if stream is self._stream or not lost:
+                self._to_edge(edge_events.VerdictReceived(message))
         elif stream is self._stream and not stream.edge_gone:
             self._to_edge(edge_events.OpenedReceived(message))
 

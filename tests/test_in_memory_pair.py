@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ SCHEMES = {
     ),
     "dense-qs": SchemeParameters(scheme="dense-qs", lattice_resolution=20),
 }
-STORM = Weather(drop=0.2, duplicate=0.3, delay=0.3, tear=0.2, seed=1)
+STORM = Weather(drop=0.2, duplicate=0.3, delay=0.3, tear=0.2, forget=0.1, seed=1)
 
 
 def parameters(scheme: str = "k-sqs", **changes: Any) -> GenerationParameters:
@@ -68,22 +69,24 @@ def test_bad_weather_does_not_change_the_end(
     """The same with end-of-text ids, stop strings and a context that fills up."""
     what = parameters(scheme, max_tokens=40, stop=stop)
     options = {"eos_token_ids": eos, "context_length": 24}
-    weather = Weather(drop=0.2, duplicate=0.3, delay=0.3, tear=0.2, seed=seed)
+    weather = Weather(drop=0.2, duplicate=0.3, delay=0.3, tear=0.2, forget=0.1, seed=seed)
 
     assert_same_text(make_pair(what, weather=weather, **options).run(), make_pair(what, **options).run())
 
 
 def test_the_bad_weather_is_really_bad() -> None:
-    """It makes streams resume and rounds come again; otherwise the tests above show nothing."""
-    outcome = make_pair(parameters(max_tokens=50), weather=STORM).run()
+    """It makes streams resume, rounds come again and sessions get lost; else the tests above show nothing."""
+    pair = make_pair(parameters(max_tokens=50), weather=STORM)
+    outcome = pair.run()
 
     assert outcome.epochs > 5
     assert outcome.repeats > 5
+    assert pair.edge.tally.rebuilds > 2
 
 
 def test_a_repeated_round_is_the_same_block_and_its_verdict_the_same_verdict() -> None:
-    """Over a stormy link every round number has one block and one verdict."""
-    outcome = make_pair(parameters(max_tokens=50), weather=STORM).run()
+    """Over a stormy link every round number of a session has one block and one verdict."""
+    outcome = make_pair(parameters(max_tokens=50), weather=replace(STORM, forget=0.0)).run()
     blocks = {message for message in outcome.sent if isinstance(message, DraftBlock)}
     verdicts = {message for message in outcome.replies if isinstance(message, Verdict)}
 
@@ -118,9 +121,9 @@ def test_the_prompt_goes_up_once() -> None:
 
 
 def test_a_link_that_is_gone_for_good_ends_the_text_with_its_error() -> None:
-    """After the allowed reconnects; the tokens that came are kept, the cloud's session expires."""
+    """When the patience is over; the tokens that came are kept, the cloud's session expires."""
     outcome = make_pair(
-        parameters(), weather=Weather(drop=1.0), faults=[Fault.NONE] * 4, max_reconnects=3
+        parameters(), weather=Weather(drop=1.0), faults=[Fault.NONE] * 4, patience_s=5.0
     ).run()
 
     assert outcome.reason is FinishReason.ERROR

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from itertools import chain, repeat
 from typing import Any
 
 import grpc
@@ -77,7 +78,7 @@ async def run(address: str, settings: EdgeSettings) -> tuple[list[GenerationEven
         text=TextStream(VOCABULARY.decode),
         context_length=64,
         round_timeout_s=settings.round_timeout_s,
-        max_reconnects=settings.max_reconnects,
+        patience_s=settings.patience_s,
     )
     model = TableModel(random_table(4, SIZE))
 
@@ -112,27 +113,26 @@ async def run(address: str, settings: EdgeSettings) -> tuple[list[GenerationEven
 async def test_reconnects_back_off_with_jitter_and_end() -> None:
     """Pauses double from backoff_s to max_backoff_s, jittered down to their half; then it fails."""
     cloud = StubbornCloud(hang=False)
-    settings = EdgeSettings(max_reconnects=5, backoff_s=0.1, max_backoff_s=0.5)
+    settings = EdgeSettings(patience_s=0.2, backoff_s=0.1, max_backoff_s=0.5)
     async with stubborn(cloud) as address:
         with pytest.raises(TransportError, match="is lost: gone") as caught:
             await run(address, settings)
     pauses = caught.value.pauses  # type: ignore[attr-defined]
 
-    assert cloud.streams == 6
-    assert len(pauses) == 5
-    for pause, longest in zip(pauses, (0.1, 0.2, 0.4, 0.5, 0.5), strict=True):
+    assert cloud.streams == len(pauses) + 1
+    assert len(pauses) >= 5  # the test's pauses take no time
+    for pause, longest in zip(pauses, chain((0.1, 0.2, 0.4), repeat(0.5)), strict=False):
         assert longest / 2 <= pause <= longest
 
 
 async def test_a_round_that_is_never_answered_is_resent_unchanged_and_then_fails() -> None:
     """Each resumed stream carries the same bytes; the last deadline ends the generation."""
     cloud = StubbornCloud(hang=True)
-    settings = EdgeSettings(max_reconnects=2, round_timeout_s=0.2, close_timeout_s=0.1)
+    settings = EdgeSettings(patience_s=0.5, round_timeout_s=0.2, close_timeout_s=0.1)
     async with stubborn(cloud) as address:
         with pytest.raises(DeadlineError, match=r"round 1 took longer than 0\.2 s"):
             await run(address, settings)
     blocks = [r.SerializeToString() for r in cloud.requests if r.WhichOneof("message") == "draft_block"]
 
-    assert cloud.streams == 3
-    assert len(blocks) == 3
+    assert cloud.streams == len(blocks) >= 3
     assert len(set(blocks)) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -15,7 +16,10 @@ from common.errors import (
     DeadlineError,
     EpochSupersededError,
     LocalProtocolError,
+    QuotaExceededError,
     RemoteProtocolError,
+    ResourceExhaustedError,
+    SessionNotFoundError,
     ThinwireError,
     TransportError,
 )
@@ -74,7 +78,9 @@ class Driven:
         *,
         prompt: tuple[int, ...] = PROMPT,
         context_length: int = 64,
-        max_reconnects: int = 2,
+        patience_s: float = 60.0,
+        round_timeout_s: float = 5.0,
+        least_round_timeout_s: float | None = None,
         **changes: Any,
     ):
         self.parameters = GenerationParameters(seed=7, scheme=SCHEME, **{"draft_length": 3, **changes})
@@ -86,17 +92,19 @@ class Driven:
             scheme=self.scheme,
             text=TextStream(VOCABULARY.decode, stop=self.parameters.stop),
             context_length=context_length,
-            round_timeout_s=5.0,
-            max_reconnects=max_reconnects,
+            round_timeout_s=round_timeout_s,
+            least_round_timeout_s=least_round_timeout_s,
+            patience_s=patience_s,
         )
+        self.now = 100.0
         self.draft: Draft | None = None
         self.block: DraftedBlock | None = None
         self.sent: DraftBlock | None = None
         self.effects: list[EdgeEffect] = []
 
     def step(self, event: EdgeEvent) -> list[EdgeEffect]:
-        """Step at second 100, remembering the last Draft and block."""
-        self.effects = self.session.step(event, 100.0)
+        """Step now, remembering the last Draft and block."""
+        self.effects = self.session.step(event, self.now)
         for effect in self.effects:
             if isinstance(effect, Draft):
                 self.draft = effect
@@ -480,23 +488,28 @@ def test_a_session_resumed_elsewhere_ends_with_an_error(changes: dict[str, Any])
     assert isinstance(finish_of(resume(driven, **changes)).error, RemoteProtocolError)
 
 
-def test_reconnects_are_bounded_and_counted_anew_after_a_verdict() -> None:
-    """Two in a row are allowed here; the third loss ends the text with the last error."""
-    driven = Driven()
+def test_reconnects_go_on_while_the_patience_lasts_and_are_counted_anew_after_a_verdict() -> None:
+    """The patience runs from the first loss; a loss behind its end ends the text with the last error."""
+    driven = Driven(patience_s=10.0)
     driven.open()
     driven.round()
     driven.step(LinkLost(LINK_ERROR))
     resume(driven)
+    driven.now += 9.0
     driven.verdict(0)
-    attempts = [only(driven.step(LinkLost(LINK_ERROR)), Reconnect).attempt for _ in range(2)]
+    attempts = []
+    for pause_s in (5.0, 6.0, 3.9):
+        driven.now += pause_s
+        attempts.append(only(driven.step(LinkLost(LINK_ERROR)), Reconnect).attempt)
+    driven.now += 0.1
 
-    assert attempts == [1, 2]
+    assert attempts == [1, 2, 3]
     assert finish_of(driven.step(LinkLost(LINK_ERROR))).error is LINK_ERROR
 
 
-def test_without_reconnects_a_lost_link_ends_the_text() -> None:
-    """max_reconnects = 0."""
-    driven = Driven(max_reconnects=0)
+def test_without_patience_a_lost_link_ends_the_text() -> None:
+    """patience_s = 0."""
+    driven = Driven(patience_s=0.0)
     driven.open()
 
     assert finish_of(driven.step(LinkLost(LINK_ERROR))).error is LINK_ERROR
@@ -505,7 +518,7 @@ def test_without_reconnects_a_lost_link_ends_the_text() -> None:
 @pytest.mark.parametrize("phase", ["open", "round 1"])
 def test_a_late_answer_is_a_lost_link(phase: str) -> None:
     """The deadline of open and of a round; with no reconnect left its error names the phase."""
-    driven = Driven(max_reconnects=0)
+    driven = Driven(patience_s=0.0)
     driven.step(Started())
     if phase != "open":
         driven.step(OpenedReceived(opened()))
@@ -514,6 +527,150 @@ def test_a_late_answer_is_a_lost_link(phase: str) -> None:
 
     assert isinstance(error, DeadlineError)
     assert phase in error.message
+
+
+def test_a_session_that_is_lost_is_opened_again_from_what_is_committed() -> None:
+    """The kept block goes out as the new session's first round, with the payload it had."""
+    driven = Driven()
+    driven.open()
+    driven.round()
+    driven.verdict(1)
+    driven.round()
+    sent = driven.sent
+    assert sent is not None
+    assert only(driven.step(Refused(SessionNotFoundError("gone."))), Reconnect).attempt == 1
+    reopened = only(driven.step(LinkRestored()), Send).message
+    committed = driven.session.committed_token_ids
+    again = only(
+        driven.step(
+            OpenedReceived(opened(session_id=b"n" * 16, committed_length=len(committed), next_round=1))
+        ),
+        Send,
+    ).message
+
+    assert isinstance(reopened, Open)
+    assert (reopened.session_id, reopened.prompt_token_ids) == (b"", committed)
+    assert len(committed) == len(PROMPT) + 2
+    assert again.round == 1
+    assert (again.payload, again.base_length, again.prefix_hash) == (
+        sent.payload,
+        sent.base_length,
+        sent.prefix_hash,
+    )
+    assert driven.session.tally.rebuilds == 1
+    driven.verdict(0)
+    assert len(driven.session.committed_token_ids) == len(committed) + 1
+
+
+def test_a_session_lost_before_its_opened_came_is_opened_again() -> None:
+    """Nothing was built on it, so this is no rebuild."""
+    driven = Driven()
+    driven.step(Started())
+    driven.step(Refused(SessionNotFoundError("gone.")))
+    reopened = only(driven.step(LinkRestored()), Send).message
+
+    assert (reopened.session_id, reopened.prompt_token_ids) == (b"", PROMPT)
+    assert driven.session.tally.rebuilds == 0
+
+
+def test_a_session_lost_while_drafting_waits_for_the_draft() -> None:
+    """Nothing is drafted twice; the block goes out when it is there."""
+    driven = Driven()
+    driven.open()
+    attempt = driven.draft.attempt if driven.draft else None
+    driven.step(Refused(SessionNotFoundError("gone.")))
+    driven.step(LinkRestored())
+    effects = driven.step(OpenedReceived(opened(session_id=b"n" * 16)))
+
+    assert not [effect for effect in effects if isinstance(effect, Draft)]
+    driven.round()
+    assert driven.sent is not None
+    assert driven.sent.round == 1
+    assert driven.draft is not None
+    assert driven.draft.attempt == attempt
+
+
+def test_a_rounds_deadline_follows_from_the_rounds_before_it() -> None:
+    """The first one has the longest; later ones what rounds took, with a floor."""
+    driven = Driven(round_timeout_s=30.0, least_round_timeout_s=0.5)
+    driven.open()
+    deadlines = []
+    for _ in range(4):
+        driven.round()
+        deadlines.append(only(driven.effects, ArmTimer).at_s - driven.now)
+        driven.now += 1.0
+        driven.verdict(0)
+
+    assert deadlines[0] == 30.0
+    assert all(2.0 <= seconds <= 10.0 for seconds in deadlines[1:])
+
+
+@pytest.mark.parametrize("kind", [QuotaExceededError, ResourceExhaustedError])
+def test_a_round_that_is_put_off_goes_out_again_as_the_same_bytes(kind: type[ResourceExhaustedError]) -> None:
+    """A used-up quota, or a cloud without room: the pause asked for, a new stream, and no redraft."""
+    driven = Driven()
+    driven.open()
+    driven.round()
+    block = driven.sent
+    put_off = driven.step(Refused(kind("later.", retry_after_s=1.5)))
+    driven.now += 1.6
+    resume = only(driven.step(LinkRestored()), Send).message
+    resent = only(driven.step(OpenedReceived(opened(epoch=2))), Send).message
+    driven.verdict(1)
+
+    assert put_off == [ArmTimer(None), Reconnect(1, 1.5)]
+    assert resume.session_id == bytes(16)
+    assert resent == block
+    assert driven.session.tally.reconnects == 1
+    assert driven.draft is not None
+    assert driven.draft.attempt == 1
+
+
+@pytest.mark.parametrize("kind", [QuotaExceededError, ResourceExhaustedError])
+def test_an_open_is_put_off_by_a_quota_and_by_a_full_cloud(kind: type[ResourceExhaustedError]) -> None:
+    """The same Open comes again after the pause that the cloud asked for."""
+    driven = Driven()
+    driven.step(Started())
+    put_off = driven.step(Refused(kind("later.", retry_after_s=1.0)))
+    again = only(driven.step(LinkRestored()), Send).message
+
+    assert put_off == [ArmTimer(None), Reconnect(1, 1.0)]
+    assert again.prompt_token_ids == PROMPT
+
+
+def test_being_put_off_ends_within_a_rounds_time() -> None:
+    """However often; the time starts anew with every verdict, and no pause may reach beyond it."""
+    driven = Driven(round_timeout_s=5.0)
+    driven.open()
+    for _ in range(2):
+        driven.round()
+        for epoch in range(driven.session.tally.reconnects + 2, driven.session.tally.reconnects + 6):
+            assert isinstance(driven.step(Refused(QuotaExceededError("later.")))[-1], Reconnect)
+            driven.now += 1.2
+            driven.step(LinkRestored())
+            driven.step(OpenedReceived(opened(epoch=epoch, next_round=driven.session.tally.rounds + 1)))
+        driven.verdict(0)
+    driven.round()
+    driven.step(Refused(QuotaExceededError("later.", retry_after_s=4.0)))
+    driven.now += 4.5
+    driven.step(LinkRestored())
+    driven.step(OpenedReceived(opened(epoch=100, next_round=3)))
+    error = QuotaExceededError("later.", retry_after_s=1.0)
+
+    assert finish_of(driven.step(Refused(error))).error is error
+
+
+def test_what_no_retry_mends_is_not_put_off() -> None:
+    """A refusal that names no pause, and our own drafting's want of memory."""
+    told, drafting = Driven(), Driven()
+    for driven in (told, drafting):
+        driven.open()
+    told.round()
+    for driven, error in (
+        (told, ResourceExhaustedError("too large.", retry_after_s=math.inf)),
+        (drafting, ResourceExhaustedError("no memory.")),
+    ):
+        assert finish_of(driven.step(Refused(error))).error is error
 
 
 def test_a_stream_overtaken_by_one_of_our_own_is_a_lost_link() -> None:
@@ -558,6 +715,7 @@ EVENTS = st.one_of(
     st.integers(0, 3).map(lambda accepted: ("verdict", accepted)),
     st.sampled_from([LINK_ERROR, DeadlineError("late.")]).map(LinkLost),
     st.sampled_from([EpochSupersededError("x."), ThinwireError("x.")]).map(Refused),
+    st.sampled_from([QuotaExceededError("x."), ResourceExhaustedError("x.")]).map(Refused),
 )
 PATHS: dict[str, list[Any]] = {
     "new": [],

@@ -201,7 +201,7 @@ class ExactPair:
             text=TextStream(lambda ids: "".join(chr(97 + i) for i in ids)),
             context_length=64,
             round_timeout_s=1.0,
-            max_reconnects=100,
+            patience_s=1e9,
         )
         self.cloud: CloudSession | None = None
         self.epoch = 0

@@ -136,7 +136,7 @@ async def sample(scheme: SchemeParameters, generations: int, *, target: Rows = T
             text=TextStream(vocabulary.decode),
             context_length=model.context_length,
             round_timeout_s=60.0,
-            max_reconnects=0,
+            patience_s=0.0,
         )
         output: list[int] = []
 

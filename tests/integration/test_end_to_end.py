@@ -15,7 +15,7 @@ from fakes import TableVocabulary, random_table
 from loopback import CuttableLink, WatchedModel, generate, loopback, make_request
 
 from cloud.settings import CloudSettings
-from common.errors import ResourceExhaustedError, SessionNotFoundError, TransportError
+from common.errors import ResourceExhaustedError, TransportError
 from common.messages import FinishReason, TokenKind
 from common.schemes import scheme_names
 from common.telemetry import RoundLog
@@ -239,11 +239,12 @@ async def test_a_cut_link_is_mended_and_the_text_is_the_same() -> None:
     assert link.connections >= 2
 
 
-async def test_a_session_the_cloud_forgot_ends_the_generation() -> None:
-    """A cloud that restarted answers NOT_FOUND, which no retry mends."""
+async def test_a_session_the_cloud_forgot_is_opened_again_and_the_text_is_the_same() -> None:
+    """It goes on from the committed tokens in a new session, and not one token differs."""
+    request = make_request(max_tokens=300, scheme="c-sqs")
     link = CuttableLink()
     settings = EdgeSettings(backoff_s=0.3)
-    target, draft = models(context_length=100_000)
+    target, draft = models()
     async with loopback(
         target,
         draft,
@@ -252,14 +253,19 @@ async def test_a_session_the_cloud_forgot_ends_the_generation() -> None:
         edge_settings=settings,
         cloud_settings=CloudSettings(resume_ttl_s=0.01),
     ) as both:
-        events = both.client.generate(make_request(max_tokens=90_000))
-        for _ in range(3):
-            await anext(events)
-        link.cut()
+        whole = await generate(both.client, request)
+        tokens, finished, cuts = [], None, 0
+        async for event in both.client.generate(request):
+            if isinstance(event, tuple):
+                tokens += event
+                if len(tokens) > 100 * (cuts + 1) - 50 and cuts < 2:
+                    cuts += 1
+                    link.cut()
+            finished = event
 
-        with pytest.raises(SessionNotFoundError):
-            async for _ in events:
-                pass
+    assert tokens == list(whole.tokens)
+    assert finished.statistics.rebuilds == 2
+    assert finished.statistics.output_tokens == 300
 
 
 async def test_one_generation_too_many_is_refused_with_a_pause_to_wait() -> None:

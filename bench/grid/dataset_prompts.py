@@ -1,0 +1,107 @@
+"""
+Prompts from a text dataset, as a file for `--prompts`: `python -m bench.grid.dataset_prompts`.
+
+    python -m bench.grid.dataset_prompts --out lm1b.jsonl                   LM1B, the paper's, from the hub
+    python -m bench.grid.dataset_prompts --dataset FOLDER --field text --out my.jsonl
+
+Needs `pip install '.[datasets]'`, and for a dataset by its name a hub that can be reached.
+A prompt is a text's first words; texts that have no more than those are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from common.errors import ConfigError
+
+LM1B = "billion-word-benchmark/lm1b"
+DEFAULT_COUNT = 200
+DEFAULT_WORDS = 12
+
+
+def prompts_of(
+    rows: Iterable[Mapping[str, Any]], *, field: str, count: int, words: int
+) -> Iterator[dict[str, str]]:
+    """
+    The first `count` prompts.
+
+    Args:
+        rows: of the dataset, in its order.
+        field: of a row that holds its text.
+        count: prompts.
+        words: of a prompt.
+
+    Raises:
+        ConfigError: a row without that field, or too few texts that are long enough.
+    """
+    made = 0
+    for number, row in enumerate(rows):
+        if field not in row:
+            raise ConfigError(
+                f"row {number} has no field {field!r}; expected one of {', '.join(sorted(row))}."
+            )
+        parts = str(row[field]).split()
+        if len(parts) <= words:
+            continue
+        yield {"id": f"row {number}", "prompt": " ".join(parts[:words])}
+        made += 1
+        if made == count:
+            return
+    raise ConfigError(f"the dataset has {made} texts of more than {words} words; expected {count}.")
+
+
+def rows_of(dataset: str, split: str) -> Iterable[Mapping[str, Any]]:
+    """
+    A dataset's rows, streamed.
+
+    Raises:
+        ConfigError: `datasets` is not installed, or the dataset cannot be loaded.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise ConfigError("the package `datasets` is missing; expected pip install '.[datasets]'.") from None
+    try:
+        rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(dataset, split=split, streaming=True)
+    except Exception as error:  # hub, network, format: every kind occurs
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"dataset {dataset!r}, split {split!r}, cannot be loaded ({first}); expected a folder, or a name "
+            "on a hub that can be reached."
+        ) from error
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the file; 2 for what cannot be had."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dataset", default=LM1B, help="folder, or name on the hub (default %(default)s)")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--field", default="text", help="of a row (default %(default)s)")
+    parser.add_argument("--count", type=int, default=DEFAULT_COUNT)
+    parser.add_argument("--words", type=int, default=DEFAULT_WORDS, help="of a prompt (default %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+    given = parser.parse_args(arguments)
+    try:
+        rows = rows_of(given.dataset, given.split)
+        lines = [
+            json.dumps(prompt, ensure_ascii=False)
+            for prompt in prompts_of(rows, field=given.field, count=given.count, words=given.words)
+        ]
+    except ConfigError as error:
+        print(f"dataset_prompts: {error.message}", file=sys.stderr)
+        return 2
+    given.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"{len(lines)} prompts of {given.dataset} in {given.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""
+Either daemon's own service over a table model, in a process of its own, until SIGTERM.
+
+    python -m tests.faults.daemons cloud LISTEN
+    python -m tests.faults.daemons edge LISTEN CLOUD
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+from fakes import TableModel, TableVocabulary, random_law
+
+from cloud.daemon import CloudServer
+from cloud.settings import CloudSettings
+from common.security import ClientSecurity, ServerSecurity
+from edge.daemon import EdgeServer
+from edge.settings import EdgeSettings
+
+VOCABULARY_SIZE = 40
+CONTEXT_LENGTH = 512
+TARGET_SEED, DRAFT_SEED = 1, 2
+RESUME_TTL_S = 3.0
+DRAIN_GRACE_S = 0.5
+EDGE_SETTINGS = EdgeSettings(least_round_timeout_s=0.3, round_timeout_s=20.0, max_backoff_s=0.5)
+"""Impatient with rounds, so that a stall outlasts a deadline, and patient with the cloud."""
+
+
+def make_server(role: str, cloud_address: str) -> CloudServer | EdgeServer:
+    """The daemon's server, not started."""
+    vocabulary = TableVocabulary(VOCABULARY_SIZE)
+    seed = TARGET_SEED if role == "cloud" else DRAFT_SEED
+    model = TableModel(random_law(VOCABULARY_SIZE, seed), context_length=CONTEXT_LENGTH)
+    if role == "cloud":
+        settings = CloudSettings(resume_ttl_s=RESUME_TTL_S, drain_grace_s=DRAIN_GRACE_S, max_sessions=64)
+        return CloudServer(
+            model,
+            vocabulary=vocabulary.identity,
+            settings=settings,
+            security=ServerSecurity(insecure_plaintext=True),
+        )
+    return EdgeServer(
+        model,
+        vocabulary=vocabulary,
+        cloud_address=cloud_address,
+        settings=EDGE_SETTINGS,
+        cloud_security=ClientSecurity(insecure_plaintext=True),
+    )
+
+
+async def serve(role: str, listen: str, cloud_address: str = "") -> None:
+    """Serve until SIGTERM, then drain."""
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    server = make_server(role, cloud_address)
+    await server.start(listen)
+    await stopping.wait()
+    await server.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(*sys.argv[1:]))

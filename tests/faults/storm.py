@@ -1,0 +1,185 @@
+"""What goes wrong in a fault campaign: a relay that fails, daemons that die."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import grpc
+from loopback import CuttableLink
+
+from common import wire
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
+_POLL_S = 0.05
+_ROOT = Path(__file__).parents[2]
+
+
+class FaultyLink(CuttableLink):
+    """
+    A relay that delays every chunk, and can cut, stall, or refuse.
+
+    Args:
+        delay_s: added to every chunk, each way.
+    """
+
+    def __init__(self, delay_s: float) -> None:
+        super().__init__()
+        self._delay_s = delay_s
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+
+    async def stall(self, seconds: float) -> None:
+        """Hold back everything for a while; connections stay."""
+        self._flowing.clear()
+        await asyncio.sleep(seconds)
+        self._flowing.set()
+
+    async def refuse(self, seconds: float) -> None:
+        """Cut, and let no new connection through for a while."""
+        self.down = True
+        self.cut()
+        await asyncio.sleep(seconds)
+        self.down = False
+
+    async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One direction of one connection."""
+        while data := await reader.read(65536):
+            await asyncio.sleep(self._delay_s)
+            await self._flowing.wait()
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+
+class Process:
+    """
+    A daemon on a fixed port that can be killed, stopped and started again.
+
+    Args:
+        command: behind the interpreter; `{port}` becomes the port.
+        service: whose health tells that it serves.
+        log: its output.
+    """
+
+    def __init__(self, command: Sequence[str], service: str, log: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = int(free.getsockname()[1])
+        self._command = [part.replace("{port}", str(self._port)) for part in command]
+        self._service = service
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT."""
+        return f"127.0.0.1:{self._port}"
+
+    async def start(self) -> None:
+        """Start, and wait until it is SERVING."""
+        paths = os.pathsep.join([str(_ROOT), str(_ROOT / "tests")])
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *self._command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": paths},
+                cwd=_ROOT,
+            )
+        async with asyncio.timeout(START_TIMEOUT_S), grpc.aio.insecure_channel(self.address) as channel:
+            while not await wire.is_serving(channel, self._service, timeout_s=1.0):
+                assert self._process.returncode is None, f"the daemon died; see {self._log}"
+                await asyncio.sleep(_POLL_S)
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """SIGTERM, and wait for the drain."""
+        await self._end(signal.SIGTERM)
+
+    async def _end(self, number: signal.Signals) -> None:
+        process = self._process
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            process.send_signal(number)
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            raise
+
+
+class Storm:
+    """
+    A seeded row of faults, one at a time.
+
+    Args:
+        link: between edge and cloud.
+        cloud, edge: running.
+        seed: of the row.
+        pause_s: mean pause between two faults.
+    """
+
+    def __init__(self, link: FaultyLink, cloud: Process, edge: Process, *, seed: int, pause_s: float) -> None:
+        self._link, self._cloud, self._edge = link, cloud, edge
+        self._random = random.Random(seed)
+        self._pause_s = pause_s
+        self.counts: Counter[str] = Counter()
+        """Faults by name."""
+        self._over = asyncio.Event()
+
+    def calm(self) -> None:
+        """The fault under way is the last; both daemons are there when `rage` returns."""
+        self._over.set()
+
+    async def rage(self) -> None:
+        """One fault after the other, until `calm`; a daemon that was taken down is brought back."""
+        faults: list[tuple[str, float, Callable[[], Awaitable[None]]]] = [
+            ("cut", 4, self._cut),
+            ("short stall", 3, lambda: self._link.stall(self._random.uniform(0.05, 0.3))),
+            ("long stall", 2, lambda: self._link.stall(self._random.uniform(0.5, 2.0))),
+            ("refused", 2, lambda: self._link.refuse(self._random.uniform(0.2, 1.5))),
+            ("cloud killed", 2, self._kill_cloud),
+            ("cloud restarted", 2, self._restart_cloud),
+            ("edge killed", 1, self._kill_edge),
+        ]
+        # Each kind once, then by weight: a short campaign has met them all.
+        row = self._random.sample(faults, len(faults))
+        while not self._over.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), self._random.expovariate(1 / self._pause_s))
+                return
+            name, _, act = row.pop() if row else self._random.choices(faults, [f[1] for f in faults])[0]
+            await act()
+            self.counts[name] += 1
+
+    async def _cut(self) -> None:
+        self._link.cut()
+
+    async def _kill_cloud(self) -> None:
+        await self._cloud.kill()
+        await self._cloud.start()
+
+    async def _restart_cloud(self) -> None:
+        await self._cloud.stop()
+        await self._cloud.start()
+
+    async def _kill_edge(self) -> None:
+        await self._edge.kill()
+        await self._edge.start()
