@@ -15,13 +15,15 @@ unexport PROMPT
 MAKEOVERRIDES :=
 SCHEME ?= k-sqs
 MINUTES ?= 90
+SEED ?= 1
+SECONDS ?= 120
 UP ?= 1M
 DOWN ?= 4M
 RTT_MS ?= 50
 KIND ?= wire
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: help setup run test test-short check proto proto-check pair bench-core bench bench-full bench-smoke link compose-test clean
+.PHONY: help setup run test test-short test-faults fuzz check proto proto-check pair bench-core bench bench-full bench-capacity bench-smoke figures simulate link compose-test clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +48,15 @@ test: setup ## every test but those that need an accelerator
 
 test-short: setup ## the tests without the slow ones
 	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m "not gpu and not slow"
+
+test-faults: setup ## 240 texts while link and daemons fail; each must equal its undisturbed twin (SEED=1)
+	PYTHONPATH=tests $(PYTHON) -m tests.faults.campaign --model table --generations 200 --seed '$(SEED)'
+	PYTHONPATH=tests $(PYTHON) -m tests.faults.campaign --model pair --generations 40 --seed '$(SEED)'
+
+fuzz: setup ## fuzz the payload decoder and the cloud session, half of SECONDS=120 each; the corpus is kept
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	PYTHONPATH=tests $(PYTHON) -m tests.fuzz payload --seconds $$(($(SECONDS) / 2))
+	PYTHONPATH=tests $(PYTHON) -m tests.fuzz cloud-session --seconds $$(($(SECONDS) / 2))
 
 check: setup ## format, lint, types and generated code
 	$(VENV)/bin/ruff format --check .
@@ -73,8 +84,17 @@ bench: setup ## methods side by side on thin links, about 10 minutes (OUT=DIR PA
 bench-full: setup ## the whole grid, hours; the same command goes on where it ended (OUT=DIR PACED=A_MS,B_MS)
 	$(PYTHON) -m bench.grid --full --out '$(or $(OUT),bench/results/full)' $(if $(PACED),--paced '$(PACED)')
 
+bench-capacity: setup ## 1 to 64 edges against one cloud, about 15 minutes (OUT=PATH of JSON lines, EDGES=1,16,64)
+	$(PYTHON) -m bench.capacity $(if $(OUT),--out '$(OUT)') $(if $(EDGES),--edges '$(EDGES)')
+
 bench-smoke: setup ## one cell of the benchmark, under a minute
 	$(PYTHON) -m bench.grid --smoke
+
+figures: setup ## the paper's figures with our pair, about 15 minutes; goes on where it ended (OUT=DIR SEEDS=4 TOKENS=64)
+	$(PYTHON) -m bench.paper $(if $(OUT),--out '$(OUT)') $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(TOKENS),--tokens '$(TOKENS)')
+
+simulate: setup ## fit the simulation to a benchmark run, check it, go on to 1000 edges (DIR=bench/results/full)
+	$(PYTHON) -m bench.simulation '$(or $(DIR),bench/results/full)'
 
 link: setup ## make a thin link on this machine and test it (UP=1M DOWN=4M RTT_MS=50 KIND=wire|tc)
 	$(PYTHON) -m bench.link --up '$(UP)' --down '$(DOWN)' --rtt-ms '$(RTT_MS)' --kind '$(KIND)'

@@ -10,7 +10,7 @@ class ExitCode(enum.IntEnum):
 
     OK = 0
     FAILED = 1
-    """The generation failed; the status is printed."""
+    """The generation failed and the status is printed, or health is not SERVING."""
     USAGE = 2
     """Bad usage or bad input."""
     CANNOT_LISTEN = 3
@@ -25,7 +25,7 @@ class ExitCode(enum.IntEnum):
 EXIT_CODES_HELP = """\
 exit codes:
   0    done
-  1    the generation failed (its status is printed)
+  1    the generation failed (its status is printed), or health is not SERVING
   2    bad usage or bad input
   3    the address cannot be listened on
   4    the model cannot be loaded

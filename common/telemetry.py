@@ -44,6 +44,8 @@ class RoundRecord:
     downlink_message_bytes: int
     """Serialised bytes of the verdict."""
     draft_s: float
+    """Without coding."""
+    encode_s: float
     round_trip_s: float
     """From the round's first sending to its verdict."""
     queue_s: float

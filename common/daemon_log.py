@@ -1,0 +1,163 @@
+"""
+A daemon's log on standard error: one line an event, as text for a person or as one JSON object for a machine.
+
+A request leaves one line, with its fields; nothing of a prompt, a text or a token id is among them unless it
+was asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+FORMATS = ("auto", "text", "json")
+"""auto is text on a terminal and JSON elsewhere."""
+SESSION_DIGITS = 8
+"""Hexadecimal digits of a session's id that a log shows: enough to find it, too few to resume it."""
+
+
+def log_request(logger: logging.Logger, event: str, **fields: Any) -> None:
+    """
+    One line for one request.
+
+    Args:
+        event: what became of it, in a few words that are always the same.
+        fields: plain values; None is left out.
+    """
+    logger.info(event, extra={"fields": {name: v for name, v in fields.items() if v is not None}})
+
+
+class Announcer:
+    """
+    Says what becomes of the daemon itself.
+
+    Args:
+        program: stands in front of every sentence that a person reads.
+    """
+
+    def __init__(self, program: str) -> None:
+        self._logger = logging.getLogger(program)
+
+    def __call__(self, sentence: str, level: int = logging.INFO) -> None:
+        """One sentence."""
+        self._logger.log(level, "%s", sentence, extra={"announced": True})
+
+
+@contextmanager
+def logging_to(stream: TextIO, *, format_: str, exception_messages: bool = True) -> Iterator[None]:
+    """
+    Send everything that is logged to a stream while the context lasts.
+
+    Args:
+        stream: the daemon's standard error.
+        format_: one of `FORMATS`.
+        exception_messages: whether a traceback ends with the exception's message, which may quote a text.
+    """
+    as_json = format_ == "json" or (format_ == "auto" and not stream.isatty())
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter((JsonFormatter if as_json else TextFormatter)(exception_messages))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+class JsonFormatter(logging.Formatter):
+    """
+    One strict JSON object a record: time (UTC), level, event, and the fields.
+
+    Args:
+        exception_messages: as for `logging_to`.
+    """
+
+    def __init__(self, exception_messages: bool = True) -> None:
+        super().__init__()
+        self._exception_messages = exception_messages
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its newline."""
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        values: dict[str, Any] = {
+            "time": f"{seconds}.{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "event": _sentence(record, messages=self._exception_messages),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info and record.exc_info[1] is not None:
+            values["exception"] = _traceback(record.exc_info[1], messages=self._exception_messages)
+        plain = {name: _plain(value) for name, value in values.items()}
+        return json.dumps(plain, allow_nan=False, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """
+    One line a record, the fields behind it as name=value; an announcement as `PROGRAM: SENTENCE`.
+
+    Args:
+        exception_messages: as for `logging_to`.
+    """
+
+    def __init__(self, exception_messages: bool = True) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._exception_messages = exception_messages
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its newline; a traceback follows on lines of its own."""
+        if getattr(record, "announced", False):
+            return f"{record.name}: {record.getMessage()}"
+        record.message = _sentence(record, messages=self._exception_messages)
+        record.asctime = self.formatTime(record)
+        parts = [self.formatMessage(record)]
+        parts += [f"{name}={_shown(value)}" for name, value in getattr(record, "fields", {}).items()]
+        line = " ".join(parts)
+        if record.exc_info and record.exc_info[1] is not None:
+            line += "\n" + _traceback(record.exc_info[1], messages=self._exception_messages)
+        return line
+
+
+def short_session(session_id: str) -> str | None:
+    """What a log shows of a session id in hexadecimal; None for none."""
+    return session_id[:SESSION_DIGITS] or None
+
+
+def _sentence(record: logging.LogRecord, *, messages: bool) -> str:
+    """The record's own words; asyncio's go on, on further lines, with the exception that they are about."""
+    text = record.getMessage()
+    return text if messages else text.partition("\n")[0]
+
+
+def _plain(value: Any) -> Any:
+    """Seconds to the microsecond; what JSON has no number for as null."""
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value
+
+
+def _shown(value: Any) -> str:
+    value = _plain(value)
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    quoted = not text or any(c.isspace() or c in '"=' or not c.isprintable() for c in text)
+    return json.dumps(text) if quoted and isinstance(value, str) else text
+
+
+def _traceback(error: BaseException, *, messages: bool) -> str:
+    """A traceback with those it came from; without messages each exception is its type alone."""
+    if messages:
+        return "".join(traceback.format_exception(error)).rstrip("\n")
+    parts: list[str] = []
+    one: BaseException | None = error
+    while one is not None:
+        parts.append("".join(traceback.format_tb(one.__traceback__)) + type(one).__name__)
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    return "\ncame from\n".join(parts)

@@ -1,0 +1,85 @@
+"""`thinwire health` and `thinwire-cloud health`: one question to a daemon, for checks of containers."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from common import wire
+from common.config import check_real
+from common.daemon_arguments import address
+from common.errors import ThinwireError, TransportError
+from common.exit_codes import EXIT_CODES_HELP, ExitCode
+from common.security import ClientSecurity
+from common.security_arguments import add_dialling_arguments
+
+DEFAULT_TIMEOUT_S = 3.0
+
+
+def add_health_command(commands: Any, *, peer: str, default: str) -> None:
+    """
+    The subcommand `health`.
+
+    Args:
+        commands: of argparse.
+        peer: "edge" or "cloud", which is also its option.
+        default: its address.
+    """
+    parser = commands.add_parser(
+        "health",
+        help=f"whether {'an' if peer == 'edge' else 'a'} {peer} is SERVING",
+        description="Ask grpc.health.v1 once; it needs no token. Exit code 0: SERVING; 1: NOT_SERVING "
+        "(loading or draining); 5: no answer.",
+        epilog=EXIT_CODES_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        f"--{peer}",
+        dest="health_address",
+        type=address,
+        default=default,
+        metavar="HOST:PORT",
+        help="whom to ask (default %(default)s)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=DEFAULT_TIMEOUT_S,
+        metavar="SECONDS",
+        help="to wait for the answer (default %(default)g)",
+    )
+    add_dialling_arguments(parser, peer=peer)
+    parser.add_argument(
+        "--insecure-plaintext",
+        action="store_true",
+        help="off loopback, dial without TLS where no authority and no certificate is given",
+    )
+
+
+async def health(
+    at: str, service: str, security: ClientSecurity, *, timeout_s: float
+) -> tuple[ExitCode, str]:
+    """
+    Ask once.
+
+    Args:
+        at: HOST:PORT.
+        service: full name of the service.
+        security: how the daemon is dialled.
+        timeout_s: how long to wait.
+
+    Returns:
+        OK for SERVING, FAILED for anything else that it answers, UNREACHABLE for no answer; and a sentence.
+
+    Raises:
+        ConfigError: the timeout is no time to wait.
+    """
+    check_real("timeout", timeout_s, "more than 0 seconds", timeout_s > 0)
+    async with wire.open_channel(at, security) as channel:
+        try:
+            status = await wire.serving_status(channel, service, timeout_s=timeout_s)
+        except TransportError as error:
+            return ExitCode.UNREACHABLE, f"{at} does not answer: {error.message}"
+        except ThinwireError as error:
+            return ExitCode.FAILED, f"{at} refuses: {error.message}"
+    return ExitCode.OK if status == "SERVING" else ExitCode.FAILED, f"{service} at {at}: {status}"

@@ -1,0 +1,163 @@
+"""docs/operations.md against the code: every option, setting, metric, reason and size."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from metrics_in_use import cloud_metrics, edge_metrics, used
+
+from cloud.cli import make_parser as cloud_parser
+from cloud.settings import CloudSettings
+from common import bundled
+from common.errors import ThinwireError
+from common.metrics import error_reasons
+from edge.arguments import make_parser as edge_parser
+from edge.settings import EdgeSettings
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGE = (DOCS / "operations.md").read_text(encoding="utf-8")
+SETTINGS = {"cloud": CloudSettings(), "edge": EdgeSettings()}
+BYTES = {"float32": 4, "bfloat16": 2}
+
+Rows = list[dict[str, str]]
+
+
+def tables_below(text: str, heading: str) -> list[Rows]:
+    """The tables between a heading of the second level and the next one, a dict a row."""
+    _, _, rest = text.partition(f"\n## {heading}\n")
+    assert rest, f"no section {heading!r}"
+    tables: list[Rows] = []
+    names: list[str] | None = None
+    for line in rest.partition("\n## ")[0].splitlines():
+        if not line.startswith("|"):
+            names = None
+            continue
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if names is None:
+            names = cells
+            tables.append([])
+        elif set(line) - set("| -:"):
+            tables[-1].append(dict(zip(names, cells, strict=True)))
+    return tables
+
+
+def of(row: dict[str, str]) -> tuple[str, ...]:
+    """Which daemons a row speaks of."""
+    return ("cloud", "edge") if row["of"] == "both" else (row["of"],)
+
+
+def by_daemon(rows: Rows, name: str, value: str) -> dict[tuple[str, str], str]:
+    """(daemon, name without quotes) → value, each there once."""
+    pairs = [((daemon, row[name].strip("`")), row[value]) for row in rows for daemon in of(row)]
+    assert len(dict(pairs)) == len(pairs), "a row is there twice"
+    return dict(pairs)
+
+
+def options() -> dict[tuple[str, str], argparse.Action]:
+    """Every option of either daemon's command."""
+    found = {}
+    for daemon, parser, command in (("cloud", cloud_parser(), "serve"), ("edge", edge_parser({}), "edge")):
+        (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+        for action in commands.choices[command]._actions:
+            if "--help" not in action.option_strings:
+                found[daemon, action.option_strings[-1]] = action
+    return found
+
+
+def shown(default: Any) -> str:
+    """A default as the page shows it."""
+    if default is None:
+        return "none"
+    if default is False:
+        return "off"
+    return f"{default:g}" if isinstance(default, (int, float)) else str(default)
+
+
+def test_every_option_is_there_with_its_default_and_its_unit() -> None:
+    """The table and argparse name the same options, and the defaults are those in force."""
+    table = tables_below(PAGE, "Settings")[0]
+    documented, actions = by_daemon(table, "option", "default"), options()
+    units = by_daemon(table, "option", "unit")
+    expected = {
+        key: "the bundled one" if action.dest == "model" else shown(action.default)
+        for key, action in actions.items()
+    }
+
+    assert documented == expected
+    assert all(bool(units[key]) is (action.nargs != 0) for key, action in actions.items())
+
+
+def test_every_setting_without_an_option_is_there_with_its_value() -> None:
+    """What the dataclasses hold and no option changes."""
+    documented = by_daemon(tables_below(PAGE, "Settings")[1], "setting", "value")
+    actions = options()
+    expected = {
+        (daemon, field.name): shown(getattr(settings, field.name))
+        for daemon, settings in SETTINGS.items()
+        for field in fields(settings)
+        if (daemon, "--" + field.name.removesuffix("_s").replace("_", "-")) not in actions
+    }
+
+    assert documented == expected
+
+
+def test_every_metric_is_there_with_its_type_and_labels() -> None:
+    """The table and both registries name the same metrics."""
+    table = tables_below(PAGE, "Metrics")[0]
+    types, labels = {}, {}
+    for daemon, metrics in (("cloud", used(cloud_metrics())), ("edge", used(edge_metrics()))):
+        for family in metrics.registry.collect():
+            key = daemon, family.name + ("_total" if family.type == "counter" else "")
+            types[key] = family.type
+            labels[key] = ", ".join({name: "" for s in family.samples for name in s.labels if name != "le"})
+
+    assert by_daemon(table, "metric", "type") == types
+    assert by_daemon(table, "metric", "labels") == labels
+
+
+def test_every_reason_is_there_with_its_status_cause_and_remedy() -> None:
+    """All reasons of the error tree, and all that docs/protocol.md names."""
+    (table,) = tables_below(PAGE, "Errors")
+    statuses = {row["reason"]: row["status"] for row in table}
+    kinds: list[type[ThinwireError]] = [ThinwireError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    protocol = tables_below((DOCS / "protocol.md").read_text(encoding="utf-8"), "Order of checks")[0]
+
+    assert len(statuses) == len(table)
+    assert set(statuses) == error_reasons()
+    assert all(kind.status == statuses[kind.reason] for kind in kinds)
+    assert all(row["cause"] and row["remedy"] for row in table)
+    assert {row["Reason"] for row in protocol} <= set(statuses)
+    assert all(row["Status"].partition(",")[0] == statuses[row["Reason"]] for row in protocol)
+
+
+def test_the_sizes_follow_from_the_formula() -> None:
+    """2 × layers × KV heads × head size × bytes; the bundled models' shapes are those of their files."""
+    (table,) = tables_below(PAGE, "Sizing")
+    paths = {"bundled target": bundled.target_path(), "bundled draft": bundled.draft_path()}
+    for row in table:
+        layers, heads, size = (int(row[name]) for name in ("layers", "KV heads", "head size"))
+        token = 2 * layers * heads * size * BYTES[row["dtype"]]
+        assert int(row["bytes a token"]) == token
+        assert row["2048 tokens"] == f"{2048 * token / 2**20:g} MiB"
+        if row["model"] in paths:
+            config = json.loads((paths[row["model"]] / "config.json").read_text())
+            shape = ("num_hidden_layers", "num_key_value_heads", "head_dim")
+            assert [layers, heads, size] == [config[name] for name in shape]
+
+    assert {*paths, "Qwen2.5-7B"} == {row["model"] for row in table}
+    assert f"{16 * 2048 * 24576 / 2**20:g} MiB (16 × 2048 × 24576 bytes)" in PAGE
+    assert f"`--kv-bytes` {16 * 4096 * 57344} (3.5 GiB)" in PAGE
+
+
+@pytest.mark.parametrize("link", ["settings", "health", "metrics", "log", "errors", "sizing"])
+def test_the_links_at_the_top_lead_somewhere(link: str) -> None:
+    """A section each."""
+    assert f"(#{link})" in PAGE
+    assert f"\n## {link.capitalize()}\n" in PAGE
