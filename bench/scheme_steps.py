@@ -44,6 +44,8 @@ PROMPTS = (
 TEXTS_EACH = 4
 TOKENS_EACH = 100
 DRAFT_LENGTH = 4
+TEXT_SEED = 20250
+DRAW_SEED = 2510
 PLAIN = SamplingParameters()
 
 
@@ -64,7 +66,11 @@ class Rows:
     @property
     def vocabulary_size(self) -> int:
         """V."""
-        return self.target[0].shape[1]
+        return int(self.target[0].shape[1])
+
+    def head(self, texts: int) -> Rows:
+        """The first texts alone."""
+        return Rows(self.target[:texts], self.draft[:texts])
 
     def narrowed(self, top_k: int) -> Rows:
         """The rows at the same text under top-k sampling."""
@@ -79,19 +85,23 @@ class Rows:
             )
 
 
-def make_rows(sampling: SamplingParameters = PLAIN) -> Rows:
+def make_rows(
+    sampling: SamplingParameters = PLAIN, *, seed: int = TEXT_SEED, texts_each: int = TEXTS_EACH
+) -> Rows:
     """
     Sample the text and score it, on one thread: beside other processes torch's threads only wait.
 
     Args:
         sampling: warps both models' laws; the text is sampled at its temperature.
+        seed: of the text.
+        texts_each: texts sampled behind each prompt.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         target = load_language_model(str(bundled.target_path()))
         draft = load_language_model(str(bundled.draft_path()))
-        texts = _sample(target, sampling.temperature)
+        texts = _sample(target, sampling.temperature, seed, texts_each)
         return Rows(
             tuple(_scored(target, prompt, text, sampling, np.float64) for prompt, text in texts),
             tuple(_scored(draft, prompt, text, sampling, np.float32) for prompt, text in texts),
@@ -100,13 +110,16 @@ def make_rows(sampling: SamplingParameters = PLAIN) -> Rows:
         torch.set_num_threads(threads)
 
 
-def _sample(target: LanguageModel, temperature: float) -> list[tuple[list[int], list[int]]]:
+def _sample(
+    target: LanguageModel, temperature: float, seed: int, texts_each: int
+) -> list[tuple[list[int], list[int]]]:
     """(prompt, text) ids of every sequence, sampled behind prompts of equal length."""
-    model = AutoModelForCausalLM.from_pretrained(bundled.target_path(), dtype=torch.float32).eval()
-    prompts = [target.vocabulary.encode(text) for text in PROMPTS * TEXTS_EACH]
+    model: Any = AutoModelForCausalLM.from_pretrained(bundled.target_path(), dtype=torch.float32)
+    model.eval()
+    prompts = [target.vocabulary.encode(text) for text in PROMPTS * texts_each]
     length = min(len(prompt) for prompt in prompts)
     prompts = [prompt[-length:] for prompt in prompts]
-    torch.manual_seed(20250)
+    torch.manual_seed(seed)
     with torch.inference_mode():
         ids, cache, texts = torch.tensor(prompts), None, []
         for _ in range(TOKENS_EACH):
@@ -150,17 +163,20 @@ class Steps:
     rejected: npt.NDArray[np.bool_]
 
 
-def run_scheme(rows: Rows, parameters: SchemeParameters, *, wrong: bool = False) -> Steps:
+def run_scheme(
+    rows: Rows, parameters: SchemeParameters, *, seed: int = DRAW_SEED, wrong: bool = False
+) -> Steps:
     """
     Draft, code and test at every position.
 
     Args:
         rows: the text.
         parameters: of the scheme.
+        seed: of the draws.
         wrong: test against q̂ with its counts turned round (the largest for the smallest), as a control.
     """
     scheme = make_scheme(parameters, vocabulary_size=rows.vocabulary_size)
-    draws, tally, state = KeyedDraws(2510), Tally(), scheme.initial_state()
+    draws, tally, state = KeyedDraws(seed), Tally(), scheme.initial_state()
     thresholds, blocks, rejected, draft_distance, lattice_distance = [state.threshold], [], [], [], []
     position = 0
     for target, draft in zip(rows.target, rows.draft, strict=True):

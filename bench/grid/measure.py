@@ -100,7 +100,14 @@ def _of_thinwire(record: GenerationRecord, statistics: Mapping[str, Any]) -> Gen
         "network_s",
         "verify_s",
     )
-    return replace(record, **{name: statistics[name] for name in names})
+    return replace(
+        record,
+        **{name: statistics[name] for name in names},
+        kept_positions=statistics.get("kept_positions", 0),
+        mean_dropped_mass=statistics.get("mean_dropped_mass"),  # NaN did not come
+        cap_binding_rate=statistics.get("cap_binding_rate", 0.0),
+        dropped_mass_guarantee=statistics.get("dropped_mass_guarantee"),
+    )
 
 
 def _of_peer(record: GenerationRecord, observed: Observed) -> GenerationRecord:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench.peers.messages import ASSISTED, GENERATE, OWN
@@ -30,6 +30,7 @@ SHORT_NAMES = {
     "eta": "threshold_step",
     "k-max": "max_support_size",
     "alpha": "target_dropped_mass",
+    "frozen": "frozen_threshold",
 }
 """As on Thinwire's command line; the full field names work too."""
 DRAFT_LENGTHS = (1, 2, 4, 6, 8)
@@ -90,6 +91,13 @@ class Method:
         given = {name: value for name, value in parameters.items() if name != "draft_length"}
         return default_scheme(temperature, scheme=self.way, **given)
 
+    def scheme_fields(self, temperature: float, parameters: Parameters) -> dict[str, Any]:
+        """The same as JSON, every field, defaults included; of a peer nothing."""
+        if self.is_peer:
+            return {}
+        scheme = self.scheme(temperature, parameters)
+        return {**asdict(scheme), "rollback": scheme.rollback.value}
+
 
 def parse_method(text: str) -> Method:
     """
@@ -135,16 +143,19 @@ def _axes(scheme: str) -> dict[str, tuple[Any, ...]]:
 
 
 def _field(part: str, text: str) -> tuple[str, Any]:
+    """A parameter and its value; a switch is 0 or 1."""
     name, sign, value = part.partition("=")
     full = SHORT_NAMES.get(name, name)
     default = {"draft_length": 4}.get(full, getattr(SchemeParameters(), full, None))
     try:
-        if not sign or default is None or isinstance(default, bool):
+        if not sign or default is None:
             raise ValueError
+        if isinstance(default, bool):
+            return full, {"0": False, "1": True}[value]
         number: int | float = int(value) if isinstance(default, int) else float(value)
         if not math.isfinite(number):
             raise ValueError
-    except (TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         raise ConfigError(
             f"method is {text!r}; expected NAME:FIELD=VALUE with FIELD one of {', '.join(SHORT_NAMES)}."
         ) from None

@@ -57,7 +57,7 @@ class GenerationRecord:
     is_peer: bool
     """Tokens streamed from the cloud."""
     parameters: dict[str, Any]
-    """What was not at its default: draft length and scheme parameters."""
+    """What was not at its default: draft length and scheme parameters; `scheme` has them all."""
     tuned_by: str
     """"measured", "arithmetic" or "name": where the parameters come from."""
     short: bool
@@ -107,8 +107,18 @@ class GenerationRecord:
     """Round trips less the cloud's queue and verification. A peer: last arrival less the server's seconds."""
     verify_s: float = 0.0
     """The cloud's seconds of verification, as its verdicts say. A peer: the server's seconds of the text."""
+    kept_positions: int = 0
+    """T of Theorem 2: positions whose threshold update was kept."""
+    mean_dropped_mass: float | None = None
+    """Over kept positions; None without any, and of a peer."""
+    cap_binding_rate: float = 0.0
+    """Share of kept positions at which K_max cut the support."""
+    dropped_mass_guarantee: float | None = None
+    """Theorem 2's bound for T; None where the scheme has none."""
     text_sha256: str = ""
     """Of the token ids as little-endian 32-bit integers."""
+    scheme: dict[str, Any] = field(default_factory=dict)
+    """Every scheme parameter, defaults included; empty of a peer."""
     schema: int = SCHEMA_VERSION
     kind: str = field(default="generation")
 

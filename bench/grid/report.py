@@ -162,6 +162,9 @@ def _conditions(settings: Mapping[str, Any], measured: Sequence[GenerationRecord
         f"Started {settings.get('started_at', 'unknown')}; {len(measured)} texts.",
         f"Link: kind {settings.get('link_kind', '?')}, {settings.get('congestion_control', '?')}, down four "
         f"times up; client and draft model at its edge end, target and peers at its cloud end.",
+        "Between edge and cloud: TLS; the peers' stream is plaintext."
+        if settings.get("tls")
+        else "Between edge and cloud: plaintext, as the peers' stream.",
         f"Same for all methods: N = {plan.get('tokens', '?')} tokens, top-k off, top-p 1, end-of-text "
         f"ignored, the same prompts and seeds; target on {settings.get('target_threads', '?')} threads, "
         f"draft model on {settings.get('draft_threads', '?')}, pinning {settings.get('pinning', '?')}.",

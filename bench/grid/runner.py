@@ -253,6 +253,7 @@ class Runner:
             link_kind=self._settings.link_kind,
             began_at=_now(),
             requested_tokens=tokens,
+            scheme=method.scheme_fields(cell.temperature, parameters),
         )
 
 

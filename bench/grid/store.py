@@ -58,6 +58,29 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
+def keep_settings(folder: Path, settings: Mapping[str, Any], volatile: Iterable[str] = ()) -> None:
+    """
+    Write a new run's settings; of a run that is there, see that they are the same.
+
+    Args:
+        volatile: names of settings that may differ.
+
+    Raises:
+        StoreError: the folder holds a run with other settings.
+    """
+    before = read_settings(folder)
+    loose = set(volatile)
+    differing = sorted(
+        name for name in {*before, *settings} if name not in loose and before.get(name) != settings.get(name)
+    )
+    if before and differing:
+        raise StoreError(
+            f"{folder} holds a run with another {', '.join(differing)}; expected the same, or a new --out."
+        )
+    if not before:
+        (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
 class Store:
     """
     The folder of a run, new or resumed.
@@ -74,24 +97,11 @@ class Store:
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, volatile: Iterable[str] = ()) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        before = read_settings(folder)
-        loose = set(volatile)
-        differing = sorted(
-            name
-            for name in {*before, *settings}
-            if name not in loose and before.get(name) != settings.get(name)
-        )
-        if before and differing:
-            raise StoreError(
-                f"{folder} holds a run with another {', '.join(differing)}; "
-                f"expected the same, or a new --out."
-            )
-        if not before:
-            (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        keep_settings(folder, settings, volatile)
         self.done: dict[RunKey, GenerationRecord] = {}
         """Texts that are there, failures left out: they are run again."""
         for name in ("links", "generations", "rounds"):
-            _drop_cut_line(self._path(name))
+            drop_cut_line(self._path(name))
         for values in read_lines(self._path("generations")):
             record = GenerationRecord.from_dict(values)
             if not record.failure:
@@ -117,7 +127,7 @@ class Store:
             file.write(text)
 
 
-def _drop_cut_line(path: Path) -> None:
+def drop_cut_line(path: Path) -> None:
     """Cut a file behind its last newline."""
     if not path.exists():
         return

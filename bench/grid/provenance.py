@@ -1,0 +1,95 @@
+"""What a run is made of and where it ran, as JSON: the settings that a resumed run must share."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+from bench.grid.cells import Plan
+from bench.grid.methods import Method
+from bench.grid.stages import RunSettings
+from common.checksum import crc32c
+
+VOLATILE = ("started_at", "command", "revision")
+"""Settings that may differ between a run and its resumption."""
+
+
+def describe_run(plan: Plan, methods: Sequence[Method], settings: RunSettings) -> dict[str, Any]:
+    """Everything that defines a run, as JSON; a resumed run must have the same."""
+    stage = settings.stage
+    return {
+        "plan": json.loads(json.dumps(asdict(replace(plan, cells=(), methods=())))),
+        "cells": [str(cell) for cell in plan.cells],
+        "methods": [method.name for method in methods],
+        "prompts": str(settings.prompts),
+        "prompts_crc32c": f"{crc32c(settings.prompts.read_bytes()):08x}",
+        "seed": settings.seed,
+        "pair": {role: fingerprint(stage.pair / role) for role in ("target", "draft")},
+        "target_threads": stage.target_threads,
+        "draft_threads": stage.draft_threads,
+        "pinning": "none",
+        "pacing": str(stage.pacing),
+        "link_kind": settings.link_kind,
+        "congestion_control": settings.congestion_control,
+        **({"tls": True} if stage.tls else {}),  # absent without, as in runs from before there was TLS
+        "versions": versions("torch", "transformers", "grpcio", "numpy"),
+        "revision": settings.revision,
+        "machine": machine(),
+        "started_at": now(),
+        "command": " ".join(sys.orig_argv[1:]),
+    }
+
+
+def machine() -> str:
+    """Cores, processor, kernel and Python."""
+    return (
+        f"{os.cpu_count()} cores, {processor()}, Linux {platform.release()}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+def versions(*names: str) -> dict[str, str]:
+    """Installed versions of packages."""
+    return {name: installed(name) for name in names}
+
+
+def now() -> str:
+    """Wall clock, ISO 8601 with its offset."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def fingerprint(folder: Path) -> str:
+    """CRC-32C of a model's weights; a hub id or a sharded model is named by its path alone."""
+    weights = folder / "model.safetensors"
+    return f"{folder.name} {crc32c(weights.read_bytes()):08x}" if weights.is_file() else str(folder)
+
+
+def revision() -> str:
+    """Of the source, with a + if it has changes."""
+    root = Path(__file__).resolve().parents[2]
+    try:
+        git = ["git", "-C", str(root)]
+        head = subprocess.run(
+            [*git, "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True
+        )
+        state = subprocess.run([*git, "status", "--porcelain"], check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("+" if state.stdout.strip() else "")
+
+
+def processor() -> str:
+    """What the processor calls itself."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()

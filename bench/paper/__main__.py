@@ -1,0 +1,228 @@
+"""
+`python -m bench.paper`: the figures of arXiv 2510.09942 with the bundled pair, measured.
+
+    python -m bench.paper                        about 15 minutes; run it again to go on where it ended
+    python -m bench.paper --seeds 10 --tokens 128 --out bench/results/paper-long
+    python -m bench.paper --parts steps          only what needs no link and takes no time: no root needed
+    python -m bench.paper --redraw               figures and page again, from the lines alone
+    python -m bench.paper --smoke                a handful of points, under a minute
+
+Prints an estimate first. Lines go to --out; figures to DOCS/figures/ and the page to DOCS/paper-figures.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from bench.grid.arithmetic import Costs, estimate
+from bench.grid.processes import DaemonError, StageSettings
+from bench.grid.progress import RichProgress
+from bench.grid.provenance import VOLATILE, describe_run, fingerprint, machine, now, revision, versions
+from bench.grid.runner import Runner
+from bench.grid.stages import RunSettings
+from bench.grid.store import Store, StoreError, keep_settings, read_generations, read_settings
+from bench.link.errors import LinkError, LinkRefusedError, LinkUnavailableError
+from bench.paper import steps
+from bench.paper.data import Data
+from bench.paper.document import render
+from bench.paper.figures import figures
+from bench.paper.lines import StepsStore, read_steps
+from bench.paper.plan import PAPER, PLANS, SMOKE, PaperPlan
+from bench.peers.pacing import Pacing
+from common import bundled
+from common.errors import ConfigError
+
+PROMPTS = Path(__file__).resolve().parents[1] / "prompts.jsonl"
+RESULTS = Path("bench/results")
+LATENCY, STEPS = "latency", "steps"
+"""Folders of the lines inside --out, and the parts of a run."""
+FEWEST_SEEDS = 3
+FAILED, USAGE, REFUSED, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _run(arguments)
+    except ConfigError as error:
+        code, words = USAGE, error.message
+    except StoreError as error:
+        code, words = USAGE, str(error)
+    except LinkUnavailableError as error:
+        code, words = UNAVAILABLE, str(error)
+    except LinkRefusedError as error:
+        code, words = REFUSED, str(error)
+    except (LinkError, DaemonError) as error:
+        code, words = FAILED, str(error)
+    except multiprocessing.TimeoutError:
+        code, words = FAILED, f"no text in process was done within {steps.TASK_TIMEOUT_S:g} s."
+    except KeyboardInterrupt:
+        code, words = INTERRUPTED, "interrupted; the same command goes on from here."
+    print(f"bench.paper: {words}", file=sys.stderr)
+    return code
+
+
+def make_plan(arguments: argparse.Namespace) -> PaperPlan:
+    """
+    The plan the options ask for.
+
+    Raises:
+        ConfigError: too few seeds or tokens.
+    """
+    plan = SMOKE if arguments.smoke else PAPER
+    given = {
+        name: value
+        for name in ("seeds", "step_seeds", "tokens")
+        if (value := getattr(arguments, name)) is not None
+    }
+    for name, value in given.items():
+        least = 2 if name == "tokens" else FEWEST_SEEDS
+        if value < least:
+            raise ConfigError(f"{name} is {value}; expected at least {least}.")
+    return replace(plan, **given)
+
+
+def draw(out: Path, docs: Path) -> list[Path]:
+    """
+    Figures and page from the lines alone.
+
+    Returns:
+        the files.
+
+    Raises:
+        StoreError: no lines there.
+    """
+    data = read_data(out)
+    folder = docs / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, text in figures(data).items():
+        paths.append(folder / name)
+        paths[-1].write_text(text, encoding="utf-8")
+    paths.append(docs / "paper-figures.md")
+    paths[-1].write_text(render(data, out, figures_at=folder.name), encoding="utf-8")
+    return paths
+
+
+def read_data(out: Path) -> Data:
+    """
+    Every line of a run.
+
+    Raises:
+        StoreError: there are none.
+    """
+    settings = read_settings(out)
+    if settings.get("plan") not in PLANS:
+        raise StoreError(f"{out} holds no settings.json of bench.paper; expected a folder that it made.")
+    chosen = {name: settings[name] for name in ("seeds", "step_seeds", "tokens")}
+    has_texts = (out / LATENCY / "generations.jsonl").exists()
+    texts = tuple(read_generations(out / LATENCY)) if has_texts else ()
+    data = Data(replace(PLANS[settings["plan"]], **chosen), texts, tuple(read_steps(out / STEPS)))
+    if not data.texts and not data.steps:
+        raise StoreError(f"{out} holds no line yet; expected some.")
+    return data
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    plan = make_plan(arguments)
+    out = arguments.out or RESULTS / ("paper" if plan.name == PAPER.name else f"paper-{plan.name}")
+    docs = arguments.docs or (Path("docs") if plan.name == PAPER.name else out)
+    if not arguments.redraw:
+        _measure(arguments, plan, out)
+        if arguments.estimate:
+            return 0
+    for path in draw(out, docs):
+        print(path)
+    failures = [record for record in read_data(out).texts if record.failure]
+    return FAILED if failures else 0
+
+
+def _measure(arguments: argparse.Namespace, plan: PaperPlan, out: Path) -> None:
+    parts: list[str] = arguments.parts
+    cores = os.cpu_count() or 1
+    known = {record.key for record in read_steps(out / STEPS)}
+    tasks = steps.make_tasks(plan, known) if STEPS in parts else []
+    steps_s = steps.estimate_s(tasks, cores)
+    on_link = estimate(plan.grid_plan(), plan.methods(), Costs())
+    print(f"paper, {plan.name}: over the link {on_link if LATENCY in parts else 'nothing'}", file=sys.stderr)
+    print(
+        f"in process: about {steps_s:.0f} s, {len(tasks)} texts; results in {out}",
+        file=sys.stderr,
+        flush=True,
+    )
+    if arguments.estimate:
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    chosen = {name: getattr(plan, name) for name in ("seeds", "step_seeds", "tokens")}
+    keep_settings(out, {"plan": plan.name, **chosen})
+    stage = StageSettings(bundled.target_path().parent.resolve(), cores, 1, Pacing())
+    settings = RunSettings(stage, PROMPTS, out / "daemons", seed=1, revision=revision())
+    with RichProgress(steps_s + (on_link.seconds if LATENCY in parts else 0.0)) as progress:
+        if LATENCY in parts:
+            described = describe_run(plan.grid_plan(), plan.methods(), settings)
+            store = Store(out / LATENCY, described, volatile=VOLATILE)
+            Runner(plan.grid_plan(), plan.methods(), settings, store, progress).run()
+            shutil.rmtree(settings.work, ignore_errors=True)
+        if STEPS in parts:
+            steps_store = StepsStore(out / STEPS, _describe_steps(plan, settings), volatile=VOLATILE)
+            steps.measure(plan, steps_store, progress, workers=cores)
+
+
+def _describe_steps(plan: PaperPlan, settings: RunSettings) -> dict[str, Any]:
+    """Everything that defines the runs in process, as JSON."""
+    names = ("step_temperatures", "step_seeds", "texts_each", "sweeps")
+    values = json.loads(json.dumps(asdict(plan)))
+    return {
+        **{name: values[name] for name in names},
+        "pair": {role: fingerprint(settings.stage.pair / role) for role in ("target", "draft")},
+        "versions": versions("torch", "transformers", "numpy"),
+        "revision": settings.revision,
+        "machine": machine(),
+        "started_at": now(),
+        "command": " ".join(sys.orig_argv[1:]),
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.paper",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--smoke", action="store_true", help="a handful of points")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="lines; new, or of a run to go on with")
+    parser.add_argument(
+        "--docs", type=Path, metavar="DIR", help="figures and page (default: docs; smoke: --out)"
+    )
+    parser.add_argument(
+        "--parts", nargs="+", choices=(LATENCY, STEPS), default=[LATENCY, STEPS], help="what is measured"
+    )
+    parser.add_argument("--seeds", type=int, metavar="N", help=f"a point over the link ({PAPER.seeds})")
+    parser.add_argument(
+        "--step-seeds", type=int, metavar="N", help=f"of texts in process ({PAPER.step_seeds})"
+    )
+    parser.add_argument("--tokens", type=int, metavar="N", help=f"of each text ({PAPER.tokens})")
+    parser.add_argument("--redraw", action="store_true", help="measure nothing")
+    parser.add_argument("--estimate", action="store_true", help="print the estimate and end")
+    return parser
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,19 @@
+"""Estimates as points of a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bench.paper.claims import Estimate
+from bench.svg import Mark, Series
+
+
+def mark(x: float, point: Estimate) -> Mark:
+    """A mean with its error bar."""
+    return Mark(x, point.mean, point.error)
+
+
+def reach(series: Iterable[Series]) -> list[float]:
+    """Values that an axis must show, error bars included."""
+    marks = [mark for entry in series for mark in entry.marks]
+    return [mark.y for mark in marks] + [mark.y + mark.error for mark in marks]

@@ -1,0 +1,136 @@
+"""The verdicts: what the paper claims, against canned lines whose answer is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bench.grid.records import GenerationRecord
+from bench.paper.claims import (
+    ADAPTIVITY_HELPS,
+    C_BETTER_HIGH,
+    C_STEADIER,
+    K_BETTER_LOW,
+    NOT_SEEN,
+    SEEN,
+    WITHIN_ERROR,
+    Estimate,
+    Finding,
+    estimate,
+    findings,
+)
+from bench.paper.equal_bits import at_bits
+from bench.paper.plan import SMOKE
+from tests.bench.bench_data import make_record
+
+PLAN = replace(SMOKE, seeds=3)
+Latency = Callable[[str, float, int], float]
+"""(setting, temperature, seed) → seconds a token."""
+
+
+def finding(*differences: float) -> Finding:
+    """One claim with these differences over seeds."""
+    return Finding("claim", "what", "ms", estimate(differences))
+
+
+def texts(latency: Latency, seeds: tuple[int, ...] = (1, 2, 3)) -> list[GenerationRecord]:
+    """Texts of the smallest plan: 10 tokens each, and one rejection."""
+    found = []
+    for temperature in PLAN.temperatures:
+        for method in PLAN.methods():
+            scheme = method.scheme_fields(temperature, method.fixed)
+            name = {"k-sqs": "k"}.get(scheme["scheme"], "frozen" if scheme["frozen_threshold"] else "c")
+            for seed in seeds:
+                values: dict[str, Any] = {
+                    "method": method.name,
+                    "way": method.way,
+                    "temperature": temperature,
+                    "seed": seed,
+                    "scheme": scheme,
+                    "output_tokens": 10,
+                    "last_token_s": 10 * latency(name, temperature, seed),
+                }
+                found.append(make_record(**values))
+    return found
+
+
+def verdicts(records: list[GenerationRecord]) -> dict[str, str]:
+    """Claim → verdict on latency; of adaptivity, over all temperatures."""
+    found = findings(PLAN, records, [])
+    return {f.claim: f.verdict for f in reversed(found) if f.compared.startswith("latency")}
+
+
+@pytest.mark.parametrize(
+    ("differences", "verdict"),
+    [
+        ((5.0, 6.0, 7.0), SEEN),
+        ((-5.0, -6.0, -7.0), NOT_SEEN),
+        ((5.0, -6.0, 7.0), WITHIN_ERROR),
+        ((0.0, 0.0, 0.0), WITHIN_ERROR),
+        ((5.0, 7.0), WITHIN_ERROR),
+        ((5.0,), "not measured"),
+        ((), "not measured"),
+    ],
+)
+def test_a_verdict_needs_a_difference_beyond_its_interval(
+    differences: tuple[float, ...], verdict: str
+) -> None:
+    """Two seeds that differ by a third prove nothing: their interval is 12.7 standard errors wide."""
+    assert finding(*differences).verdict == verdict
+
+
+def test_the_error_is_the_standard_error_over_seeds() -> None:
+    """Standard deviation of 1, 2, 3 is 1; its interval has two degrees of freedom."""
+    found = finding(1.0, 2.0, 3.0, math.nan)
+
+    assert found.difference == Estimate(2.0, pytest.approx(1 / math.sqrt(3)), 3)
+    assert found.margin == pytest.approx(4.303 / math.sqrt(3))
+
+
+def test_the_papers_world_is_seen() -> None:
+    """K-SQS fast where it is cold, C-SQS hardly slower where it is hot, a frozen threshold slowest."""
+    seconds = {("k", 0.2): 1.0, ("c", 0.2): 2.0, ("k", 1.0): 5.0, ("c", 1.0): 3.0}
+    records = texts(lambda name, t, seed: seconds.get((name, t), 6.0) + seed / 100)
+
+    assert verdicts(records) == dict.fromkeys(
+        (K_BETTER_LOW, C_STEADIER, C_BETTER_HIGH, ADAPTIVITY_HELPS), SEEN
+    )
+
+
+def test_the_opposite_world_is_told_as_it_is() -> None:
+    """The same with the two schemes, and the two thresholds, in each other's place."""
+    seconds = {("k", 0.2): 2.0, ("c", 0.2): 1.0, ("k", 1.0): 3.0, ("c", 1.0): 5.0}
+    records = texts(lambda name, t, seed: seconds.get((name, t), 0.5) + seed / 100)
+
+    found = verdicts(records)
+    assert found == dict.fromkeys((K_BETTER_LOW, C_STEADIER, C_BETTER_HIGH, ADAPTIVITY_HELPS), NOT_SEEN)
+
+
+def test_differences_are_taken_seed_by_seed() -> None:
+    """Seeds ten times further apart than the schemes do not hide a difference that every seed shows."""
+    records = texts(lambda name, t, seed: 10.0 * seed + (1.0 if name == "c" else 0.0) + seed / 1000)
+
+    assert verdicts(records)[K_BETTER_LOW] == SEEN
+
+
+def test_a_seed_that_lacks_a_text_counts_for_no_difference() -> None:
+    """Failed texts are in no figure."""
+    records = texts(lambda name, t, seed: 1.0 + seed)
+    records[0] = replace(records[0], failure="UNAVAILABLE: gone")
+
+    counts = {f.difference.count for f in findings(PLAN, records, []) if f.claim == K_BETTER_LOW}
+    assert counts == {2}
+
+
+@pytest.mark.parametrize(
+    ("bits", "value"), [(10.0, 0.8), (100.0, 0.4), (math.sqrt(1000.0), 0.6), (400.0, 0.3), (9.0, math.nan)]
+)
+def test_a_value_at_other_bits_is_read_off_between_its_neighbours(bits: float, value: float) -> None:
+    """Straight on a logarithmic axis; there is none outside."""
+    curve = [(10.0, 0.8), (100.0, 0.4), (1600.0, 0.2)]
+
+    assert at_bits(curve, bits) == pytest.approx(value, nan_ok=True)

@@ -1,0 +1,71 @@
+"""The command: it estimates before it runs, draws again without measuring, and refuses bad usage."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.paper.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDED = Path(__file__).parent / "paper_recorded"
+
+
+def test_the_estimate_alone_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of both parts; and leaves nothing."""
+    out = tmp_path / "out"
+
+    assert main(["--estimate", "--out", str(out)]) == 0
+    words = capsys.readouterr().err
+    assert "paper, full: over the link about " in words
+    assert "220 texts" in words
+    assert "in process: about " in words
+    assert not out.exists()
+
+
+def test_redraw_measures_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Figures and page of the recorded lines, named one a line."""
+    assert main(["--redraw", "--out", str(RECORDED), "--docs", str(tmp_path)]) == 0
+
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 7
+    assert all(Path(line).is_file() for line in printed)
+
+
+def test_without_a_link_nothing_with_time_in_it_is_measured(tmp_path: Path) -> None:
+    """It never falls back to bare loopback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.paper", "--smoke", "--out", str(tmp_path / "out")],
+        cwd=ROOT,
+        env={**os.environ, "PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert done.returncode == 4
+    assert done.stderr.splitlines()[-1] == "bench.paper: nsenter is missing; it comes with util-linux."
+    assert not (tmp_path / "out" / "latency" / "generations.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--seeds", "2"], "seeds is 2; expected at least 3"),
+        (["--step-seeds", "1"], "step_seeds is 1; expected at least 3"),
+        (["--tokens", "1"], "tokens is 1; expected at least 2"),
+        (["--redraw"], "holds no settings.json of bench.paper"),
+    ],
+)
+def test_bad_usage_ends_with_2_and_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    """Before anything is written."""
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,170 @@
+"""
+Figures and page, from the lines of a smoke run that was recorded (`paper_recorded/`).
+
+The recorded run is `python -m bench.paper --smoke`, with the path of its prompts made relative.
+"""
+
+from __future__ import annotations
+
+import shutil
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.paper.__main__ import draw, read_data
+from bench.paper.claims import findings
+from bench.paper.document import BROKEN, NONE, STOOD, VACUOUS, VOID, steps_status, text_status
+from bench.paper.figures import LINK_FIGURES, STEP_FIGURES
+from bench.paper.frontier import settings_of
+from bench.paper.plan import setting_name
+from tests.bench.bench_data import make_record
+
+RECORDED = Path(__file__).parent / "paper_recorded"
+SVG = "{http://www.w3.org/2000/svg}"
+PAGE = "paper-figures.md"
+
+
+@pytest.fixture(scope="module")
+def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Figures and page of the recorded lines."""
+    folder = tmp_path_factory.mktemp("docs")
+    draw(RECORDED, folder)
+    return folder
+
+
+def root_of(docs: Path, name: str) -> ElementTree.Element:
+    """A figure, parsed."""
+    return ElementTree.fromstring((docs / "figures" / name).read_text(encoding="utf-8"))
+
+
+def words(root: ElementTree.Element) -> list[str]:
+    """Every text."""
+    return [text.text or "" for text in root.iter(f"{SVG}text")]
+
+
+def test_every_figure_is_drawn_from_the_lines_alone(docs: Path, tmp_path: Path) -> None:
+    """And the same lines give the same bytes."""
+    paths = draw(RECORDED, tmp_path)
+
+    assert {path.name for path in paths} == {*LINK_FIGURES, *STEP_FIGURES, PAGE}
+    for path in paths:
+        assert path.read_bytes() == (docs / path.relative_to(tmp_path)).read_bytes()
+
+
+@pytest.mark.parametrize("name", [*LINK_FIGURES, *STEP_FIGURES])
+def test_a_figure_says_what_it_was_measured_under(docs: Path, name: str) -> None:
+    """Draft length and seeds always; the link and its tokens where there is time in it; no point outside."""
+    root = root_of(docs, name)
+    caption = " ".join(words(root))
+
+    assert "γ = 4" in caption
+    assert "2 seeds" in caption
+    assert "standard error over seeds" in caption
+    if name in LINK_FIGURES:
+        assert "64 kbit/s up, 256 down, RTT 20 ms" in caption
+        assert "16 tokens a text" in caption
+    if name != "paper-frontier.svg":
+        assert "η = 0.01; by temperature" in caption
+        assert "α* = 0.5, K_max = 256 at 1" in caption
+    for panel in root.findall(f"./{SVG}g"):
+        for dot in panel.iter(f"{SVG}circle"):
+            assert -10 <= float(dot.attrib["cx"]) <= 330
+            assert -1 <= float(dot.attrib["cy"]) <= 231
+
+
+@pytest.mark.parametrize(
+    ("name", "series", "panels"),
+    [
+        ("paper-figure-2.svg", ["K-SQS, K = 2", "C-SQS, β = 0.1"], 2),
+        ("paper-figure-4.svg", ["temperature 0.2", "temperature 1"], 2),
+        ("paper-figure-5.svg", ["β = 0.1, adaptive", "β = 0.1, frozen"], 2),
+        ("paper-theorem-1.svg", ["TV(p, q): the models differ", "rejections, measured"], 1),
+        ("paper-theorem-2.svg", ["running mean of α, a line a seed", "Theorem 2 of the paper"], 1),
+        ("paper-frontier.svg", ["dense-qs over ℓ", "k-sqs over K, ℓ = 100", "c-sqs over β, η, α*"], 1),
+    ],
+)
+def test_a_figure_shows_what_the_paper_shows(docs: Path, name: str, series: list[str], panels: int) -> None:
+    """Each series once in the legend."""
+    root = root_of(docs, name)
+
+    assert len(root.findall(f"./{SVG}g")) == panels
+    for entry in series:
+        assert words(root).count(entry) == 1
+
+
+def test_points_over_seeds_have_error_bars(docs: Path) -> None:
+    """Figure 2: two settings, two temperatures, two panels; one without spread has no bar."""
+    root = root_of(docs, "paper-figure-2.svg")
+
+    bars = [path for path in root.iter(f"{SVG}path") if "error" in path.attrib["class"]]
+    dots = [dot for panel in root.findall(f"./{SVG}g") for dot in panel.iter(f"{SVG}circle")]
+    assert len(dots) == 8
+    assert 5 <= len(bars) <= 8
+
+
+def test_the_page_states_every_verdict_and_guarantee(docs: Path) -> None:
+    """One row a finding; K_max and the guarantee of every C-SQS setting; hardware, versions and date."""
+    text = (docs / PAGE).read_text(encoding="utf-8")
+    data = read_data(RECORDED)
+    found = findings(data.plan, data.texts, data.steps)
+
+    assert len(found) >= 12
+    for finding in found:
+        assert f"| {finding.claim} | {finding.compared} | {finding.difference} |" in text
+        assert f"| {finding.difference.count} | **{finding.verdict}** |" in text
+    assert "begun 2026-" in text
+    assert "torch 2." in text
+    assert " cores" in text
+    for name in (*LINK_FIGURES, *STEP_FIGURES):
+        assert f"](figures/{name})" in text
+    rows = [row for row in text.splitlines() if row.startswith("| 1 | β = 0.1 | 0.5 |")]
+    assert len(rows) == 2  # over the link and in process
+    assert all("%" in row for row in rows)
+
+
+def test_without_texts_over_the_link_the_other_figures_are_drawn(tmp_path: Path) -> None:
+    """A machine without a link still gets what needs none."""
+    out = tmp_path / "out"
+    shutil.copytree(RECORDED, out, ignore=shutil.ignore_patterns("latency"))
+
+    assert {path.name for path in draw(out, tmp_path)} == {*STEP_FIGURES, PAGE}
+
+
+def test_a_setting_whose_cap_bound_is_void_in_the_frontier() -> None:
+    """α* = 0.05 at temperature 1 asks for more than K_max keeps; the default does not."""
+    settings = settings_of(read_data(RECORDED).runs(1.0, of_theorems=False))
+    adaptive = [s for s in settings if setting_name(s.scheme) == "β = 0.1"]
+    of_c = {s.scheme["target_dropped_mass"]: s.is_void for s in adaptive}
+
+    assert of_c == {0.05: True, 0.5: False}
+
+
+@pytest.mark.parametrize(
+    ("bound", "mean", "rate", "status"),
+    [
+        (0.3, 0.2, 0.0, STOOD),
+        (0.3, 0.4, 0.0, BROKEN),
+        (0.3, 0.2, 0.01, VOID),
+        (1.2, 0.2, 0.0, VACUOUS),
+        (None, 0.2, 0.0, NONE),
+    ],
+)
+def test_a_guarantee_stands_or_is_said_not_to(
+    bound: float | None, mean: float, rate: float, status: str
+) -> None:
+    """As in the report of a generation: void from 1 % of binding caps, vacuous above 1."""
+    record = make_record(dropped_mass_guarantee=bound, mean_dropped_mass=mean, cap_binding_rate=rate)
+
+    assert text_status(record) == status
+
+
+def test_in_process_the_guarantee_must_stand_after_every_step() -> None:
+    """One excess over all T breaks it."""
+    steps = read_data(RECORDED).steps
+    stood = next(record for record in steps if steps_status(record) == STOOD)
+
+    assert steps_status(replace(stood, largest_excess=0.01)) == BROKEN
+    assert steps_status(replace(stood, cap_bound=stood.steps)) == VOID
+    assert steps_status(replace(stood, largest_excess=None)) == NONE
