@@ -23,7 +23,7 @@ RTT_MS ?= 50
 KIND ?= wire
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: help setup run test test-short test-faults fuzz check proto proto-check pair bench-core bench bench-full bench-capacity bench-smoke figures simulate link compose-test clean
+.PHONY: help setup run test test-short test-faults fuzz check proto proto-check pair bench-core bench bench-full bench-capacity bench-tenants bench-smoke figures simulate link compose-test clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ bench-full: setup ## the whole grid, hours; the same command goes on where it en
 
 bench-capacity: setup ## 1 to 64 edges against one cloud, about 15 minutes (OUT=PATH of JSON lines, EDGES=1,16,64)
 	$(PYTHON) -m bench.capacity $(if $(OUT),--out '$(OUT)') $(if $(EDGES),--edges '$(EDGES)')
+
+bench-tenants: setup ## one tenant's round times while another offers ten times its quota, 3 minutes (OUT=PATH of JSON lines)
+	$(PYTHON) -m bench.capacity --tenants $(if $(OUT),--out '$(OUT)')
 
 bench-smoke: setup ## one cell of the benchmark, under a minute
 	$(PYTHON) -m bench.grid --smoke

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 
+from cloud.batcher import Done
 from cloud.session import CloudSession
 from common.daemon_log import log_request, short_session
 from common.metrics import CloudMetrics
+from common.tracing import Trace
 
 _log = logging.getLogger(__name__)
 
@@ -20,10 +22,14 @@ class SessionAccount:
         scheme: name of the session's scheme.
         tenant: whose it is.
         opened_s: monotonic seconds.
+        trace: of the stream that opened it.
     """
 
-    def __init__(self, metrics: CloudMetrics, *, scheme: str, tenant: str, opened_s: float) -> None:
+    def __init__(
+        self, metrics: CloudMetrics, *, scheme: str, tenant: str, opened_s: float, trace: Trace
+    ) -> None:
         self._metrics = metrics
+        self._trace = trace
         self._scheme = scheme
         self._tenant = tenant
         self._opened_s = opened_s
@@ -53,10 +59,31 @@ class SessionAccount:
         self._metrics.bytes_down(self._scheme, size_bytes)
 
     def verified(
-        self, *, drafted: int, accepted: int, payload_bytes: int, queue_us: int, verify_us: int
+        self,
+        *,
+        session: str,
+        round_number: int,
+        drafted: int,
+        accepted: int,
+        payload_bytes: int,
+        decoding: Done,
+        scoring: Done,
     ) -> None:
-        """A round was verified."""
-        queue_s, verify_s = queue_us * 1e-6, verify_us * 1e-6
+        """A round was verified just now."""
+        queue_s = (decoding.queue_us + scoring.queue_us) * 1e-6
+        verify_s = (decoding.work_us + scoring.work_us) * 1e-6
+        self._trace.phases(
+            ("queue", decoding.queue_us * 1e-6),
+            ("decode", decoding.work_us * 1e-6),
+            ("queue", scoring.queue_us * 1e-6),
+            ("verify", scoring.work_us * 1e-6),
+            session=short_session(session),
+            scheme=self._scheme,
+            round=round_number,
+            drafted=drafted,
+            accepted=accepted,
+            payload_bits=8 * payload_bytes,
+        )
         self._drafted_tokens += drafted
         self._accepted_tokens += accepted
         self._queue_s += queue_s

@@ -15,7 +15,7 @@ from cloud.daemon import CloudServer
 from cloud.settings import CloudSettings
 from cloud.token_file import add_token, revoke_tokens
 from common import bundled, wire
-from common.daemon_arguments import add_daemon_arguments, daemon_options
+from common.daemon_arguments import add_daemon_arguments, add_trace_argument, daemon_options
 from common.daemon_log import Announcer
 from common.daemon_process import DaemonOptions, run_daemon
 from common.errors import ConfigError
@@ -23,6 +23,7 @@ from common.exit_codes import EXIT_CODES_HELP, ExitCode
 from common.health_command import add_health_command, health
 from common.release import version
 from common.security_arguments import dialling_security
+from common.tracing import NO_TRACING, Tracing, start_tracing
 
 if TYPE_CHECKING:
     from common.language_model import LanguageModel
@@ -54,10 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             allow_dense_f16=arguments.allow_dense_f16,
             max_unopened_per_peer=arguments.max_unopened_per_peer,
         )
+        exporter = os.environ.get("OTEL_TRACES_EXPORTER")
+        tracing = start_tracing(PROGRAM, exporter) if arguments.trace else NO_TRACING
     except ConfigError as error:
         print(f"thinwire-cloud: {error.message}", file=sys.stderr)
         return ExitCode.USAGE
-    return asyncio.run(_serve(options, settings))
+    return asyncio.run(_serve(options, settings, tracing))
 
 
 def _certs(arguments: argparse.Namespace) -> ExitCode:
@@ -99,7 +102,7 @@ async def _health(arguments: argparse.Namespace) -> ExitCode:
     return code
 
 
-async def _serve(options: DaemonOptions, settings: CloudSettings) -> ExitCode:
+async def _serve(options: DaemonOptions, settings: CloudSettings, tracing: Tracing) -> ExitCode:
     executor = ThreadPoolExecutor(1, thread_name_prefix="target-model")
     server = CloudServer(
         None,
@@ -109,6 +112,7 @@ async def _serve(options: DaemonOptions, settings: CloudSettings) -> ExitCode:
         dtype=options.dtype,
         device=options.device,
         security=options.security,
+        tracing=tracing,
     )
 
     async def on_loaded(model: LanguageModel) -> None:
@@ -124,9 +128,12 @@ async def _serve(options: DaemonOptions, settings: CloudSettings) -> ExitCode:
             model_rows=model.model_rows,
         )
 
-    return await run_daemon(
-        server, options, program=PROGRAM, executor=executor, on_loaded=on_loaded, metrics=server.metrics
-    )
+    try:
+        return await run_daemon(
+            server, options, program=PROGRAM, executor=executor, on_loaded=on_loaded, metrics=server.metrics
+        )
+    finally:
+        await asyncio.to_thread(tracing.close)
 
 
 def pool_sequences(model: LanguageModel, settings: CloudSettings) -> str:
@@ -169,6 +176,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_daemon_arguments(serve, role="target", model=str(bundled.target_path()), listen=DEFAULT_LISTEN)
+    add_trace_argument(serve)
     defaults = CloudSettings()
     limits = serve.add_argument_group("limits")
     limits.add_argument(

@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -30,6 +29,7 @@ from common.causal_model import CausalModel
 from common.daemon_log import log_request
 from common.errors import (
     DeadlineError,
+    QuotaExceededError,
     RemoteProtocolError,
     ResourceExhaustedError,
     ThinwireError,
@@ -45,6 +45,7 @@ from common.release import version
 from common.schemes import make_scheme
 from common.security import ServerSecurity
 from common.tenants import Credential
+from common.tracing import NO_TRACING, Trace, Tracing
 
 MAX_PAUSE_S = 5.0
 """Longest pause that a quota asks for; a larger debt takes several."""
@@ -63,6 +64,7 @@ class CloudServer(wire.VerifierServicer):
         executor: the model's one thread; made when None.
         model_name, model_rows, dtype, device: shown by GetServerInfo.
         security: certificates and tokens of the listener; loopback's plaintext for everybody when None.
+        tracing: where spans go.
     """
 
     def __init__(
@@ -78,7 +80,9 @@ class CloudServer(wire.VerifierServicer):
         dtype: str = "",
         device: str = "",
         security: ServerSecurity | None = None,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
+        self._tracing = tracing
         self._model = model
         self._vocabulary = vocabulary
         self._eos_token_ids = eos_token_ids
@@ -206,7 +210,8 @@ class CloudServer(wire.VerifierServicer):
         try:
             with self._unopened.held(context.peer()):
                 first, size_bytes = await self._first_message(requests)
-            live = self._live_session(first, credential)
+            trace = self._tracing.join(context.invocation_metadata())
+            live = self._live_session(first, credential, trace)
         except ThinwireError as error:
             log_request(_log, "session refused", tenant=credential.tenant, error=error.reason)
             raise
@@ -239,7 +244,7 @@ class CloudServer(wire.VerifierServicer):
             raise RemoteProtocolError(f"the first message is {type(message).__name__}; expected Open.")
         return message, request.ByteSize()
 
-    def _live_session(self, open_: Open, credential: Credential) -> LiveSession:
+    def _live_session(self, open_: Open, credential: Credential, trace: Trace) -> LiveSession:
         """The session an Open asks for: a new one, or one of the same tenant to resume."""
         self._access.check(credential)  # Open may have been long in coming
         tenant = credential.tenant
@@ -269,7 +274,9 @@ class CloudServer(wire.VerifierServicer):
                 idle_ttl_s=self._settings.idle_ttl_s,
             )
             verifier = Verifier(model, scheme, open_.sampling, session.draws)
-            account = SessionAccount(self.metrics, scheme=scheme.name, tenant=tenant, opened_s=self._now())
+            account = SessionAccount(
+                self.metrics, scheme=scheme.name, tenant=tenant, opened_s=self._now(), trace=trace
+            )
             return LiveSession(
                 session,
                 verifier,
@@ -333,7 +340,7 @@ class CloudServer(wire.VerifierServicer):
         """Hand messages to the session until either side ends the stream."""
         round_: asyncio.Task[None] | None = None
         while not stream.ended.done():
-            request = await _next_unless(stream.ended, requests)
+            request = await stream.next_request(requests)
             if stream.ended.done():
                 break
             if request is None:
@@ -353,7 +360,11 @@ class CloudServer(wire.VerifierServicer):
             # One round at a time; meanwhile a Close, or the stream's end, is seen at once.
             if round_ is not None:
                 await asyncio.wait([round_])
-            self._admit(live, epoch, message, credential)
+            try:
+                self._admit(live, epoch, message, credential)
+            except QuotaExceededError as error:
+                await stream.end_held_back(error)
+                break
             round_ = live.handle(BlockReceived(epoch, message))
         refusal = stream.ended.result()
         if refusal is not None:
@@ -366,19 +377,6 @@ class CloudServer(wire.VerifierServicer):
         self._close_decisions += session.close_decisions
         self._registry.remove(session.session_id)
         account.ended(session, reason, self._now())
-
-
-async def _next_unless(ended: asyncio.Future[Any], requests: AsyncIterator[Any]) -> Any:
-    """The next request; None when there is none, or when `ended` is done first."""
-    reading = asyncio.ensure_future(anext(requests, None))
-    try:
-        await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        if not reading.done():
-            reading.cancel()
-            with suppress(asyncio.CancelledError):
-                await reading
-    return None if reading.cancelled() else reading.result()
 
 
 def _check_vocabulary(received: VocabularyIdentity, expected: VocabularyIdentity) -> None:

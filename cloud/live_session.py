@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -38,13 +38,19 @@ from cloud.events import (
     TruncateCache,
     WorkFailed,
 )
+from cloud.quotas import MIN_PAUSE_S
 from cloud.session import CLOSE_DECISION_MARGIN, CloudSession
 from cloud.verifier import PREFILL_CHUNK_TOKENS, Verifier
 from common import wire
-from common.errors import ResourceExhaustedError, ThinwireError
+from common.errors import QuotaExceededError, ResourceExhaustedError, ThinwireError
 from common.messages import DraftBlock
 from common.tenants import DEFAULT_TENANT
 
+MAX_HELD_BACK_S = 1.0
+"""
+How much of its pause a refused round spends here before it is told: an edge that makes no pause gets one
+refusal a second and session, not hundreds; half of the least deadline that an edge sets a round is left.
+"""
 _log = logging.getLogger(__name__)
 
 
@@ -66,6 +72,25 @@ class SessionStream:
         """Have the stream's handler end it."""
         if not self.ended.done():
             self.ended.set_result(error)
+
+    async def next_request(self, requests: AsyncIterator[Any]) -> Any:
+        """The next request; None when there is none, or when the stream is to end first."""
+        reading = asyncio.ensure_future(anext(requests, None))
+        try:
+            await asyncio.wait({reading, self.ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not reading.done():
+                reading.cancel()
+                with suppress(asyncio.CancelledError):
+                    await reading
+        return None if reading.cancelled() else reading.result()
+
+    async def end_held_back(self, refusal: QuotaExceededError) -> None:
+        """End with a round's refusal once part of its pause is over, or earlier with what comes first."""
+        held_s = min(refusal.retry_after_s, MAX_HELD_BACK_S)
+        await asyncio.wait([self.ended], timeout=held_s)
+        left_s = max(MIN_PAUSE_S, refusal.retry_after_s - held_s)
+        self.end(QuotaExceededError(refusal.message, retry_after_s=left_s))
 
 
 class LiveSession:
@@ -241,11 +266,13 @@ class LiveSession:
         queue_us = self._decoding.queue_us + scoring.queue_us
         verify_us = self._decoding.work_us + scoring.work_us
         self.account.verified(
+            session=self.session.session_id.hex(),
+            round_number=effect.round,
             drafted=len(effect.tokens),
             accepted=outcome.accepted,
             payload_bytes=self._payload_bytes,
-            queue_us=queue_us,
-            verify_us=verify_us,
+            decoding=self._decoding,
+            scoring=scoring,
         )
         return Scored(effect.round, accepted, outcome, queue_us=queue_us, verify_us=verify_us)
 

@@ -4,6 +4,10 @@ What each tenant has used of its rounds and tokens a second; the clock is passed
 A bucket fills at the tenant's rate up to one second's worth.
 A request passes once the bucket holds its cost, or is full: what costs more than a full bucket passes too and
 leaves a debt, so that over time the rate holds.
+
+Whoever is refused is told a turn of its own, behind those that were refused before it: told one and the same
+moment, all of a tenant's sessions would come back together, and all but one of them in vain.
+A turn is a piece of advice and is not kept for anybody.
 """
 
 from __future__ import annotations
@@ -32,6 +36,8 @@ class RateBucket:
         self._per_s = per_s
         self._level = self._capacity
         self._filled_at_s = now
+        self._promised_at_s = now
+        """The last turn told."""
 
     @property
     def _capacity(self) -> float:
@@ -43,6 +49,18 @@ class RateBucket:
         missing = min(amount, self._capacity) - self._level
         return 0.0 if missing <= _ROUNDING else max(MIN_PAUSE_S, missing / self._per_s)
 
+    def turn_s(self, amount: float, now: float, *, longest_s: float) -> float:
+        """
+        Seconds until the turn of a request for which `wait_s` is not 0; the next one's is behind it.
+
+        Args:
+            longest_s: no turn is further away, however many are told.
+        """
+        behind_s = self._promised_at_s + min(amount, self._capacity) / self._per_s - now
+        turn_s = min(longest_s, max(self.wait_s(amount, now), behind_s))
+        self._promised_at_s = now + turn_s
+        return turn_s
+
     def take(self, amount: float, now: float) -> None:
         """Take, into debt if need be."""
         self._fill(now)
@@ -51,6 +69,8 @@ class RateBucket:
     def change(self, per_s: float, now: float) -> None:
         """Go on at another rate with what is there."""
         self._fill(now)
+        if per_s != self._per_s:
+            self._promised_at_s = now
         self._per_s = per_s
         self._level = min(self._level, self._capacity)
 
@@ -88,11 +108,12 @@ class QuotaLedger:
         """
         amounts = {"rounds": rounds, "tokens": tokens}
         for unit, per_s in self._rates(tenant):
-            wait_s = self._bucket(tenant, unit, per_s, now).wait_s(amounts[unit], now)
+            bucket = self._bucket(tenant, unit, per_s, now)
+            wait_s = bucket.wait_s(amounts[unit], now)
             if wait_s > 0:
                 raise QuotaExceededError(
                     f"tenant {tenant} is above its {per_s:g} {unit}/s; expected a pause of {wait_s:.2f} s.",
-                    retry_after_s=min(wait_s, self._longest_pause_s),
+                    retry_after_s=bucket.turn_s(amounts[unit], now, longest_s=self._longest_pause_s),
                 )
 
     def take(self, tenant: str, *, rounds: int, tokens: int, now: float) -> None:

@@ -72,6 +72,15 @@ def add_daemon_arguments(parser: argparse.ArgumentParser, *, role: str, model: s
     )
 
 
+def add_trace_argument(parser: argparse.ArgumentParser) -> None:
+    """`--trace`, of the two daemons themselves."""
+    parser.add_argument(
+        "--trace",
+        action="store_true",
+        help="OpenTelemetry spans, set by the OTEL_* variables; needs the extra otel",
+    )
+
+
 def daemon_options(arguments: argparse.Namespace) -> DaemonOptions:
     """
     What `add_daemon_arguments` understood.

@@ -9,6 +9,7 @@ from common.errors import ResourceExhaustedError, ThinwireError, TransportError,
 from common.generation import GenerationFinished, GenerationStatistics, Token
 from common.messages import FinishReason
 from common.metrics import EdgeMetrics
+from common.tracing import NO_TRACE, Trace
 from edge.meter import GenerationMeter
 from edge.session import EdgeSession
 
@@ -24,11 +25,13 @@ class GenerationAccount:
 
     Args:
         metrics: the daemon's.
+        trace: the request's.
         with_text: whether the line shows prompt and text.
     """
 
-    def __init__(self, metrics: EdgeMetrics, *, with_text: bool = False) -> None:
+    def __init__(self, metrics: EdgeMetrics, *, trace: Trace = NO_TRACE, with_text: bool = False) -> None:
         self._metrics = metrics
+        self._trace = trace
         self._with_text = with_text
         self._tenant: str | None = None
         self._scheme = ""
@@ -80,6 +83,7 @@ class GenerationAccount:
         error_reason = None if error is None else error.reason
         failure = error.message if isinstance(error, _WITHOUT_TEXT) else None
         if self._running is None:
+            self._trace.end(error=error_reason)
             log_request(_log, "generation refused", tenant=self._tenant, error=error_reason, failure=failure)
             return
         session, meter = self._running
@@ -90,6 +94,18 @@ class GenerationAccount:
 
     def _line(self, reason: FinishReason, s: GenerationStatistics, **why: str | None) -> None:
         assert self._running is not None, "a line for a generation that never began"
+        self._trace.end(
+            error=why.get("error"),
+            session=short_session(self._running[1].session_id),
+            scheme=self._scheme,
+            reason=reason.value,
+            prompt_tokens=self._prompt_tokens,
+            tokens=s.output_tokens,
+            rounds=s.rounds,
+            drafted=s.drafted_tokens,
+            accepted=s.accepted_tokens,
+            payload_bits=s.uplink_payload_bits,
+        )
         shown = {"prompt": self._prompt, "text": "".join(self._texts)} if self._with_text else {}
         log_request(
             _log,

@@ -14,7 +14,7 @@ from common.config import (
     SamplingParameters,
     default_scheme,
 )
-from common.daemon_arguments import add_daemon_arguments, address
+from common.daemon_arguments import add_daemon_arguments, add_trace_argument, address
 from common.exit_codes import EXIT_CODES_HELP
 from common.health_command import add_health_command
 from common.release import version
@@ -138,6 +138,7 @@ def _add_edge(commands: Any) -> None:
         help="the cloud (default %(default)s)",
     )
     add_daemon_arguments(parser, role="draft", model=str(bundled.draft_path()), listen=DEFAULT_EDGE)
+    add_trace_argument(parser)
     add_dialling_arguments(parser, peer="cloud", prefix="cloud-")
     limits = parser.add_argument_group("limits and records")
     seconds = {"type": float, "metavar": "SECONDS"}

@@ -30,6 +30,7 @@ from common.health_command import health
 from common.security import ClientSecurity
 from common.security_arguments import dialling_security
 from common.telemetry import RoundLog
+from common.tracing import NO_TRACING, start_tracing
 from edge.arguments import edge_settings, generation_request, make_parser
 from edge.client import GenerationRequest, connect
 from edge.daemon import EdgeServer, ModelShown
@@ -94,6 +95,8 @@ async def _edge(arguments: argparse.Namespace) -> int:
     settings = edge_settings(arguments)
     cloud_security = dialling_security(arguments, os.environ)
     round_log = _round_log(arguments.round_log)
+    exporter = os.environ.get("OTEL_TRACES_EXPORTER")
+    tracing = start_tracing("thinwire-edge", exporter) if arguments.trace else NO_TRACING
     executor = ThreadPoolExecutor(1, thread_name_prefix="draft-model")
     server = EdgeServer(
         None,
@@ -105,6 +108,7 @@ async def _edge(arguments: argparse.Namespace) -> int:
         security=options.security,
         cloud_security=cloud_security,
         log_text=arguments.log_text,
+        tracing=tracing,
     )
 
     async def on_loaded(model: LanguageModel) -> None:
@@ -122,6 +126,7 @@ async def _edge(arguments: argparse.Namespace) -> int:
             warnings=cloud_security.warnings(arguments.cloud),
         )
     finally:
+        await asyncio.to_thread(tracing.close)
         if round_log is not None:
             round_log.close()
 
@@ -150,7 +155,10 @@ async def _generate(
     console = Console(highlight=False)
     prompt = request.prompt if echo or console.is_terminal else None
     display = JsonLines(sys.stdout) if arguments.json else Display(console, prompt=prompt)
-    async with connect(edge, event_timeout_s=arguments.timeout, security=security) as client:
+    traceparent = os.environ.get("TRACEPARENT")
+    async with connect(
+        edge, event_timeout_s=arguments.timeout, security=security, traceparent=traceparent
+    ) as client:
         async for event in client.generate(request):
             display.show(event)
     return ExitCode.OK

@@ -14,6 +14,7 @@ from common.config import SamplingParameters, SchemeParameters
 from common.errors import DeadlineError, TransportError
 from common.generation import EdgeStatus, GenerationEvent
 from common.security import ClientSecurity, LinkSecurity
+from common.tracing import caller_context
 
 _REASON_TIMEOUT_S = 0.5
 """To ask a channel that does not connect for the reason."""
@@ -42,13 +43,20 @@ class EdgeClient:
         channel: to the edge.
         event_timeout_s: how long any one event may take before the edge is given up.
         security: whose token every call carries.
+        traceparent: W3C context of the caller's span; ignored when it is not well formed.
     """
 
     def __init__(
-        self, channel: grpc.aio.Channel, *, event_timeout_s: float, security: ClientSecurity | None = None
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        event_timeout_s: float,
+        security: ClientSecurity | None = None,
+        traceparent: str | None = None,
     ) -> None:
         self._stub = wire.GeneratorStub(channel)
         self._metadata = wire.call_metadata(security or ClientSecurity())
+        self._context = caller_context(traceparent)
         self._event_timeout_s = event_timeout_s
 
     async def generate(self, request: GenerationRequest) -> AsyncIterator[GenerationEvent]:
@@ -70,7 +78,7 @@ class EdgeClient:
                 stop=request.stop,
                 ignore_eos=request.ignore_eos,
             ),
-            metadata=self._metadata,
+            metadata=self._metadata + self._context,
         )
         responses = aiter(call)
         try:
@@ -110,12 +118,14 @@ async def connect(
     connect_timeout_s: float = 5.0,
     event_timeout_s: float = 300.0,
     security: ClientSecurity | None = None,
+    traceparent: str | None = None,
 ) -> AsyncIterator[EdgeClient]:
     """
     A client of the edge at `address`.
 
     Args:
         security: how it is dialled, and the token for it; loopback's plaintext and no token when None.
+        traceparent: as for `EdgeClient`.
 
     Raises:
         TransportError: nobody listens there, or no connection within the deadline.
@@ -124,7 +134,7 @@ async def connect(
     async with wire.open_channel(address, security) as channel:
         if not await _connected(channel, connect_timeout_s):
             raise TransportError(await _why_not(channel, address, security))
-        yield EdgeClient(channel, event_timeout_s=event_timeout_s, security=security)
+        yield EdgeClient(channel, event_timeout_s=event_timeout_s, security=security, traceparent=traceparent)
 
 
 async def _why_not(channel: grpc.aio.Channel, address: str, security: ClientSecurity) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from typing import Any
 
 import grpc
@@ -14,6 +15,7 @@ from common.errors import RemoteProtocolError, ThinwireError, TransportError
 from common.generation import ServerInfo
 from common.messages import Close, DraftBlock, Open, Opened, Verdict
 from common.security import ClientSecurity
+from common.tracing import Metadata
 from edge.settings import EdgeSettings
 
 FromCloud = Opened | Verdict | ThinwireError
@@ -62,6 +64,12 @@ class CloudLink:
             options += [("grpc.keepalive_time_ms", keepalive_ms), ("grpc.keepalive_timeout_ms", 10_000)]
         self._channel = wire.open_channel(address, security, options=options)
         self._stub = wire.VerifierStub(self._channel)
+
+    def carrying(self, context: Metadata) -> CloudLink:
+        """The same link; what is called over it carries a trace's context."""
+        link = copy(self)
+        link._metadata += context
+        return link
 
     async def connect(self) -> None:
         """

@@ -32,6 +32,7 @@ from common.schemes import make_scheme, scheme_names
 from common.security import ClientSecurity, ServerSecurity
 from common.telemetry import RoundLog, generation_to_json
 from common.tenants import Credential
+from common.tracing import NO_TRACING, Trace, Tracing
 from edge.account import GenerationAccount
 from edge.cloud_link import CloudLink
 from edge.drafter import Drafter
@@ -83,6 +84,7 @@ class EdgeServer(wire.GeneratorServicer):
         security: certificates and tokens of the listener; loopback's plaintext for everybody when None.
         cloud_security: how the cloud is dialled, and the token for it.
         log_text: whether a generation's line in the log shows its prompt and text.
+        tracing: where spans go.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class EdgeServer(wire.GeneratorServicer):
         security: ServerSecurity | None = None,
         cloud_security: ClientSecurity | None = None,
         log_text: bool = False,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self._model = model
         self._vocabulary = vocabulary
@@ -114,6 +117,7 @@ class EdgeServer(wire.GeneratorServicer):
         self._finished = 0
         self._output_tokens = 0
         self._log_text = log_text
+        self._tracing = tracing
         self.metrics = EdgeMetrics(generations=lambda: len(self.running))
 
     async def start(self, listen: str) -> int:
@@ -160,10 +164,11 @@ class EdgeServer(wire.GeneratorServicer):
 
     async def Generate(self, request: Any, context: Any) -> None:  # noqa: N802
         """One text; see proto/generator.proto."""
-        account = GenerationAccount(self.metrics, with_text=self._log_text)
+        trace = self._tracing.begin("Generate", context.invocation_metadata())
+        account = GenerationAccount(self.metrics, trace=trace, with_text=self._log_text)
         now = asyncio.get_running_loop().time
         try:
-            await self._generate(request, context, account)
+            await self._generate(request, context, account, trace)
         except asyncio.CancelledError:
             account.cancelled(now())
             raise
@@ -199,7 +204,7 @@ class EdgeServer(wire.GeneratorServicer):
             )
         )
 
-    async def _generate(self, request: Any, context: Any, account: GenerationAccount) -> None:
+    async def _generate(self, request: Any, context: Any, account: GenerationAccount, trace: Trace) -> None:
         """Check the request, then run it under the bound on generations."""
         credential = wire.credential_of(context, self._security.access)
         account.admitted(credential.tenant)
@@ -218,7 +223,9 @@ class EdgeServer(wire.GeneratorServicer):
         assert task is not None, "a gRPC handler runs in a task"
         self.running.add(task)
         try:
-            await self._run(self._model, self._vocabulary, request, context, credential, account, started_s)
+            await self._run(
+                self._model, self._vocabulary, request, context, credential, account, trace, started_s
+            )
         finally:
             self.running.discard(task)
             self._finished += 1
@@ -231,6 +238,7 @@ class EdgeServer(wire.GeneratorServicer):
         context: Any,
         credential: Credential,
         account: GenerationAccount,
+        trace: Trace,
         started_s: float,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -249,7 +257,9 @@ class EdgeServer(wire.GeneratorServicer):
             least_round_timeout_s=self._settings.least_round_timeout_s,
             patience_s=self._settings.patience_s,
         )
-        meter = GenerationMeter(scheme, started_s=started_s, round_log=self._round_log, metrics=self.metrics)
+        meter = GenerationMeter(
+            scheme, started_s=started_s, round_log=self._round_log, metrics=self.metrics, trace=trace
+        )
         account.begun(session, meter, scheme=scheme.name, prompt=prompt, prompt_tokens=len(prompt_ids))
 
         async def emit(event: GenerationEvent) -> None:
@@ -271,7 +281,7 @@ class EdgeServer(wire.GeneratorServicer):
         finished = await run_generation(
             session,
             Drafter(model, scheme, parameters.sampling, KeyedDraws(parameters.seed)),
-            self._link,
+            self._link.carrying(trace.context) if trace.context else self._link,
             executor=self._executor,
             settings=self._settings,
             emit=emit,

@@ -11,6 +11,7 @@ from common.messages import Verdict
 from common.metrics import EdgeMetrics
 from common.schemes.base import Scheme
 from common.telemetry import RoundLog, RoundRecord
+from common.tracing import NO_TRACE, Trace
 from edge.events import DraftedBlock, EdgeEvent, OpenedReceived, VerdictReceived
 from edge.session import EdgeSession
 
@@ -24,6 +25,7 @@ class GenerationMeter:
         started_s: when the client's request came in.
         round_log: where each round is written, None for nowhere.
         metrics: of the daemon; of nobody when None.
+        trace: of the request.
     """
 
     def __init__(
@@ -33,8 +35,10 @@ class GenerationMeter:
         started_s: float,
         round_log: RoundLog | None = None,
         metrics: EdgeMetrics | None = None,
+        trace: Trace = NO_TRACE,
     ) -> None:
         self._scheme = scheme
+        self._trace = trace
         self._metrics = metrics or EdgeMetrics(generations=lambda: 1)
         self._started_s = started_s
         self._round_log = round_log
@@ -61,6 +65,14 @@ class GenerationMeter:
         self._draft_s += block.draft_s
         self._encode_s += block.encode_s
         self._metrics.block_drafted(draft_s=block.draft_s, encode_s=block.encode_s)
+        self._trace.phases(
+            ("draft", block.draft_s),
+            ("encode", block.encode_s),
+            scheme=self._scheme.name,
+            round=self._round + 1,
+            drafted=len(block.tokens),
+            payload_bits=8 * len(block.payload),
+        )
 
     def block_sent(self, round_number: int, size_bytes: int, now: float) -> None:
         """A round goes up; a repeat adds its bytes, and its clock runs on."""
@@ -146,6 +158,16 @@ class GenerationMeter:
             verify_s=verify_s,
         )
         self._metrics.round_tripped(round_trip_s=round_trip_s, network_s=network_s)
+        self._trace.phases(
+            ("round trip", round_trip_s),
+            ended_s=now,
+            scheme=self._scheme.name,
+            round=verdict.round,
+            drafted=len(self._block.tokens),
+            accepted=verdict.accepted,
+            payload_bits=8 * len(self._block.payload),
+            network_s=network_s,
+        )
         if self._round_log is not None:
             self._round_log.write(self._record(verdict, size_bytes, round_trip_s).to_json())
 

@@ -19,6 +19,7 @@ from common.config import GenerationParameters, SamplingParameters, SchemeParame
 from common.generation import GenerationFinished, GenerationStarted, Token
 from common.messages import FinishReason
 from common.security import ClientSecurity, ServerSecurity
+from common.tracing import NO_TRACING, Tracing
 from edge.client import EdgeClient, GenerationRequest, connect
 from edge.daemon import EdgeServer
 from edge.settings import EdgeSettings
@@ -102,6 +103,9 @@ async def loopback(
     to_cloud: ClientSecurity | None = None,
     to_edge: ClientSecurity | None = None,
     log_text: bool = False,
+    cloud_tracing: Tracing = NO_TRACING,
+    edge_tracing: Tracing = NO_TRACING,
+    traceparent: str | None = None,
 ) -> AsyncIterator[Loopback]:
     """Start both, stop both; `proxy` stands between them; by plaintext and without tokens unless told."""
     identity = (target_vocabulary or vocabulary).identity
@@ -111,6 +115,7 @@ async def loopback(
         eos_token_ids=eos_token_ids,
         settings=cloud_settings or CloudSettings(),
         security=cloud_security,
+        tracing=cloud_tracing,
     )
     address = f"127.0.0.1:{await cloud.start('127.0.0.1:0')}"
     if proxy is not None:
@@ -124,10 +129,13 @@ async def loopback(
         security=edge_security,
         cloud_security=to_cloud,
         log_text=log_text,
+        tracing=edge_tracing,
     )
     edge_address = f"127.0.0.1:{await edge.start('127.0.0.1:0')}"
     try:
-        async with connect(edge_address, event_timeout_s=60.0, security=to_edge) as client:
+        async with connect(
+            edge_address, event_timeout_s=60.0, security=to_edge, traceparent=traceparent
+        ) as client:
             yield Loopback(cloud, edge, client, edge_address, address)
     finally:
         await edge.stop(0)

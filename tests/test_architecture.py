@@ -48,6 +48,7 @@ DOORS = {
     "google_crc32c": ("common/checksum",),
     "cryptography": ("cloud/certificates",),
     "prometheus_client": ("common/metrics",),
+    "opentelemetry": ("common/tracing",),
 }
 """Import → the only modules (or packages) that may have it."""
 

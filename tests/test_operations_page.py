@@ -156,7 +156,7 @@ def test_the_sizes_follow_from_the_formula() -> None:
     assert f"`--kv-bytes` {16 * 4096 * 57344} (3.5 GiB)" in PAGE
 
 
-@pytest.mark.parametrize("link", ["settings", "health", "metrics", "log", "errors", "sizing"])
+@pytest.mark.parametrize("link", ["settings", "health", "metrics", "log", "tracing", "errors", "sizing"])
 def test_the_links_at_the_top_lead_somewhere(link: str) -> None:
     """A section each."""
     assert f"(#{link})" in PAGE

@@ -5,18 +5,18 @@ Beside it, in turn and in the same run: the same cloud with one sequence a pass,
 `generate` of the target, streamed to as many clients.
 Unpaced, and with target passes of at least 50 ms, which stand in for a larger target.
 The edges replay real drafts of the bundled pair, recorded at the beginning.
+
+`--tenants` measures instead what one tenant notices of another's load (`bench.capacity.tenants`).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import math
 import os
 import platform
 import signal
-import statistics
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -25,10 +25,11 @@ from pathlib import Path
 
 from bench.capacity.measure import Cell, MeasuredDaemon, Way, measure
 from bench.capacity.messages import SERVICE
-from common import bundled, wire
+from bench.capacity.recording import record
+from bench.capacity.tenants import TenantPlan, run_tenants
+from common import wire
 from edge.demo import target_threads
 
-PROMPTS = Path(__file__).parent.parent / "prompts.jsonl"
 EDGES = (1, 2, 4, 8, 16, 32, 64)
 PACED_MS = (0.0, 50.0)
 BATCHED, SINGLE, RIVAL = "one cloud", "one sequence a pass", "transformers, batched"
@@ -68,34 +69,12 @@ async def run(plan: Plan, out: Path | None) -> str:
     with tempfile.TemporaryDirectory(prefix="thinwire-capacity-") as name:
         folder = Path(name)
         texts = folder / "texts.jsonl"
-        draft_ms = await _record(plan, folder, texts)
+        _say(f"recording {plan.texts} texts of {plan.tokens} tokens")
+        draft_ms = await record(folder, texts, count=plan.texts, tokens=plan.tokens, threads=plan.threads)
         for paced_ms in plan.paced_ms:
             cells, memory = await _measure_all(plan, folder, texts, paced_ms, out)
             sections.append(_section(cells, paced_ms, memory))
     return "\n\n".join([_heading(plan, draft_ms), *sections])
-
-
-async def _record(plan: Plan, folder: Path, texts: Path) -> float:
-    """Real drafts against a cloud that does nothing else; returns a block's median draft time in ms."""
-    # Heavy imports come late, as in the daemons.
-    from bench.capacity.record import record_texts
-    from common.language_model import load_language_model, set_threads
-
-    lines = PROMPTS.read_text(encoding="utf-8").splitlines()[: plan.texts]
-    prompts = [json.loads(line)["prompt"] for line in lines]
-    _say(f"recording {plan.texts} texts of {plan.tokens} tokens")
-    cloud = MeasuredDaemon("recorded", folder)
-    try:
-        await cloud.start(*_cloud(plan, paced_ms=0.0, max_batch_sequences=1))
-        set_threads(1)
-        draft = load_language_model(str(bundled.draft_path()))
-        await cloud.serving(wire.VERIFIER_SERVICE)
-        recorded = await record_texts(draft, await cloud.address(), prompts, tokens=plan.tokens, seed=1)
-    finally:
-        cloud.terminate()
-        await cloud.stopped()
-    texts.write_text("".join(text.to_json() + "\n" for text in recorded), encoding="utf-8")
-    return 1e3 * statistics.median(block.draft_s for text in recorded for block in text.rounds)
 
 
 async def _measure_all(
@@ -244,26 +223,49 @@ def main() -> int:
     """Measure and print; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.capacity", description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="a small table, in a minute or two")
-    parser.add_argument("--edges", type=_numbers, default=EDGES, metavar="N,N,...", help="how many at once")
-    parser.add_argument("--seconds", type=float, default=3.5, help="of each slice (default %(default)g)")
-    parser.add_argument("--slices", type=int, default=2, help="of time for a cell (default %(default)s)")
+    parser.add_argument(
+        "--tenants", action="store_true", help="what one tenant notices of another that offers ten quotas"
+    )
+    parser.add_argument("--edges", type=_numbers, metavar="N,N,...", help="how many at once")
+    parser.add_argument("--seconds", type=float, help="of each slice (default 3.5; with --tenants 5)")
+    parser.add_argument("--slices", type=int, help="of time for a cell (default 2; with --tenants 6)")
     parser.add_argument("--threads", type=int, default=target_threads(), help="of the target")
     parser.add_argument("--out", type=Path, metavar="PATH", help="append one JSON line a cell to this file")
     arguments = parser.parse_args()
-    if arguments.smoke:
-        plan = Plan((1, 4), (0.0,), texts=4, tokens=32, slices=1, seconds=3.0, threads=arguments.threads)
+    if arguments.tenants and arguments.edges:
+        parser.error("--edges has no place beside --tenants; expected one of them")
+    if arguments.tenants:
+        print(asyncio.run(run_tenants(_tenant_plan(arguments), arguments.out)))
     else:
-        plan = Plan(
-            arguments.edges,
-            PACED_MS,
-            texts=12,
-            tokens=96,
-            slices=arguments.slices,
-            seconds=arguments.seconds,
-            threads=arguments.threads,
-        )
-    print(asyncio.run(run(plan, arguments.out)))
+        print(asyncio.run(run(_plan(arguments), arguments.out)))
     return 0
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    if arguments.smoke:
+        return Plan((1, 4), (0.0,), texts=4, tokens=32, slices=1, seconds=3.0, threads=arguments.threads)
+    return Plan(
+        arguments.edges or EDGES,
+        PACED_MS,
+        texts=12,
+        tokens=96,
+        slices=arguments.slices or 2,
+        seconds=arguments.seconds or 3.5,
+        threads=arguments.threads,
+    )
+
+
+def _tenant_plan(arguments: argparse.Namespace) -> TenantPlan:
+    if arguments.smoke:
+        return TenantPlan(texts=4, tokens=32, cycles=1, seconds=2.0, settle_s=1.0, threads=arguments.threads)
+    return TenantPlan(
+        texts=12,
+        tokens=96,
+        cycles=arguments.slices or 6,
+        seconds=arguments.seconds or 5.0,
+        settle_s=1.5,
+        threads=arguments.threads,
+    )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import statistics
 import sys
 import time
@@ -39,6 +40,10 @@ class MeasuredDaemon(Daemon):
         with open(f"/proc/{self._process.pid}/stat", encoding="ascii") as file:
             fields = file.read().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def reload(self) -> None:
+        """Have it read its token file again."""
+        self._signal(signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +130,7 @@ async def measure(way: Way, cell: Cell, texts: Path, *, tokens: int, seconds: fl
     ]
     try:
         for process in processes:
-            await _line(process, START_TIMEOUT_S)
+            await line_of(process, START_TIMEOUT_S)
         begin_s = time.monotonic() + LEAD_S
         begin = f"{begin_s}\n".encode()
         for process in processes:
@@ -136,7 +141,7 @@ async def measure(way: Way, cell: Cell, texts: Path, *, tokens: int, seconds: fl
         cpu_before_s = way.daemon.cpu_s
         await asyncio.sleep(begin_s + seconds - time.monotonic())
         cell.cpu_s += way.daemon.cpu_s - cpu_before_s
-        lines = [await _line(process, END_TIMEOUT_S) for process in processes]
+        lines = [await line_of(process, END_TIMEOUT_S) for process in processes]
     finally:
         for process in processes:
             if process.returncode is None:
@@ -167,7 +172,14 @@ async def _start(
     )
 
 
-async def _line(process: asyncio.subprocess.Process, timeout_s: float) -> bytes:
+async def line_of(process: asyncio.subprocess.Process, timeout_s: float) -> bytes:
+    """
+    The next line a load generator prints.
+
+    Raises:
+        TimeoutError: none came in time.
+        RuntimeError: it ended without one.
+    """
     assert process.stdout is not None, "a pipe"
     async with asyncio.timeout(timeout_s):
         line = await process.stdout.readline()

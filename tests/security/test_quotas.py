@@ -11,9 +11,11 @@ from loopback import WatchedModel, generate, loopback, make_request
 from security.credentials import Tokens
 from verify_peer import TARGET, EdgeText, running_cloud, whole_text
 
+from cloud.daemon import MAX_PAUSE_S
+from cloud.live_session import MAX_HELD_BACK_S
 from cloud.quotas import MIN_PAUSE_S, QuotaLedger, RateBucket
 from cloud.settings import CloudSettings
-from common.errors import QuotaExceededError
+from common.errors import EpochSupersededError, QuotaExceededError
 from common.security import ClientSecurity, ServerSecurity
 from common.tenants import Quotas
 from edge.settings import EdgeSettings
@@ -115,6 +117,39 @@ def test_a_changed_rate_holds_from_the_next_request_on() -> None:
     assert (slow.value.retry_after_s, quick.value.retry_after_s) == (pytest.approx(10), pytest.approx(1))
 
 
+def test_each_refused_request_is_told_a_turn_of_its_own() -> None:
+    """One behind the other, up to the longest pause; all of them come back and none has waited in vain."""
+    clock = ManualClock()
+    ledger = QuotaLedger(lambda tenant: Quotas(rounds_per_s=10.0), longest_pause_s=0.45)
+    ledger.take("acme", rounds=10, tokens=0, now=clock())
+    turns_s = []
+    for _ in range(6):
+        with pytest.raises(QuotaExceededError) as caught:
+            ledger.admit("acme", rounds=1, tokens=0, now=clock())
+        turns_s.append(caught.value.retry_after_s)
+    for turn_s in turns_s[:4]:
+        ledger.admit("acme", rounds=1, tokens=0, now=clock() + turn_s)
+        ledger.take("acme", rounds=1, tokens=0, now=clock() + turn_s)
+
+    assert turns_s == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.45, 0.45])
+
+
+def test_turns_nobody_came_for_are_forgotten() -> None:
+    """However many were told, whoever asks after the longest pause is told what the first was."""
+    clock = ManualClock()
+    ledger = QuotaLedger(lambda tenant: Quotas(rounds_per_s=10.0), longest_pause_s=2.0)
+    ledger.take("acme", rounds=10, tokens=0, now=clock())
+    for _ in range(1000):
+        with pytest.raises(QuotaExceededError):
+            ledger.admit("acme", rounds=1, tokens=0, now=clock())
+    clock.advance(2.0)
+    ledger.take("acme", rounds=10, tokens=0, now=clock())
+    with pytest.raises(QuotaExceededError) as caught:
+        ledger.admit("acme", rounds=1, tokens=0, now=clock())
+
+    assert caught.value.retry_after_s == pytest.approx(0.1)
+
+
 # --- the cloud --------------------------------------------------------------------------------------------
 
 
@@ -146,6 +181,34 @@ async def test_a_round_above_the_rate_is_refused_and_may_come_again(tokens: Toke
 
     assert refusals >= 3
     assert text.committed == undisturbed
+
+
+async def test_an_edge_that_makes_no_pause_is_refused_once_a_second(tokens: Tokens) -> None:
+    """The refusal itself is held back, so that a session cannot have hundreds; another stream ends that."""
+    token = tokens.add("acme", rounds_per_s=0.001)
+    text = EdgeText()
+    async with running_cloud(WatchedModel(TARGET), security=ServerSecurity(access=tokens.access())) as cloud:
+        loop = asyncio.get_running_loop()
+        peer, opened = await cloud.opened(text, token)
+        await peer.say(text.block())
+        text.take(await peer.hear())
+        begin_s = loop.time()
+        await peer.say(text.block())
+        first = await peer.refusal()
+        held_s = loop.time() - begin_s
+        again = cloud.stream(token)
+        again.follow(peer)
+        await again.say(text.resuming(opened))
+        await again.hear()
+        await again.say(text.block())
+        third = cloud.stream(token)
+        await third.say(text.resuming(opened))
+        superseded = await again.refusal()
+
+        assert isinstance(first, QuotaExceededError)
+        assert held_s >= 0.99 * MAX_HELD_BACK_S
+        assert first.retry_after_s == MAX_PAUSE_S - MAX_HELD_BACK_S
+        assert isinstance(superseded, EpochSupersededError)
 
 
 async def test_a_replayed_round_costs_nothing(tokens: Tokens) -> None:

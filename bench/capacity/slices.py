@@ -1,0 +1,78 @@
+"""When one tenant offers how much: the slices of time that the ways of offering take in turn."""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import dataclass
+
+EXCESS = 10
+"""What a tenant offers above its quota, in quotas."""
+
+
+class Offer(enum.Enum):
+    """How much the tenant with the quota offers, and what it does when it is refused."""
+
+    AT_QUOTA = "at quota"
+    """Exactly the quota's rounds a second; what is refused comes again after the pause asked for."""
+    PATIENT = "ten times, patient"
+    """Ten times as many sessions at the same pace, each with the pauses that a real edge makes."""
+    HOSTILE = "ten times, hostile"
+    """The same sessions, and no pause that is asked for is made; only the refusal is waited for."""
+    TEARING = "ten times, tearing"
+    """Ten quotas of attempts a second, come what may: a stream unanswered by then is torn for a new one."""
+
+    @property
+    def factor(self) -> int:
+        """Quotas offered."""
+        return 1 if self is Offer.AT_QUOTA else EXCESS
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the pauses asked for are made."""
+        return self in (Offer.AT_QUOTA, Offer.PATIENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A stretch of monotonic time; the seconds before `counted_s` let the former offer's rounds run out."""
+
+    offer: Offer
+    begin_s: float
+    counted_s: float
+    """What ends from here on counts."""
+    end_s: float
+
+    def counts(self, now_s: float) -> bool:
+        """Whether what ends now counts."""
+        return self.counted_s <= now_s < self.end_s
+
+
+def schedule(begin_s: float, *, cycles: int, seconds: float, settle_s: float) -> list[Slice]:
+    """
+    Every offer once a cycle, in turn, every second cycle backwards, so that what else the machine does meets
+    all of them and a drift none more than another.
+
+    Args:
+        begin_s: monotonic.
+        cycles: of all offers.
+        seconds: counted of each slice.
+        settle_s: before them.
+    """
+    slices = []
+    for cycle in range(cycles):
+        offers = list(Offer)
+        for offer in offers if cycle % 2 == 0 else reversed(offers):
+            slices.append(Slice(offer, begin_s, begin_s + settle_s, begin_s + settle_s + seconds))
+            begin_s += settle_s + seconds
+    return slices
+
+
+def to_line(slices: list[Slice]) -> str:
+    """One line of JSON, without its newline."""
+    return json.dumps([[one.offer.value, one.begin_s, one.counted_s, one.end_s] for one in slices])
+
+
+def from_line(line: str) -> list[Slice]:
+    """Inverse of `to_line`."""
+    return [Slice(Offer(offer), *times) for offer, *times in json.loads(line)]

@@ -1,0 +1,225 @@
+"""What two tenants are told, what is counted of them, and what is said of it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import stat
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import WatchedModel
+from security.credentials import Tokens
+from verify_peer import TARGET, EdgeText, running_cloud
+
+from bench.capacity import __main__ as command
+from bench.capacity.slices import EXCESS, Offer, Slice, from_line, schedule, to_line
+from bench.capacity.tenant_load import ReplayedSession
+from bench.capacity.tenants import (
+    LIMITED,
+    STEADY,
+    Outcome,
+    TenantFiles,
+    TenantPlan,
+    measure_tenants,
+    outcomes,
+    report,
+)
+from bench.capacity.texts import RecordedRound, RecordedText
+from cloud.settings import CloudSettings
+from common import wire
+from common.errors import QuotaExceededError, ResourceExhaustedError
+from common.messages import Verdict
+from common.security import ClientSecurity, ServerSecurity
+from common.tenants import Access
+
+PLAN = TenantPlan(texts=4, tokens=32, cycles=2, seconds=5.0, settle_s=1.5, threads=1)
+
+
+def test_every_offer_gets_as_much_time_and_every_second_cycle_runs_backwards() -> None:
+    """Without gaps; a drift of the machine then meets all of them."""
+    slices = schedule(100.0, cycles=2, seconds=5.0, settle_s=1.5)
+
+    assert [part.offer for part in slices] == [*Offer, *reversed(Offer)]
+    assert slices[0] == Slice(Offer.AT_QUOTA, 100.0, 101.5, 106.5)
+    assert [part.begin_s for part in slices[1:]] == [part.end_s for part in slices[:-1]]
+    assert {part.end_s - part.counted_s for part in slices} == {5.0}
+
+
+def test_a_schedule_survives_its_line() -> None:
+    """What one process writes is what the others read."""
+    slices = schedule(1.25, cycles=1, seconds=2.0, settle_s=0.5)
+
+    assert from_line(to_line(slices)) == slices
+    assert "\n" not in to_line(slices)
+
+
+def test_one_quota_and_ten() -> None:
+    """All ways of offering too much offer as much."""
+    assert [offer.factor for offer in Offer] == [1, EXCESS, EXCESS, EXCESS]
+
+
+def test_what_ends_in_a_slice_counts_for_its_offer() -> None:
+    """Neither the settling before it nor the instant of its end; the same offer's slices come together."""
+    slices = schedule(0.0, cycles=2, seconds=2.0, settle_s=1.0)
+    ends_s = [0.5, 1.0, 2.5, 3.0, 4.5, 22.5]
+    steady = {"rounds": [[end_s, 0.010 + end_s / 1000] for end_s in ends_s], "refusals": 0}
+    counts = {"attempts": 5, "admitted": 2, "quota_refusals": 3, "other_refusals": 0, "torn": 1}
+    limited = {"slices": [counts] * 8}
+
+    found = outcomes(slices, steady, limited, [0.25] * 8)
+
+    assert [outcome.offer for outcome in found] == list(Offer)
+    assert found[0].round_s == [pytest.approx([0.011, 0.0125]), pytest.approx([0.0325])]
+    assert found[1].round_s == [pytest.approx([0.0145]), []]
+    assert found[2].round_s == found[3].round_s == [[], []]
+    assert {(one.seconds, one.cpu_s, one.attempts, one.admitted) for one in found} == {(4.0, 0.5, 10, 4)}
+    assert {(one.quota_refusals, one.torn) for one in found} == {(6, 2)}
+
+
+@pytest.mark.parametrize(("slowed_by", "word"), [(1.19, "met"), (1.21, "missed")])
+def test_the_ratio_is_that_of_the_ninety_fifth_percentiles(slowed_by: float, word: str) -> None:
+    """1.2 is the most that is wanted."""
+    round_s = [n / 1000 for n in range(1, 102)]
+    found = [Outcome(offer, seconds=10.0, round_s=[round_s], admitted=200) for offer in Offer]
+    found[2].round_s = [[slowed_by * one for one in round_s]]
+    found[2].attempts, found[2].quota_refusals = 2000, 1800
+
+    text = report(PLAN, found, alone=50.0, quota=20.0, refusals=3)
+
+    assert "ten times, patient: p95 1.00 times that at quota (≤ 1.2 wanted: met)." in text
+    assert f"ten times, hostile: p95 {slowed_by:.2f} times that at quota (≤ 1.2 wanted: {word})." in text
+    assert "| 51.0 / 96.0 | 1.00 | 96.0 to 96.0 |" in text
+    assert "| 200.0 | 20.0 | 180.0 | 0.0 |" in text
+    assert text.endswith("Refused for want of room: 0 of the limited tenant's; of the steady tenant's, 3.")
+    assert json.loads(found[2].to_json())["round_p95_ms"] == pytest.approx(96.0 * slowed_by)
+
+
+def test_tokens_and_their_file_are_their_owners_only(tmp_path: Path) -> None:
+    """The cloud gets hashes, either tenant's process its own token, and the quota is the one given."""
+    files = TenantFiles(tmp_path)
+    files.add(STEADY)
+    files.add(LIMITED, rounds_per_s=21.5)
+    access = Access(str(files.path))
+    tokens = {tenant: files.token_path(tenant).read_text() for tenant in (STEADY, LIMITED)}
+
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+    assert {access.authenticate(token).tenant for token in tokens.values()} == {STEADY, LIMITED}
+    assert (access.quotas(STEADY).rounds_per_s, access.quotas(LIMITED).rounds_per_s) == (None, 21.5)
+    assert not any(token in files.path.read_text() for token in tokens.values())
+
+
+async def test_a_refused_round_is_sent_again_until_its_text_is_over(tmp_path: Path) -> None:
+    """On a new stream of the same session; the verdicts are the recorded ones, and the next text begins."""
+    recorded = await recorded_text(rounds=6)
+    tokens = Tokens(tmp_path / "tokens.json")
+    metadata = wire.call_metadata(ClientSecurity(token=tokens.add("acme", rounds_per_s=4.0)))
+    async with running_cloud(WatchedModel(TARGET), security=ServerSecurity(access=tokens.access())) as cloud:
+        session = ReplayedSession(cloud.channel, metadata, [recorded], 0)
+        refusals: list[ResourceExhaustedError] = []
+        exchanged = 0
+        while exchanged < 7:
+            try:
+                sent_s, heard_s = await session.exchange()
+                exchanged += 1
+                assert sent_s < heard_s
+            except ResourceExhaustedError as refused:
+                refusals.append(refused)
+            held = cloud.server.sessions
+        session.abandon()
+
+    assert refusals
+    assert all(isinstance(refused, QuotaExceededError) for refused in refusals)
+    assert held == 1, "the first text's session was closed"
+    assert session.draft_s == recorded.rounds[1].draft_s, "the second text's first round is decided"
+
+
+async def test_both_tenants_are_measured_side_by_side(tmp_path: Path) -> None:
+    """Processes of their own against one cloud: the steady one is never refused, the other is."""
+    files = TenantFiles(tmp_path)
+    files.add(STEADY)
+    files.add(LIMITED, rounds_per_s=40.0)
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text((await recorded_text(rounds=6)).to_json() + "\n")
+    plan = TenantPlan(texts=1, tokens=6, cycles=1, seconds=1.0, settle_s=0.5, threads=1)
+    settings = CloudSettings(max_sessions=100, allow_dense_f16=True)
+    security = ServerSecurity(access=Access(str(files.path)))
+    async with running_cloud(WatchedModel(TARGET), settings, security) as cloud:
+        daemon: Any = ThisProcess(cloud.address)
+        found, refusals = await measure_tenants(plan, daemon, files, texts, 40.0)
+    by_offer = {outcome.offer: outcome for outcome in found}
+
+    assert refusals == 0
+    assert all(sum(map(len, outcome.round_s)) > 0 for outcome in found)
+    assert all(0 < outcome.admitted <= outcome.attempts for outcome in found)
+    assert by_offer[Offer.PATIENT].quota_refusals > 0
+    assert by_offer[Offer.HOSTILE].quota_refusals > 0
+    assert by_offer[Offer.TEARING].torn > 0
+    assert sum(outcome.torn for outcome in found) == by_offer[Offer.TEARING].torn
+    assert sum(outcome.other_refusals for outcome in found) == 0
+
+
+class ThisProcess:
+    """A cloud in the test's own process, as `MeasuredDaemon` shows one."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    async def address(self) -> str:
+        """HOST:PORT."""
+        return self._address
+
+    @property
+    def cpu_s(self) -> float:
+        """Seconds."""
+        return time.process_time()
+
+
+async def recorded_text(*, rounds: int) -> RecordedText:
+    """As a table model's cloud decides it."""
+    text, made = EdgeText(), []
+    opening = _coded(wire.EdgeStreamWriter().to_proto(text.open))
+    writer = wire.EdgeStreamWriter()
+    async with running_cloud(WatchedModel(TARGET)) as cloud:
+        peer, _ = await cloud.opened(text)
+        for number in range(rounds):
+            request = writer.to_proto(text.block())
+            await peer.say_proto(request)
+            verdict = await peer.hear()
+            assert isinstance(verdict, Verdict)
+            text.take(verdict)
+            made.append(
+                RecordedRound(_coded(request), number / 1000, verdict.accepted, verdict.next_token_id)
+            )
+        await peer.closed()
+    return RecordedText("", opening, tuple(made))
+
+
+def _coded(request: Any) -> str:
+    return base64.b64encode(request.SerializeToString()).decode()
+
+
+def test_the_arguments_of_tenants(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its own defaults; --edges is refused beside it."""
+    asked = []
+
+    async def noted(plan: TenantPlan, out: Path | None) -> str:
+        asked.append((plan.cycles, plan.seconds, out))
+        return "a table"
+
+    monkeypatch.setattr(command, "run_tenants", noted)
+    for arguments in (["--tenants"], ["--tenants", "--slices", "2", "--seconds", "3", "--out", "x.jsonl"]):
+        monkeypatch.setattr(sys, "argv", ["bench.capacity", *arguments])
+        assert command.main() == 0
+    monkeypatch.setattr(sys, "argv", ["bench.capacity", "--tenants", "--edges", "1,2"])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+
+    assert asked == [(6, 5.0, None), (2, 3.0, Path("x.jsonl"))]
+    assert ended.value.code == 2
+    assert "--edges has no place beside --tenants" in capsys.readouterr().err
