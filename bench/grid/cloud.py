@@ -41,6 +41,8 @@ async def _serve(arguments: argparse.Namespace) -> int:
     executor = ThreadPoolExecutor(1, thread_name_prefix="target-model")
     settings = CloudSettings(
         max_sessions=arguments.max_sessions,
+        # All edges of a benchmark come from one address.
+        max_unopened_per_peer=max(CloudSettings().max_unopened_per_peer, arguments.max_sessions),
         max_batch_sequences=arguments.max_batch_sequences,
         allow_dense_f16=True,
         drain_grace_s=0.5,
