@@ -135,14 +135,14 @@ async def _edge(
 async def _replay(channel: grpc.aio.Channel, text: RecordedText, seen: Seen, heard: Heard) -> None:
     call = wire.VerifierStub(channel).Verify()
     try:
-        await call.write(_request(text.open))
-        await _answer(call)
+        await call.write(request_of(text.open))
+        await answer(call)
         for recorded in text.rounds:
             if not await _replay_round(call, recorded, seen):
                 break
             heard()
         await call.write(wire.EdgeStreamWriter().to_proto(Close(CloseReason.FINISHED)))
-        await _answer(call)
+        await answer(call)
         seen.texts += 1
     except grpc.aio.AioRpcError as error:
         refused = wire.error_from_rpc(error)
@@ -157,11 +157,11 @@ async def _replay(channel: grpc.aio.Channel, text: RecordedText, seen: Seen, hea
 async def _replay_round(call: Any, recorded: RecordedRound, seen: Seen) -> bool:
     """Whether the verdict is the recorded one."""
     loop = asyncio.get_running_loop()
-    request = _request(recorded.request)
+    request = request_of(recorded.request)
     await asyncio.sleep(recorded.draft_s)
     sent_s = loop.time()
     await call.write(request)
-    verdict = wire.message_from_cloud(await _answer(call))
+    verdict = wire.message_from_cloud(await answer(call))
     assert isinstance(verdict, Verdict), verdict
     seen.took(verdict.accepted + 1, sent_s, loop.time())
     same = (verdict.accepted, verdict.next_token_id) == (recorded.accepted, recorded.next_token_id)
@@ -184,7 +184,7 @@ async def _read_stream(channel: grpc.aio.Channel, asked: BatchRequest, seen: See
         call.cancel()
 
 
-async def _answer(call: Any) -> Any:
+async def answer(call: Any) -> Any:
     """The next message; raises the stream's error where it has ended."""
     response = await call.read()
     if response is grpc.aio.EOF:
@@ -194,7 +194,7 @@ async def _answer(call: Any) -> Any:
     return response
 
 
-def _request(coded: str) -> Any:
+def request_of(coded: str) -> Any:
     return verifier_pb2.VerifyRequest.FromString(base64.b64decode(coded))
 
 

@@ -12,23 +12,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
 import json
 import random
 import sys
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc
 
+from bench.capacity.replay import answer, request_of
 from bench.capacity.slices import EXCESS, Offer, Slice, from_line
 from bench.capacity.texts import RecordedText, read_texts
 from common import wire
 from common.errors import QuotaExceededError, ResourceExhaustedError, SessionNotFoundError
 from common.messages import Close, CloseReason, Opened, Verdict
-from common.pb import verifier_pb2
 from common.security import ClientSecurity
 
 ROUND_TIMEOUT_S = 30.0
@@ -109,8 +107,8 @@ class ReplayedSession:
                 if self._call is None:
                     await self._open()
                 sent_s = loop.time()
-                await self._call.write(_request(self._text.rounds[self._round].request))
-                verdict = wire.message_from_cloud(await _answer(self._call))
+                await self._call.write(request_of(self._text.rounds[self._round].request))
+                verdict = wire.message_from_cloud(await answer(self._call))
                 heard_s = loop.time()
                 assert isinstance(verdict, Verdict), verdict
                 await self._proceed(verdict)
@@ -124,12 +122,12 @@ class ReplayedSession:
 
     async def _open(self) -> None:
         self._call = self._stub.Verify(metadata=self._metadata)
-        request = _request(self._text.open)
+        request = request_of(self._text.open)
         if self._session_id:
             request.open.session_id = self._session_id
             del request.open.prompt_token_ids[:]
         await self._call.write(request)
-        opened = wire.message_from_cloud(await _answer(self._call))
+        opened = wire.message_from_cloud(await answer(self._call))
         assert isinstance(opened, Opened), opened
         self._session_id = opened.session_id
 
@@ -144,7 +142,7 @@ class ReplayedSession:
         self._begin_anew()
         try:
             await call.write(wire.EdgeStreamWriter().to_proto(Close(CloseReason.FINISHED)))
-            await _answer(call)
+            await answer(call)
         finally:
             call.cancel()
 
@@ -158,7 +156,7 @@ class ReplayedSession:
             error, grpc.aio.AioRpcError
         ):  # a write found the stream ended; the reading says why
             try:
-                await _answer(self._call)
+                await answer(self._call)
             except grpc.aio.AioRpcError as found:
                 error = found
         if not isinstance(error, grpc.aio.AioRpcError):
@@ -248,20 +246,6 @@ async def _attempt(
 def _pause_s(refused: ResourceExhaustedError) -> float:
     """As the edge makes it."""
     return refused.retry_after_s * random.uniform(1.0, 1.5)
-
-
-async def _answer(call: Any) -> Any:
-    """The next message; raises the stream's error where it has ended."""
-    response = await call.read()
-    if response is grpc.aio.EOF:
-        with suppress(asyncio.CancelledError):
-            await call.code()
-        raise ConnectionError("the stream ended in good order; expected an answer")
-    return response
-
-
-def _request(coded: str) -> Any:
-    return verifier_pb2.VerifyRequest.FromString(base64.b64decode(coded))
 
 
 async def _warm_up(session: ReplayedSession) -> None:

@@ -24,7 +24,7 @@ from verify_peer import TARGET, EdgeText, running_cloud
 
 from cloud.daemon import CloudServer
 from cloud.settings import CloudSettings
-from common import bundled, wire
+from common import wire
 from common.daemon_log import JsonFormatter
 from common.errors import ConfigError, TransportError, UnauthenticatedError
 from common.generation import GenerationFinished
@@ -332,9 +332,6 @@ async def daemon(*arguments: str) -> AsyncIterator[Daemon]:
         await started.stopped()
 
 
-@pytest.mark.skipif(
-    not (bundled.target_path() / "config.json").is_file(), reason="the bundled pair is not there"
-)
 async def test_daemons_as_processes_log_json_and_serve_metrics() -> None:
     """
     With standard error in a pipe every line is an object and none has the text; the page counts the rounds.

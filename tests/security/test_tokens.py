@@ -21,10 +21,20 @@ from common import wire
 from common.errors import SessionNotFoundError, ThinwireError, UnauthenticatedError
 from common.security import ClientSecurity, ServerSecurity
 from common.tenants import Access
-from edge.client import connect
+from edge.client import EdgeClient, connect
 
 SIZE = 8
 VOCABULARY = TableVocabulary(SIZE)
+
+
+async def generate_and_revoke(client: EdgeClient, tokens: Tokens, access: Access, seen: list[int]) -> None:
+    """A long text; its tokens go to `seen`, and after a few of them every token of the file is revoked."""
+    async for event in client.generate(make_request(max_tokens=4000)):
+        if isinstance(event, tuple):
+            seen.extend(token.token_id for token in event)
+        if len(seen) >= 8:
+            tokens.path.write_text('{"tenants": []}')
+            access.reload()
 
 
 @pytest.fixture
@@ -245,17 +255,8 @@ async def test_a_token_revoked_in_mid_text_fails_the_generation(tokens: Tokens) 
         to_cloud=ClientSecurity(token=token),
     ) as both:
         seen: list[int] = []
-
-        async def generate_and_revoke() -> None:
-            async for event in both.client.generate(make_request(max_tokens=4000)):
-                if isinstance(event, tuple):
-                    seen.extend(token.token_id for token in event)
-                if len(seen) >= 8:
-                    tokens.path.write_text('{"tenants": []}')
-                    access.reload()
-
         with pytest.raises(UnauthenticatedError, match="the token was revoked"):
-            await generate_and_revoke()
+            await generate_and_revoke(both.client, tokens, access, seen)
 
         assert 8 <= len(seen) < 4000
         assert both.cloud.sessions == 0
@@ -274,17 +275,8 @@ async def test_a_clients_token_revoked_in_mid_text_ends_it_at_the_edge(tokens: T
         to_edge=ClientSecurity(token=token),
     ) as both:
         seen: list[int] = []
-
-        async def generate_and_revoke() -> None:
-            async for event in both.client.generate(make_request(max_tokens=4000)):
-                if isinstance(event, tuple):
-                    seen.extend(token.token_id for token in event)
-                if len(seen) >= 8:
-                    tokens.path.write_text('{"tenants": []}')
-                    access.reload()
-
         with pytest.raises(UnauthenticatedError, match="the token was revoked"):
-            await generate_and_revoke()
+            await generate_and_revoke(both.client, tokens, access, seen)
 
         assert 8 <= len(seen) < 4000
         assert await target.freed_within(5)
