@@ -35,27 +35,35 @@ import transformers
 
 from bench import kernels
 from common import bundled, wire
-from common.config import SamplingParameters, default_scheme
+from common.config import GenerationParameters, SamplingParameters, default_scheme
 from common.generation import GenerationFinished, GenerationStatistics
 from edge.client import EdgeClient, GenerationRequest, connect
 from edge.demo import Daemon, target_threads
 
 PROMPTS = Path(__file__).parent / "prompts.jsonl"
 TEMPERATURES = (1.0, 0.3)
-DRAFT_LENGTH = 4
-WAYS: dict[str, tuple[int, dict[str, Any]]] = {
-    "k-sqs": (DRAFT_LENGTH, {"scheme": "k-sqs"}),
-    "k-sqs, γ = 2": (2, {"scheme": "k-sqs"}),
-    "k-sqs, γ = 2, K = 64, ℓ = 720": (2, {"scheme": "k-sqs", "support_size": 64, "lattice_resolution": 720}),
-    "c-sqs, γ = 2": (2, {"scheme": "c-sqs"}),
-    "dense-qs, γ = 2": (2, {"scheme": "dense-qs"}),
+DEFAULTS = GenerationParameters(seed=0)
+FIXED_LENGTH = 4
+FREE_LINK: dict[str, Any] = {"draft_length": 6, "min_draft_probability": 0.7}
+"""Draft on only while the draft is sure: what suits a link whose round trip costs less than a draft pass."""
+WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "k-sqs, defaults": ({}, {"scheme": "k-sqs"}),
+    "c-sqs, defaults": ({}, {"scheme": "c-sqs"}),
+    "dense-qs, defaults": ({}, {"scheme": "dense-qs"}),
+    "k-sqs": (FREE_LINK, {"scheme": "k-sqs"}),
+    "k-sqs, K = 64, ℓ = 720": (
+        FREE_LINK,
+        {"scheme": "k-sqs", "support_size": 64, "lattice_resolution": 720},
+    ),
+    "c-sqs": (FREE_LINK, {"scheme": "c-sqs"}),
+    "dense-qs": (FREE_LINK, {"scheme": "dense-qs"}),
     # The last: what one would choose where bits cost nothing.
-    "dense-f16, γ = 2": (2, {"scheme": "dense-f16"}),
+    "dense-f16": (FREE_LINK, {"scheme": "dense-f16"}),
 }
-"""Draft length and scheme by name; what is not said is at its default for the temperature."""
+"""Drafting and scheme by name; what is not said is at its default for the temperature."""
 BASELINE = "transformers, target alone"
 RIVAL = "transformers, assisted (defaults)"
-RIVAL_FIXED = f"transformers, assisted ({DRAFT_LENGTH} tokens a round)"
+RIVAL_FIXED = f"transformers, assisted ({FIXED_LENGTH} tokens a round)"
 
 Way = Callable[[str, int, float, int], Awaitable[float]]
 """(prompt, tokens, temperature, seed) → tokens/s of one text, the prompt's own pass included."""
@@ -128,13 +136,17 @@ class Thinwire:
 
     Args:
         client: of the edge.
-        draft_length: γ.
+        drafting: `draft_length` and `min_draft_probability`.
         scheme: fields of `SchemeParameters`; everything else at its default.
     """
 
-    def __init__(self, client: EdgeClient, draft_length: int, scheme: dict[str, Any]) -> None:
+    def __init__(self, client: EdgeClient, drafting: dict[str, Any], scheme: dict[str, Any]) -> None:
         self._client = client
-        self._draft_length = draft_length
+        self._drafting = {
+            "draft_length": DEFAULTS.draft_length,
+            "min_draft_probability": DEFAULTS.min_draft_probability,
+            **drafting,
+        }
         self._scheme = scheme
         self.texts: list[GenerationStatistics] = []
 
@@ -146,10 +158,10 @@ class Thinwire:
             scheme=default_scheme(temperature, **self._scheme),
             sampling=SamplingParameters(temperature=temperature),
             max_tokens=tokens,
-            draft_length=self._draft_length,
             uplink_budget_bits=0,
             stop=(),
             ignore_eos=True,
+            **self._drafting,
         )
         started_s = time.perf_counter()
         async for event in self._client.generate(request):
@@ -218,7 +230,7 @@ async def compare(pair: Path, *, tokens: int, repetitions: int) -> str:
             ways: dict[str, Way] = {
                 BASELINE: rival.way(assisted=False),
                 RIVAL: rival.way(assisted=True),
-                RIVAL_FIXED: rival.way(assisted=True, draft_length=DRAFT_LENGTH),
+                RIVAL_FIXED: rival.way(assisted=True, draft_length=FIXED_LENGTH),
                 **{name: way.run for name, way in ours.items()},
             }
             speeds: dict[str, list[float]] = {name: [] for name in ways}
@@ -277,6 +289,8 @@ def main() -> None:
     print(
         f"{arguments.repetitions} texts of {arguments.tokens} tokens each; {os.cpu_count()} cores "
         f"({platform.machine()}), torch {torch.__version__}, transformers {transformers.__version__}.\n"
+        f"Thinwire drafts {FREE_LINK['draft_length']} tokens a round at most, and ends a block below "
+        f"--draft-p-min {FREE_LINK['min_draft_probability']}, but where it says defaults.\n"
     )
     pair = arguments.pair.resolve()
     print(asyncio.run(compare(pair, tokens=arguments.tokens, repetitions=arguments.repetitions)), flush=True)

@@ -2,7 +2,7 @@
 Builds one block from draft distributions, one position at a time.
 
 The stop rules never look at a token they might drop: the budget is asked with the support and counts alone,
-before the token is drawn, and an end-of-text token is kept before the block ends.
+before the token is drawn; a token that ends the text or makes the block unlikely is kept, and ends the block.
 Dropping a token after seeing it would bias the text.
 """
 
@@ -32,6 +32,8 @@ class DraftBlockBuilder:
         first_position: absolute index of the first token.
         max_draft_length: γ, 0 to 64.
         budget_bits: payload bits at most, 0 for none; the first token is drafted all the same.
+        min_probability: the block ends after the token with which the product of q over its tokens falls
+            below this; 0 is never.
         stop_token_ids: the block ends after one of these.
     """
 
@@ -45,6 +47,7 @@ class DraftBlockBuilder:
         first_position: int,
         max_draft_length: int,
         budget_bits: int,
+        min_probability: float,
         stop_token_ids: frozenset[int],
     ) -> None:
         self._scheme = scheme
@@ -52,12 +55,14 @@ class DraftBlockBuilder:
         self._attempt = attempt
         self._first_position = first_position
         self._budget_bits = budget_bits
+        self._min_probability = min_probability
         self._stop_token_ids = stop_token_ids
         self._max_draft_length = max_draft_length
         self._states = [state]
         self._code = scheme.support_size_code(state)
         self._tokens: list[DraftToken] = []
         self._distributions: list[DraftDistribution] = []
+        self._probability = 1.0
         self.complete = max_draft_length == 0
         """Whether the block takes no more tokens."""
 
@@ -83,7 +88,12 @@ class DraftBlockBuilder:
         self._distributions.append(drafted)
         self._states.append(self._scheme.next_state(self._states[-1], drafted))
         token_id = token.token_id
-        self.complete = len(self._tokens) == self._max_draft_length or token_id in self._stop_token_ids
+        self._probability *= float(draft_probs[token_id])
+        self.complete = (
+            len(self._tokens) == self._max_draft_length
+            or token_id in self._stop_token_ids
+            or self._probability < self._min_probability
+        )
         return token_id
 
     def build(self, *, cache_length: int, draft_s: float) -> DraftedBlock:

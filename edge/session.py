@@ -259,6 +259,7 @@ class EdgeSession:
                 first_position=len(self._committed),
                 max_draft_length=length,
                 budget_bits=self._parameters.uplink_budget_bits,
+                min_probability=self._parameters.min_draft_probability,
                 stop_token_ids=self._committed.stop_token_ids,
                 state=self._scheme_state,
             )

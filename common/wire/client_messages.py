@@ -71,6 +71,7 @@ def generate_request_to_proto(
     max_tokens: int,
     draft_length: int,
     uplink_budget_bits: int,
+    min_draft_probability: float,
     stop: tuple[str, ...],
     ignore_eos: bool,
 ) -> pb.GenerateRequest:
@@ -82,6 +83,7 @@ def generate_request_to_proto(
         scheme=_scheme_to_proto(scheme),
         draft_length=draft_length,
         uplink_budget_bits=uplink_budget_bits,
+        min_draft_probability=min_draft_probability,
         seed=seed,
         stop=stop,
         ignore_eos=ignore_eos,
@@ -101,7 +103,9 @@ def generate_request_from_proto(
         ConfigError: a parameter out of range.
     """
     given: dict[str, Any] = {
-        name: getattr(request, name) for name in ("max_tokens", "draft_length") if request.HasField(name)
+        name: getattr(request, name)
+        for name in ("max_tokens", "draft_length", "min_draft_probability")
+        if request.HasField(name)
     }
     sampling = sampling_from_proto(request.sampling) if request.HasField("sampling") else SamplingParameters()
     return request.prompt, GenerationParameters(
@@ -191,6 +195,7 @@ def server_info_to_proto(info: ServerInfo) -> verifier_pb2.GetServerInfoResponse
         dtype=info.dtype,
         device=info.device,
         listener_security=info.listener_security,
+        target_fingerprint=info.target_fingerprint,
     )
 
 
@@ -210,6 +215,7 @@ def server_info_from_proto(info: verifier_pb2.GetServerInfoResponse) -> ServerIn
         dtype=info.dtype,
         device=info.device,
         listener_security=info.listener_security,
+        target_fingerprint=info.target_fingerprint,
     )
 
 

@@ -41,7 +41,13 @@ def scheme_named(name: str) -> Scheme:
 
 
 def draft(
-    scheme: Scheme, draws: Draws, *, length: int = 8, budget: int = 0, stop: frozenset[int] = frozenset()
+    scheme: Scheme,
+    draws: Draws,
+    *,
+    length: int = 8,
+    budget: int = 0,
+    least: float = 0.0,
+    stop: frozenset[int] = frozenset(),
 ) -> DraftedBlock:
     """Draft one block at position 2."""
     builder = DraftBlockBuilder(
@@ -52,6 +58,7 @@ def draft(
         first_position=2,
         max_draft_length=length,
         budget_bits=budget,
+        min_probability=least,
         stop_token_ids=stop,
     )
     prefix: tuple[int, ...] = (0, 1)
@@ -114,6 +121,18 @@ def test_a_token_that_the_budget_shuts_out_is_never_drawn() -> None:
     assert draws.asked == [(2 + n, 3) for n in range(len(block.tokens))]
 
 
+def test_the_token_that_makes_a_block_unlikely_is_kept_and_ends_it() -> None:
+    """q over the block's tokens, multiplied, falls below the bound with the last token and not before."""
+    free = [t.token_id for t in draft(scheme_named("k-sqs"), KeyedDraws(7)).tokens]
+    products = np.cumprod([LAW((0, 1, *free[:n]))[token_id] for n, token_id in enumerate(free)])
+    for length in range(1, len(free)):
+        draws = CountingDraws(7)
+        block = draft(scheme_named("k-sqs"), draws, least=float(products[length - 1]) * 1.001)
+
+        assert [t.token_id for t in block.tokens] == free[:length]
+        assert len(draws.asked) == length
+
+
 def test_an_end_of_text_token_is_kept_and_ends_the_block() -> None:
     """The token is part of the block; nothing is drafted behind it."""
     free = draft(scheme_named("k-sqs"), KeyedDraws(7))
@@ -142,6 +161,7 @@ def test_a_complete_block_takes_no_more() -> None:
         first_position=1,
         max_draft_length=0,
         budget_bits=0,
+        min_probability=0.0,
         stop_token_ids=frozenset(),
     )
 

@@ -52,6 +52,7 @@ class Case:
     max_tokens: int = 0
     """Tokens asked for; `outputs` unless given. More keeps γ long up to the end of what is seen."""
     budget_bits: int = 0
+    min_probability: float = 0.0
 
 
 CASES = {
@@ -82,6 +83,14 @@ BUDGET_CASES = {
     "c-sqs drafted": Case(DRAFTED, TARGET_3, DRAFT_3, 3, 3, 4, budget_bits=9),
     "dense-qs": Case(DENSE, TARGET_3, DRAFT_3, 3, 3, 4, budget_bits=9),
 }
+UNLIKELY_CASES = {
+    "k-sqs": Case(K_SQS, TARGET_3, DRAFT_3, 2, 3, 4, min_probability=0.4),
+    "c-sqs": Case(replace(C_SQS, initial_threshold=0.05), TARGET_3, DRAFT_3, 2, 2, 3, min_probability=0.4),
+    "c-sqs drafted": Case(
+        replace(DRAFTED, initial_threshold=0.05), TARGET_3, DRAFT_3, 2, 3, 4, min_probability=0.4
+    ),
+    "dense-qs": Case(DENSE, TARGET_3, DRAFT_3, 2, 2, 3, min_probability=0.4),
+}
 
 
 def enumerate_case(case: Case, *, pair: type[ExactPair] = ExactPair, **options: object) -> list:
@@ -92,6 +101,7 @@ def enumerate_case(case: Case, *, pair: type[ExactPair] = ExactPair, **options: 
         max_tokens=case.max_tokens or case.outputs,
         draft_length=case.draft_length,
         uplink_budget_bits=case.budget_bits,
+        min_draft_probability=case.min_probability,
     )
 
     def run(path) -> Outcome:
@@ -124,6 +134,17 @@ def test_a_budget_stop_leaves_the_law_alone(name: str) -> None:
     assert law_of(results) == target_law(case.target, case.outputs)
     assert any(o.first_round_rejected and o.rounds >= 2 for o, _ in results)
     assert {length for o, _ in results for length in o.draft_lengths} & set(range(1, case.draft_length))
+
+
+@pytest.mark.parametrize("name", UNLIKELY_CASES)
+def test_ending_a_block_behind_an_unlikely_token_leaves_the_law_alone(name: str) -> None:
+    """Blocks whose length hangs on the tokens drawn, all of them kept, do not bias the text."""
+    case = UNLIKELY_CASES[name]
+    results = enumerate_case(case)
+
+    assert law_of(results) == target_law(case.target, case.outputs)
+    assert any(o.first_round_rejected and o.rounds >= 2 for o, _ in results)
+    assert {o.draft_lengths[0] for o, _ in results} == {1, 2}
 
 
 @pytest.mark.parametrize(

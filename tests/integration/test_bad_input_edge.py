@@ -48,6 +48,7 @@ def changed(**fields: Any) -> Any:
         max_tokens=4,
         draft_length=2,
         uplink_budget_bits=0,
+        min_draft_probability=0.0,
         stop=(),
         ignore_eos=False,
     )
