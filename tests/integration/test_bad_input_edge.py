@@ -77,6 +77,8 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"scheme__initial_threshold": float("nan")}, "initial_threshold"),
     ({"scheme__name": "nonesuch"}, "scheme is 'nonesuch'; expected one of k-sqs, c-sqs, dense-qs"),
     ({"draft_length": 65}, "draft_length is 65; expected an integer from 0 to 64"),
+    ({"min_draft_probability": 1.0}, "min_draft_probability is 1.0; expected a number in [0, 1)"),
+    ({"min_draft_probability": float("nan")}, "min_draft_probability is nan"),
     ({"sampling__temperature": 0.001}, "temperature is 0.001; expected 0"),
     ({"sampling__temperature": 11.0}, "temperature is 11.0"),
     ({"sampling__temperature": float("nan")}, "temperature is nan"),
