@@ -23,7 +23,7 @@ RTT_MS ?= 50
 KIND ?= wire
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: help setup run test test-short test-faults fuzz check proto proto-check pair bench-core bench bench-full bench-capacity bench-tenants bench-smoke figures simulate link compose-test clean
+.PHONY: help setup run test test-short test-faults fuzz check proto proto-check pair bench-core bench bench-hour bench-full results bench-capacity bench-tenants bench-smoke figures simulate link compose-test clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,8 +81,14 @@ bench-core: setup ## speed of the core as ratios (table for bench/LOG.md)
 bench: setup ## methods side by side on thin links, about 10 minutes (OUT=DIR PACED=A_MS,B_MS)
 	$(PYTHON) -m bench.grid --short $(if $(OUT),--out '$(OUT)') $(if $(PACED),--paced '$(PACED)')
 
-bench-full: setup ## the whole grid, hours; the same command goes on where it ended (OUT=DIR PACED=A_MS,B_MS)
+bench-hour: setup ## the whole grid with short texts, about an hour; goes on where it ended (OUT=DIR PACED=A_MS,B_MS METHODS="...")
+	$(PYTHON) -m bench.grid --hour --out '$(or $(OUT),bench/results/hour$(if $(PACED),-paced))' $(if $(PACED),--paced '$(PACED)') $(if $(METHODS),--methods $(METHODS))
+
+bench-full: setup ## the whole grid, tuned in every cell, hours; goes on where it ended (OUT=DIR PACED=A_MS,B_MS)
 	$(PYTHON) -m bench.grid --full --out '$(or $(OUT),bench/results/full)' $(if $(PACED),--paced '$(PACED)')
+
+results: setup ## a run's tables, figures and lines into docs (DIR=bench/results/hour PACED=DIR SIMULATION=DIR NAME=page)
+	$(PYTHON) -m bench.grid.publish '$(or $(DIR),bench/results/hour)' $(if $(PACED),--paced '$(PACED)') $(if $(SIMULATION),--simulation '$(SIMULATION)') $(if $(NAME),--name '$(NAME)')
 
 bench-capacity: setup ## 1 to 64 edges against one cloud, about 15 minutes (OUT=PATH of JSON lines, EDGES=1,16,64)
 	$(PYTHON) -m bench.capacity $(if $(OUT),--out '$(OUT)') $(if $(EDGES),--edges '$(EDGES)')
@@ -96,8 +102,8 @@ bench-smoke: setup ## one cell of the benchmark, under a minute
 figures: setup ## the paper's figures with our pair, about 15 minutes; goes on where it ended (OUT=DIR SEEDS=4 TOKENS=64)
 	$(PYTHON) -m bench.paper $(if $(OUT),--out '$(OUT)') $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(TOKENS),--tokens '$(TOKENS)')
 
-simulate: setup ## fit the simulation to a benchmark run, check it, go on to 1000 edges (DIR=bench/results/full)
-	$(PYTHON) -m bench.simulation '$(or $(DIR),bench/results/full)'
+simulate: setup ## fit the simulation to a benchmark run, check it, go on to 1000 edges (DIR=bench/results/simulation FIT=512k,40)
+	$(PYTHON) -m bench.simulation '$(or $(DIR),bench/results/simulation)' $(if $(FIT),--fit '$(FIT)')
 
 link: setup ## make a thin link on this machine and test it (UP=1M DOWN=4M RTT_MS=50 KIND=wire|tc)
 	$(PYTHON) -m bench.link --up '$(UP)' --down '$(DOWN)' --rtt-ms '$(RTT_MS)' --kind '$(KIND)'

@@ -1,24 +1,46 @@
 """
-Charts as SVG: panels with axes, lines, error bars and stacked bars, a legend and a caption.
+Charts as SVG: panels with axes, lines, error bars, stacked bars and tables of tiles, a legend and a caption.
 
-A figure is plain text of rectangles, lines, circles and words; its colours follow the reader's light or dark
-scheme, the background too, so that it reads on either.
+A figure is plain text of rectangles, lines, dots and words; its colours follow the reader's light or dark
+scheme, the background too, so that it reads on either. Series differ in the shape of their dots, not in
+their colour alone.
 """
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Literal
+
+from bench.axes import Axis, at_values, categories, linear, logarithmic
+
+__all__ = [
+    "Axis",
+    "Bars",
+    "Colour",
+    "Mark",
+    "Panel",
+    "Series",
+    "Tile",
+    "at_values",
+    "categories",
+    "draw",
+    "linear",
+    "logarithmic",
+]
 
 PANEL_W, PANEL_H = 320, 230
 LEFT, TOP, GAP_X, GAP_Y, RIGHT = 66, 62, 74, 84, 24
 FONT = 12
 CHARACTER_W = 6.4
-"""Width of a character of the font, on average, generously."""
+"""Width of a character of running text, on average."""
+_WIDTHS = {**dict.fromkeys("iljtfrI.,:;|!'()[] ", 4.6), **dict.fromkeys("mwMW%@−=", 10.2)}
+"""Of the widest common sans-serif at this size; other capitals and digits as below."""
+_SAMPLE_W = 34
+"""Of a legend entry's line."""
 LINE_H = 17
 _CAP_W = 3
 
@@ -45,29 +67,19 @@ _DARK_STYLE = """\
 
 Line = Literal["solid", "dashed", "dotted", "none"]
 _DASHES: dict[Line, str] = {"dashed": ' stroke-dasharray="7 4"', "dotted": ' stroke-dasharray="2 3"'}
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """One axis of a panel."""
-
-    title: str
-    """With its unit."""
-    low: float
-    high: float
-    ticks: tuple[tuple[float, str], ...]
-    """(value, label)."""
-    is_log: bool = False
-
-    def share(self, value: float) -> float:
-        """Where a value is, from 0 at the low end to 1 at the high end."""
-        if self.is_log:
-            return math.log(value / self.low) / math.log(self.high / self.low)
-        return (value - self.low) / (self.high - self.low)
-
-    def shows(self, value: float) -> bool:
-        """Whether a value can be drawn."""
-        return math.isfinite(value) and (value > 0 or not self.is_log)
+Shape = Literal["circle", "square", "triangle", "diamond", "down", "cross", "plus"]
+SHAPES: tuple[Shape, ...] = ("circle", "square", "triangle", "diamond", "down", "cross", "plus")
+"""Of dots; series that name none get them in this order."""
+_OUTLINES: dict[Shape, str] = {
+    "square": "M-3.4 -3.4H3.4V3.4H-3.4Z",
+    "triangle": "M0 -4.6L4.3 3.3H-4.3Z",
+    "diamond": "M0 -4.9L4.4 0L0 4.9L-4.4 0Z",
+    "down": "M0 4.6L4.3 -3.3H-4.3Z",
+    "cross": "M-3.5 -3.5L3.5 3.5M-3.5 3.5L3.5 -3.5",
+    "plus": "M-4.4 0H4.4M0 -4.4V4.4",
+}
+_OPEN: tuple[Shape, ...] = ("cross", "plus")
+"""Shapes without an inside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +91,15 @@ class Mark:
     error: float = math.nan
     """Half the length of the error bar; NaN for none."""
     hollow: bool = False
+    span: tuple[float, float] | None = None
+    """Ends of an error bar that is not as long on both sides; None for `error`."""
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """Of the error bar; None without one."""
+        if self.span is not None:
+            return self.span if self.span[1] > self.span[0] else None
+        return (self.y - self.error, self.y + self.error) if self.error > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +113,8 @@ class Series:
     dots: bool = True
     shift: float = 0.0
     """Pixels to the right, so that error bars at one x do not cover each other."""
+    shape: Shape | None = None
+    """Of its dots; None for the next in order, the same for the same name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,54 +130,28 @@ class Bars:
 
 
 @dataclass(frozen=True, slots=True)
+class Tile:
+    """A rectangle of one category by one category, with a word in it."""
+
+    x: float
+    y: float
+    text: str
+    colour: Colour
+    opacity: float
+    """Of the colour behind the word, 0 to 1."""
+    bold: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Panel:
     """One chart of a figure."""
 
     title: str
     x: Axis
     y: Axis
-    series: tuple[Series, ...]
+    series: tuple[Series, ...] = ()
     bars: tuple[Bars, ...] = ()
-
-
-def linear(title: str, values: Iterable[float], *, from_zero: bool = True) -> Axis:
-    """An axis over the values with ticks at round numbers."""
-    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
-    low, high = min([0.0, *finite] if from_zero else finite), max(finite)
-    span = high - low or abs(high) or 1.0
-    step = _round_step(span / 5)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    last = max(last, first + 1)
-    ticks = tuple((number * step, f"{number * step:.10g}") for number in range(first, last + 1))
-    return Axis(title, first * step, last * step, ticks)
-
-
-def logarithmic(title: str, values: Iterable[float]) -> Axis:
-    """An axis over whole decades; over few of them, with ticks at 2 and 5 too."""
-    positive = [value for value in values if math.isfinite(value) and value > 0] or [1.0, 10.0]
-    low = math.floor(math.log10(min(positive)) + 1e-9)
-    high = max(low + 1, math.ceil(math.log10(max(positive)) - 1e-9))
-    steps = (1, 2, 5) if high - low <= 2 else (1,)
-    values_of_ticks = [step * 10.0**decade for decade in range(low, high + 1) for step in steps]
-    ticks = tuple((value, f"{value:g}") for value in values_of_ticks if value <= 10.0**high)
-    return Axis(title, 10.0**low, 10.0**high, ticks, is_log=True)
-
-
-def at_values(title: str, values: Iterable[float], *, is_log: bool = False) -> Axis:
-    """An axis whose ticks are the values themselves, with room at both ends."""
-    ordered = sorted(set(values)) or [1.0]
-    ticks = tuple((value, f"{value:g}") for value in ordered)
-    if is_log:
-        return Axis(title, ordered[0] / 1.4, ordered[-1] * 1.4, ticks, is_log=True)
-    room = (ordered[-1] - ordered[0]) / 12 or 0.5
-    return Axis(title, ordered[0] - room, ordered[-1] + room, ticks)
-
-
-def categories(title: str, labels: Sequence[str]) -> Axis:
-    """Equally spaced labels; the n-th is at x = n, from 0."""
-    return Axis(
-        title, -0.5, max(1, len(labels)) - 0.5, tuple((float(n), text) for n, text in enumerate(labels))
-    )
+    tiles: tuple[Tile, ...] = ()
 
 
 def draw(title: str, panels: Sequence[Panel], *, columns: int, caption: str = "") -> str:
@@ -173,9 +170,16 @@ def draw(title: str, panels: Sequence[Panel], *, columns: int, caption: str = ""
     drawn: list[Series | Bars] = []
     for panel in panels:
         drawn += [*panel.bars, *panel.series]
-    entries = {entry.name: entry for entry in drawn if entry.name}
-    colours = list(dict.fromkeys(entry.colour for entry in drawn))
-    legend, bottom = _legend(list(entries.values()), colours, width, TOP + rows * (PANEL_H + GAP_Y) - 18)
+    entries = {entry.name: entry for entry in reversed(drawn) if entry.name}
+    ordered = [entries[name] for name in dict.fromkeys(entry.name for entry in drawn if entry.name)]
+    dotted = [entry.name for entry in ordered if isinstance(entry, Series) and entry.dots]
+    look = _Look(
+        list(dict.fromkeys([*(e.colour for e in drawn), *(t.colour for p in panels for t in p.tiles)])),
+        {name: SHAPES[number % len(SHAPES)] for number, name in enumerate(dotted)},
+    )
+    head = textwrap.wrap(title, int((width - LEFT - RIGHT) / (1.35 * CHARACTER_W)))
+    top = TOP + 20 * (len(head) - 1)
+    legend, bottom = _legend(ordered, look, width, top + rows * (PANEL_H + GAP_Y) - 18)
     wrapped = [
         line
         for paragraph in caption.splitlines()
@@ -186,14 +190,18 @@ def draw(title: str, panels: Sequence[Panel], *, columns: int, caption: str = ""
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="{FONT}">',
         f"<title>{escape(title)}</title>",
-        _style(colours),
+        _style(look.colours),
         f'<rect class="paper" width="{width}" height="{height}"/>',
-        f'<text class="ink" x="{LEFT}" y="24" font-size="15" font-weight="bold">{escape(title)}</text>',
+    ]
+    parts += [
+        f'<text class="ink" x="{LEFT}" y="{24 + 20 * n}" font-size="15" font-weight="bold">'
+        f"{escape(line)}</text>"
+        for n, line in enumerate(head)
     ]
     for number, panel in enumerate(panels):
         x = LEFT + number % columns * (PANEL_W + GAP_X)
-        y = TOP + number // columns * (PANEL_H + GAP_Y)
-        parts.append(f'<g transform="translate({x},{y})">{_panel(panel, colours)}</g>')
+        y = top + number // columns * (PANEL_H + GAP_Y)
+        parts.append(f'<g transform="translate({x},{y})">{_panel(panel, look)}</g>')
     parts += legend
     parts += [
         f'<text class="ink" x="{LEFT}" y="{bottom + LINE_H * n}">{escape(line)}</text>'
@@ -202,51 +210,73 @@ def draw(title: str, panels: Sequence[Panel], *, columns: int, caption: str = ""
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What all panels of a figure share."""
+
+    colours: Sequence[Colour]
+    shapes: Mapping[str, Shape]
+    """By name of a series, where it names none itself."""
+
+    def css(self, colour: Colour) -> str:
+        """Class of a colour."""
+        return f"c{self.colours.index(colour)}"
+
+    def shape(self, series: Series) -> Shape:
+        """Of a series' dots."""
+        return series.shape or self.shapes.get(series.name, SHAPES[0])
+
+
+def text_width(text: str) -> float:
+    """Pixels of a text at the figure's size, in the widest of the common fonts."""
+    return sum(_WIDTHS.get(character, 7.9) for character in text)
+
+
 def _style(colours: Sequence[Colour]) -> str:
     light = "".join(f".c{n}{{color:{colour.light}}}" for n, colour in enumerate(colours))
     dark = "".join(f".c{n}{{color:{colour.dark}}}" for n, colour in enumerate(colours))
     return f"<style>{_STYLE}{light}\n@media (prefers-color-scheme: dark){{{_DARK_STYLE}{dark}}}</style>"
 
 
-def _legend(
-    entries: Sequence[Series | Bars], colours: Sequence[Colour], width: int, top: int
-) -> tuple[list[str], int]:
+def _legend(entries: Sequence[Series | Bars], look: _Look, width: int, top: int) -> tuple[list[str], int]:
     """Its parts, and the y of what comes below it; entries flow from left to right."""
     parts: list[str] = []
     x, y = float(LEFT), top
     for entry in entries:
-        needed = 40 + len(entry.name) * CHARACTER_W
+        needed = _SAMPLE_W + 22 + text_width(entry.name)
         if x > LEFT and x + needed > width - RIGHT:
             x, y = float(LEFT), y + LINE_H
-        parts += _sample(entry, f"c{colours.index(entry.colour)}", x, y)
-        parts.append(f'<text class="ink" x="{x + 28:.0f}" y="{y + 4}">{escape(entry.name)}</text>')
+        parts += _sample(entry, look, x, y)
+        parts.append(f'<text class="ink" x="{x + _SAMPLE_W + 6:.0f}" y="{y + 4}">{escape(entry.name)}</text>')
         x += needed
-    return parts, y + 26
+    return parts, y + (26 if entries else 0)
 
 
-def _sample(entry: Series | Bars, colour: str, x: float, y: int) -> list[str]:
+def _sample(entry: Series | Bars, look: _Look, x: float, y: int) -> list[str]:
     """What stands before a name in the legend."""
+    colour = look.css(entry.colour)
     if isinstance(entry, Bars):
         return [
-            f'<rect class="{colour}" x="{x:.0f}" y="{y - 6}" width="22" height="12" fill="currentColor"/>'
+            f'<rect class="{colour}" x="{x + 6:.0f}" y="{y - 6}" width="22" height="12" fill="currentColor"/>'
         ]
     parts = []
     if entry.line != "none":
         parts.append(
-            f'<line class="{colour}" x1="{x:.0f}" x2="{x + 22:.0f}" y1="{y}" y2="{y}" '
+            f'<line class="{colour}" x1="{x:.0f}" x2="{x + _SAMPLE_W:.0f}" y1="{y}" y2="{y}" '
             f'stroke="currentColor" stroke-width="1.6"{_DASHES.get(entry.line, "")}/>'
         )
     if entry.dots:
-        hollow = all(mark.hollow for mark in entry.marks)
-        parts.append(_dot(colour, x + 11, float(y), hollow))
+        hollow = bool(entry.marks) and all(mark.hollow for mark in entry.marks)
+        parts.append(_dot(colour, look.shape(entry), x + _SAMPLE_W / 2, float(y), hollow))
     return parts
 
 
-def _panel(panel: Panel, colours: Sequence[Colour]) -> str:
+def _panel(panel: Panel, look: _Look) -> str:
     parts = [f'<text class="ink" x="0" y="-9" font-weight="bold">{escape(panel.title)}</text>']
     for value, label in panel.y.ticks:
         y = PANEL_H * (1 - panel.y.share(value))
-        parts.append(f'<line class="grid" x1="0" x2="{PANEL_W}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        if not panel.tiles:
+            parts.append(f'<line class="grid" x1="0" x2="{PANEL_W}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(
             f'<text class="ink" x="-7" y="{y + 4:.1f}" text-anchor="end" font-size="11">'
             f"{escape(label)}</text>"
@@ -263,14 +293,16 @@ def _panel(panel: Panel, colours: Sequence[Colour]) -> str:
         f"{escape(panel.x.title)}</text>"
     )
     parts.append(
-        f'<text class="ink" transform="translate(-46,{PANEL_H / 2:.0f}) rotate(-90)" text-anchor="middle">'
+        f'<text class="ink" transform="translate(-48,{PANEL_H / 2:.0f}) rotate(-90)" text-anchor="middle">'
         f"{escape(panel.y.title)}</text>"
     )
     for bars in panel.bars:
-        parts += _bars(bars, panel, f"c{colours.index(bars.colour)}")
+        parts += _bars(bars, panel, look.css(bars.colour))
+    for tile in panel.tiles:
+        parts += _tile(tile, panel, look.css(tile.colour))
     parts.append(f'<rect class="frame" width="{PANEL_W}" height="{PANEL_H}" fill="none"/>')
     for series in panel.series:
-        parts += _series(series, panel, f"c{colours.index(series.colour)}")
+        parts += _series(series, panel, look)
     return "".join(parts)
 
 
@@ -286,7 +318,20 @@ def _bars(bars: Bars, panel: Panel, colour: str) -> list[str]:
     return parts
 
 
-def _series(series: Series, panel: Panel, colour: str) -> list[str]:
+def _tile(tile: Tile, panel: Panel, colour: str) -> list[str]:
+    left, right = (PANEL_W * panel.x.share(tile.x + side / 2) for side in (-1, 1))
+    top, bottom = (PANEL_H * (1 - panel.y.share(tile.y + side / 2)) for side in (1, -1))
+    weight = ' font-weight="bold"' if tile.bold else ""
+    return [
+        f'<rect class="{colour}" x="{left + 1:.1f}" y="{top + 1:.1f}" width="{right - left - 2:.1f}" '
+        f'height="{bottom - top - 2:.1f}" fill="currentColor" fill-opacity="{tile.opacity:.2f}"/>',
+        f'<text class="ink" x="{(left + right) / 2:.1f}" y="{(top + bottom) / 2 + 4:.1f}" '
+        f'text-anchor="middle" font-size="11"{weight}>{escape(tile.text)}</text>',
+    ]
+
+
+def _series(series: Series, panel: Panel, look: _Look) -> list[str]:
+    colour, shape = look.css(series.colour), look.shape(series)
     shown = [mark for mark in series.marks if panel.x.shows(mark.x) and panel.y.shows(mark.y)]
     at = [(PANEL_W * panel.x.share(m.x) + series.shift, PANEL_H * (1 - panel.y.share(m.y))) for m in shown]
     parts = []
@@ -297,12 +342,12 @@ def _series(series: Series, panel: Panel, colour: str) -> list[str]:
             f'stroke-width="1.6"{_DASHES.get(series.line, "")}/>'
         )
     for mark, (x, y) in zip(shown, at, strict=True):
-        if mark.error > 0:
-            low = panel.y.low if panel.y.is_log and mark.y <= mark.error else mark.y - mark.error
-            ends = [PANEL_H * (1 - panel.y.share(value)) for value in (low, mark.y + mark.error)]
+        if mark.ends is not None:
+            low = panel.y.low if panel.y.is_log and mark.ends[0] <= 0 else mark.ends[0]
+            ends = [PANEL_H * (1 - panel.y.share(value)) for value in (low, mark.ends[1])]
             parts.append(_error_bar(colour, x, *ends))
         if series.dots:
-            parts.append(_dot(colour, x, y, mark.hollow))
+            parts.append(_dot(colour, shape, x, y, mark.hollow))
     return parts
 
 
@@ -315,12 +360,13 @@ def _error_bar(colour: str, x: float, low_y: float, high_y: float) -> str:
     )
 
 
-def _dot(colour: str, x: float, y: float, hollow: bool) -> str:
-    fill = 'class="{0} paper" stroke="currentColor"' if hollow else 'class="{0}" fill="currentColor"'
-    return f'<circle {fill.format(colour)} cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>'
-
-
-def _round_step(value: float) -> float:
-    """The smallest of 1, 2, 2.5 and 5 times a power of ten that is at least `value`."""
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= value * (1 - 1e-9))
+def _dot(colour: str, shape: Shape, x: float, y: float, hollow: bool) -> str:
+    if shape in _OPEN:
+        paint = f'class="{colour} dot" fill="none" stroke="currentColor" stroke-width="1.8"'
+    elif hollow:
+        paint = f'class="{colour} dot paper" stroke="currentColor" stroke-width="1.4"'
+    else:
+        paint = f'class="{colour} dot" fill="currentColor"'
+    if shape == "circle":
+        return f'<circle {paint} cx="{x:.1f}" cy="{y:.1f}" r="3.7"/>'
+    return f'<path {paint} transform="translate({x:.1f},{y:.1f})" d="{_OUTLINES[shape]}"/>'

@@ -3,10 +3,12 @@
 
     python -m bench.grid --smoke                     one cell, under a minute: does everything work?
     python -m bench.grid --short                     about ten minutes
-    python -m bench.grid --full --out results/full   hours; run it again to go on where it ended
+    python -m bench.grid --hour --out results/hour   the whole grid with short texts, tuned by transfer
+    python -m bench.grid --full --out results/full   hours, tuned in every cell
     python -m bench.grid --short --paced 120,2       as if a target pass took 120 ms and 2 ms a token
 
-Prints an estimate first. The results are in --out: `python -m bench.grid.report DIR` draws the tables again.
+Prints an estimate first. The same command goes on where it ended. The results are in --out:
+`python -m bench.grid.report DIR` draws the tables again, `python -m bench.grid.publish` puts them into docs.
 """
 
 from __future__ import annotations
@@ -14,37 +16,38 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 
+from bench import command
 from bench.grid import figures, report
 from bench.grid.arithmetic import Costs, estimate
 from bench.grid.cells import PLANS, Plan
 from bench.grid.methods import DEFAULT_METHODS, Method, parse_method
-from bench.grid.processes import DaemonError, StageSettings
+from bench.grid.processes import StageSettings
 from bench.grid.progress import RichProgress
 from bench.grid.provenance import VOLATILE, describe_run, revision
 from bench.grid.runner import Runner
 from bench.grid.stages import RunSettings
-from bench.grid.store import Store, StoreError, read_generations
+from bench.grid.store import Store, read_generations
 from bench.grid.texts import read_prompts
-from bench.link.errors import LinkError, LinkRefusedError, LinkUnavailableError
+from bench.link.description import parse_rate_bps
+from bench.link.errors import LinkDescriptionError
 from bench.peers.pacing import Pacing
 from common import bundled
 from common.errors import ConfigError
 
 PROMPTS = Path(__file__).resolve().parents[1] / "prompts.jsonl"
-FAILED, USAGE, REFUSED, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 130
 
 
 def make_plan(arguments: argparse.Namespace) -> Plan:
     """The plan the options ask for."""
     plan = PLANS[arguments.plan]
+    rtts_s = [rtt_ms / 1000 for rtt_ms in arguments.rtts_ms]
+    plan = plan.part(arguments.rates, rtts_s, arguments.temperatures)
     given = {
         name: value
         for name in ("prompts", "tokens")
@@ -68,23 +71,7 @@ def make_methods(plan: Plan, names: Sequence[str] | None) -> list[Method]:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     arguments = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        return _run(arguments)
-    except ConfigError as error:
-        code, words = USAGE, error.message
-    except StoreError as error:
-        code, words = USAGE, str(error)
-    except LinkUnavailableError as error:
-        code, words = UNAVAILABLE, str(error)
-    except LinkRefusedError as error:
-        code, words = REFUSED, str(error)
-    except (LinkError, DaemonError) as error:
-        code, words = FAILED, str(error)
-    except KeyboardInterrupt:
-        code, words = INTERRUPTED, "interrupted; the same command goes on from here."
-    print(f"bench.grid: {words}", file=sys.stderr)
-    return code
+    return command.run("bench.grid", lambda: _run(arguments))
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -122,7 +109,7 @@ def _run(arguments: argparse.Namespace) -> int:
     figures.write(out)
     print(text)
     failures = [record for record in read_generations(out) if record.failure]
-    return FAILED if failures else 0
+    return command.FAILED if failures else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -146,6 +133,20 @@ def _parser() -> argparse.ArgumentParser:
         "--prompts-count", type=int, metavar="N", help="measured prompts (default: the plan's)"
     )
     parser.add_argument("--tokens", dest="tokens_count", type=int, metavar="N", help="of each text")
+    parser.add_argument(
+        "--rates",
+        nargs="+",
+        type=_rate,
+        default=[],
+        metavar="UP",
+        help="only these of the plan, such as 512k",
+    )
+    parser.add_argument(
+        "--rtts-ms", nargs="+", type=float, default=[], metavar="MS", help="only these of the plan"
+    )
+    parser.add_argument(
+        "--temperatures", nargs="+", type=float, default=[], metavar="T", help="only these of the plan"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the first prompt (default: %(default)s)")
     parser.add_argument(
         "--pair", type=Path, default=bundled.target_path().parent, help="folder with target/ and draft/"
@@ -162,15 +163,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _rate(text: str) -> int:
+    try:
+        return parse_rate_bps(text)
+    except LinkDescriptionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _pacing(text: str) -> Pacing:
     try:
         return Pacing.parse(text)
     except ConfigError as error:
         raise argparse.ArgumentTypeError(error.message) from error
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

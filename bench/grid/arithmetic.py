@@ -8,12 +8,13 @@ before a run. No result depends on it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.grid.cells import Cell, Plan
 from bench.grid.methods import OWN_SCHEDULE, Method, Parameters
+from bench.grid.transfer import trials
 from bench.peers.messages import ASSISTED
 from bench.peers.pacing import Pacing
 
@@ -140,6 +141,33 @@ def tuning_texts(method: Method, plan: Plan) -> int:
     return plan.tuning_prompts * sum(min(len(values), plan.tuning_candidates) for values in axes)
 
 
+def checked_lengths(cell: Cell, method: Method, plan: Plan) -> tuple[int, ...]:
+    """Draft lengths that are run in a cell to see what the transfer was worth; none of naive ones."""
+    if cell not in plan.checked or method.is_peer or method.way == "dense-f16":
+        return ()
+    return tuple(method.axes.get("draft_length", ()))
+
+
+def transfer_texts(plan: Plan, methods: Sequence[Method]) -> Iterator[tuple[Cell, Method, Parameters]]:
+    """Every setting that tuning by transfer runs on its link, once for each tuning prompt."""
+    for cell in plan.tuning_cells:
+        for method in methods:
+            for parameters in trials(method, plan):
+                yield cell, method, parameters
+
+
+def transfer_s(plan: Plan, methods: Sequence[Method], costs: Costs, cells: Sequence[Cell]) -> float:
+    """Seconds that tuning by transfer takes in some cells: its own texts, and those that check it."""
+    tried = [texts for texts in transfer_texts(plan, methods) if texts[0] in cells]
+    tried += [
+        (cell, method, {**method.defaults(), "draft_length": length})
+        for cell in cells
+        for method in methods
+        for length in checked_lengths(cell, method, plan)
+    ]
+    return plan.tuning_prompts * sum(text_s(*text, plan.tuning_tokens, costs) for text in tried)
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """Of a whole plan."""
@@ -160,9 +188,11 @@ class Estimate:
 def estimate(plan: Plan, methods: Sequence[Method], costs: Costs) -> Estimate:
     """How long a plan takes, daemons and self-tests included."""
     seconds = START_S * len(plan.links)
-    tuning = 0
+    seconds += transfer_s(plan, methods, costs, plan.cells)
+    tuning = plan.tuning_prompts * len(list(transfer_texts(plan, methods)))
     for cell in plan.cells:
         for method in methods:
+            tuning += plan.tuning_prompts * len(checked_lengths(cell, method, plan))
             parameters = by_arithmetic(cell, method, plan.tuned, costs)
             tokens = tokens_to_run(cell, method, parameters, plan, costs)
             seconds += plan.prompts * text_s(cell, method, parameters, tokens, costs)

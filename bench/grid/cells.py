@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from bench.link.description import LinkDescription
+from common.errors import ConfigError
 
 DOWN_PER_UP = 4
 """The downlink has four times the uplink's rate."""
@@ -74,14 +76,63 @@ class Plan:
     """Of the link; None for the link's own number."""
     self_test_flood_s: float | None = None
     """Of the link; None for the link's own time."""
+    tuning_link: tuple[int, float] | None = None
+    """Rate up, round trip of the link whose trials tune every cell (`transfer`); None tunes in each cell."""
+    checked: tuple[Cell, ...] = ()
+    """Off the tuning link: cells where every draft length is run too, to see what the transfer was worth."""
+
+    def __post_init__(self) -> None:
+        there = {(cell.rate_up_bps, cell.rtt_s) for cell in self.cells}
+        if self.cells and self.tuning_link is not None and self.tuning_link not in there:
+            raise ValueError(f"tuning_link is {self.tuning_link}; expected a link of the plan's cells.")
 
     @property
     def links(self) -> tuple[tuple[Cell, ...], ...]:
-        """Cells by link, in the plan's order."""
+        """Cells by link: the tuning link first, then in the plan's order."""
         by_link: dict[tuple[int, float], list[Cell]] = {}
+        if self.tuning_link is not None:
+            by_link[self.tuning_link] = []  # first
         for cell in self.cells:
             by_link.setdefault((cell.rate_up_bps, cell.rtt_s), []).append(cell)
         return tuple(tuple(cells) for cells in by_link.values())
+
+    def part(
+        self, rates_up_bps: Collection[int], rtts_s: Collection[float], temperatures: Collection[float]
+    ) -> Plan:
+        """
+        The cells with these rates, round trips and temperatures; empty ones mean all.
+
+        A tuning link that is not among them becomes the fastest that is.
+
+        Raises:
+            ConfigError: no cell is left.
+        """
+        cells = tuple(
+            cell
+            for cell in self.cells
+            if (not rates_up_bps or cell.rate_up_bps in rates_up_bps)
+            and (not rtts_s or cell.rtt_s in rtts_s)
+            and (not temperatures or cell.temperature in temperatures)
+        )
+        if not cells:
+            raise ConfigError(
+                f"no cell of {self.name} has a rate up in {list(rates_up_bps)}, a round trip in "
+                f"{list(rtts_s)} and a temperature in {list(temperatures)}; expected values of the plan's."
+            )
+        there = {(cell.rate_up_bps, cell.rtt_s) for cell in cells}
+        tuning_link = self.tuning_link
+        if tuning_link is not None and tuning_link not in there:
+            tuning_link = max(there, key=lambda link: (link[0], -link[1]))
+        checked = tuple(c for c in self.checked if c in cells and (c.rate_up_bps, c.rtt_s) != tuning_link)
+        return replace(self, cells=cells, tuning_link=tuning_link, checked=checked)
+
+    @property
+    def tuning_cells(self) -> tuple[Cell, ...]:
+        """The tuning link with each of the plan's temperatures; none without one."""
+        if self.tuning_link is None:
+            return ()
+        temperatures = sorted({cell.temperature for cell in self.cells})
+        return tuple(Cell(*self.tuning_link, temperature) for temperature in temperatures)
 
 
 FULL = Plan(
@@ -94,6 +145,19 @@ FULL = Plan(
     tuning_candidates=8,
     tuned=("draft_length", "lattice_resolution", "support_size", "initial_threshold"),
 )
+HOUR = replace(
+    FULL,
+    name="hour",
+    prompts=3,
+    tokens=24,
+    tuning_tokens=48,
+    tuning_candidates=0,
+    slow_round_s=1.0,
+    short_rounds=4,
+    tuning_link=(20_000_000, 0.005),
+    checked=(Cell(32_000, 0.04, 1.0), Cell(512_000, 0.04, 0.3), Cell(512_000, 0.15, 1.0)),
+)
+"""The same cells and methods as `FULL`, tuned by transfer, shorter texts and fewer of them."""
 SHORT = Plan(
     name="short",
     cells=grid((32_000, 512_000, 20_000_000), (0.04,), (0.3, 1.0)),
@@ -122,4 +186,4 @@ SMOKE = Plan(
     self_test_probes=3,
     self_test_flood_s=0.6,
 )
-PLANS = {plan.name: plan for plan in (SMOKE, SHORT, FULL)}
+PLANS = {plan.name: plan for plan in (SMOKE, SHORT, HOUR, FULL)}

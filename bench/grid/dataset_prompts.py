@@ -2,10 +2,15 @@
 Prompts from a text dataset, as a file for `--prompts`: `python -m bench.grid.dataset_prompts`.
 
     python -m bench.grid.dataset_prompts --out lm1b.jsonl                   LM1B, the paper's, from the hub
+    python -m bench.grid.dataset_prompts --dataset NAME --revision REVISION --out my.jsonl
     python -m bench.grid.dataset_prompts --dataset FOLDER --field text --out my.jsonl
 
 Needs `pip install '.[datasets]'`, and for a dataset by its name a hub that can be reached.
 A prompt is a text's first words; texts that have no more than those are left out.
+
+The hub's LM1B is a loading script, which `datasets` has refused since version 4; what is loaded is the
+Parquet files that the hub made of it, in its branch refs/convert/parquet. This was written where no hub could
+be reached: the branch's name is the hub's convention, and that LM1B has it is known from others' use.
 """
 
 from __future__ import annotations
@@ -20,6 +25,8 @@ from typing import Any
 from common.errors import ConfigError
 
 LM1B = "billion-word-benchmark/lm1b"
+PARQUET_BRANCH = "refs/convert/parquet"
+"""Of a dataset on the hub: its files as Parquet, made by the hub itself."""
 DEFAULT_COUNT = 200
 DEFAULT_WORDS = 12
 
@@ -55,9 +62,14 @@ def prompts_of(
     raise ConfigError(f"the dataset has {made} texts of more than {words} words; expected {count}.")
 
 
-def rows_of(dataset: str, split: str) -> Iterable[Mapping[str, Any]]:
+def rows_of(dataset: str, split: str, revision: str | None = None) -> Iterable[Mapping[str, Any]]:
     """
     A dataset's rows, streamed.
+
+    Args:
+        dataset: folder, or name on the hub.
+        split: of the dataset.
+        revision: of a dataset on the hub; None for its main branch, of LM1B for the branch of Parquet files.
 
     Raises:
         ConfigError: `datasets` is not installed, or the dataset cannot be loaded.
@@ -67,7 +79,9 @@ def rows_of(dataset: str, split: str) -> Iterable[Mapping[str, Any]]:
     except ImportError:
         raise ConfigError("the package `datasets` is missing; expected pip install '.[datasets]'.") from None
     try:
-        rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(dataset, split=split, streaming=True)
+        rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(
+            dataset, split=split, streaming=True, revision=revision or _revision_of(dataset)
+        )
     except Exception as error:  # hub, network, format: every kind occurs
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
@@ -77,12 +91,17 @@ def rows_of(dataset: str, split: str) -> Iterable[Mapping[str, Any]]:
     return rows
 
 
+def _revision_of(dataset: str) -> str | None:
+    return PARQUET_BRANCH if dataset == LM1B else None
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Write the file; 2 for what cannot be had."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--dataset", default=LM1B, help="folder, or name on the hub (default %(default)s)")
+    parser.add_argument("--revision", help=f"on the hub (default: main; of {LM1B} {PARQUET_BRANCH})")
     parser.add_argument("--split", default="test")
     parser.add_argument("--field", default="text", help="of a row (default %(default)s)")
     parser.add_argument("--count", type=int, default=DEFAULT_COUNT)
@@ -90,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     given = parser.parse_args(arguments)
     try:
-        rows = rows_of(given.dataset, given.split)
+        rows = rows_of(given.dataset, given.split, given.revision)
         lines = [
             json.dumps(prompt, ensure_ascii=False)
             for prompt in prompts_of(rows, field=given.field, count=given.count, words=given.words)

@@ -1,43 +1,95 @@
 """
 `python -m bench.grid.figures DIR`: figures of a run as SVG, from its lines alone.
 
-A panel for each round trip and temperature, a line for each method over the uplink's rate, both axes
-logarithmic: output tokens per second, and bytes up the link per output token.
+A panel for each round trip and temperature, a line for each method over the uplink's rate: output tokens per
+second, and bytes up the link per output token.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from bench import svg
+from bench import command, svg
 from bench.grid.cells import rate_text
+from bench.grid.conditions import in_a_line
+from bench.grid.records import GenerationRecord
 from bench.grid.report import CellSummary, Summary, summarise
-from bench.grid.store import StoreError, read_generations
+from bench.grid.store import read_generations, read_settings
 
-COLOURS = (
-    *(svg.INK, svg.GREY, svg.Colour("#b0b7be", "#6e7681"), svg.BROWN, svg.RED, svg.ORANGE),
-    *(svg.Colour("#9ecae1", "#355f7a"), svg.Colour("#6baed6", "#3d84b0"), svg.Colour("#3182bd", "#58a6dc")),
-    *(svg.Colour("#08519c", "#a5d3f2"), svg.GREEN, svg.VIOLET),
+Look = tuple[svg.Colour, svg.Line, svg.Shape]
+LOOKS: dict[str, Look] = {
+    "cloud-stream": (svg.INK, "dashed", "circle"),
+    "cloud-generate": (svg.GREY, "dashed", "plus"),
+    "cloud-assisted": (svg.VIOLET, "dashed", "triangle"),
+    "cloud-ar": (svg.BROWN, "dotted", "cross"),
+    "dense-f16": (svg.RED, "dotted", "square"),
+    "dense-qs": (svg.ORANGE, "solid", "cross"),
+    "c-sqs": (svg.GREEN, "solid", "down"),
+}
+"""Of a method by its name up to the colon: streams dashed, naive baselines dotted."""
+SPARSE_LOOKS: tuple[Look, ...] = (
+    (svg.Colour("#7fbfe6", "#2f78a8"), "solid", "circle"),
+    (svg.Colour("#3f95cf", "#4a9bd0"), "solid", "square"),
+    (svg.Colour("#1f6fb4", "#74bbe8"), "solid", "triangle"),
+    (svg.Colour("#0b3f7a", "#b3dcf7"), "solid", "diamond"),
 )
-"""In the methods' order: greys for the streams, blues for K."""
+"""Of the k-sqs methods, in the order of the run."""
+OTHER_LOOKS: tuple[Look, ...] = (
+    (svg.TEAL, "solid", "plus"),
+    (svg.AMBER, "dotted", "down"),
+    (svg.BROWN, "dotted", "diamond"),
+)
+SHIFT = 3.2
+"""Pixels between methods at one rate, so that none hides behind another."""
 
-Value = Callable[[Summary], float]
-FIGURES: dict[str, tuple[str, str, Value]] = {
-    "tokens-per-s.svg": ("output tokens/s (median)", "tokens/s", lambda m: m.tokens_per_s),
+
+class Value:
+    """What a figure shows of a method in a cell: one number for all texts, and one for each."""
+
+    def __init__(
+        self, summary: Callable[[Summary], float], text: Callable[[GenerationRecord], float]
+    ) -> None:
+        self.summary, self.text = summary, text
+
+    def mark(self, x: float, method: Summary) -> svg.Mark:
+        """A point with its bar from the least text to the greatest; hollow where the texts were cut short."""
+        each = [value for text in method.texts if not math.isnan(value := self.text(text))]
+        span = (min(each), max(each)) if each else None
+        return svg.Mark(x, self.summary(method), hollow=method.first.short, span=span)
+
+
+FIGURES: dict[str, tuple[str, str, str, Value]] = {
+    "tokens-per-s.svg": (
+        "Output tokens per second",
+        "tokens/s",
+        "median",
+        Value(lambda m: m.tokens_per_s, lambda text: text.tokens_per_s),
+    ),
     "wire-up.svg": (
-        "bytes up the link a token",
+        "Bytes up the link per output token, headers and ACKs included",
         "bytes a token",
-        lambda m: m.pooled("wire_up_bytes", "output_tokens"),
+        "mean",
+        Value(
+            lambda m: m.pooled("wire_up_bytes", "output_tokens"),
+            lambda text: text.per_output_token("wire_up_bytes"),
+        ),
     ),
 }
 
 
-def write(folder: Path) -> list[Path]:
+def write(folder: Path, to: Path | None = None, *, prefix: str = "") -> list[Path]:
     """
-    Draw every figure into the folder.
+    Draw every figure of a run.
+
+    Args:
+        folder: of the run.
+        to: where to; None for the run's own folder.
+        prefix: of the files' names.
 
     Returns:
         the files.
@@ -47,51 +99,94 @@ def write(folder: Path) -> list[Path]:
     """
     records = read_generations(folder)
     cells = summarise(records)
+    settings = read_settings(folder)
     paced = " (paced)" if any(record.is_paced for record in records) else ""
     paths = []
-    for name, (title, unit, value) in FIGURES.items():
-        paths.append(folder / name)
-        paths[-1].write_text(draw(cells, title + paced, unit, value), encoding="utf-8")
+    for name, (title, unit, middle, value) in FIGURES.items():
+        paths.append((to or folder) / f"{prefix}{name}")
+        text = draw(cells, title + paced, unit, value, caption(cells, settings, middle))
+        paths[-1].write_text(text, encoding="utf-8")
     return paths
 
 
-def draw(cells: Sequence[CellSummary], title: str, unit: str, value: Value) -> str:
+def draw(cells: Sequence[CellSummary], title: str, unit: str, value: Value, below: str) -> str:
     """One figure as an SVG document."""
     names = list(dict.fromkeys(m.method for cell in cells for m in cell.methods))
     rates = sorted({cell.cell.rate_up_bps for cell in cells})
     rtts = sorted({cell.cell.rtt_s for cell in cells})
     temperatures = sorted({cell.cell.temperature for cell in cells})
-    x = svg.categories("uplink, bit/s", [rate_text(rate).replace("bit/s", "") for rate in rates])
-    y = svg.logarithmic(unit, [value(m) for cell in cells for m in cell.methods])
+    x = svg.categories("uplink, bit/s", [short_rate(rate) for rate in rates])
+    marks = [value.mark(0.0, m) for cell in cells for m in cell.methods]
+    y = svg.logarithmic(unit, [number for mark in marks for number in (mark.y, *(mark.ends or ()))])
+    looks = looks_of(names)
     panels = []
     for temperature in temperatures:
         for rtt_s in rtts:
             chosen = [c for c in cells if (c.cell.temperature, c.cell.rtt_s) == (temperature, rtt_s)]
             head = f"RTT {rtt_s * 1000:g} ms, temperature {temperature:g}"
-            lines = [_line(chosen, name, number, rates, value) for number, name in enumerate(names)]
+            lines = []
+            for number, name in enumerate(names):
+                found = [(c.cell.rate_up_bps, m) for c in chosen for m in c.methods if m.method == name]
+                colour, line, shape = looks[name]
+                lines.append(
+                    svg.Series(
+                        name,
+                        colour,
+                        tuple(
+                            value.mark(float(rates.index(rate)), method)
+                            for rate, method in sorted(found, key=lambda pair: pair[0])
+                        ),
+                        line=line,
+                        shape=shape,
+                        shift=SHIFT * (number - (len(names) - 1) / 2),
+                    )
+                )
             panels.append(svg.Panel(head, x, y, tuple(lines)))
-    return svg.draw(title, panels, columns=len(rtts))
+    return svg.draw(title, panels, columns=len(rtts) if len(rtts) > 1 else 2, caption=below)
 
 
-def _line(
-    cells: Sequence[CellSummary], name: str, number: int, rates: Sequence[int], value: Value
-) -> svg.Series:
-    """One method over the rates."""
-    found = sorted((c.cell.rate_up_bps, value(m)) for c in cells for m in c.methods if m.method == name)
-    marks = tuple(svg.Mark(float(rates.index(rate)), figure) for rate, figure in found)
-    return svg.Series(name, COLOURS[number % len(COLOURS)], marks)
+def looks_of(names: Sequence[str]) -> dict[str, Look]:
+    """Colour, line and dots of each method; the same name looks the same in every figure with these names."""
+    sparse, other = iter(SPARSE_LOOKS * len(names)), iter(OTHER_LOOKS * len(names))
+    looks: dict[str, Look] = {}
+    for name in names:
+        kind = name.partition(":")[0]
+        known = LOOKS.get(kind)
+        if known in looks.values():
+            known = None  # a second c-sqs or dense-qs with other parameters
+        looks[name] = next(sparse) if kind == "k-sqs" else known or next(other)
+    return looks
+
+
+def caption(cells: Sequence[CellSummary], settings: Mapping[str, Any], middle: str) -> str:
+    """What the points are and what they were measured under."""
+    texts = [text for cell in cells for method in cell.methods for text in method.texts]
+    counts = sorted({len(method.texts) for cell in cells for method in cell.methods})
+    many = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    tokens = max(text.requested_tokens for text in texts)
+    cut = " Hollow: rounds so slow that fewer tokens were run." if any(text.short for text in texts) else ""
+    return (
+        f"Points: {middle} of {many} texts of {tokens} tokens. Bars: from the least text to the greatest."
+        f"{cut} Methods at one rate stand side by side.\n{in_a_line(settings)}"
+    )
+
+
+def short_rate(rate_bps: int) -> str:
+    """32k, 20M."""
+    return rate_text(rate_bps).removesuffix("bit/s").replace(" ", "")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw the figures of a folder; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.grid.figures", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR")
-    try:
-        print("\n".join(str(path) for path in write(parser.parse_args(argv).folder)))
-    except StoreError as error:
-        print(f"bench.grid.figures: {error}", file=sys.stderr)
-        return 2
-    return 0
+    arguments = parser.parse_args(argv)
+
+    def work() -> int:
+        print("\n".join(str(path) for path in write(arguments.folder)))
+        return 0
+
+    return command.run("bench.grid.figures", work)
 
 
 if __name__ == "__main__":

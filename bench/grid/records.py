@@ -59,7 +59,7 @@ class GenerationRecord:
     parameters: dict[str, Any]
     """What was not at its default: draft length and scheme parameters; `scheme` has them all."""
     tuned_by: str
-    """"measured", "arithmetic" or "name": where the parameters come from."""
+    """Where the parameters come from: "measured" in the cell, "transfer", "arithmetic", or the "name"."""
     short: bool
     """Rounds were too slow to run all N tokens."""
     pacing_base_s: float
@@ -117,6 +117,8 @@ class GenerationRecord:
     """Theorem 2's bound for T; None where the scheme has none."""
     text_sha256: str = ""
     """Of the token ids as little-endian 32-bit integers."""
+    predicted_token_s: float | None = None
+    """Seconds of an output token that tuning by transfer expected; None where it expected nothing."""
     scheme: dict[str, Any] = field(default_factory=dict)
     """Every scheme parameter, defaults included; empty of a peer."""
     schema: int = SCHEMA_VERSION

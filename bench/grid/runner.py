@@ -18,7 +18,8 @@ from bench.grid.records import MEASURED, TUNING, GenerationRecord
 from bench.grid.stages import Daemons, OnLink, Open, RunSettings, link_with_daemons
 from bench.grid.store import Store
 from bench.grid.texts import Prompt, command_for, read_prompts
-from bench.grid.tuning import trial_name, tune
+from bench.grid.transfer import Transfer, Trial, trial_name, trials
+from bench.grid.tuning import tune
 from bench.link.carrier import LinkCounters
 
 QUIET_S = 0.12
@@ -26,6 +27,9 @@ QUIET_S = 0.12
 _POLL_S = 0.02
 _QUIET_TIMEOUT_S = 60.0
 WARM_UP_TOKENS = 8
+
+Tuned = tuple[dict[str, Any], str, float | None]
+"""Parameters, where they come from, and the predicted seconds of an output token if there are any."""
 
 
 class Progress(Protocol):
@@ -71,6 +75,7 @@ class Runner:
         self._open = open_ or (lambda cell: link_with_daemons(cell, plan, settings, progress.say))
         self._quiet_s = quiet_s
         self._costs = Costs(pacing=settings.stage.pacing)
+        self._transfers: dict[tuple[str, float], Transfer] = {}
         self._prompts, self._tuning_prompts = read_prompts(settings.prompts, plan)
 
     def run(self) -> None:
@@ -81,8 +86,11 @@ class Runner:
             bench.link.errors.LinkError: the link cannot be made, or is not what it says.
             DaemonError: a daemon died.
         """
+        unfinished = [cell for cell in self._plan.cells if not self._is_done(cell)]
         for cells in self._plan.links:
-            if all(self._is_done(cell) for cell in cells):
+            tunes = self._plan.tuning_cells[:1] and cells[0].link == self._plan.tuning_cells[0].link
+            needs_trials = tunes and unfinished and not self._has_trials()
+            if not needs_trials and not set(cells) & set(unfinished):
                 self._progress.say(f"{cells[0]}: done before")
                 self._skip(cells)
                 continue
@@ -90,6 +98,8 @@ class Runner:
                 self._progress.advance(arithmetic.START_S)
                 self._describe(link)
                 self._warm_up(link, stage, cells[0])
+                if tunes:
+                    self._run_trials(link, stage)
                 for cell in cells:
                     self._cell(cell, link, stage)
                 self._describe(link)  # again, as its lateness is now that of the whole run
@@ -110,6 +120,7 @@ class Runner:
                 tokens = self._tokens(cell, method, parameters)
                 seconds = arithmetic.text_s(cell, method, parameters, tokens, self._costs)
                 self._progress.advance(seconds * self._plan.prompts)
+        self._progress.advance(arithmetic.transfer_s(self._plan, self._methods, self._costs, cells))
 
     def _warm_up(self, link: OnLink, stage: Daemons, cell: Cell) -> None:
         """One short text each way round every daemon, not recorded: caches, connections, code paths."""
@@ -131,40 +142,100 @@ class Runner:
             # Each prompt begins with another method, so that none always comes first.
             start = turn % len(self._methods)
             for method in (*self._methods[start:], *self._methods[:start]):
-                parameters, tuned_by = chosen[method.name]
+                parameters, tuned_by, predicted_s = chosen[method.name]
                 tokens = self._tokens(cell, method, parameters)
                 record = self._start_record(cell, method, parameters, prompt, turn, tokens)
-                record = replace(record, tuned_by=tuned_by, short=tokens < self._plan.tokens)
+                record = replace(
+                    record,
+                    tuned_by=tuned_by,
+                    short=tokens < self._plan.tokens,
+                    predicted_token_s=predicted_s,
+                )
                 seconds = arithmetic.text_s(cell, method, parameters, tokens, self._costs)
                 if record.key not in self._store.done:
                     self._progress.say(f"{cell}: prompt {turn + 1}, {method.name}")
                     self._text(cell, method, record, prompt, link, stage)
                 self._progress.advance(seconds)
 
-    def _tuned(self, cell: Cell, method: Method, link: OnLink, stage: Daemons) -> tuple[dict[str, Any], str]:
+    def _tuned(self, cell: Cell, method: Method, link: OnLink, stage: Daemons) -> Tuned:
         """What an earlier run has measured with, or what tuning finds now."""
         for record in self._store.done.values():
             if (record.cell, record.method, record.purpose) == (cell, method.name, MEASURED):
-                return record.parameters, record.tuned_by
-        plan = self._plan
+                return record.parameters, record.tuned_by, record.predicted_token_s
+        if self._plan.tuning_link is not None:
+            return self._transferred(cell, method, link, stage)
 
         def run(parameters: Mapping[str, Any]) -> float | None:
-            seconds = []
-            for turn, prompt in enumerate(self._tuning_prompts):
-                start = self._start_record(cell, method, parameters, prompt, turn, plan.tuning_tokens)
-                start = replace(start, purpose=TUNING, trial=trial_name(parameters))
-                record = self._store.done.get(start.key)
-                if record is None:
-                    self._progress.say(f"{cell}: tuning {method.name}, {start.trial}")
-                    record = self._text(cell, method, start, prompt, link, stage)
-                self._progress.advance(
-                    arithmetic.text_s(cell, method, parameters, plan.tuning_tokens, self._costs)
-                )
-                if not record.failure:
-                    seconds.append(1 / record.tokens_per_s)
+            seconds = [
+                1 / record.tokens_per_s for record in self._trial(cell, method, parameters, link, stage)
+            ]
             return sum(seconds) / len(seconds) if seconds else None
 
-        return tune(cell, method, plan, self._costs, run)
+        return (*tune(cell, method, self._plan, self._costs, run), None)
+
+    def _trial(
+        self, cell: Cell, method: Method, parameters: Parameters, link: OnLink, stage: Daemons
+    ) -> list[GenerationRecord]:
+        """The tuning prompts with some parameters, run or found; those that failed left out."""
+        tokens, found = self._plan.tuning_tokens, []
+        for turn, prompt in enumerate(self._tuning_prompts):
+            start = self._start_record(cell, method, parameters, prompt, turn, tokens)
+            start = replace(start, purpose=TUNING, trial=trial_name(parameters))
+            record = self._store.done.get(start.key)
+            if record is None:
+                self._progress.say(f"{cell}: tuning {method.name}, {start.trial}")
+                record = self._text(cell, method, start, prompt, link, stage)
+            self._progress.advance(arithmetic.text_s(cell, method, parameters, tokens, self._costs))
+            if not record.failure:
+                found.append(record)
+        return found
+
+    # --- tuning by transfer --------------------------------------------------------------------------------
+
+    def _run_trials(self, link: OnLink, stage: Daemons) -> None:
+        for cell, method, parameters in arithmetic.transfer_texts(self._plan, self._methods):
+            self._trial(cell, method, parameters, link, stage)
+
+    def _has_trials(self) -> bool:
+        """Whether every trial is there; one that failed is none."""
+        names = {(r.cell, r.method, r.trial, r.prompt) for r in self._store.done.values() if r.trial}
+        return all(
+            (cell, method.name, trial_name(parameters), prompt.id) in names
+            for cell, method, parameters in arithmetic.transfer_texts(self._plan, self._methods)
+            for prompt in self._tuning_prompts
+        )
+
+    def _transferred(self, cell: Cell, method: Method, link: OnLink, stage: Daemons) -> Tuned:
+        fallback = arithmetic.by_arithmetic(cell, method, self._plan.tuned, self._costs)
+        if not trials(method, self._plan):
+            return fallback, "name", None
+        choice = self._transfer(method, cell.temperature).best(cell)
+        parameters = choice.parameters if choice is not None else fallback
+        for length in arithmetic.checked_lengths(cell, method, self._plan):
+            self._trial(cell, method, {**parameters, "draft_length": length}, link, stage)
+        return (
+            (parameters, "arithmetic", None) if choice is None else (parameters, "transfer", choice.token_s)
+        )
+
+    def _transfer(self, method: Method, temperature: float) -> Transfer:
+        """From the trials' lines; made once."""
+        key = method.name, temperature
+        if key not in self._transfers:
+            by_trial: dict[str, list[GenerationRecord]] = {}
+            for record in self._store.done.values():
+                at_home = (record.rate_up_bps, record.rtt_s) == self._plan.tuning_link
+                if at_home and record.purpose == TUNING and (record.method, record.temperature) == key:
+                    by_trial.setdefault(record.trial, []).append(record)
+            rounds = self._store.rounds_of(r.attempt for records in by_trial.values() for r in records)
+            done = [
+                Trial(parameters, tuple((record, rounds[record.attempt]) for record in by_trial[name]))
+                for parameters in trials(method, self._plan)
+                if (name := trial_name(parameters)) in by_trial
+            ]
+            self._transfers[key] = Transfer(method, done, method.axes.get("draft_length", ()))
+        return self._transfers[key]
+
+    # --- a text --------------------------------------------------------------------------------------------
 
     def _text(
         self,

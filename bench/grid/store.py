@@ -7,6 +7,7 @@ when all of it is there; a line that a crash cut short is dropped when the folde
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,10 +22,11 @@ class StoreError(Exception):
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Every whole line of a file as an object; none if there is no file."""
-    if not path.exists():
+    """Every whole line of a file, or of the same packed as .gz, as an object; none if there is neither."""
+    packed = path.with_name(f"{path.name}.gz")
+    if not path.exists() and not packed.exists():
         return
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8") if path.exists() else gzip.open(packed, "rt", encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             if not line.endswith("\n"):
                 return  # cut short
@@ -113,6 +115,14 @@ class Store:
         self._append("generations", [record.to_json()])
         if not record.failure:
             self.done[record.key] = record
+
+    def rounds_of(self, attempts: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+        """Round lines of texts, in their order, by the texts' attempts."""
+        found: dict[str, list[dict[str, Any]]] = {attempt: [] for attempt in attempts}
+        for line in read_lines(self._path("rounds")):
+            if line["attempt"] in found:
+                found[line["attempt"]].append(line)
+        return found
 
     def add_link(self, described: Mapping[str, Any]) -> None:
         """Write a link's description and self-test."""

@@ -7,21 +7,16 @@ run, and the fastest per output token stays.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from bench.grid.arithmetic import Costs, best_first, by_arithmetic, is_slow
 from bench.grid.cells import Cell, Plan
 from bench.grid.methods import Method
+from bench.grid.transfer import trial_name
 
 Try = Callable[[Mapping[str, Any]], float | None]
 """Parameters → seconds per output token over the tuning prompts; None if it failed."""
-
-
-def trial_name(parameters: Mapping[str, Any]) -> str:
-    """Parameters as one string, for keys."""
-    return json.dumps(dict(sorted(parameters.items())))
 
 
 def tune(cell: Cell, method: Method, plan: Plan, costs: Costs, run: Try) -> tuple[dict[str, Any], str]:

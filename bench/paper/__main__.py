@@ -7,7 +7,8 @@
     python -m bench.paper --redraw               figures and page again, from the lines alone
     python -m bench.paper --smoke                a handful of points, under a minute
 
-Prints an estimate first. Lines go to --out; figures to DOCS/figures/ and the page to DOCS/paper-figures.md.
+Prints an estimate first. Lines go to --out and, packed, to DOCS/results/lines/paper, figures to
+DOCS/figures/, the page to DOCS/paper-figures.md; `--redraw --out docs/results/lines/paper` draws them again.
 """
 
 from __future__ import annotations
@@ -17,22 +18,21 @@ import json
 import multiprocessing
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
+from bench import command
+from bench.grid import publish
 from bench.grid.arithmetic import Costs, estimate
-from bench.grid.processes import DaemonError, StageSettings
+from bench.grid.processes import StageSettings
 from bench.grid.progress import RichProgress
 from bench.grid.provenance import VOLATILE, describe_run, fingerprint, machine, now, revision, versions
 from bench.grid.runner import Runner
 from bench.grid.stages import RunSettings
 from bench.grid.store import Store, StoreError, keep_settings, read_generations, read_settings
-from bench.link.errors import LinkError, LinkRefusedError, LinkUnavailableError
 from bench.paper import steps
 from bench.paper.data import Data
 from bench.paper.document import render
@@ -48,31 +48,12 @@ RESULTS = Path("bench/results")
 LATENCY, STEPS = "latency", "steps"
 """Folders of the lines inside --out, and the parts of a run."""
 FEWEST_SEEDS = 3
-FAILED, USAGE, REFUSED, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     arguments = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        return _run(arguments)
-    except ConfigError as error:
-        code, words = USAGE, error.message
-    except StoreError as error:
-        code, words = USAGE, str(error)
-    except LinkUnavailableError as error:
-        code, words = UNAVAILABLE, str(error)
-    except LinkRefusedError as error:
-        code, words = REFUSED, str(error)
-    except (LinkError, DaemonError) as error:
-        code, words = FAILED, str(error)
-    except multiprocessing.TimeoutError:
-        code, words = FAILED, f"no text in process was done within {steps.TASK_TIMEOUT_S:g} s."
-    except KeyboardInterrupt:
-        code, words = INTERRUPTED, "interrupted; the same command goes on from here."
-    print(f"bench.paper: {words}", file=sys.stderr)
-    return code
+    return command.run("bench.paper", lambda: _run(arguments))
 
 
 def make_plan(arguments: argparse.Namespace) -> PaperPlan:
@@ -117,6 +98,15 @@ def draw(out: Path, docs: Path) -> list[Path]:
     return paths
 
 
+def keep_lines(out: Path, docs: Path) -> None:
+    """The lines packed into DOCS/results/lines/paper, so that all of it can be drawn again from a clone."""
+    kept = docs / "results" / "lines" / "paper"
+    publish.keep_lines(out, kept, ())
+    for part, names in ((LATENCY, publish.LINES), (STEPS, ("steps",))):
+        if (out / part).exists():
+            publish.keep_lines(out / part, kept / part, names)
+
+
 def read_data(out: Path) -> Data:
     """
     Every line of a run.
@@ -128,7 +118,7 @@ def read_data(out: Path) -> Data:
     if settings.get("plan") not in PLANS:
         raise StoreError(f"{out} holds no settings.json of bench.paper; expected a folder that it made.")
     chosen = {name: settings[name] for name in ("seeds", "step_seeds", "tokens")}
-    has_texts = (out / LATENCY / "generations.jsonl").exists()
+    has_texts = any((out / LATENCY).glob("generations.jsonl*"))
     texts = tuple(read_generations(out / LATENCY)) if has_texts else ()
     data = Data(replace(PLANS[settings["plan"]], **chosen), texts, tuple(read_steps(out / STEPS)))
     if not data.texts and not data.steps:
@@ -146,8 +136,10 @@ def _run(arguments: argparse.Namespace) -> int:
             return 0
     for path in draw(out, docs):
         print(path)
+    if not arguments.redraw:
+        keep_lines(out, docs)
     failures = [record for record in read_data(out).texts if record.failure]
-    return FAILED if failures else 0
+    return command.FAILED if failures else 0
 
 
 def _measure(arguments: argparse.Namespace, plan: PaperPlan, out: Path) -> None:
@@ -178,7 +170,12 @@ def _measure(arguments: argparse.Namespace, plan: PaperPlan, out: Path) -> None:
             shutil.rmtree(settings.work, ignore_errors=True)
         if STEPS in parts:
             steps_store = StepsStore(out / STEPS, _describe_steps(plan, settings), volatile=VOLATILE)
-            steps.measure(plan, steps_store, progress, workers=cores)
+            try:
+                steps.measure(plan, steps_store, progress, workers=cores)
+            except multiprocessing.TimeoutError:
+                raise command.CommandError(
+                    f"no text in process was done within {steps.TASK_TIMEOUT_S:g} s."
+                ) from None
 
 
 def _describe_steps(plan: PaperPlan, settings: RunSettings) -> dict[str, Any]:
@@ -218,10 +215,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--redraw", action="store_true", help="measure nothing")
     parser.add_argument("--estimate", action="store_true", help="print the estimate and end")
     return parser
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def link_caption(data: Data) -> str:
     )
 
 
-def steps_caption(data: Data, *, of_theorems: bool) -> str:
+def steps_caption(data: Data, *, of_theorems: bool, has_errors: bool = True) -> str:
     """Everything that the figures without time in them were measured under."""
     runs = [r for t in data.step_temperatures for r in data.runs(t, of_theorems=of_theorems)]
     text = (
@@ -84,7 +84,8 @@ def steps_caption(data: Data, *, of_theorems: bool) -> str:
     )
     if of_theorems:
         resolutions = distinct(record.scheme["lattice_resolution"] for record in runs)
-        return f"{text}ℓ = {resolutions}. {c_sqs_text(runs)} Error bars: standard error over seeds."
+        errors = " Error bars: standard error over seeds." if has_errors else ""
+        return f"{text}ℓ = {resolutions}. {c_sqs_text(runs)}{errors}"
     adaptive = [r.scheme for r in runs if is_adaptive(r.scheme)]
     swept = (("β", "initial_threshold"), ("η", "threshold_step"), ("α*", "target_dropped_mass"))
     listed = ", ".join(f"{letter} {{{distinct(s[name] for s in adaptive)}}}" for letter, name in swept)
@@ -95,7 +96,7 @@ def steps_caption(data: Data, *, of_theorems: bool) -> str:
     return (
         f"{text}k-sqs: K {{{sizes}}}. c-sqs: frozen β {{{frozen}}}; {listed}, K_max {caps}; hollow: "
         f"K_max bound on {100 * CAP_BINDING_LIMIT:g} % of the steps or more. "
-        "Error bars: standard error over seeds."
+        "Error bars: standard error over seeds. Each panel has axes of its own."
     )
 
 

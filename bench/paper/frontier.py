@@ -10,6 +10,7 @@ from bench import svg
 from bench.paper.claims import Estimate, estimate
 from bench.paper.data import Data, is_adaptive, steps_caption
 from bench.paper.lines import StepsRecord
+from bench.paper.marks import reach
 from bench.svg import Mark, Panel, Series
 from edge.report import CAP_BINDING_LIMIT
 
@@ -49,17 +50,18 @@ def frontier(data: Data) -> str:
     """A panel per temperature; the dotted line is what the unquantised draft would be accepted at."""
     settings = {t: settings_of(data.runs(t, of_theorems=False)) for t in data.step_temperatures}
     every = [setting for of_one in settings.values() for setting in of_one]
-    x = svg.logarithmic("payload bits a drafted token", (setting.bits for setting in every))
-    y = svg.linear("acceptance rate", [0.0, 1.0])
     panels = []
     for temperature, found in settings.items():
         series = [family.series(found) for family in _families(every)]
         limit = estimate(
             1 - r.draft_distance / r.steps for r in data.runs(temperature, of_theorems=False)
         ).mean
+        x = svg.logarithmic("payload bits a drafted token", (setting.bits for setting in found))
+        rates = [*reach(series), limit]
+        y = svg.linear("acceptance rate", rates, from_zero=max(rates) > 3 * min(rates))
         ends = (Mark(x.low, limit), Mark(x.high, limit))
         series.append(Series("1 − TV(p, q): the draft as it is", svg.INK, ends, line="dotted", dots=False))
-        panels.append(Panel(f"temperature {temperature:g}", x, y, tuple(s for s in series if s.marks)))
+        panels.append(Panel(f"temperature {temperature:g}", x, y, tuple(series)))
     caption = steps_caption(data, of_theorems=False)
     return svg.draw(
         "Bits a drafted token beside acceptance, every setting", panels, columns=3, caption=caption

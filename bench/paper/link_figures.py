@@ -68,6 +68,7 @@ def figure_4(data: Data) -> str:
                     f"temperature {temperature:g}",
                     _TEMPERATURE_COLOURS[number % len(_TEMPERATURE_COLOURS)],
                     tuple(mark(float(x), point) for x, point in points),
+                    shift=_SHIFT * (number - (len(data.temperatures) - 1) / 2),
                 )
             )
         every += series
@@ -93,7 +94,7 @@ def _against_temperature(data: Data, rows: Sequence[tuple[str, str, svg.Colour, 
             Series(
                 name,
                 colour,
-                tuple(mark(t, data.point(setting, t, value)) for t in temperatures),
+                tuple(mark(t, data.point(setting, t, value), hollow=line == "dashed") for t in temperatures),
                 line=line,
                 shift=_SHIFT * (number - (len(rows) - 1) / 2),
             )

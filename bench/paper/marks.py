@@ -8,12 +8,13 @@ from bench.paper.claims import Estimate
 from bench.svg import Mark, Series
 
 
-def mark(x: float, point: Estimate) -> Mark:
+def mark(x: float, point: Estimate, *, hollow: bool = False) -> Mark:
     """A mean with its error bar."""
-    return Mark(x, point.mean, point.error)
+    return Mark(x, point.mean, point.error, hollow)
 
 
 def reach(series: Iterable[Series]) -> list[float]:
     """Values that an axis must show, error bars included."""
     marks = [mark for entry in series for mark in entry.marks]
-    return [mark.y for mark in marks] + [mark.y + mark.error for mark in marks]
+    ends = [end for mark in marks for end in mark.ends or ()]
+    return [mark.y for mark in marks] + ends

@@ -15,9 +15,9 @@ from bench.svg import Mark, Panel, Series
 
 Part = tuple[str, svg.Colour, Callable[[StepsRecord], float]]
 PARTS: tuple[Part, ...] = (
-    ("TV(p, q): the models differ", svg.Colour("#b7bec6", "#57606a"), lambda record: record.draft_distance),
-    ("α: mass that is dropped", svg.AMBER, lambda record: record.dropped_mass),
-    ("K/4ℓ: the lattice", svg.VIOLET, lambda record: record.lattice_term),
+    ("TV(p, q): the models differ", svg.Colour("#ccd3da", "#4b535c"), lambda record: record.draft_distance),
+    ("α: mass that is dropped", svg.Colour("#e09b3d", "#d98f35"), lambda record: record.dropped_mass),
+    ("K/4ℓ: the lattice", svg.Colour("#5b35a0", "#c3a6f0"), lambda record: record.lattice_term),
 )
 """Of Theorem 1's bound: the models' share, then sparsification's and quantisation's."""
 _HEADROOM = 8
@@ -27,7 +27,7 @@ _HEADROOM = 8
 def theorem_1(data: Data) -> str:
     """Measured rejections beside the bound's parts, a panel per temperature."""
     temperatures = data.step_temperatures
-    y = svg.linear("a tested token", (top for t in temperatures for top in _stacked(data, t)[1]))
+    y = svg.linear("probability, a tested token", (top for t in temperatures for top in _stacked(data, t)[1]))
     panels = []
     for temperature in temperatures:
         of = _by_setting(data, temperature)
@@ -112,7 +112,7 @@ def theorem_2(data: Data) -> str:
         "Theorem 2: running mean of the dropped mass under both guarantees",
         panels,
         columns=3,
-        caption=steps_caption(data, of_theorems=True),
+        caption=steps_caption(data, of_theorems=True, has_errors=False),
     )
 
 

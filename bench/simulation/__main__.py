@@ -20,8 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.grid.records import RecordError
-from bench.grid.store import StoreError
+from bench import command
 from bench.link.description import parse_rate_bps
 from bench.link.errors import LinkDescriptionError
 from bench.simulation import figures, report
@@ -29,21 +28,14 @@ from bench.simulation.check import HEADLINE, check, worst
 from bench.simulation.citations import DRAFTS, TARGET
 from bench.simulation.extrapolate import Setting, capacities, main_methods, points
 from bench.simulation.fit import Fit, LinkKey, fit, read_texts
-from common.errors import ConfigError
 
-OFF, USAGE = 1, 2
 DEFAULT_LINK: LinkKey = (512_000, 0.04)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Simulate; returns the exit code."""
     arguments = _parser().parse_args(argv)
-    try:
-        return _run(arguments)
-    except (ConfigError, StoreError, RecordError) as error:
-        message = error.message if isinstance(error, ConfigError) else str(error)
-        print(f"bench.simulation: {message}", file=sys.stderr)
-        return USAGE
+    return command.run("bench.simulation", lambda: _run(arguments), interrupted="interrupted.")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -67,16 +59,16 @@ def _run(arguments: argparse.Namespace) -> int:
         drawn = []
         for batching in dict.fromkeys(point.batching for point in found):
             drawn.append(f"{batching.replace(',', '').replace(' ', '-')}.svg")
-            title = f"time a token over the edges on one cloud, {batching} (simulated)"
+            title = f"Time a token over the edges on one cloud, {batching} (simulated)"
             chosen = [point for point in found if point.batching == batching and point.headers]
-            text = figures.draw(chosen, title, arguments.target_ms / 1000)
+            text = figures.draw(chosen, title, arguments.target_ms / 1000, report.assumed(setting))
             (out / drawn[-1]).write_text(text, encoding="utf-8")
         sections.append(report.extrapolation_section(setting, found, carried, drawn))
     _write(out / "simulation.jsonl", lines)
     _write(out / "simulation.md", ["\n\n".join(sections)])
     print("\n\n".join(sections))
     furthest = worst(predictions, HEADLINE)
-    return OFF if abs(furthest.error(HEADLINE)) > arguments.limit else 0
+    return command.FAILED if abs(furthest.error(HEADLINE)) > arguments.limit else 0
 
 
 def _fit_line(fitted: Fit) -> str:

@@ -84,10 +84,10 @@ def _predict(fitted: Fit, cell: Cell, method: str, records: Sequence[GenerationR
     first = records[0]
     if method not in fitted.times:
         raise ConfigError(f"{method} did not run on the link of the fit.")
-    if fitted.parameters[method] != fixed_parameters(first):
+    of_fit = fitted.parameters.get((method, cell.temperature))
+    if of_fit != fixed_parameters(first):
         raise ConfigError(
-            f"the parameters are {fixed_parameters(first)}; expected those of the fit, "
-            f"{dict(fitted.parameters[method])}."
+            f"the parameters are {fixed_parameters(first)}; expected those of the fit, {of_fit}."
         )
     length = int(first.parameters.get("draft_length", 0))
     outcome = run_texts(fitted.scenario(cell, method, length, first.requested_tokens), CHECK_TEXTS)

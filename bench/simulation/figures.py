@@ -11,12 +11,15 @@ from bench.simulation.extrapolate import Point
 COLOURS = (svg.GREY, svg.BROWN, svg.BLUE, svg.GREEN, svg.RED, svg.VIOLET)
 
 
-def draw(points: Sequence[Point], title: str, target_s: float) -> str:
+def draw(points: Sequence[Point], title: str, target_s: float, caption: str = "") -> str:
     """
     One figure as an SVG document; the mean solid, the 95th percentile dashed, the target dotted.
 
     Args:
         points: of one batching, headers counted.
+        title: over all panels.
+        target_s: a token may take.
+        caption: what was assumed.
     """
     names = list(dict.fromkeys(point.method for point in points))
     edges = svg.logarithmic("edges", [point.edges for point in points])
@@ -29,8 +32,8 @@ def draw(points: Sequence[Point], title: str, target_s: float) -> str:
         across = tuple(svg.Mark(end, 1000 * target_s) for end in (edges.low, edges.high))
         series.append(svg.Series("target", svg.INK, across, line="dotted", dots=False))
         panels.append(svg.Panel(f"{rate_text(rate)} up", edges, upwards, tuple(series)))
-    caption = "Solid: mean. Dashed: 95th percentile over tokens. Simulated, not measured."
-    return svg.draw(title, panels, columns=len(panels), caption=caption)
+    below = f"Solid: mean. Dashed: 95th percentile over tokens. Simulated, not measured. {caption}".rstrip()
+    return svg.draw(title, panels, columns=len(panels), caption=below)
 
 
 def _series(points: Sequence[Point], name: str, number: int) -> list[svg.Series]:

@@ -98,8 +98,8 @@ class Fit:
     """By method."""
     rounds: Mapping[tuple[str, float], tuple[Mapping[str, Any], ...]]
     """By method and temperature: the rounds the samples are made of."""
-    parameters: Mapping[str, Mapping[str, Any]]
-    """By method: what it was run with, the draft length left out."""
+    parameters: Mapping[tuple[str, float], Mapping[str, Any]]
+    """By method and temperature: what it was run with, the draft length left out."""
 
     def samples(self, method: str, temperature: float, draft_length: int) -> tuple[RoundSample, ...]:
         """
@@ -228,7 +228,11 @@ def fit(texts: Sequence[MeasuredText], links: Sequence[LinkKey]) -> Fit:
             **{name: _stream_times(by_method[name], per_row_s) for name in by_method if name in STREAMS},
         },
         rounds=_by_temperature(drafting),
-        parameters={name: fixed_parameters(chosen[0].record) for name, chosen in by_method.items()},
+        parameters={
+            (text.record.method, text.record.temperature): fixed_parameters(text.record)
+            for chosen in by_method.values()
+            for text in chosen
+        },
     )
     return replace(result, times={name: _with_opening(result, name, by_method[name]) for name in by_method})
 

@@ -137,6 +137,15 @@ def extrapolation_section(
     return "\n".join(parts)
 
 
+def assumed(setting: Setting) -> str:
+    """What an extrapolation's figure stands on, for its caption."""
+    return (
+        f"Target: {setting.target.name}. Draft: {setting.draft.name}. Temperature {setting.temperature:g}, "
+        f"texts of {setting.tokens} tokens, every edge always busy, RTT {RTT_S * 1000:g} ms, down "
+        "four times up."
+    )
+
+
 def _capacity_table(capacities: Sequence[Capacity]) -> list[str]:
     rates = sorted({one.rate_up_bps for one in capacities})
     found = {(one.batching, one.method, one.rate_up_bps, one.statistic): _carried(one) for one in capacities}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,6 +80,22 @@ def make_counters(bytes_up: int, bytes_down: int, packets: int = 0, dropped: int
     return LinkCounters(up, down)
 
 
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def dots_of(element: ElementTree.Element) -> list[ElementTree.Element]:
+    """Dots of a figure or of a panel, whatever their shape."""
+    return [one for one in element.iter() if " dot" in one.attrib.get("class", "")]
+
+
+def place_of(dot: ElementTree.Element) -> tuple[float, float]:
+    """Where a dot is."""
+    if dot.tag == f"{SVG}circle":
+        return float(dot.attrib["cx"]), float(dot.attrib["cy"])
+    x, y = re.findall(r"-?[\d.]+", dot.attrib["transform"])
+    return float(x), float(y)
+
+
 class FakeLines:
     """A log that was written into memory."""
 
@@ -141,6 +159,8 @@ class FakeDaemons:
             {"kind": "pass", "role": "target", "tokens": 1, "measured_s": 0.01, "lasted_s": 0.01}
             for _ in range(tokens)
         ]
+        if not is_peer:
+            self.edge_rounds.lines += [edge_round(n + 1, request["draft_length"]) for n in range(tokens)]
         counted = ("rounds", "drafted_tokens", "tested_tokens", "accepted_tokens", "resampled_tokens")
         counts = dict.fromkeys((*counted, "uplink_payload_bits", "draft_s", "network_s", "verify_s"), tokens)
         return {
@@ -148,6 +168,23 @@ class FakeDaemons:
             "text_sha256": "00",
             "statistics": {} if is_peer else counts,
         }
+
+
+def edge_round(number: int, draft_length: int) -> dict[str, Any]:
+    """The edge's line of a round that took 10 ms and 10 ms for each draft, none of which was accepted."""
+    return {
+        "kind": "round",
+        "round": number,
+        "draft_length": draft_length,
+        "accepted": 0,
+        "uplink_payload_bits": 80 * draft_length,
+        "uplink_message_bytes": 20 + 10 * draft_length,
+        "downlink_message_bytes": 20,
+        "draft_s": 0.01 * draft_length,
+        "round_trip_s": 0.01,
+        "queue_s": 0.0,
+        "verify_s": 0.005,
+    }
 
 
 class FakeStages:

@@ -9,40 +9,46 @@ from pathlib import Path
 
 import pytest
 
+from bench.grid.__main__ import main
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`python -m bench.grid`."""
-    return subprocess.run(
-        [sys.executable, "-m", "bench.grid", *arguments],
+def test_the_estimate_alone_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And leaves nothing."""
+    arguments = ["--short", "--paced", "120,2", "--estimate", "--out", str(tmp_path / "out")]
+
+    assert main(arguments) == 0
+    words = capsys.readouterr().err
+    assert "short: about " in words
+    assert "198 texts" in words
+    assert "paced: a target pass lasts max(measured, 120 ms + 2 ms x tokens)" in words
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_link_nothing_is_measured(tmp_path: Path) -> None:
+    """Where the tools of the link are missing the run stops; it never falls back to bare loopback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.grid", "--smoke", "--out", str(tmp_path / "out")],
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env={**os.environ, "PATH": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
 
-
-def test_the_estimate_alone_runs_nothing(tmp_path: Path) -> None:
-    """And leaves nothing."""
-    done = command("--short", "--paced", "120,2", "--estimate", "--out", str(tmp_path / "out"))
-
-    assert done.returncode == 0
-    assert "short: about " in done.stderr
-    assert "198 texts" in done.stderr
-    assert "paced: a target pass lasts max(measured, 120 ms + 2 ms x tokens)" in done.stderr
-    assert not (tmp_path / "out").exists()
-
-
-def test_without_a_link_nothing_is_measured(tmp_path: Path) -> None:
-    """Where the tools of the link are missing the run stops; it never falls back to bare loopback."""
-    done = command("--smoke", "--out", str(tmp_path / "out"), PATH=str(tmp_path))
-
     assert done.returncode == 4
     assert done.stderr.splitlines()[-1] == "bench.grid: nsenter is missing; it comes with util-linux."
     assert not (tmp_path / "out" / "generations.jsonl").exists()
+
+
+def code_of(arguments: list[str]) -> int | str | None:
+    """The exit code, by whichever way `main` ends."""
+    try:
+        return main(arguments)
+    except SystemExit as ended:  # argparse
+        return ended.code
 
 
 @pytest.mark.parametrize(
@@ -56,10 +62,10 @@ def test_without_a_link_nothing_is_measured(tmp_path: Path) -> None:
         (["--smoke", "--pair", "/nowhere"], "no target model in /nowhere"),
     ],
 )
-def test_bad_usage_ends_with_2_and_a_sentence(tmp_path: Path, arguments: list[str], words: str) -> None:
+def test_bad_usage_ends_with_2_and_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
     """Before anything is started or written."""
-    done = command(*arguments, "--out", str(tmp_path / "out"))
-
-    assert done.returncode == 2
-    assert words in done.stderr
+    assert code_of([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench.grid.cells import SMOKE
-from bench.grid.dataset_prompts import main, prompts_of
+from bench.grid.dataset_prompts import LM1B, main, prompts_of, rows_of
 from bench.grid.texts import read_prompts
 from common.errors import ConfigError
 
@@ -45,10 +45,25 @@ def test_the_file_is_one_the_benchmark_reads(tmp_path: Path, monkeypatch: pytest
     out = tmp_path / "prompts.jsonl"
 
     assert main(["--dataset", "d", "--count", "10", "--words", "4", "--out", str(out)]) == 0
-    assert asked == [(("d",), {"split": "test", "streaming": True})]
+    assert asked == [(("d",), {"split": "test", "streaming": True, "revision": None})]
     assert len([json.loads(line) for line in out.read_text().splitlines()]) == 10
     measured, _ = read_prompts(out, SMOKE)
     assert measured[0].text == "one two three four"
+
+
+def test_the_papers_dataset_is_read_from_its_parquet_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its main branch holds a loading script, which `datasets` 5 refuses; a revision that is given wins."""
+    asked: list[Any] = []
+
+    def load_dataset(*names: str, **options: Any) -> list[dict[str, str]]:
+        asked.append((*names, options["revision"]))
+        return ROWS
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    rows_of(LM1B, "test")
+    rows_of(LM1B, "test", "main")
+
+    assert asked == [(LM1B, "refs/convert/parquet"), (LM1B, "main")]
 
 
 def test_without_the_package_the_sentence_says_how_to_get_it(

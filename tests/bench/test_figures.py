@@ -5,11 +5,21 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from bench.grid.figures import FIGURES, main, write
+import pytest
+
+from bench.grid import worth
+from bench.grid.figures import FIGURES, looks_of, main, write
+from bench.grid.methods import DEFAULT_METHODS
 from bench.grid.store import Store
-from tests.bench.bench_data import make_record
+from tests.bench.bench_data import dots_of, make_record, place_of
+from tests.bench.test_report import stream
 
 SVG = "{http://www.w3.org/2000/svg}"
+
+
+def words(root: ElementTree.Element) -> list[str]:
+    """Every text."""
+    return [text.text or "" for text in root.iter(f"{SVG}text")]
 
 
 def test_a_figure_has_a_panel_for_each_round_trip_and_temperature(tmp_path: Path) -> None:
@@ -36,12 +46,84 @@ def test_a_figure_has_a_panel_for_each_round_trip_and_temperature(tmp_path: Path
         assert len(lines) == 2 * 4
         assert all(len(line.attrib["points"].split()) == 2 for line in lines)
         width, height = float(root.attrib["width"]), float(root.attrib["height"])
-        for mark in root.findall(f"./{SVG}circle"):  # the legend stays inside
-            assert 0 < float(mark.attrib["cx"]) < width - 100
-            assert 0 < float(mark.attrib["cy"]) < height
-        assert any("(paced)" in (text.text or "") for text in root.iter(f"{SVG}text"))
+        legend = [dot for dot in root if dot in dots_of(root)]
+        assert len(legend) == 4
+        for x, y in map(place_of, legend):  # the legend stays inside
+            assert 0 < x < width - 100
+            assert 0 < y < height
+        assert any("(paced)" in text for text in words(root))
+
+
+def test_no_two_methods_look_alike_even_without_colour() -> None:
+    """Line and shape of the dots together; k-sqs alone has four of them."""
+    looks = looks_of([*DEFAULT_METHODS, "c-sqs:beta=0.2"])
+
+    without_colour = [(line, shape) for _, line, shape in looks.values()]
+    assert len(set(without_colour)) == len(without_colour) == 12
+
+
+def test_a_point_has_a_bar_from_its_least_text_to_its_greatest(tmp_path: Path) -> None:
+    """With one text, or equal ones, there is none; the caption says what the bars are."""
+    store = Store(tmp_path, {"started_at": "2026-11-26T12:00:00+00:00", "machine": "2 cores"})
+    for number in range(3):
+        store.add(make_record(prompt=f"p{number}", last_token_s=3.0 + number))
+
+    path = write(tmp_path)[0]
+
+    root = ElementTree.fromstring(path.read_text())
+    assert len([one for one in root.iter(f"{SVG}path") if "error" in one.attrib["class"]]) == 1
+    caption = " ".join(words(root))
+    assert "median of 3 texts of 9 tokens" in caption
+    assert "from the least text to the greatest" in caption
+    assert "2 cores; 2026-11-26" in caption
 
 
 def test_the_command_refuses_a_folder_without_a_run(tmp_path: Path) -> None:
     """Exit code 2."""
     assert main([str(tmp_path)]) == 2
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    """A run that we lose by half on one link and win twofold on another; the same paced, won everywhere."""
+    for name, changes in (("plain", {}), ("paced", {"pacing_base_s": 0.1})):
+        store = Store(tmp_path / name, {})
+        store.add(make_record(**changes))
+        store.add(make_record(rate_up_bps=512_000, **changes))
+        store.add(stream("p000", 8.0, **changes))
+        store.add(stream("p000", 8.0 if changes else 2.0, rate_up_bps=512_000, **changes))
+    return [tmp_path / "plain", tmp_path / "paced"]
+
+
+def test_the_figure_of_worth_shows_every_cell_and_marks_those_we_lose(runs: list[Path]) -> None:
+    """A tile a cell and baseline; what is won is bold, and the caption counts what is lost."""
+    drawn = [worth.Run.read(folder) for folder in runs]
+
+    root = ElementTree.fromstring(worth.draw(drawn))
+
+    tiles = [text for text in root.iter(f"{SVG}text") if text.text in ("2.00", "0.50")]
+    assert sorted(text.text or "" for text in tiles) == ["0.50", "2.00", "2.00", "2.00"]
+    assert all(("font-weight" in text.attrib) is (text.text == "2.00") for text in tiles)
+    assert "a cell we lose (1 of 4)" in " ".join(words(root))
+    assert "over cloud-stream, as it is" in words(root)
+    assert "over cloud-stream, paced 100 + 0 ms" in words(root)
+    assert worth.count_lost(drawn) == (1, 4)
+
+
+def test_one_scheme_is_shown_and_not_the_fastest(tmp_path: Path) -> None:
+    """The default one, even where another of ours is faster."""
+    store = Store(tmp_path, {})
+    store.add(make_record(method="c-sqs", way="c-sqs", last_token_s=0.1))
+    store.add(make_record())
+    store.add(stream("p000", 8.0))
+
+    (ratio,) = worth.ratios(worth.Run.read(tmp_path), "cloud-stream").values()
+    assert ratio == pytest.approx(2.0)
+
+
+def test_without_a_baseline_there_is_no_figure_of_worth(tmp_path: Path) -> None:
+    """Nothing is written."""
+    Store(tmp_path, {}).add(make_record())
+
+    assert not worth.write([tmp_path], tmp_path / "worth.svg")
+    assert not (tmp_path / "worth.svg").exists()

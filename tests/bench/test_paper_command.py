@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.paper.__main__ import main
+from bench.paper.__main__ import keep_lines, main
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDED = Path(__file__).parent / "paper_recorded"
@@ -34,6 +34,22 @@ def test_redraw_measures_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[s
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 7
     assert all(Path(line).is_file() for line in printed)
+
+
+def test_the_lines_are_kept_and_draw_the_same_again(tmp_path: Path) -> None:
+    """Packed, without a path of this machine; figures and page come out byte for byte."""
+    main(["--redraw", "--out", str(RECORDED), "--docs", str(tmp_path / "first")])
+    keep_lines(RECORDED, tmp_path / "first")
+    kept = tmp_path / "first" / "results" / "lines" / "paper"
+
+    assert main(["--redraw", "--out", str(kept), "--docs", str(tmp_path / "again")]) == 0
+
+    drawn = [path for path in (tmp_path / "again").rglob("*") if path.is_file()]
+    assert len(drawn) == 7
+    for path in drawn:
+        assert path.read_bytes() == (tmp_path / "first" / path.relative_to(tmp_path / "again")).read_bytes()
+    for path in kept.rglob("settings.json"):
+        assert not [word for word in path.read_text().split('"') if word.startswith("/")]
 
 
 def test_without_a_link_nothing_with_time_in_it_is_measured(tmp_path: Path) -> None:

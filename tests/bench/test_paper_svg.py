@@ -10,6 +10,7 @@ import pytest
 
 from bench import svg
 from bench.svg import Bars, Mark, Panel, Series
+from tests.bench.bench_data import dots_of, place_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 MARKS = (Mark(1.0, 10.0, 2.0), Mark(10.0, 40.0, 4.0), Mark(100.0, 20.0))
@@ -119,3 +120,57 @@ def test_bars_stand_on_each_other() -> None:
         float(first.attrib["y"])
     )
     assert float(first.attrib["height"]) == pytest.approx(svg.PANEL_H / 2)
+
+
+def test_series_differ_in_the_shape_of_their_dots() -> None:
+    """In the panel and in the legend alike; one name has one shape in every panel."""
+    x, y = svg.linear("x", [1.0, 100.0]), svg.linear("y", [44.0])
+    first, second = Series("a", svg.BLUE, MARKS), Series("b", svg.BLUE, MARKS)
+    root = ElementTree.fromstring(
+        svg.draw("t", [Panel("p", x, y, (first, second)), Panel("q", x, y, (second,))], columns=2)
+    )
+
+    panels = root.findall(f"./{SVG}g")
+    kinds = [{(dot.tag, dot.attrib.get("d")) for dot in dots_of(panel)} for panel in panels]
+    assert len(kinds[0]) == 2
+    assert len(kinds[1]) == 1
+    assert kinds[1] < kinds[0]
+    legend = [dot for dot in root if dot in dots_of(root)]
+    assert {(dot.tag, dot.attrib.get("d")) for dot in legend} == kinds[0]
+
+
+def test_an_error_bar_may_be_longer_on_one_side() -> None:
+    """From one end to the other; equal ends are no bar."""
+    marks = (Mark(1.0, 10.0, span=(8.0, 20.0)), Mark(2.0, 10.0, span=(10.0, 10.0)))
+    x, y = svg.linear("x", [2.0]), svg.linear("y", [20.0])
+    root = ElementTree.fromstring(
+        svg.draw("t", [Panel("p", x, y, (Series("a", svg.RED, marks),))], columns=1)
+    )
+
+    (bar,) = [path for path in root.iter(f"{SVG}path") if "error" in path.attrib["class"]]
+    low, high = re.findall(r"[\d.]+", bar.attrib["d"])[1:3]
+    assert float(low) == pytest.approx(svg.PANEL_H * (1 - 8 / 20))
+    assert float(high) == pytest.approx(0.0)
+
+
+def test_a_logarithmic_axis_wastes_no_decade() -> None:
+    """It begins and ends at 1, 2 or 5 times a power of ten."""
+    axis = svg.logarithmic("bytes", [83.0, 15_800.0])
+
+    assert (axis.low, axis.high) == (50.0, 20_000.0)
+    assert [label for _, label in axis.ticks] == ["100", "1000", "10k"]
+
+
+def test_entries_of_the_legend_do_not_run_into_each_other() -> None:
+    """By the widths of the widest common font."""
+    names = ["c-sqs:gamma=4,eta=0.01", "dense-qs:gamma=4", "k-sqs:K=8,ell=100,gamma=4", "cloud-assisted"]
+    x, y = svg.linear("x", [1.0]), svg.linear("y", [1.0])
+    series = tuple(Series(name, svg.BLUE, (Mark(1.0, 1.0),)) for name in names)
+    root = ElementTree.fromstring(svg.draw("t", [Panel("p", x, y, series)] * 2, columns=2))
+
+    starts = [place_of(dot) for dot in root if dot in dots_of(root)]
+    texts = [text for text in root.findall(f"./{SVG}text") if text.text in names]
+    for text in texts:
+        right, line = float(text.attrib["x"]) + svg.text_width(text.text or ""), float(text.attrib["y"]) - 4
+        assert right < float(root.attrib["width"])
+        assert all(at < float(text.attrib["x"]) or at - 17 >= right for at, y in starts if y == line)

@@ -1,0 +1,287 @@
+"""
+What it is worth to end a block where the draft stops believing in it: chooses `--draft-p-min`.
+
+    python -m bench.draft_stop
+
+Rounds of the bundled pair are played in this process with the longest γ: drafted, quantised, verified and
+committed by the shipped pieces, over prompts that nothing was trained on.
+Of every round stay two curves, one value a drafted token: the draft's probability of the block so far,
+Π q(xₙ), which is what `--draft-p-min` looks at, and the chance that the target takes it so far,
+Π min(1, p(xₙ) / q̂(xₙ)).
+Any stop rule can then be tried on the same rounds: its tokens a round are 1 plus the second curve's sum up
+to where it stops, and a round costs
+
+    overhead + tokens · draft pass + target pass (tokens + 1 rows)
+
+with both passes timed here and the overhead (what is neither model: link, messages, waiting) given.
+Printed are tokens/s relative to a fixed γ = 4.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import bundled
+from common.causal_model import CachedSequence
+from common.config import SamplingParameters, default_scheme
+from common.distributions import warp
+from common.draft_token import DraftToken
+from common.language_model import load_language_model, set_threads
+from common.random_streams import KeyedDraws
+from common.schemes import make_scheme
+from edge.draft_block import DraftBlockBuilder
+
+PROMPTS = Path(__file__).parent / "prompts.jsonl"
+LONGEST = 6
+"""γ of the rounds played."""
+REFERENCE = 4
+TEMPERATURES = (1.0, 0.3)
+SCHEMES: dict[str, dict[str, Any]] = {
+    "k-sqs": {"scheme": "k-sqs"},
+    "k-sqs K=64 ℓ=720": {"scheme": "k-sqs", "support_size": 64, "lattice_resolution": 720},
+    "c-sqs": {"scheme": "c-sqs"},
+    "dense-qs": {"scheme": "dense-qs"},
+    "dense-f16": {"scheme": "dense-f16"},
+}
+OVERHEADS_MS = (1.6, 45.0, 150.0)
+"""Loopback as `bench.core` finds it, and links of 40 and 145 ms round trip."""
+LEAST = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8)
+_TIMED_PASSES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round of the longest γ, one value a drafted token."""
+
+    beliefs: tuple[float, ...]
+    """Π q(xₙ) up to the token."""
+    chances: tuple[float, ...]
+    """Π min(1, p(xₙ) / q̂(xₙ)) up to the token."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassTimes:
+    """Milliseconds of a core that the two models' passes take on this machine."""
+
+    draft_ms: float
+    target_ms: tuple[float, ...]
+    """Of 1, 2, ... rows."""
+
+    def round_ms(self, tokens: int, overhead_ms: float) -> float:
+        """A round with so many drafted tokens."""
+        return overhead_ms + tokens * self.draft_ms + self.target_ms[tokens]
+
+
+class Pair:
+    """
+    The bundled models in this process, one thread each in turn.
+
+    Args:
+        folder: target/ and draft/.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        set_threads(1)
+        self.target, self.draft = (load_language_model(str(folder / role)) for role in ("target", "draft"))
+
+    def times(self) -> PassTimes:
+        """Medians over `_TIMED_PASSES` passes behind 128 tokens of text, the row counts in turn."""
+        text = list(range(256, 384))
+        draft, target = self.draft.open_sequence(), self.target.open_sequence()
+        for sequence in (draft, target):
+            sequence.extend(text, logit_rows=1)
+        rows = range(1, LONGEST + 2)
+        spent: dict[int, list[float]] = {n: [] for n in (0, *rows)}
+        for _ in range(_TIMED_PASSES):
+            spent[0].append(_pass_ms(draft, 1))
+            for n in rows:
+                spent[n].append(_pass_ms(target, n))
+        for sequence in (draft, target):
+            sequence.close()
+        medians = {n: statistics.median(values) for n, values in spent.items()}
+        return PassTimes(medians[0], tuple(medians[n] for n in rows))
+
+    def play(
+        self, scheme_fields: dict[str, Any], temperature: float, prompts: Sequence[str], *, tokens: int
+    ) -> list[Round]:
+        """Rounds of one scheme, `tokens` tokens a text; a prompt's number is its seed."""
+        played: list[Round] = []
+        for seed, prompt in enumerate(prompts):
+            text = _Text(self, scheme_fields, temperature, self.target.vocabulary.encode(prompt), seed)
+            while text.output < tokens:
+                played.append(text.round())
+            text.close()
+        return played
+
+
+class _Text:
+    """One text in the making."""
+
+    def __init__(
+        self, pair: Pair, scheme: dict[str, Any], temperature: float, prompt: Sequence[int], seed: int
+    ) -> None:
+        self._sampling = SamplingParameters(temperature=temperature)
+        self._scheme = make_scheme(
+            default_scheme(temperature, **scheme), vocabulary_size=pair.target.vocabulary_size
+        )
+        self._state = self._scheme.initial_state()
+        self._draws = KeyedDraws(seed)
+        self._draft, self._target = pair.draft.open_sequence(), pair.target.open_sequence()
+        self._committed = list(prompt)
+        self._prompt_length = len(self._committed)
+        self._attempt = 0
+
+    @property
+    def output(self) -> int:
+        """Tokens so far, the prompt's not counted."""
+        return len(self._committed) - self._prompt_length
+
+    def round(self) -> Round:
+        """Draft, verify, commit."""
+        self._attempt += 1
+        position = len(self._committed)
+        builder = DraftBlockBuilder(
+            self._scheme,
+            self._state,
+            self._draws,
+            attempt=self._attempt,
+            first_position=position,
+            max_draft_length=LONGEST,
+            budget_bits=0,
+            min_probability=0.0,
+            stop_token_ids=frozenset(),
+        )
+        feed, beliefs = self._committed[self._draft.length :], [1.0]
+        while not builder.complete:
+            logits = self._draft.extend(feed, logit_rows=1)[0]
+            draft_probs = warp(logits, self._sampling, dtype=np.float32)
+            token_id = builder.offer(draft_probs)
+            assert token_id is not None, "a block without a budget ends at its length"
+            beliefs.append(beliefs[-1] * float(draft_probs[token_id]))
+            feed = [token_id]
+        block = builder.build(cache_length=self._draft.length, draft_s=0.0)
+        ids = [token.token_id for token in block.tokens]
+        fed = self._committed[self._target.length :] + ids
+        logits = self._target.extend(fed, logit_rows=len(ids) + 1)
+        rows = [warp(row, self._sampling) for row in logits]
+        outcome = self._scheme.verify(rows, block.tokens, self._draws, first_position=position)
+        self._committed += [*ids[: outcome.accepted], outcome.next_token_id]
+        for sequence in (self._draft, self._target):
+            sequence.truncate(min(sequence.length, position + outcome.accepted))
+        self._state = self._scheme.state_after_verdict(block.states, outcome.accepted)
+        chances = np.cumprod([_chance(row, token) for row, token in zip(rows, block.tokens, strict=False)])
+        return Round(tuple(beliefs[1:]), tuple(chances.tolist()))
+
+    def close(self) -> None:
+        """Free both caches."""
+        self._draft.close()
+        self._target.close()
+
+
+def _chance(target_probs: Any, token: DraftToken) -> float:
+    """min(1, p(x) / q̂(x))."""
+    quantized = token.quantized
+    q_hat = int(quantized.lattice_counts[token.token_index]) / quantized.lattice_resolution
+    return min(1.0, float(target_probs[token.token_id]) / q_hat)
+
+
+def _pass_ms(sequence: CachedSequence, rows: int) -> float:
+    length = sequence.length
+    started_s = time.thread_time()  # one thread does it all, and what else the machine does should not count
+    sequence.extend(list(range(300, 300 + rows)), logit_rows=rows)
+    elapsed_s = time.thread_time() - started_s
+    sequence.truncate(length)
+    return 1e3 * elapsed_s
+
+
+def fixed(length: int) -> Callable[[Round], int]:
+    """A block of `length` tokens, always."""
+    return lambda played: min(length, len(played.beliefs))
+
+
+def believed(least: float, longest: int) -> Callable[[Round], int]:
+    """`--draft-p-min`: up to and with the token at which the belief falls below `least`."""
+
+    def tokens(played: Round) -> int:
+        doubted = (n for n, belief in enumerate(played.beliefs[:longest], 1) if belief < least)
+        return next(doubted, min(longest, len(played.beliefs)))
+
+    return tokens
+
+
+def rate(
+    rounds: Sequence[Round], rule: Callable[[Round], int], times: PassTimes, overhead_ms: float
+) -> float:
+    """Tokens a millisecond under a stop rule."""
+    tokens = spent_ms = 0.0
+    for played in rounds:
+        drafted = rule(played)
+        tokens += 1 + math.fsum(played.chances[:drafted])
+        spent_ms += times.round_ms(drafted, overhead_ms)
+    return tokens / spent_ms
+
+
+def table(rounds: dict[tuple[str, float], list[Round]], times: PassTimes, overhead_ms: float) -> str:
+    """Every rule against γ = `REFERENCE`, in percent; Markdown."""
+    rules: list[tuple[str, Callable[[Round], int]]] = [
+        (f"γ = {length}", fixed(length)) for length in range(1, LONGEST + 1)
+    ]
+    rules += [(f"≤ {REFERENCE}, {least:g}", believed(least, REFERENCE)) for least in LEAST]
+    rules += [(f"≤ {LONGEST}, {least:g}", believed(least, LONGEST)) for least in LEAST]
+    bases = [rate(played, fixed(REFERENCE), times, overhead_ms) for played in rounds.values()]
+    heads = [f"{name}, T {temperature:g}" for name, temperature in rounds]
+    lines = [
+        f"Overhead {overhead_ms:g} ms a round; tokens/s against γ = {REFERENCE}, in percent:",
+        "",
+        f"| block | {' | '.join(heads)} |",
+        f"|---|{'---:|' * len(heads)}",
+    ]
+    for name, rule in rules:
+        gains = [
+            100 * (rate(played, rule, times, overhead_ms) / base - 1)
+            for played, base in zip(rounds.values(), bases, strict=True)
+        ]
+        lines.append(f"| {name} | {' | '.join(f'{gain:+.0f}' for gain in gains)} |")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.draft_stop",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--prompts", type=int, default=16, metavar="N", help="texts (default %(default)s)")
+    parser.add_argument("--tokens", type=int, default=96, help="tokens a text (default %(default)s)")
+    arguments = parser.parse_args(argv)
+    lines = PROMPTS.read_text(encoding="utf-8").splitlines()
+    prompts = [json.loads(line)["prompt"] for line in lines[-arguments.prompts :]]
+    pair = Pair(bundled.target_path().parent)
+    times = pair.times()
+    rounds: dict[tuple[str, float], list[Round]] = {}
+    for temperature in TEMPERATURES:
+        for name, fields in SCHEMES.items():
+            print(f"temperature {temperature:g}, {name}", file=sys.stderr, flush=True)
+            rounds[name, temperature] = pair.play(fields, temperature, prompts, tokens=arguments.tokens)
+    print(
+        f"{arguments.prompts} prompts of {arguments.tokens} tokens; a draft pass {times.draft_ms:.2f} ms, a "
+        f"target pass {', '.join(f'{ms:.1f}' for ms in times.target_ms)} ms (1 to {LONGEST + 1} rows)."
+    )
+    for overhead_ms in OVERHEADS_MS:
+        print("\n" + table(rounds, times, overhead_ms), flush=True)
+
+
+if __name__ == "__main__":
+    main()

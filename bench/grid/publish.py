@@ -1,0 +1,155 @@
+"""
+`python -m bench.grid.publish DIR`: a run's tables and figures into the documents, from its lines alone.
+
+    python -m bench.grid.publish bench/results/hour
+    python -m bench.grid.publish bench/results/hour --paced bench/results/hour-paced
+    python -m bench.grid.publish bench/results/short --name short
+
+Writes DOCS/results/NAME.md, DOCS/figures/NAME-*.svg, and the lines themselves to DOCS/results/lines/NAME/, so
+that all of it can be drawn again from a clone: `python -m bench.grid.publish docs/results/lines/NAME`.
+With --paced the second run is published too (as NAME-paced), and the figure `worth.svg` shows both side by
+side. A simulation (in DIR/simulation, or where --simulation says) becomes DOCS/results/simulation.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import command
+from bench.grid import figures, report, worth
+from bench.grid.store import read_generations, read_lines, read_settings
+
+LINES = ("generations", "links")
+"""Files that tables and figures are made of; the rounds are not among them."""
+COMMAND = "python -m bench.grid.publish"
+
+
+def publish(folder: Path, docs: Path, name: str, *, paced: Path | None = None) -> list[Path]:
+    """
+    One run's page, figures and lines.
+
+    Args:
+        folder: of the run, or of lines that were published before.
+        docs: its figures/ and results/ are written to.
+        name: of the page.
+        paced: a further run for the figure of both, whose own page is not written here.
+
+    Returns:
+        the files.
+
+    Raises:
+        StoreError: no lines there.
+    """
+    read_generations(folder)  # before anything is made
+    drawn = docs / "figures"
+    pages = docs / "results"
+    for needed in (drawn, pages):
+        needed.mkdir(parents=True, exist_ok=True)
+    paths = figures.write(folder, drawn, prefix=f"{name}-")
+    shown = [(path.stem.removeprefix(f"{name}-"), path) for path in paths]
+    path = drawn / (f"{name}-worth.svg" if paced is None else "worth.svg")
+    if worth.write([folder, *([paced] if paced is not None else [])], path):
+        paths.append(path)
+        shown.insert(0, ("tokens/s over each baseline's", path))
+    images = "\n\n".join(f"![{words}](../figures/{path.name})" for words, path in shown)
+    page = pages / f"{name}.md"
+    head = f"Written by `{COMMAND}` from the lines in [lines/{name}](lines/{name}), never by hand."
+    page.write_text(report.render(folder, head=head, images=images), encoding="utf-8")
+    return [page, *paths, *keep_lines(folder, pages / "lines" / name)]
+
+
+def keep_lines(folder: Path, to: Path, names: Sequence[str] = LINES) -> list[Path]:
+    """
+    Settings and lines of a run, packed, without what is of this machine alone.
+
+    Args:
+        folder: of the run.
+        to: made if missing.
+        names: of the files of lines, without their ending.
+
+    Returns:
+        the files.
+    """
+    to.mkdir(parents=True, exist_ok=True)
+    settings = _without_paths(read_settings(folder))
+    paths = [to / "settings.json"]
+    paths[0].write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for name in names:
+        lines = [json.dumps(line, ensure_ascii=False) for line in read_lines(folder / f"{name}.jsonl")]
+        paths.append(to / f"{name}.jsonl.gz")
+        # No time stamp: the same lines give the same file.
+        packed = gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0)
+        paths[-1].write_bytes(packed)
+    return paths
+
+
+def publish_simulation(folder: Path, docs: Path) -> list[Path]:
+    """
+    Page and figures of a simulation.
+
+    Args:
+        folder: that `bench.simulation` wrote; nothing is done where there is none.
+    """
+    page = folder / "simulation.md"
+    if not page.exists():
+        return []
+    drawn = docs / "figures"
+    drawn.mkdir(parents=True, exist_ok=True)
+    paths = [docs / "results" / "simulation.md"]
+    text = re.sub(r"\]\(([\w-]+\.svg)\)", r"](../figures/simulation-\1)", page.read_text(encoding="utf-8"))
+    paths[0].write_text(text, encoding="utf-8")
+    for figure in sorted(folder.glob("*.svg")):
+        paths.append(drawn / f"simulation-{figure.name}")
+        paths[-1].write_bytes(figure.read_bytes())
+    return paths
+
+
+def _without_paths(settings: dict[str, Any]) -> dict[str, Any]:
+    """The same with absolute paths cut to their last part."""
+    text = json.dumps(settings, ensure_ascii=False)
+    cut: dict[str, Any] = json.loads(re.sub(r'(?<=[ "=])/(?:[^/" ]+/)+', "", text))
+    return cut
+
+
+def name_of(folder: Path) -> str:
+    """A page's name from the run's plan, with -paced where it was."""
+    plan = read_settings(folder).get("plan", {}).get("name", folder.name)
+    return f"{plan}-paced" if any(record.is_paced for record in read_generations(folder)) else str(plan)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Publish; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog=COMMAND, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="of a run, or of published lines")
+    parser.add_argument("--paced", type=Path, metavar="DIR", help="the same cells, paced")
+    parser.add_argument(
+        "--simulation", type=Path, metavar="DIR", help="of bench.simulation (default: DIR/simulation)"
+    )
+    parser.add_argument("--name", help="of the page (default: the plan's, with -paced where it was)")
+    parser.add_argument("--docs", type=Path, default=Path("docs"), metavar="DIR")
+    arguments = parser.parse_args(argv)
+
+    def work() -> int:
+        docs: Path = arguments.docs
+        name = arguments.name or name_of(arguments.folder)
+        paths = publish(arguments.folder, docs, name, paced=arguments.paced)
+        if arguments.paced is not None:
+            paths += publish(arguments.paced, docs, f"{name}-paced")
+        paths += publish_simulation(arguments.simulation or arguments.folder / "simulation", docs)
+        print("\n".join(str(path) for path in paths))
+        return 0
+
+    return command.run("bench.grid.publish", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,296 @@
+"""Tuning by transfer: what trials on one link say of another, and what the runner does with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.grid import tuning_report
+from bench.grid.arithmetic import Costs, estimate
+from bench.grid.cells import FULL, HOUR, Cell, grid
+from bench.grid.methods import parse_method
+from bench.grid.records import MEASURED, TUNING, GenerationRecord
+from bench.grid.runner import Runner
+from bench.grid.store import Store, read_generations
+from bench.grid.transfer import Transfer, Trial, trials
+from common.errors import ConfigError
+from tests.bench.bench_data import TINY, FakeStages, Silent, make_record, run_settings
+
+HOME = Cell(20_000_000, 0.005, 1.0)
+FAST, SLOW = Cell(20_000_000, 0.0, 1.0), Cell(1_000, 0.0, 1.0)
+K_SQS = parse_method("k-sqs:K=8")
+DRAFT_S, ROW_S, PASS_S, OTHER_S = 0.002, 0.001, 0.010, 0.003
+UP, DOWN = 20, 30
+"""Bytes of a round's messages besides the payload."""
+
+
+def block(length: int, accepted: int, bits: int, at_s: float) -> dict[str, Any]:
+    """A round on the tuning link whose times are those above."""
+    up, down = UP + bits * length // 8, DOWN
+    cloud_s = PASS_S + ROW_S * (length + 1)
+    lines_s = HOME.rtt_s + 8 * (up + 106) / HOME.rate_up_bps + 8 * (down + 106) / HOME.rate_down_bps
+    return {
+        "draft_length": length,
+        "accepted": accepted,
+        "uplink_payload_bits": bits * length,
+        "uplink_message_bytes": up,
+        "downlink_message_bytes": down,
+        "draft_s": length * DRAFT_S,
+        "round_trip_s": cloud_s + lines_s + OTHER_S,
+        "queue_s": 0.0,
+        "verify_s": cloud_s,
+        "arrival_s": at_s,
+    }
+
+
+def trial(parameters: dict[str, Any], accepted: Sequence[int], bits: int = 80, **changes: Any) -> Trial:
+    """One text; its first round, and the edge's own time, are as long as nothing."""
+    length, rounds, at_s = int(parameters["draft_length"]), [], 0.0
+    for count in (0, *accepted):
+        line = block(length, min(count, length), bits, 0.0)
+        at_s += line["draft_s"] + line["round_trip_s"]
+        rounds.append({**line, "arrival_s": at_s})
+    record = make_record(rate_up_bps=HOME.rate_up_bps, rtt_s=HOME.rtt_s, purpose=TUNING, **changes)
+    return Trial(parameters, ((record, rounds),))
+
+
+def two_lengths(accepted: Sequence[int], bits: int = 80) -> list[Trial]:
+    """The trials of a method with nothing but its draft length open."""
+    base = K_SQS.defaults()
+    return [trial({**base, "draft_length": length}, accepted, bits) for length in (8, 1)]
+
+
+def test_a_prediction_is_the_sum_of_what_a_round_takes() -> None:
+    """γ = 4 from blocks of 8: drafts, pass, both stacks, both lines, over the tokens of the cut blocks."""
+    transfer = Transfer(K_SQS, two_lengths([8, 2, 0, 4]), (1, 2, 4, 8))
+    cell = Cell(32_000, 0.15, 1.0)
+
+    seconds = transfer.token_s(cell, {**K_SQS.defaults(), "draft_length": 4})
+
+    tokens = 1 + (4 + 2 + 0 + 4) / 4
+    lines_s = 8 * (UP + 106 + 4 * 10) / 32_000 + 8 * (DOWN + 106) / 128_000
+    assert seconds == pytest.approx(
+        (4 * DRAFT_S + PASS_S + 5 * ROW_S + OTHER_S + cell.rtt_s + lines_s) / tokens, rel=1e-6
+    )
+
+
+@pytest.mark.parametrize(("cell", "length"), [(SLOW, 1), (Cell(20_000_000, 0.15, 1.0), 8)])
+def test_dear_bits_shorten_blocks_and_long_round_trips_lengthen_them(cell: Cell, length: int) -> None:
+    """The same trials choose γ = 1 where a token's bits take a second, and 8 over 150 ms."""
+    transfer = Transfer(K_SQS, two_lengths([8, 3, 2, 1, 0, 0], bits=2_000), (1, 2, 4, 6, 8))
+
+    choice = transfer.best(cell)
+
+    assert choice is not None
+    assert choice.parameters["draft_length"] == length
+    assert choice.token_s == transfer.token_s(cell, choice.parameters)
+
+
+@pytest.mark.parametrize(("bits", "ell"), [(79, 100), (10, 25)])
+def test_a_parameter_leaves_its_default_only_for_a_clear_gain(bits: int, ell: int) -> None:
+    """A hair is chance; an eighth of the bits on a thin link is not."""
+    rival = trial({**K_SQS.defaults(), "draft_length": 8, "lattice_resolution": 25}, [4, 4], bits)
+    transfer = Transfer(K_SQS, [*two_lengths([4, 4]), rival], (1, 2, 4, 8))
+
+    choice = transfer.best(SLOW)
+
+    assert choice is not None
+    assert choice.parameters.get("lattice_resolution", 100) == ell
+
+
+def test_the_seconds_of_a_setting_are_those_of_the_defaults() -> None:
+    """A machine that was busy during one trial does not decide what is chosen."""
+    busy = trial({**K_SQS.defaults(), "draft_length": 8, "lattice_resolution": 25}, [4, 4], bits=80)
+    for _, rounds in busy.texts:
+        for line in rounds:
+            line["verify_s"] /= 100  # type: ignore[index]
+    transfer = Transfer(K_SQS, [*two_lengths([4, 4]), busy], (1, 2, 4, 8))
+
+    choice = transfer.best(FAST)
+
+    assert choice is not None
+    assert "lattice_resolution" not in choice.parameters
+
+
+def test_a_streams_fastest_length_is_taken_everywhere() -> None:
+    """Its seconds are those of whole texts on the tuning link; nothing is predicted."""
+    assisted = parse_method("cloud-assisted")
+    done = [
+        trial({"draft_length": length}, [1], last_token_s=seconds, is_peer=True)
+        for length, seconds in ((1, 3.0), (4, 2.0), (0, 2.5))
+    ]
+
+    choice = Transfer(assisted, done, (1, 4, 0)).best(SLOW)
+
+    assert choice is not None
+    assert (choice.parameters, choice.token_s) == ({"draft_length": 4}, None)
+
+
+def test_without_a_whole_block_nothing_is_chosen() -> None:
+    """Every trial failed, or all blocks were cut short."""
+    assert Transfer(K_SQS, [], (1, 2)).best(FAST) is None
+    cut = trial({**K_SQS.defaults(), "draft_length": 8}, [])
+    assert Transfer(K_SQS, [cut], (1, 2)).best(FAST) is None
+
+
+def test_trials_begin_with_the_defaults_and_change_one_thing_at_a_time() -> None:
+    """The longest draft length and 1, then ℓ and β by themselves; streams try every length."""
+    c_sqs = trials(parse_method("c-sqs"), HOUR)
+
+    assert c_sqs[:2] == [{"draft_length": 8}, {"draft_length": 1}]
+    assert {"draft_length": 8, "lattice_resolution": 25} in c_sqs
+    assert {"draft_length": 8, "initial_threshold": 0.2} in c_sqs
+    assert all(len(parameters) <= 2 for parameters in c_sqs)
+    assert len(trials(parse_method("cloud-assisted"), HOUR)) == 6
+    assert trials(parse_method("cloud-ar"), HOUR) == []
+
+
+def test_the_hours_plan_has_the_cells_and_methods_of_the_full_one() -> None:
+    """Three prompts at least; by the arithmetic about an hour, link starts included."""
+    methods = [parse_method(name) for name in ("cloud-stream", "k-sqs:K=8")]
+
+    assert HOUR.cells == FULL.cells
+    assert (HOUR.methods, HOUR.tuned) == (FULL.methods, FULL.tuned)
+    assert HOUR.prompts >= 3
+    assert HOUR.links[0] == tuple(c for c in FULL.cells if (c.rate_up_bps, c.rtt_s) == HOUR.tuning_link)
+    assert sorted(map(sorted, HOUR.links)) == sorted(map(sorted, FULL.links))
+    assert estimate(HOUR, methods, Costs()).tuning_texts == 2 * 3 * 4 + 3 * 2 * 5
+
+
+def test_a_part_of_a_plan_tunes_on_its_own_fastest_link() -> None:
+    """And keeps the links, temperatures and checked cells that were asked for."""
+    part = HOUR.part([32_000, 512_000], [0.04], [1.0])
+
+    assert {str(cell.link.rate_up_bps) for cell in part.cells} == {"32000", "512000"}
+    assert part.tuning_link == (512_000, 0.04)
+    assert part.checked == (Cell(32_000, 0.04, 1.0),)
+    with pytest.raises(ConfigError, match="no cell of hour has"):
+        HOUR.part([1], [], [])
+
+
+TRANSFER = replace(
+    TINY,
+    cells=grid((512_000, 64_000), (0.0,), (0.3, 1.0)),
+    tuning_tokens=8,
+    tuning_candidates=0,
+    tuning_link=(512_000, 0.0),
+    checked=(Cell(64_000, 0.0, 1.0),),
+)
+METHODS = [parse_method(name) for name in ("cloud-stream", "cloud-assisted", "k-sqs:K=8")]
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    """Three prompts: two measured, one for tuning."""
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"id": f"p{n}", "prompt": f"text {n}"}) + "\n" for n in range(3)))
+    return path
+
+
+def run(prompts: Path, out: Path, **options: Any) -> tuple[FakeStages, Silent]:
+    """One start over fakes."""
+    stages, progress = FakeStages(**options), Silent()
+    settings, store = run_settings(prompts), Store(out, {})
+    Runner(TRANSFER, METHODS, settings, store, progress, open_=stages, quiet_s=0.0).run()
+    return stages, progress
+
+
+def test_trials_run_once_on_their_link_and_tune_every_cell(prompts: Path, tmp_path: Path) -> None:
+    """The fake likes short blocks; trials are keyed by the tuning link, further ones only where checked."""
+    _, progress = run(prompts, tmp_path / "out")
+
+    records = read_generations(tmp_path / "out")
+    tuning = [r for r in records if r.purpose == TUNING]
+    assert {r.rate_up_bps for r in tuning if r.method == "cloud-assisted"} == {512_000}
+    assert {r.cell for r in tuning if r.rate_up_bps == 64_000} == set(TRANSFER.checked)
+    tuned = [r for r in records if r.purpose == MEASURED and r.method == "k-sqs:K=8"]
+    assert {(r.tuned_by, r.parameters["draft_length"]) for r in tuned} == {("transfer", 1)}
+    assert all(r.predicted_token_s is not None for r in tuned)
+    assert progress.seconds == pytest.approx(estimate(TRANSFER, METHODS, Costs()).seconds, rel=0.1)
+
+
+def test_a_run_tuned_by_transfer_goes_on_where_it_ended(prompts: Path, tmp_path: Path) -> None:
+    """Cut anywhere, trials included: in the end the same texts, each once, with the same parameters."""
+    whole, _ = run(prompts, tmp_path / "whole")
+    expected = keys(read_generations(tmp_path / "whole"))
+    commands = sum(len(daemons.commands) for daemons in whole.daemons)
+    for cut in range(len(METHODS), commands // 2, 3):
+        out = tmp_path / f"cut{cut}"
+        with pytest.raises(KeyboardInterrupt):
+            run(prompts, out, dies_after=cut)
+        run(prompts, out)
+
+        lines = (out / "generations.jsonl").read_text().splitlines()
+        assert keys(read_generations(out)) == expected
+        assert len(lines) == len(expected)
+
+
+def test_what_is_run_to_check_a_choice_does_not_tune(prompts: Path, tmp_path: Path) -> None:
+    """Trials of the same names in a checked cell, however slow, leave the prediction as it was."""
+    out = tmp_path / "out"
+    run(prompts, out)
+    before = {r.key: r.predicted_token_s for r in read_generations(out)}
+    (cell,) = TRANSFER.checked
+    lines = [json.loads(line) for line in (out / "generations.jsonl").read_text().splitlines()]
+    checks = {r["attempt"] for r in lines if r["rate_up_bps"] == cell.rate_up_bps and r["purpose"] == TUNING}
+    kept = [r for r in lines if r["rate_up_bps"] != cell.rate_up_bps or r["attempt"] in checks]
+    rounds = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
+    slow = [{**line, "verify_s": 100.0} if line["attempt"] in checks else line for line in rounds]
+    for name, rows in (("generations", kept), ("rounds", slow)):
+        (out / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    run(prompts, out)
+
+    assert checks
+    assert {r.key: r.predicted_token_s for r in read_generations(out)} == before
+
+
+def keys(records: Sequence[GenerationRecord]) -> set[tuple[Any, ...]]:
+    """What was run and with what."""
+    return {(r.key, json.dumps(r.parameters), r.tuned_by) for r in records}
+
+
+def test_a_finished_run_opens_no_link(prompts: Path, tmp_path: Path) -> None:
+    """Not even the tuning link."""
+    run(prompts, tmp_path / "out")
+
+    assert run(prompts, tmp_path / "out")[0].opened == []
+
+
+def test_the_report_says_how_far_off_the_transfer_was() -> None:
+    """Off the tuning link only; the first round is left out, so a long prompt does not count against it."""
+    measured = {"tuned_by": "transfer", "predicted_token_s": 0.5, "rounds": 3, "output_tokens": 9}
+    records = [
+        make_record(**measured),  # (4.0 - 0.8) s over 2 later rounds of 3 tokens: 0.533 s a token
+        make_record(rate_up_bps=20_000_000, rtt_s=0.005, **{**measured, "predicted_token_s": 99.0}),
+    ]
+
+    (one, _) = tuning_report.predictions(records)
+    text = tuning_report.section(records, (20_000_000, 0.005))
+
+    assert one.measured_s == pytest.approx(3.2 / 2 / 3)
+    assert "1 methods and cells, median error 6.2%" in text
+    assert tuning_report.section([make_record()], None) == ""
+
+
+def test_the_report_sets_each_choice_beside_the_fastest_tried() -> None:
+    """Of the cells where every length was run: γ = 4 was chosen, 2 was a quarter faster."""
+    chosen = make_record(tuned_by="transfer", predicted_token_s=0.5)
+    tried = [
+        make_record(
+            purpose=TUNING, trial=f"{n}", parameters={**chosen.parameters, "draft_length": n}, last_token_s=s
+        )
+        for n, s in ((1, 6.0), (2, 4.0), (4, 5.0))
+    ]
+
+    (check,) = tuning_report.checks([chosen, *tried])
+    text = tuning_report.section([chosen, *tried], None)
+
+    assert (check.chosen, check.fastest, check.share) == (4, 2, pytest.approx(0.8))
+    assert "the choice was the fastest in 0 of 1" in text
+    assert "temperature 1 | k-sqs:K=8 | 4 | 2 | 0.80 |" in text
