@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from common.daemon_process import DaemonOptions, run_daemon
 from common.errors import ConfigError
 from common.exit_codes import EXIT_CODES_HELP, ExitCode
 from common.health_command import add_health_command, health
+from common.model_fingerprint import model_fingerprint
 from common.release import version
 from common.security_arguments import dialling_security
 from common.tracing import NO_TRACING, Tracing, start_tracing
@@ -116,7 +118,9 @@ async def _serve(options: DaemonOptions, settings: CloudSettings, tracing: Traci
     )
 
     async def on_loaded(model: LanguageModel) -> None:
-        pooled = await asyncio.get_running_loop().run_in_executor(executor, pool_sequences, model, settings)
+        in_models_thread = partial(asyncio.get_running_loop().run_in_executor, executor)
+        fingerprint = await in_models_thread(model_fingerprint, model.module, model.eos_token_ids)
+        pooled = await in_models_thread(pool_sequences, model, settings)
         Announcer(PROGRAM)(pooled)
         if model.kv_pool is not None:
             server.metrics.watch_kv(model.kv_pool)
@@ -126,6 +130,7 @@ async def _serve(options: DaemonOptions, settings: CloudSettings, tracing: Traci
             eos_token_ids=model.eos_token_ids,
             model_name=model.name,
             model_rows=model.model_rows,
+            fingerprint=fingerprint,
         )
 
     try:

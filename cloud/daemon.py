@@ -15,11 +15,12 @@ from functools import partial
 from typing import Any
 
 from cloud.account import SessionAccount
+from cloud.admission import Admission
 from cloud.batch_queue import BatchQueue
 from cloud.batcher import Batcher
 from cloud.events import BlockReceived, CloseReceived, LinkLost, WorkFailed
 from cloud.live_session import LiveSession, SessionStream
-from cloud.quotas import QuotaLedger
+from cloud.opening import check_vocabulary, first_message
 from cloud.registry import SessionRegistry
 from cloud.session import CloudSession
 from cloud.settings import CloudSettings
@@ -28,14 +29,12 @@ from common import wire
 from common.causal_model import CausalModel
 from common.daemon_log import log_request
 from common.errors import (
-    DeadlineError,
     QuotaExceededError,
     RemoteProtocolError,
     ResourceExhaustedError,
     ThinwireError,
     TransportError,
     UnauthenticatedError,
-    VocabularyMismatchError,
 )
 from common.generation import ServerInfo
 from common.messages import Close, DraftBlock, Open, VocabularyIdentity
@@ -47,8 +46,6 @@ from common.security import ServerSecurity
 from common.tenants import Credential
 from common.tracing import NO_TRACING, Trace, Tracing
 
-MAX_PAUSE_S = 5.0
-"""Longest pause that a quota asks for; a larger debt takes several."""
 _log = logging.getLogger(__name__)
 
 
@@ -63,6 +60,8 @@ class CloudServer(wire.VerifierServicer):
         settings: deadlines and bounds; the defaults when None.
         executor: the model's one thread; made when None.
         model_name, model_rows, dtype, device: shown by GetServerInfo.
+        fingerprint: of the target model (`common.model_fingerprint`); empty where none is known, and an edge
+            then does not notice a restart with another model.
         security: certificates and tokens of the listener; loopback's plaintext for everybody when None.
         tracing: where spans go.
     """
@@ -79,6 +78,7 @@ class CloudServer(wire.VerifierServicer):
         model_rows: int = 0,
         dtype: str = "",
         device: str = "",
+        fingerprint: bytes = b"",
         security: ServerSecurity | None = None,
         tracing: Tracing = NO_TRACING,
     ) -> None:
@@ -89,15 +89,14 @@ class CloudServer(wire.VerifierServicer):
         self._settings = settings or CloudSettings()
         self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="target-model")
         self._model_name, self._model_rows, self._dtype, self._device = model_name, model_rows, dtype, device
+        self._fingerprint = fingerprint
         self._batcher: Batcher | None = None
         """Made for the first session."""
         self._close_decisions = 0
         self._registry = SessionRegistry(self._settings.max_sessions)
         self._security = security or ServerSecurity()
         self._access = self._security.access
-        self._quotas = QuotaLedger(
-            self._access.quotas, longest_pause_s=min(MAX_PAUSE_S, self._settings.resume_ttl_s / 3)
-        )
+        self._admission = Admission(self._access, resume_ttl_s=self._settings.resume_ttl_s, now=self._now)
         self._unopened = PeerBound("streams without Open", self._settings.max_unopened_per_peer)
         self._draining = False
         self._streams: set[asyncio.Task[Any]] = set()
@@ -108,6 +107,11 @@ class CloudServer(wire.VerifierServicer):
     def sessions(self) -> int:
         """Sessions held now, those kept for a resume included."""
         return len(self._registry)
+
+    @property
+    def _takes_sessions(self) -> bool:
+        """Whether there is a model, and no end in sight."""
+        return self._model is not None and not self._draining
 
     @property
     def passes(self) -> int:
@@ -131,7 +135,12 @@ class CloudServer(wire.VerifierServicer):
             ConfigError: others can reach it, and it lacks certificates or tokens.
         """
         self._listener_security = self._security.described(listen)
-        self._server = wire.make_server(listen, self._security, on_refused=self.metrics.refused)
+        self._server = wire.make_server(
+            listen,
+            self._security,
+            on_refused=self.metrics.refused,
+            on_closed=self.metrics.connection_closed,
+        )
         wire.add_verifier(self, self._server)
         self._health = wire.HealthReporter(self._server, wire.VERIFIER_SERVICE)
         await self._health.not_serving()
@@ -149,9 +158,10 @@ class CloudServer(wire.VerifierServicer):
         eos_token_ids: tuple[int, ...],
         model_name: str = "",
         model_rows: int = 0,
+        fingerprint: bytes = b"",
     ) -> None:
         """Bring the model of a server that was started without one."""
-        self._model, self._vocabulary = model, vocabulary
+        self._model, self._vocabulary, self._fingerprint = model, vocabulary, fingerprint
         self._eos_token_ids, self._model_name, self._model_rows = eos_token_ids, model_name, model_rows
         if not self._draining:
             await self._health.serving()
@@ -202,18 +212,25 @@ class CloudServer(wire.VerifierServicer):
                 dtype=self._dtype,
                 device=self._device,
                 listener_security=self._listener_security,
+                target_fingerprint=self._fingerprint,
             )
         )
 
     async def _verify(self, requests: AsyncIterator[Any], context: Any) -> None:
         credential = wire.credential_of(context, self._access)
+        tenant = credential.tenant
         try:
             with self._unopened.held(context.peer()):
-                first, size_bytes = await self._first_message(requests)
+                put_off = self._admission.stream(tenant) if self._takes_sessions else None
+                first, size_bytes = await first_message(requests, self._settings.open_timeout_s)
+            if put_off is not None:
+                raise put_off
             trace = self._tracing.join(context.invocation_metadata())
             live = self._live_session(first, credential, trace)
         except ThinwireError as error:
-            log_request(_log, "session refused", tenant=credential.tenant, error=error.reason)
+            log_request(_log, "session refused", tenant=tenant, error=error.reason)
+            if isinstance(error, QuotaExceededError):
+                raise await self._admission.hold_back(tenant, error) from None
             raise
         live.account.received(size_bytes)
         stream = SessionStream(context)
@@ -229,21 +246,6 @@ class CloudServer(wire.VerifierServicer):
             live.handle(LinkLost(epoch))
             live.detach(epoch)
 
-    async def _first_message(self, requests: AsyncIterator[Any]) -> tuple[Open, int]:
-        """The Open that every stream begins with, and its size in bytes."""
-        timeout_s = self._settings.open_timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                request = await anext(requests)
-        except TimeoutError:
-            raise DeadlineError(f"no message came within {timeout_s:g} s; expected Open.") from None
-        except StopAsyncIteration:
-            raise RemoteProtocolError("the stream ended before its first message; expected Open.") from None
-        message = wire.CloudStreamReader().from_proto(request)
-        if not isinstance(message, Open):
-            raise RemoteProtocolError(f"the first message is {type(message).__name__}; expected Open.")
-        return message, request.ByteSize()
-
     def _live_session(self, open_: Open, credential: Credential, trace: Trace) -> LiveSession:
         """The session an Open asks for: a new one, or one of the same tenant to resume."""
         self._access.check(credential)  # Open may have been long in coming
@@ -258,7 +260,7 @@ class CloudServer(wire.VerifierServicer):
             live = self._registry.find(open_.session_id, tenant=tenant)
             live.account.resumed()
             return live
-        _check_vocabulary(open_.vocabulary, self._vocabulary)
+        check_vocabulary(open_.vocabulary, self._vocabulary)
         self._settings.check_scheme(open_.scheme.scheme)
         model, scheme = self._model, make_scheme(open_.scheme, vocabulary_size=self._vocabulary.size)
         batcher = self._batcher = self._batcher or self._make_batcher(model)
@@ -272,6 +274,7 @@ class CloudServer(wire.VerifierServicer):
                 eos_token_ids=self._eos_token_ids,
                 resume_ttl_s=self._settings.resume_ttl_s,
                 idle_ttl_s=self._settings.idle_ttl_s,
+                target_fingerprint=self._fingerprint,
             )
             verifier = Verifier(model, scheme, open_.sampling, session.draws)
             account = SessionAccount(
@@ -287,8 +290,7 @@ class CloudServer(wire.VerifierServicer):
                 on_exhausted=self._registry.evict_one,
             )
 
-        cost = {"rounds": 0, "tokens": len(open_.prompt_token_ids)}
-        self._quotas.admit(tenant, **cost, now=self._now())
+        self._admission.check_prompt(tenant, len(open_.prompt_token_ids))
         limit = self._access.quotas(tenant).max_sessions
         live = self._registry.add(make, tenant=tenant, tenant_limit=limit)
         try:
@@ -297,7 +299,7 @@ class CloudServer(wire.VerifierServicer):
             self._registry.remove(live.session.session_id)
             self._registry.evict_one()  # so that the next try finds room
             raise
-        self._quotas.take(tenant, **cost, now=self._now())
+        self._admission.take_prompt(tenant, len(open_.prompt_token_ids))
         live.account.opened(len(open_.prompt_token_ids))
         return live
 
@@ -310,9 +312,17 @@ class CloudServer(wire.VerifierServicer):
         )
         return Batcher(model, self._executor, queue)
 
-    def _admit(self, live: LiveSession, epoch: int, block: DraftBlock, credential: Credential) -> None:
+    def _admit(
+        self, live: LiveSession, epoch: int, block: DraftBlock, credential: Credential, *, is_paid: bool
+    ) -> bool:
         """
         Credentials and quotas of one round, before the session sees it.
+
+        Args:
+            is_paid: whether the stream has a round to its credit.
+
+        Returns:
+            whether it has one still.
 
         Raises:
             UnauthenticatedError: the token was revoked; the session is over.
@@ -324,10 +334,10 @@ class CloudServer(wire.VerifierServicer):
             if epoch == live.session.epoch:
                 live.handle(WorkFailed(error))
             raise
-        if block.round > live.session.rounds:  # a replay is answered from memory and costs nothing
-            cost = {"rounds": 1, "tokens": block.draft_length + 1}
-            self._quotas.admit(credential.tenant, **cost, now=self._now())
-            self._quotas.take(credential.tenant, **cost, now=self._now())
+        if block.round <= live.session.rounds:
+            return is_paid  # a replay is answered from memory and costs nothing
+        self._admission.round(credential.tenant, block.draft_length, is_paid=is_paid)
+        return False
 
     async def _serve(
         self,
@@ -339,6 +349,7 @@ class CloudServer(wire.VerifierServicer):
     ) -> None:
         """Hand messages to the session until either side ends the stream."""
         round_: asyncio.Task[None] | None = None
+        is_paid = True  # the first round, by its stream
         while not stream.ended.done():
             request = await stream.next_request(requests)
             if stream.ended.done():
@@ -361,7 +372,7 @@ class CloudServer(wire.VerifierServicer):
             if round_ is not None:
                 await asyncio.wait([round_])
             try:
-                self._admit(live, epoch, message, credential)
+                is_paid = self._admit(live, epoch, message, credential, is_paid=is_paid)
             except QuotaExceededError as error:
                 await stream.end_held_back(error)
                 break
@@ -377,13 +388,3 @@ class CloudServer(wire.VerifierServicer):
         self._close_decisions += session.close_decisions
         self._registry.remove(session.session_id)
         account.ended(session, reason, self._now())
-
-
-def _check_vocabulary(received: VocabularyIdentity, expected: VocabularyIdentity) -> None:
-    """Fail closed on a draft model with another vocabulary."""
-    if received != expected:
-        raise VocabularyMismatchError(
-            f"the edge's vocabulary has {received.size} ids (SHA-256 {received.sha256.hex()[:16]}...); "
-            f"expected {expected.size} ids (SHA-256 {expected.sha256.hex()[:16]}...): draft and target model "
-            "must share one tokenizer."
-        )

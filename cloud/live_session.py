@@ -18,6 +18,7 @@ from typing import Any
 import grpc
 
 from cloud.account import SessionAccount
+from cloud.admission import after_holding, held_back_s
 from cloud.batch_queue import Item, PassWork
 from cloud.batcher import Batcher, Done
 from cloud.events import (
@@ -38,7 +39,6 @@ from cloud.events import (
     TruncateCache,
     WorkFailed,
 )
-from cloud.quotas import MIN_PAUSE_S
 from cloud.session import CLOSE_DECISION_MARGIN, CloudSession
 from cloud.verifier import PREFILL_CHUNK_TOKENS, Verifier
 from common import wire
@@ -46,11 +46,6 @@ from common.errors import QuotaExceededError, ResourceExhaustedError, ThinwireEr
 from common.messages import DraftBlock
 from common.tenants import DEFAULT_TENANT
 
-MAX_HELD_BACK_S = 1.0
-"""
-How much of its pause a refused round spends here before it is told: an edge that makes no pause gets one
-refusal a second and session, not hundreds; half of the least deadline that an edge sets a round is left.
-"""
 _log = logging.getLogger(__name__)
 
 
@@ -87,10 +82,9 @@ class SessionStream:
 
     async def end_held_back(self, refusal: QuotaExceededError) -> None:
         """End with a round's refusal once part of its pause is over, or earlier with what comes first."""
-        held_s = min(refusal.retry_after_s, MAX_HELD_BACK_S)
+        held_s = held_back_s(refusal)
         await asyncio.wait([self.ended], timeout=held_s)
-        left_s = max(MIN_PAUSE_S, refusal.retry_after_s - held_s)
-        self.end(QuotaExceededError(refusal.message, retry_after_s=left_s))
+        self.end(after_holding(refusal, held_s))
 
 
 class LiveSession:

@@ -99,8 +99,8 @@ class QuotaLedger:
         Whether a request of this tenant may go on; nothing is taken.
 
         Args:
-            rounds: 1 for a round, 0 for an Open.
-            tokens: what the target will score.
+            rounds: 1 for a stream or a round, 0 where there is none, whose rate is then not looked at.
+            tokens: what the target will score; likewise.
             now: monotonic seconds.
 
         Raises:
@@ -109,7 +109,7 @@ class QuotaLedger:
         amounts = {"rounds": rounds, "tokens": tokens}
         for unit, per_s in self._rates(tenant):
             bucket = self._bucket(tenant, unit, per_s, now)
-            wait_s = bucket.wait_s(amounts[unit], now)
+            wait_s = bucket.wait_s(amounts[unit], now) if amounts[unit] else 0.0
             if wait_s > 0:
                 raise QuotaExceededError(
                     f"tenant {tenant} is above its {per_s:g} {unit}/s; expected a pause of {wait_s:.2f} s.",
@@ -121,6 +121,11 @@ class QuotaLedger:
         amounts = {"rounds": rounds, "tokens": tokens}
         for unit, per_s in self._rates(tenant):
             self._bucket(tenant, unit, per_s, now).take(amounts[unit], now)
+
+    def charge(self, tenant: str, *, rounds: int, tokens: int, now: float) -> None:
+        """Take what a request costs if it is admitted; arguments and errors are those of `admit`."""
+        self.admit(tenant, rounds=rounds, tokens=tokens, now=now)
+        self.take(tenant, rounds=rounds, tokens=tokens, now=now)
 
     def _rates(self, tenant: str) -> list[tuple[str, float]]:
         """(unit, what comes in a second) of every rate that is limited."""

@@ -70,6 +70,7 @@ class CloudSession:
         scheme: made from `open_.scheme`.
         context_length: tokens the target model can hold.
         eos_token_ids: the target's end-of-text ids.
+        target_fingerprint: tells target models apart (`common.model_fingerprint`); empty where none is known.
         resume_ttl_s: seconds a session whose stream ended without Close is kept.
         idle_ttl_s: seconds an attached session may stay silent.
         draws: the session's randomness; made from the seed unless given.
@@ -88,6 +89,7 @@ class CloudSession:
         eos_token_ids: tuple[int, ...],
         resume_ttl_s: float,
         idle_ttl_s: float,
+        target_fingerprint: bytes = b"",
         draws: Draws | None = None,
     ) -> None:
         check_prompt(open_.prompt_token_ids, scheme.vocabulary_size, context_length)
@@ -105,6 +107,7 @@ class CloudSession:
         self.committed_length = len(open_.prompt_token_ids)
         self._context_length = context_length
         self._eos_token_ids = eos_token_ids
+        self._target_fingerprint = target_fingerprint
         self._resume_ttl_s = resume_ttl_s
         self._idle_ttl_s = idle_ttl_s
         self._last_token_id = open_.prompt_token_ids[-1]
@@ -189,6 +192,7 @@ class CloudSession:
             eos_token_ids=self._eos_token_ids,
             committed_length=self.committed_length,
             next_round=self.rounds + 1,
+            target_fingerprint=self._target_fingerprint,
         )
 
     # --- one round ----------------------------------------------------------------------------------------

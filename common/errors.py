@@ -95,6 +95,13 @@ class VocabularyMismatchError(RemoteProtocolError):
     reason = "VOCABULARY_MISMATCH"
 
 
+class TargetChangedError(RemoteProtocolError):
+    """A text was to go on with another target model than it began with."""
+
+    status = "FAILED_PRECONDITION"
+    reason = "TARGET_CHANGED"
+
+
 class PrefixMismatchError(RemoteProtocolError):
     """Base length or prefix hash differs from the verifier's committed text."""
 

@@ -101,6 +101,8 @@ class ServerInfo:
     device: str
     listener_security: str
     """What protects its listener, and whether it asks for tokens."""
+    target_fingerprint: bytes = b""
+    """8 bytes that tell target models of one vocabulary apart; empty where it knows none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,8 @@ class Opened:
     """Tokens of the cloud's committed text, prompt included."""
     next_round: int
     """The round the cloud expects next; `next_round` - 1 may be repeated."""
+    target_fingerprint: bytes = b""
+    """8 bytes that tell target models of one vocabulary apart; empty where the cloud knows none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ from common.messages import FinishReason
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """Of what `render` returns."""
 PREFIX = "thinwire_"
+CLOSED_REASONS = ("crowd", "silence")
+"""Too many of one address, or one for too long."""
 TIME_BUCKETS_S = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
     *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0),
@@ -88,6 +90,11 @@ class Metrics:
         )
         for reason in sorted(error_reasons()):  # from 0, so that the first one is an increase too
             self._refusals.labels(reason)
+        self._closed = self._counter(
+            "connections_closed", "Connections closed that made no call with a token, by why.", ("reason",)
+        )
+        for reason in CLOSED_REASONS:
+            self._closed.labels(reason)
 
     def round_verified(
         self, scheme: str, *, drafted: int, accepted: int, payload_bytes: int, queue_s: float, verify_s: float
@@ -128,6 +135,10 @@ class Metrics:
     def refused(self, reason: str) -> None:
         """A call ended in an error; `reason` is one of `error_reasons()`."""
         self._refusals.labels(reason).inc()
+
+    def connection_closed(self, reason: str) -> None:
+        """A connection did not prove itself; `reason` is one of `CLOSED_REASONS`."""
+        self._closed.labels(reason).inc()
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""

@@ -13,6 +13,9 @@ from common.errors import ResourceExhaustedError
 _IPV6_NETWORK_BITS = 64
 """One host has a whole /64 to dial from."""
 
+Endpoint = tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]
+"""Address and port."""
+
 
 class PeerBound:
     """
@@ -55,12 +58,32 @@ class PeerBound:
 
 def peer_host(peer: str) -> str:
     """Who is counted as one peer: the IPv4 address, the IPv6 /64, or the kind of a local transport."""
+    endpoint = peer_endpoint(peer)
+    return peer.partition(":")[0] if endpoint is None else host_of(endpoint)
+
+
+def peer_endpoint(peer: str) -> Endpoint | None:
+    """
+    The address and port of a peer, the same for both ways in which an IPv4 one can be written.
+
+    Args:
+        peer: as gRPC names it.
+
+    Returns:
+        None for a local transport.
+    """
     kind, _, rest = urllib.parse.unquote(peer).partition(":")
     if kind not in ("ipv4", "ipv6"):
-        return kind
-    ip = ipaddress.ip_address(rest.rpartition(":")[0].strip("[]").partition("%")[0])
+        return None
+    host, _, port = rest.rpartition(":")
+    ip = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return mapped or ip, int(port)
+
+
+def host_of(endpoint: Endpoint) -> str:
+    """Who is counted as one peer: the IPv4 address, or the IPv6 /64."""
+    ip, _ = endpoint
     if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            return str(ip.ipv4_mapped)
         return str(ipaddress.ip_network((ip, _IPV6_NETWORK_BITS), strict=False))
     return str(ip)

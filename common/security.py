@@ -13,6 +13,7 @@ import ssl
 from dataclasses import dataclass, field
 
 from common.addresses import is_loopback
+from common.config import check_integer, check_real
 from common.errors import ConfigError
 from common.tenants import Access
 
@@ -22,6 +23,8 @@ HOW_TO_GET_CERTIFICATES = (
 HOW_TO_GET_A_TOKEN = "`thinwire-cloud token TENANT --file FILE` draws one"
 MAX_TOKEN_LENGTH = 512
 """Characters; ours have 46."""
+MAX_UNPROVED_PER_PEER = 16
+HANDSHAKE_TIMEOUT_S = 10.0
 
 
 class LinkSecurity(enum.Enum):
@@ -53,8 +56,19 @@ class ServerSecurity:
     """Whose tokens are taken; without a token file, everybody's calls."""
     insecure_plaintext: bool = False
     """Off loopback, serve without what is missing above."""
+    max_unproved_per_peer: int = MAX_UNPROVED_PER_PEER
+    """Connections of one address without a call that was let in; one more is closed."""
+    handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S
+    """Seconds a connection may take for TLS, and until its first call that is let in."""
 
     def __post_init__(self) -> None:
+        check_integer("max_unproved_per_peer", self.max_unproved_per_peer, 1, 10_000)
+        check_real(
+            "handshake_timeout_s",
+            self.handshake_timeout_s,
+            "more than 0 and at most 3600 seconds",
+            0 < self.handshake_timeout_s <= 3600,
+        )
         if self.client_authority is not None and self.key_pair is None:
             raise ConfigError(
                 "--tls-client-ca is given without a certificate; expected --tls-cert and --tls-key beside it."

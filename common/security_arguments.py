@@ -5,14 +5,22 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from common.security import ClientSecurity, ServerSecurity, read_authority, read_key_pair, read_token
+from common.security import (
+    HANDSHAKE_TIMEOUT_S,
+    MAX_UNPROVED_PER_PEER,
+    ClientSecurity,
+    ServerSecurity,
+    read_authority,
+    read_key_pair,
+    read_token,
+)
 from common.tenants import Access
 
 TOKEN_VARIABLE = "THINWIRE_TOKEN"
 
 
 def add_listener_arguments(parser: argparse.ArgumentParser) -> None:
-    """--tls-cert, --tls-key, --tls-client-ca, --tokens and --insecure-plaintext."""
+    """--tls-cert, --tls-key, --tls-client-ca, --tokens, --insecure-plaintext, and bounds on strangers."""
     group = parser.add_argument_group("who gets in (off loopback, certificates and tokens are a must)")
     add = group.add_argument
     add("--tls-cert", metavar="PEM", help="certificate chain to show; on loopback too it switches TLS on")
@@ -25,6 +33,20 @@ def add_listener_arguments(parser: argparse.ArgumentParser) -> None:
         "--insecure-plaintext",
         action="store_true",
         help="off loopback, go without what is not given of these; for tunnels and measurements",
+    )
+    add(
+        "--max-unproved-per-peer",
+        type=int,
+        default=MAX_UNPROVED_PER_PEER,
+        metavar="N",
+        help="connections of one address that have made no call with a token yet (default %(default)s)",
+    )
+    add(
+        "--handshake-timeout",
+        type=float,
+        default=HANDSHAKE_TIMEOUT_S,
+        metavar="SECONDS",
+        help="a connection may take for TLS and its first call (default %(default)g)",
     )
 
 
@@ -40,6 +62,8 @@ def listener_security(arguments: argparse.Namespace) -> ServerSecurity:
         client_authority=read_authority(arguments.tls_client_ca),
         access=Access(arguments.tokens),
         insecure_plaintext=arguments.insecure_plaintext,
+        max_unproved_per_peer=arguments.max_unproved_per_peer,
+        handshake_timeout_s=arguments.handshake_timeout,
     )
 
 

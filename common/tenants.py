@@ -41,7 +41,7 @@ class Quotas:
     max_sessions: int | None = None
     """Sessions at once, those kept for a resume included."""
     rounds_per_s: float | None = None
-    """Rounds a second, over all its sessions."""
+    """Rounds a second, over all its sessions; a stream costs one, which pays for the first round on it."""
     tokens_per_s: float | None = None
     """Tokens a second that the target scores: the prompt's, and γ + 1 a round."""
 

@@ -133,7 +133,12 @@ class EdgeServer(wire.GeneratorServicer):
         """
         self._link = CloudLink(self._cloud_address, self._settings, self._cloud_security)
         self._listener_security = self._security.described(listen)
-        self._server = wire.make_server(listen, self._security, on_refused=self.metrics.refused)
+        self._server = wire.make_server(
+            listen,
+            self._security,
+            on_refused=self.metrics.refused,
+            on_closed=self.metrics.connection_closed,
+        )
         wire.add_generator(self, self._server)
         self._health = wire.HealthReporter(self._server, wire.GENERATOR_SERVICE)
         await self._health.not_serving()

@@ -19,10 +19,10 @@ from dataclasses import replace
 
 from common.config import GenerationParameters
 from common.errors import (
-    ConfigError,
     DeadlineError,
     EpochSupersededError,
     LocalProtocolError,
+    QuotaExceededError,
     RemoteProtocolError,
     ResourceExhaustedError,
     SessionNotFoundError,
@@ -65,6 +65,7 @@ from edge.events import (
     TruncateCache,
     VerdictReceived,
 )
+from edge.known_target import KnownTarget
 from edge.patience import Patience
 from edge.round_deadline import RoundDeadline
 from edge.tally import Tally
@@ -115,6 +116,7 @@ class EdgeSession:
         self._deadline = RoundDeadline(least_round_timeout_s or round_timeout_s, round_timeout_s)
         self._patience = Patience(patience_s, round_timeout_s)
 
+        self._target = KnownTarget()
         self.state = State.NEW
         self.tally = Tally()
         """Counts for the report."""
@@ -175,7 +177,7 @@ class EdgeSession:
                 return self._on_link_lost(error, now)
             case Refused(SessionNotFoundError() as error):
                 return self._on_session_lost(error, now)
-            case Refused(ResourceExhaustedError() as error) if self._awaits_the_cloud:
+            case Refused(ResourceExhaustedError() as error) if self._is_put_off(error):
                 return self._on_put_off(error, now)
             case Refused(error):
                 return self._fail(error)
@@ -207,19 +209,13 @@ class EdgeSession:
         self._epoch = opened.epoch
         if self._session_id:
             return self._on_resumed(opened, now)
-        if opened.committed_length != len(self._committed) or opened.next_round != 1:
-            return self._fail(
-                RemoteProtocolError(
-                    f"a new session opened at length {opened.committed_length}, round {opened.next_round}; "
-                    f"expected {len(self._committed)}, 1."
-                )
-            )
         self._session_id = opened.session_id
         self._patience.opened()
         self._committed.limit_context(opened.context_length)
         try:
+            self._target.check(opened, len(self._committed))
             check_prompt(self.committed_token_ids, self._vocabulary.size, self._committed.context_length)
-        except ConfigError as error:
+        except ThinwireError as error:
             return self._fail(error)
         if not self._parameters.ignore_eos:
             self._committed.stop_token_ids = frozenset(opened.eos_token_ids)
@@ -357,10 +353,10 @@ class EdgeSession:
         self._session_id, self._epoch, self._round, self._block = b"", 0, 0, None
         return self._on_link_lost(error, now)
 
-    @property
-    def _awaits_the_cloud(self) -> bool:
-        """Whether a refusal is the cloud's; our own drafting may want for memory too."""
-        return self.state in (State.OPENING, State.VERIFYING) and not self._drafting
+    def _is_put_off(self, error: ResourceExhaustedError) -> bool:
+        """Whether the cloud refused; our own drafting may want for memory too, but it has no quota."""
+        awaited = self.state in (State.OPENING, State.VERIFYING)
+        return awaited and (not self._drafting or isinstance(error, QuotaExceededError))
 
     def _on_put_off(self, error: ResourceExhaustedError, now: float) -> list[EdgeEffect]:
         """Come again after the pause asked for; the cloud keeps the session meanwhile."""

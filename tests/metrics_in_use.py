@@ -26,6 +26,7 @@ def used(metrics: Metrics) -> Metrics:
     metrics.bytes_up("k-sqs", 30)
     metrics.bytes_down("k-sqs", 20)
     metrics.refused("QUOTA_EXCEEDED")
+    metrics.connection_closed("crowd")
     if isinstance(metrics, CloudMetrics):
         metrics.watch_kv(SimpleNamespace(bytes=1000, free_bytes=400))
         metrics.session_opened("k-sqs", prompt_tokens=5)

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.peers.forward_watch import PassLog, add_watch_arguments, watch_forward
@@ -54,7 +55,7 @@ async def _serve(arguments: argparse.Namespace) -> int:
         executor=executor,
         dtype=options.dtype,
         device=options.device,
-        security=options.security,
+        security=replace(options.security, max_unproved_per_peer=max(16, arguments.max_sessions)),
     )
 
     async def on_loaded(model: LanguageModel) -> None:

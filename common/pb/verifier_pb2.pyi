@@ -89,20 +89,22 @@ class Sampling(_message.Message):
     def __init__(self, temperature: _Optional[float] = ..., top_k: _Optional[int] = ..., top_p: _Optional[float] = ...) -> None: ...
 
 class Opened(_message.Message):
-    __slots__ = ("session_id", "epoch", "context_length", "eos_token_ids", "committed_length", "next_round")
+    __slots__ = ("session_id", "epoch", "context_length", "eos_token_ids", "committed_length", "next_round", "target_fingerprint")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
     EOS_TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     COMMITTED_LENGTH_FIELD_NUMBER: _ClassVar[int]
     NEXT_ROUND_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     session_id: bytes
     epoch: int
     context_length: int
     eos_token_ids: _containers.RepeatedScalarFieldContainer[int]
     committed_length: int
     next_round: int
-    def __init__(self, session_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., context_length: _Optional[int] = ..., eos_token_ids: _Optional[_Iterable[int]] = ..., committed_length: _Optional[int] = ..., next_round: _Optional[int] = ...) -> None: ...
+    target_fingerprint: bytes
+    def __init__(self, session_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., context_length: _Optional[int] = ..., eos_token_ids: _Optional[_Iterable[int]] = ..., committed_length: _Optional[int] = ..., next_round: _Optional[int] = ..., target_fingerprint: _Optional[bytes] = ...) -> None: ...
 
 class DraftBlock(_message.Message):
     __slots__ = ("round", "base_length", "prefix_hash", "draft_length", "support_size_code", "payload", "crc32c")
@@ -157,7 +159,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "protocol_version", "payload_layout", "model", "vocabulary", "model_rows", "context_length", "eos_token_ids", "schemes", "limits", "sessions", "dtype", "device", "listener_security")
+    __slots__ = ("version", "protocol_version", "payload_layout", "model", "vocabulary", "model_rows", "context_length", "eos_token_ids", "schemes", "limits", "sessions", "dtype", "device", "listener_security", "target_fingerprint")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_LAYOUT_FIELD_NUMBER: _ClassVar[int]
@@ -172,6 +174,7 @@ class GetServerInfoResponse(_message.Message):
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     LISTENER_SECURITY_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     version: str
     protocol_version: int
     payload_layout: int
@@ -186,7 +189,8 @@ class GetServerInfoResponse(_message.Message):
     dtype: str
     device: str
     listener_security: str
-    def __init__(self, version: _Optional[str] = ..., protocol_version: _Optional[int] = ..., payload_layout: _Optional[int] = ..., model: _Optional[str] = ..., vocabulary: _Optional[_Union[VocabularyIdentity, _Mapping]] = ..., model_rows: _Optional[int] = ..., context_length: _Optional[int] = ..., eos_token_ids: _Optional[_Iterable[int]] = ..., schemes: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., sessions: _Optional[int] = ..., dtype: _Optional[str] = ..., device: _Optional[str] = ..., listener_security: _Optional[str] = ...) -> None: ...
+    target_fingerprint: bytes
+    def __init__(self, version: _Optional[str] = ..., protocol_version: _Optional[int] = ..., payload_layout: _Optional[int] = ..., model: _Optional[str] = ..., vocabulary: _Optional[_Union[VocabularyIdentity, _Mapping]] = ..., model_rows: _Optional[int] = ..., context_length: _Optional[int] = ..., eos_token_ids: _Optional[_Iterable[int]] = ..., schemes: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., sessions: _Optional[int] = ..., dtype: _Optional[str] = ..., device: _Optional[str] = ..., listener_security: _Optional[str] = ..., target_fingerprint: _Optional[bytes] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_draft_length", "max_support_size", "max_lattice_resolution", "max_round_bytes", "max_sessions", "resume_ttl_s")

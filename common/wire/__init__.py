@@ -16,7 +16,8 @@ from common.wire.client_messages import (
     server_info_to_proto,
 )
 from common.wire.credentials import bind, call_metadata, open_channel, token_of
-from common.wire.guard import credential_of, make_server
+from common.wire.guard import credential_of
+from common.wire.guarded_server import make_server
 from common.wire.session_messages import (
     CloudStreamReader,
     EdgeStreamWriter,

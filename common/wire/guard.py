@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health
 
-from common.addresses import is_loopback
 from common.errors import ThinwireError, UnauthenticatedError
 from common.peer_bound import PeerBound
-from common.security import ServerSecurity
 from common.tenants import Access, Credential
 from common.wire.credentials import token_of
 from common.wire.status import abort_with
-from common.wire.transport import server_options
 
 MAX_WATCHES_PER_PEER = 8
 """Health streams of one address: they need no token and have no end."""
 _HEALTH = f"/{health.SERVICE_NAME}/"
 _REFLECTION = "/grpc.reflection."
+_NAMES = {
+    (False, False): "unary_unary",
+    (False, True): "unary_stream",
+    (True, False): "stream_unary",
+    (True, True): "stream_stream",
+}
+"""By whether requests and responses are streams: where a handler keeps its behaviour."""
+_MAKERS = {kind: getattr(grpc, f"{name}_rpc_method_handler") for kind, name in _NAMES.items()}
 
 
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no types
@@ -33,13 +39,21 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
         access: whose tokens are taken.
         open_reflection: whether reflection answers without tokens where none are asked for.
         on_refused: called with the reason of every refusal.
+        on_call: called with the peer of every call that is let in, and whether its token, or that none is
+            asked for, let it in; False for health.
     """
 
     def __init__(
-        self, access: Access, *, open_reflection: bool, on_refused: Callable[[str], None] | None = None
+        self,
+        access: Access,
+        *,
+        open_reflection: bool,
+        on_refused: Callable[[str], None] | None = None,
+        on_call: Callable[[str, bool], None] | None = None,
     ) -> None:
         self._access = access
         self._on_refused = on_refused
+        self._on_call = on_call
         self._open_reflection = open_reflection
         self._watches = PeerBound("health streams", MAX_WATCHES_PER_PEER)
 
@@ -49,7 +63,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
         if handler is None:
             return None  # no such method
         if details.method.startswith(_HEALTH):
-            return self._bounded(handler)
+            return self._noting(self._bounded(handler), proves=False)
         try:
             self._access.authenticate(token_of(details.invocation_metadata))
             if details.method.startswith(_REFLECTION) and not (
@@ -59,7 +73,29 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
         except UnauthenticatedError as error:
             self._refused(error)
             return _refusing(handler, error)
-        return handler
+        return self._noting(handler, proves=True)
+
+    def _noting(self, handler: Any, *, proves: bool) -> Any:
+        """The handler, which tells first who calls."""
+        on_call = self._on_call
+        if on_call is None:
+            return handler
+        kind = (handler.request_streaming, handler.response_streaming)
+        behaviour = getattr(handler, _NAMES[kind])
+        if inspect.isasyncgenfunction(behaviour):
+
+            async def generate(request: Any, context: Any) -> Any:
+                on_call(context.peer(), proves)
+                async for response in behaviour(request, context):
+                    yield response
+
+            return _MAKERS[kind](generate, handler.request_deserializer, handler.response_serializer)
+
+        async def answer(request: Any, context: Any) -> Any:
+            on_call(context.peer(), proves)
+            return await behaviour(request, context)
+
+        return _MAKERS[kind](answer, handler.request_deserializer, handler.response_serializer)
 
     def _refused(self, error: ThinwireError) -> None:
         if self._on_refused is not None:
@@ -83,21 +119,6 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
         )
 
 
-def make_server(
-    listen: str, security: ServerSecurity, *, on_refused: Callable[[str], None] | None = None
-) -> grpc.aio.Server:
-    """
-    A server on which every call is guarded; `bind` makes it listen.
-
-    Args:
-        listen: where it will; reflection without tokens is for loopback.
-        security: with the tokens.
-        on_refused: called with the reason of every call that the guard refuses.
-    """
-    guard = Guard(security.access, open_reflection=is_loopback(listen), on_refused=on_refused)
-    return grpc.aio.server(interceptors=(guard,), options=server_options())
-
-
 def credential_of(context: Any, access: Access) -> Credential:
     """
     Whose the call in hand is.
@@ -114,10 +135,5 @@ def _refusing(handler: Any, error: ThinwireError) -> Any:
     async def refuse(_: Any, context: Any) -> None:
         await abort_with(context, error)
 
-    make = {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }[handler.request_streaming, handler.response_streaming]
+    make = _MAKERS[handler.request_streaming, handler.response_streaming]
     return make(refuse, handler.request_deserializer, handler.response_serializer)

@@ -116,6 +116,7 @@ def reply_to_proto(message: Opened | Verdict) -> pb.VerifyResponse:
                 eos_token_ids=message.eos_token_ids,
                 committed_length=message.committed_length,
                 next_round=message.next_round,
+                target_fingerprint=message.target_fingerprint,
             )
         )
     return pb.VerifyResponse(
@@ -149,7 +150,13 @@ def message_from_cloud(response: pb.VerifyResponse) -> Opened | Verdict | None:
     if kind == "opened":
         o = response.opened
         return Opened(
-            o.session_id, o.epoch, o.context_length, tuple(o.eos_token_ids), o.committed_length, o.next_round
+            session_id=o.session_id,
+            epoch=o.epoch,
+            context_length=o.context_length,
+            eos_token_ids=tuple(o.eos_token_ids),
+            committed_length=o.committed_length,
+            next_round=o.next_round,
+            target_fingerprint=o.target_fingerprint,
         )
     if kind == "closed":
         return None

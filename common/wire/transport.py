@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -12,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from common.config import MAX_ROUND_BYTES
 from common.pb import generator_pb2, generator_pb2_grpc, verifier_pb2, verifier_pb2_grpc
+from common.security import HANDSHAKE_TIMEOUT_S
 from common.wire.status import error_from_rpc
 
 VERIFIER_SERVICE = verifier_pb2.DESCRIPTOR.services_by_name["Verifier"].full_name
@@ -49,16 +51,20 @@ def channel_options() -> list[tuple[str, int]]:
     ]
 
 
-def server_options() -> list[tuple[str, int]]:
-    """Options of every server."""
+def server_options(*, handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S) -> list[tuple[str, int]]:
+    """
+    Options of every server.
+
+    Args:
+        handshake_timeout_s: whoever connects and says nothing, or starts TLS and stops, is gone by then.
+    """
     return [
         *_COMMON,
         # Two daemons on one port must be an error, not a lottery.
         ("grpc.so_reuseport", 0),
         # Clients may ping every 20 s while a round is in flight.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
-        # Whoever connects and says nothing, or starts TLS and stops, is gone within this time.
-        ("grpc.server_handshake_timeout_ms", 10_000),
+        ("grpc.server_handshake_timeout_ms", math.ceil(handshake_timeout_s * 1000)),
         ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
         ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
     ]

@@ -7,7 +7,9 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -39,11 +41,13 @@ async def start(*arguments: str) -> asyncio.subprocess.Process:
 async def finished(process: asyncio.subprocess.Process) -> tuple[int | None, list[str]]:
     """(exit code, its own lines on standard error)."""
     _, err = await asyncio.wait_for(process.communicate(), 120)
-    return process.returncode, [
-        line.removeprefix("thinwire-cloud: ")
-        for line in err.decode().splitlines()
-        if line.startswith("thinwire-cloud: ")
-    ]
+    return process.returncode, own_lines(err.decode())
+
+
+def own_lines(said: str) -> list[str]:
+    """The daemon's sentences on standard error."""
+    mark = "thinwire-cloud: "
+    return [line.removeprefix(mark) for line in said.splitlines() if line.startswith(mark)]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])
@@ -114,19 +118,33 @@ async def test_a_port_in_use_is_exit_code_3() -> None:
     assert lines == [f"cannot listen on {address}; expected a free port of this machine."]
 
 
-async def test_an_unknown_model_is_exit_code_4(tmp_path: Path) -> None:
+@pytest.fixture
+def served_offline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Runs `thinwire-cloud serve` in this process, which has torch already; (exit code, its lines)."""
+
+    def serve(*arguments: str) -> tuple[int, list[str]]:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        code = main(["serve", "--log-format", "text", "--listen", "127.0.0.1:0", *arguments])
+        return code, own_lines(capfd.readouterr().err)
+
+    return serve
+
+
+def test_an_unknown_model_is_exit_code_4(tmp_path: Path, served_offline: Callable[..., Any]) -> None:
     """The path is named in one sentence."""
     missing = str(tmp_path / "nonesuch")
-    code, lines = await finished(await start("--listen", "127.0.0.1:0", "--model", missing))
+    code, lines = served_offline("--model", missing)
 
     assert code == 4
     assert missing in lines[-1]
 
 
-async def test_kv_bytes_that_hold_no_page_are_exit_code_2(tmp_path: Path) -> None:
+def test_kv_bytes_that_hold_no_page_are_exit_code_2(
+    tmp_path: Path, served_offline: Callable[..., Any]
+) -> None:
     """What a page takes is known once the model is there."""
     model = save_checkpoint(tmp_path / "target", "Llama")
-    code, lines = await finished(await start("--listen", "127.0.0.1:0", "--model", model, "--kv-bytes", "5"))
+    code, lines = served_offline("--model", model, "--kv-bytes", "5")
 
     assert code == 2
     assert lines[-1] == "kv_bytes is 5; expected at least 16384, one page of 64 tokens."
@@ -159,5 +177,6 @@ async def test_a_signal_ends_a_serving_cloud_in_good_order(tmp_path: Path) -> No
     assert info.vocabulary.size == VOCABULARY_SIZE
     assert info.model == "target"
     assert (info.dtype, info.device) == ("float32", "cpu")
+    assert len(info.target_fingerprint) == 8
     assert (code, lines[-1]) == (0, "draining")
     assert not list(tmp_path.glob("port.*"))

@@ -100,7 +100,7 @@ def request_of(number: int, seed: int, model: str) -> GenerationRequest:
 
 
 async def run_campaign(
-    folder: Path, *, generations: int, seed: int, model: str, pause_s: float = 0.5
+    folder: Path, *, generations: int, seed: int, model: str, pause_s: float = 0.5, hold_s: float = 2.0
 ) -> Report:
     """
     Calm, storm, comparison.
@@ -111,6 +111,7 @@ async def run_campaign(
         seed: of texts and faults.
         model: a key of `COMMANDS`.
         pause_s: mean pause between faults.
+        hold_s: the longest that the link stalls.
     """
     cloud_command, edge_command = COMMANDS[model]
     cloud = Process(cloud_command, wire.VERIFIER_SERVICE, folder / "cloud.log")
@@ -124,7 +125,7 @@ async def run_campaign(
             await edge.start()
             requests = [request_of(number, seed, model) for number in range(generations)]
             calm = await _all(edge.address, requests, Report(generations))
-            storm = Storm(link, cloud, edge, seed=seed, pause_s=pause_s)
+            storm = Storm(link, cloud, edge, seed=seed, pause_s=pause_s, hold_s=hold_s)
             raging = asyncio.create_task(storm.rage())
             foul = await _all(edge.address, requests, report)
             # The fault under way is finished, so that both daemons are there again.

@@ -1,5 +1,5 @@
 """
-Either daemon's own service over a table model, in a process of its own, until SIGTERM.
+Either daemon's own service over a table model, in a process of its own; says "listening", ends by SIGTERM.
 
     python -m tests.faults.daemons cloud LISTEN
     python -m tests.faults.daemons edge LISTEN CLOUD
@@ -38,6 +38,7 @@ def make_server(role: str, cloud_address: str) -> CloudServer | EdgeServer:
         return CloudServer(
             model,
             vocabulary=vocabulary.identity,
+            fingerprint=seed.to_bytes(8),
             settings=settings,
             security=ServerSecurity(insecure_plaintext=True),
         )
@@ -56,6 +57,7 @@ async def serve(role: str, listen: str, cloud_address: str = "") -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     server = make_server(role, cloud_address)
     await server.start(listen)
+    print("listening", flush=True)
     await stopping.wait()
     await server.stop()
 

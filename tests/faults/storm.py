@@ -134,12 +134,16 @@ class Storm:
         cloud, edge: running.
         seed: of the row.
         pause_s: mean pause between two faults.
+        hold_s: the longest stall; the longest refusal is three quarters of it.
     """
 
-    def __init__(self, link: FaultyLink, cloud: Process, edge: Process, *, seed: int, pause_s: float) -> None:
+    def __init__(
+        self, link: FaultyLink, cloud: Process, edge: Process, *, seed: int, pause_s: float, hold_s: float
+    ) -> None:
         self._link, self._cloud, self._edge = link, cloud, edge
         self._random = random.Random(seed)
         self._pause_s = pause_s
+        self._hold_s = hold_s
         self.counts: Counter[str] = Counter()
         """Faults by name."""
         self._over = asyncio.Event()
@@ -153,8 +157,8 @@ class Storm:
         faults: list[tuple[str, float, Callable[[], Awaitable[None]]]] = [
             ("cut", 4, self._cut),
             ("short stall", 3, lambda: self._link.stall(self._random.uniform(0.05, 0.3))),
-            ("long stall", 2, lambda: self._link.stall(self._random.uniform(0.5, 2.0))),
-            ("refused", 2, lambda: self._link.refuse(self._random.uniform(0.2, 1.5))),
+            ("long stall", 2, lambda: self._link.stall(self._random.uniform(0.25, 1.0) * self._hold_s)),
+            ("refused", 2, lambda: self._link.refuse(self._random.uniform(0.1, 0.75) * self._hold_s)),
             ("cloud killed", 2, self._kill_cloud),
             ("cloud restarted", 2, self._restart_cloud),
             ("edge killed", 1, self._kill_edge),

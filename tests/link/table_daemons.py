@@ -40,6 +40,7 @@ async def serve_cloud(listen: str) -> None:
     server = CloudServer(
         model,
         vocabulary=TableVocabulary(VOCABULARY_SIZE).identity,
+        fingerprint=TARGET_SEED.to_bytes(8),
         settings=CloudSettings(allow_dense_f16=True),
         security=ServerSecurity(insecure_plaintext=True),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -12,22 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults.daemons import make_server
+from loopback import make_request
 
 from bench.link.description import LinkDescription
 from bench.link.devices import DEVICE
 from bench.link.link import End, NamespaceLink
+from edge.client import connect
 
 ROOT = Path(__file__).resolve().parents[2]
 DOWN_S = 5.0
 TOKENS = 400
 PORT = 7071
-START_TIMEOUT_S = 20.0
 LINE = LinkDescription(rate_up_bps=64_000, rate_down_bps=64_000)
 """Slow enough that a text lasts seconds."""
+REQUEST: dict[str, Any] = {"max_tokens": TOKENS, "seed": 5, "scheme": "c-sqs", "ignore_eos": True}
 GENERATE = (
     "generate", "abc", "--edge", f"127.0.0.1:{PORT}", "--max-tokens", str(TOKENS), "--seed", "5",
     "--scheme", "c-sqs", "--ignore-eos", "--json", "--timeout", "60",
 )  # fmt: skip
+"""The same request by the command-line client."""
 
 
 def start(end: End, *command: str) -> subprocess.Popen[str]:
@@ -39,26 +44,33 @@ def start(end: End, *command: str) -> subprocess.Popen[str]:
     return process
 
 
-def wait_for_edge(end: End) -> None:
-    """Until it answers and reaches its cloud."""
-    give_up_s = time.monotonic() + START_TIMEOUT_S
-    while True:
-        with start(end, "edge", "status", "--edge", f"127.0.0.1:{PORT}", "--json") as status:
-            shown, _ = status.communicate(timeout=START_TIMEOUT_S)
-        if status.returncode == 0 and json.loads(shown)["cloud_info"] is not None:
-            return
-        assert time.monotonic() < give_up_s, shown
+async def calm_text() -> list[int]:
+    """Token ids of the same text by the same two models, on loopback and undisturbed."""
+    cloud = make_server("cloud", "")
+    address = f"127.0.0.1:{await cloud.start('127.0.0.1:0')}"
+    edge = make_server("edge", address)
+    ids: list[int] = []
+    try:
+        port = await edge.start("127.0.0.1:0")
+        async with connect(f"127.0.0.1:{port}", event_timeout_s=60.0) as client:
+            async for event in client.generate(make_request("abc", **REQUEST)):
+                ids += [token.token_id for token in event] if isinstance(event, tuple) else []
+    finally:
+        await edge.stop(0)
+        await cloud.stop(0)
+    return ids
 
 
-def generate(end: End, *, cuts: int) -> tuple[list[int], dict[str, Any]]:
+def torn_text(end: End) -> tuple[list[int], dict[str, Any]]:
     """
-    One text by the command-line client at the edge, the link going down on the way.
+    The text by the command-line client at the edge, the link going down twice on the way.
 
     Returns:
         (token ids, statistics).
     """
     ids: list[int] = []
     statistics: dict[str, Any] = {}
+    cuts = 0
     with start(end, "edge", *GENERATE) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -67,8 +79,8 @@ def generate(end: End, *, cuts: int) -> tuple[list[int], dict[str, Any]]:
                 ids.append(event["token_id"])
             else:
                 statistics = event
-            if cuts and len(ids) > 100 * (3 - cuts):
-                cuts -= 1
+            if cuts < 2 and len(ids) > 100 * (cuts + 1):
+                cuts += 1
                 end.run(["ip", "link", "set", DEVICE, "down"], check=True)
                 time.sleep(DOWN_S)
                 end.run(["ip", "link", "set", DEVICE, "up"], check=True)
@@ -87,9 +99,10 @@ def test_a_link_that_is_down_for_five_seconds_twice_changes_no_token() -> None:
         ):
             daemon = daemons.enter_context(start(end, "tests.faults.daemons", *command))
             daemons.callback(daemon.terminate)
-        wait_for_edge(link.edge)
-        calm, _ = generate(link.edge, cuts=0)
-        torn, statistics = generate(link.edge, cuts=2)
+            assert daemon.stdout is not None
+            assert daemon.stdout.readline() == "listening\n"
+        torn, statistics = torn_text(link.edge)
+    calm = asyncio.run(calm_text())
 
     assert len(calm) == TOKENS
     assert torn == calm

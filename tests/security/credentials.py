@@ -61,7 +61,7 @@ class Tokens:
 
     path: Path
 
-    def add(self, tenant: str, **quotas: float) -> str:
+    def add(self, tenant: str, **quotas: float | None) -> str:
         """A token for a tenant."""
         return add_token(str(self.path), tenant, quotas)
 

@@ -11,8 +11,7 @@ from loopback import WatchedModel, generate, loopback, make_request
 from security.credentials import Tokens
 from verify_peer import TARGET, EdgeText, running_cloud, whole_text
 
-from cloud.daemon import MAX_PAUSE_S
-from cloud.live_session import MAX_HELD_BACK_S
+from cloud.admission import MAX_HELD_BACK_S, MAX_PAUSE_S
 from cloud.quotas import MIN_PAUSE_S, QuotaLedger, RateBucket
 from cloud.settings import CloudSettings
 from common.errors import EpochSupersededError, QuotaExceededError
@@ -185,13 +184,11 @@ async def test_a_round_above_the_rate_is_refused_and_may_come_again(tokens: Toke
 
 async def test_an_edge_that_makes_no_pause_is_refused_once_a_second(tokens: Tokens) -> None:
     """The refusal itself is held back, so that a session cannot have hundreds; another stream ends that."""
-    token = tokens.add("acme", rounds_per_s=0.001)
+    token = tokens.add("acme", tokens_per_s=0.001)
     text = EdgeText()
     async with running_cloud(WatchedModel(TARGET), security=ServerSecurity(access=tokens.access())) as cloud:
         loop = asyncio.get_running_loop()
         peer, opened = await cloud.opened(text, token)
-        await peer.say(text.block())
-        text.take(await peer.hear())
         begin_s = loop.time()
         await peer.say(text.block())
         first = await peer.refusal()

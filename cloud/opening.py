@@ -1,0 +1,55 @@
+"""The Open that every stream begins with: awaited, read, and held against the cloud's own vocabulary."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from common import wire
+from common.errors import DeadlineError, RemoteProtocolError, VocabularyMismatchError
+from common.messages import Open, VocabularyIdentity
+
+
+async def first_message(requests: AsyncIterator[Any], timeout_s: float) -> tuple[Open, int]:
+    """
+    Read a stream's Open.
+
+    Args:
+        requests: the stream's, none of them read yet.
+        timeout_s: seconds it may take to come.
+
+    Returns:
+        the message, and its serialised size in bytes.
+
+    Raises:
+        DeadlineError: it did not come.
+        RemoteProtocolError: the stream ended, or began with something else.
+        ConfigError: a parameter out of its range.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            request = await anext(requests)
+    except TimeoutError:
+        raise DeadlineError(f"no message came within {timeout_s:g} s; expected Open.") from None
+    except StopAsyncIteration:
+        raise RemoteProtocolError("the stream ended before its first message; expected Open.") from None
+    message = wire.CloudStreamReader().from_proto(request)
+    if not isinstance(message, Open):
+        raise RemoteProtocolError(f"the first message is {type(message).__name__}; expected Open.")
+    return message, request.ByteSize()
+
+
+def check_vocabulary(received: VocabularyIdentity, expected: VocabularyIdentity) -> None:
+    """
+    Fail closed on a draft model with another vocabulary.
+
+    Raises:
+        VocabularyMismatchError: size or hash differ.
+    """
+    if received != expected:
+        raise VocabularyMismatchError(
+            f"the edge's vocabulary has {received.size} ids (SHA-256 {received.sha256.hex()[:16]}...); "
+            f"expected {expected.size} ids (SHA-256 {expected.sha256.hex()[:16]}...): draft and target model "
+            "must share one tokenizer."
+        )
