@@ -33,6 +33,9 @@ from edge.demo import target_threads
 EDGES = (1, 2, 4, 8, 16, 32, 64)
 PACED_MS = (0.0, 50.0)
 BATCHED, SINGLE, RIVAL = "one cloud", "one sequence a pass", "transformers, batched"
+WAYS = 3
+SLICE_START_S, DAEMONS_START_S, RECORDING_S = 6.0, 15.0, 30.0
+"""Besides: load generators that start and warm up, daemons that load, texts that are drafted."""
 WANTED_EDGES, WANTED_RATIO = 16, 3.0
 """At 16 edges, at least three times as many tokens a second as with one sequence a pass."""
 
@@ -53,6 +56,12 @@ class Plan:
     threads: int
     """Of the target, in every daemon."""
 
+    @property
+    def estimated_s(self) -> float:
+        """How long all of it takes, about."""
+        slices = len(self.edges) * WAYS * self.slices
+        return len(self.paced_ms) * (slices * (self.seconds + SLICE_START_S) + DAEMONS_START_S) + RECORDING_S
+
 
 async def run(plan: Plan, out: Path | None) -> str:
     """
@@ -69,6 +78,7 @@ async def run(plan: Plan, out: Path | None) -> str:
     with tempfile.TemporaryDirectory(prefix="thinwire-capacity-") as name:
         folder = Path(name)
         texts = folder / "texts.jsonl"
+        _say(f"about {plan.estimated_s / 60:.0f} minutes")
         _say(f"recording {plan.texts} texts of {plan.tokens} tokens")
         draft_ms = await record(folder, texts, count=plan.texts, tokens=plan.tokens, threads=plan.threads)
         for paced_ms in plan.paced_ms:

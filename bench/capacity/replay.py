@@ -31,6 +31,8 @@ from common.errors import ResourceExhaustedError
 from common.messages import Close, CloseReason, Verdict
 from common.pb import verifier_pb2
 
+LOST_STATUS_PAUSE_S = 0.1
+"""Before the next attempt after a refusal whose own pause was lost."""
 Heard = Callable[[], None]
 """Called when an edge has had an answer."""
 Work = Callable[[grpc.aio.Channel, RecordedText, int, Heard], Awaitable[None]]
@@ -145,9 +147,7 @@ async def _replay(channel: grpc.aio.Channel, text: RecordedText, seen: Seen, hea
         await answer(call)
         seen.texts += 1
     except grpc.aio.AioRpcError as error:
-        refused = wire.error_from_rpc(error)
-        if not isinstance(refused, ResourceExhaustedError):
-            raise refused from None
+        refused = refusal_of(error)
         seen.refusals += 1
         await asyncio.sleep(refused.retry_after_s * random.uniform(1.0, 1.5))
     finally:
@@ -192,6 +192,24 @@ async def answer(call: Any) -> Any:
             await call.code()
         raise ConnectionError("the stream ended in good order; expected an answer")
     return response
+
+
+def refusal_of(error: grpc.aio.AioRpcError) -> ResourceExhaustedError:
+    """
+    The refusal that ended a stream.
+
+    gRPC forgets a status that a write of ours crosses and gives INTERNAL, without details, in its place: a
+    refusal too, since a cloud that means INTERNAL gives a reason.
+
+    Raises:
+        ThinwireError: what ended it was no refusal.
+    """
+    if error.code() is grpc.StatusCode.INTERNAL and wire.reason_of(error) is None:
+        return ResourceExhaustedError(error.details() or "INTERNAL", retry_after_s=LOST_STATUS_PAUSE_S)
+    ended_by = wire.error_from_rpc(error)
+    if not isinstance(ended_by, ResourceExhaustedError):
+        raise ended_by from None
+    return ended_by
 
 
 def request_of(coded: str) -> Any:

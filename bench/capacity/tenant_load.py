@@ -21,7 +21,7 @@ from typing import Any
 
 import grpc
 
-from bench.capacity.replay import answer, request_of
+from bench.capacity.replay import answer, refusal_of, request_of
 from bench.capacity.slices import EXCESS, Offer, Slice, from_line
 from bench.capacity.texts import RecordedText, read_texts
 from common import wire
@@ -161,14 +161,12 @@ class ReplayedSession:
                 error = found
         if not isinstance(error, grpc.aio.AioRpcError):
             raise error
-        refused = wire.error_from_rpc(error)
         self.abandon()
-        if isinstance(refused, SessionNotFoundError):  # kept too long: the text begins anew
+        try:
+            return refusal_of(error)
+        except SessionNotFoundError as lost:  # kept too long: the text begins anew
             self._begin_anew()
-            return ResourceExhaustedError(refused.message, retry_after_s=0.0)
-        if not isinstance(refused, ResourceExhaustedError):
-            raise refused
-        return refused
+            return ResourceExhaustedError(lost.message, retry_after_s=0.0)
 
     def abandon(self) -> None:
         """Let go of the stream."""

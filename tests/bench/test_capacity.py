@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
+import grpc
 import pytest
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
 
-from bench.capacity.__main__ import order_of
+from bench.capacity.__main__ import Plan, order_of
 from bench.capacity.measure import Cell
 from bench.capacity.messages import BatchRequest
-from bench.capacity.replay import Seen
+from bench.capacity.replay import LOST_STATUS_PAUSE_S, Seen, refusal_of
 from bench.capacity.texts import RecordedRound, RecordedText
+from common.errors import ResourceExhaustedError, SessionNotFoundError, ThinwireError
 
 
 def test_recorded_texts_and_requests_survive_their_line() -> None:
@@ -63,3 +68,50 @@ def test_a_cells_figures() -> None:
 def test_the_order_and_where_it_flips(ratios: list[tuple[int, float]], sentence: str) -> None:
     """Every change is named, with the numbers of edges on both sides of it."""
     assert order_of(ratios) == sentence
+
+
+def ended(code: grpc.StatusCode, reason: str | None = None, pause_s: int | None = None) -> Any:
+    """What a stream raises that ended so; with details where there is a reason."""
+    details = []
+    if reason is not None:
+        details.append(error_details_pb2.ErrorInfo(reason=reason, domain="thinwire"))
+    if pause_s is not None:
+        details.append(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=pause_s)))
+    packed = [any_pb2.Any() for _ in details]
+    for one, detail in zip(packed, details, strict=True):
+        one.Pack(detail)
+    status = status_pb2.Status(code=code.value[0], details=packed).SerializeToString()
+    trailing = grpc.aio.Metadata(("grpc-status-details-bin", status)) if details else grpc.aio.Metadata()
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details="Internal error from Core")
+
+
+def test_a_refusal_whose_status_got_lost_is_a_refusal() -> None:
+    """INTERNAL without details is gRPC's own; it is waited out like one that kept its status."""
+    lost = refusal_of(ended(grpc.StatusCode.INTERNAL))
+    kept = refusal_of(ended(grpc.StatusCode.RESOURCE_EXHAUSTED, ResourceExhaustedError.reason, 2))
+
+    assert (lost.message, lost.retry_after_s) == ("Internal error from Core", LOST_STATUS_PAUSE_S)
+    assert kept.retry_after_s == 2.0
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (ended(grpc.StatusCode.INTERNAL, ThinwireError.reason), ThinwireError),
+        (ended(grpc.StatusCode.NOT_FOUND, SessionNotFoundError.reason), SessionNotFoundError),
+        (ended(grpc.StatusCode.UNKNOWN), ThinwireError),
+    ],
+)
+def test_what_ended_a_stream_and_is_no_refusal_is_raised(error: Any, raised: type[ThinwireError]) -> None:
+    """An INTERNAL that the cloud means says so."""
+    with pytest.raises(ThinwireError) as found:
+        refusal_of(error)
+
+    assert type(found.value) is raised
+
+
+def test_the_whole_table_is_estimated_at_about_a_quarter_of_an_hour() -> None:
+    """Seven numbers of edges, two pacings, three ways, two slices of 3.5 s each."""
+    plan = Plan((1, 2, 4, 8, 16, 32, 64), (0.0, 50.0), texts=12, tokens=96, slices=2, seconds=3.5, threads=1)
+
+    assert 13 * 60 <= plan.estimated_s <= 17 * 60
