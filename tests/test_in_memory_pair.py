@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from fakes import random_law, random_table
-from harness import Fault, InMemoryPair, Outcome, Weather
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_memory_pair import InMemoryPair, Outcome
+from weather import Fault, Weather
 
 from common.config import GenerationParameters, Rollback, SchemeParameters
 from common.errors import ConfigError, TransportError
@@ -104,7 +105,7 @@ def test_a_late_open_of_an_abandoned_stream_does_no_harm() -> None:
 
 
 def test_a_lost_opened_leaves_no_session_behind() -> None:
-    """The edge opens afresh; the orphan expires (the harness fails on a session that leaks)."""
+    """The edge opens afresh; the orphan expires (the pair fails on a session that leaks)."""
     pair = make_pair(parameters(), faults=[Fault.NONE, Fault.DROP])
 
     assert_same_text(pair.run(), make_pair(parameters()).run())

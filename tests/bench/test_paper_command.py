@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bench.paper.__main__ import keep_lines, main
 
-ROOT = Path(__file__).resolve().parents[2]
 RECORDED = Path(__file__).parent / "paper_recorded"
 
 
@@ -52,20 +48,15 @@ def test_the_lines_are_kept_and_draw_the_same_again(tmp_path: Path) -> None:
         assert not [word for word in path.read_text().split('"') if word.startswith("/")]
 
 
-def test_without_a_link_nothing_with_time_in_it_is_measured(tmp_path: Path) -> None:
+def test_without_a_link_nothing_with_time_in_it_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It never falls back to bare loopback."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.paper", "--smoke", "--out", str(tmp_path / "out")],
-        cwd=ROOT,
-        env={**os.environ, "PATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    monkeypatch.setenv("PATH", str(tmp_path))
 
-    assert done.returncode == 4
-    assert done.stderr.splitlines()[-1] == "bench.paper: nsenter is missing; it comes with util-linux."
+    assert main(["--smoke", "--out", str(tmp_path / "out")]) == 4
+    words = capsys.readouterr().err.splitlines()[-1]
+    assert words == "bench.paper: nsenter is missing; it comes with util-linux."
     assert not (tmp_path / "out" / "latency" / "generations.jsonl").exists()
 
 

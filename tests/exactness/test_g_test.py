@@ -26,6 +26,7 @@ from cloud.daemon import CloudServer
 from cloud.settings import CloudSettings
 from common.config import GenerationParameters, SchemeParameters
 from common.generation import GenerationEvent
+from common.metrics import EdgeMetrics
 from common.random_streams import KeyedDraws
 from common.schemes import make_scheme
 from edge.cloud_link import CloudLink
@@ -118,6 +119,7 @@ async def sample(scheme: SchemeParameters, generations: int, *, target: Rows = T
     settings = EdgeSettings(keepalive_s=0)
     link = CloudLink(f"127.0.0.1:{port}", settings)
     model = TableModel(lambda prefix: DRAFT(prefix).astype(np.float64), vocabulary_size=3)
+    metrics = EdgeMetrics(generations=lambda: CONCURRENT)  # as in a daemon, one for all its generations
     seeds = iter(range(generations))
     counts: Counter[TokenIds] = Counter()
 
@@ -151,7 +153,7 @@ async def sample(scheme: SchemeParameters, generations: int, *, target: Rows = T
             executor=executor,
             settings=settings,
             emit=emit,
-            meter=GenerationMeter(made, started_s=0.0),
+            meter=GenerationMeter(made, started_s=0.0, metrics=metrics),
         )
         assert finished.statistics.reconnects == 0
         return tuple(output)

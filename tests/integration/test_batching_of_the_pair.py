@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ PROMPTS = (
     "for i in range(10):\n    print(",
 )
 SCHEMES = ("k-sqs", "c-sqs", "dense-qs", "cloud-ar")
+SESSIONS = 8
 _CLOSE = re.compile(r"session (\w+) round (\d+): decision margin (\S+)")
 
 
@@ -59,12 +61,20 @@ class Compared:
     close_decisions: int
 
 
+@cache  # every test leaves the pool empty
+def models(dtype: str) -> tuple[LanguageModel, LanguageModel]:
+    """The bundled pair, target first, which has a KV pool."""
+    target, draft = (
+        load_language_model(str(path), dtype=dtype) for path in (bundled.target_path(), bundled.draft_path())
+    )
+    target.pool_sequences(sessions=SESSIONS)
+    assert target.packs
+    return target, draft
+
+
 async def both_ways(dtype: str, asked: list[GenerationRequest]) -> Compared:
     """One cloud, one edge: every request by itself, then all of them at once."""
-    target = load_language_model(str(bundled.target_path()), dtype=dtype)
-    draft = load_language_model(str(bundled.draft_path()), dtype=dtype)
-    target.pool_sequences(sessions=len(asked))
-    assert target.packs
+    target, draft = models(dtype)
     async with running(target, draft) as both:
         alone = [(await generate(both.client, request)).token_ids for request in asked]
         passes_alone = both.cloud.passes
@@ -92,7 +102,7 @@ async def test_in_float64_three_sessions_at_once_get_the_texts_they_get_alone() 
 @pytest.mark.slow
 async def test_in_float64_eight_sessions_at_once_get_the_texts_they_get_alone() -> None:
     """Four schemes, prompts and lengths of all kinds: token for token."""
-    texts = await both_ways("float64", requests(8, 40))
+    texts = await both_ways("float64", requests(SESSIONS, 20))
 
     assert texts.together == texts.alone
     assert texts.passes_together < texts.passes_alone / 2
@@ -104,7 +114,7 @@ async def test_in_float32_a_text_differs_only_behind_a_close_decision(
 ) -> None:
     """Rounds with a margin below 1e-4 are logged and counted, and without such a round texts are equal."""
     caplog.set_level(logging.INFO, logger="cloud.live_session")
-    texts = await both_ways("float32", requests(8, 40))
+    texts = await both_ways("float32", requests(SESSIONS, 20))
     close = [found for record in caplog.records if (found := _CLOSE.match(record.getMessage()))]
     differing = sum(one != other for one, other in zip(texts.together, texts.alone, strict=True))
 
@@ -115,9 +125,7 @@ async def test_in_float32_a_text_differs_only_behind_a_close_decision(
 
 async def test_pool_memory_returns_after_close_and_after_expiry() -> None:
     """The same pages, seen in the pool: held while a session is there, free when it is closed or expired."""
-    target = load_language_model(str(bundled.target_path()))
-    draft = load_language_model(str(bundled.draft_path()))
-    target.pool_sequences(sessions=2)
+    target, draft = models("float32")
     pool = target.kv_pool
     assert pool is not None
     async with running(target, draft, CloudSettings(resume_ttl_s=0.2)) as both:

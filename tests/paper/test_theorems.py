@@ -40,7 +40,7 @@ ADAPTIVE = {
 CAPPED = replace(C_SQS, max_support_size=4, target_dropped_mass=0.05)
 
 
-@pytest.fixture(params=SCHEMES)
+@pytest.fixture(params=SCHEMES, scope="module")  # so that the tests of one run follow each other
 def steps(request: pytest.FixtureRequest, runs: Runs) -> Steps:
     """One run a scheme."""
     return runs.of(SCHEMES[request.param])

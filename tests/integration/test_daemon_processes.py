@@ -1,0 +1,167 @@
+"""Daemons as processes: JSON lines on standard error, metrics over HTTP, an address that cannot be had."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from loopback import make_request
+
+from common.generation import GenerationFinished
+from edge.client import EdgeClient, connect
+from tests.integration.operations import Samples, fetch
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+WORDS = "swordfish"
+"""A prompt that no log may show."""
+
+
+class Daemon:
+    """A daemon as a process whose standard error is a pipe; each of its lines is kept."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.lines: list[str] = []
+
+    async def says(self, part: str) -> str:
+        """Read on to a line with this part; returns the line."""
+        assert self._process.stderr is not None, "a pipe"
+        async with asyncio.timeout(120):
+            while True:
+                line = (await self._process.stderr.readline()).decode()
+                assert line, f"the daemon ended before it said {part!r}: {self.lines}"
+                self.lines.append(line)
+                if part in line:
+                    return line
+
+    async def stopped(self) -> int | None:
+        """SIGTERM if it still runs; its exit code."""
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        return await self.ended()
+
+    async def ended(self) -> int | None:
+        """Its exit code, once it has ended."""
+        _, err = await asyncio.wait_for(self._process.communicate(), 60)
+        self.lines += err.decode().splitlines()
+        return self._process.returncode
+
+
+async def start(*arguments: str) -> Daemon:
+    """`python -m ARGUMENTS`."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"},
+        cwd=ROOT,
+    )
+    return Daemon(process)
+
+
+@asynccontextmanager
+async def daemon(*arguments: str) -> AsyncIterator[Daemon]:
+    """One that is ended with the context."""
+    started = await start(*arguments, "--listen", "127.0.0.1:0", "--threads", "1")
+    try:
+        yield started
+    finally:
+        await started.stopped()
+
+
+async def test_daemons_as_processes_log_json_and_serve_metrics() -> None:
+    """
+    With standard error in a pipe every line is an object and none has the text; the page counts the rounds.
+
+    The KV memory that a session holds is given back.
+    """
+    metrics = ("--metrics-listen", "127.0.0.1:0")
+    async with daemon("cloud", "serve", *metrics) as cloud:
+        cloud_page = port_in(await cloud.says("metrics on port"))
+        loading = await fetch(cloud_page)  # before the model is there
+        address = f"127.0.0.1:{port_in(await cloud.says('listening on'))}"
+        async with daemon("edge", "edge", "--cloud", address, *metrics) as edge:
+            edge_page = port_in(await edge.says("metrics on port"))
+            edge_address = f"127.0.0.1:{port_in(await edge.says('listening on'))}"
+            await cloud.says("serving")
+            await edge.says("serving")
+            async with connect(edge_address, event_timeout_s=60) as client:
+                during, text, finished = await watched_text(client, cloud_page)
+            await edge.says("generation ended")
+            await cloud.says("session ended")
+            pages = [await fetch_when_free(cloud_page), await fetch(edge_page)]
+    said = [json.loads(line) for line in (*cloud.lines, *edge.lines)]
+
+    assert loading["sessions", ""] == 0
+    assert ("kv_bytes_used", "") not in loading
+    for page in pages:
+        assert page["rounds_total", "k-sqs"] == finished.statistics.rounds
+    assert during["kv_bytes_capacity", ""] > during["kv_bytes_used", ""] > pages[0]["kv_bytes_used", ""] == 0
+    assert all({"time", "level", "event"} <= set(line) for line in said)
+    assert [line["event"] for line in said if "rounds" in line] == ["session ended", "generation ended"]
+    words = [value for line in said for value in line.values() if isinstance(value, str)]
+    assert len(text) > 8
+    assert not [word for word in words if WORDS in word or text in word]
+
+
+async def fetch_when_free(page: int) -> Samples:
+    """The page once no KV memory is in use; the model's thread gives it back after the session's end."""
+    async with asyncio.timeout(20):
+        while (samples := await fetch(page))["kv_bytes_used", ""]:
+            await asyncio.sleep(0.005)
+    return samples
+
+
+async def watched_text(client: EdgeClient, page: int) -> tuple[Samples, str, GenerationFinished]:
+    """(the page at its first tokens, what it says, its last event) of a text."""
+    during: Samples = {}
+    text = ""
+    async for event in client.generate(make_request(WORDS, max_tokens=48, ignore_eos=True)):
+        if isinstance(event, tuple):
+            during = during or await fetch(page)
+            text += "".join(token.text for token in event)
+        elif isinstance(event, GenerationFinished):
+            return during, (text + event.text).strip(), event
+    raise AssertionError("no last event")
+
+
+def port_in(line: str) -> int:
+    """The port that a JSON line speaks of."""
+    event = json.loads(line)["event"]
+    word = next(word.strip(",") for word in event.split() if word.strip(",").rpartition(":")[2].isdigit())
+    return int(word.rpartition(":")[2])
+
+
+@pytest.mark.parametrize(
+    ("address", "code", "sentence"),
+    [
+        ("0.0.0.0:9100", 2, "--metrics-listen is 0.0.0.0:9100; expected a loopback address"),
+        ("127.0.0.1:{taken}", 3, "metrics cannot listen on 127.0.0.1:{taken}; expected a free port"),
+    ],
+)
+async def test_a_metrics_address_that_cannot_be_had_ends_the_daemon(
+    address: str, code: int, sentence: str
+) -> None:
+    """Before any model is loaded, with one line that says so."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        started = await start(
+            *("cloud", "serve", "--listen", "127.0.0.1:0"),
+            *("--metrics-listen", address.replace("{taken}", port)),
+        )
+        ended = await started.ended()
+
+    (line,) = [json.loads(line) for line in started.lines]
+    assert (ended, line["level"]) == (code, "ERROR")
+    assert line["event"].startswith(sentence.replace("{taken}", port))
