@@ -44,7 +44,7 @@ PROMPTS = Path(__file__).parent / "prompts.jsonl"
 TEMPERATURES = (1.0, 0.3)
 DEFAULTS = GenerationParameters(seed=0)
 FIXED_LENGTH = 4
-FREE_LINK: dict[str, Any] = {"draft_length": 6, "min_draft_probability": 0.7}
+FREE_LINK: dict[str, Any] = {"draft_length": 6, "min_block_acceptance": 0.85}
 """Draft on only while the draft is sure: what suits a link whose round trip costs less than a draft pass."""
 WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "k-sqs, defaults": ({}, {"scheme": "k-sqs"}),
@@ -136,7 +136,7 @@ class Thinwire:
 
     Args:
         client: of the edge.
-        drafting: `draft_length` and `min_draft_probability`.
+        drafting: `draft_length` and `min_block_acceptance`.
         scheme: fields of `SchemeParameters`; everything else at its default.
     """
 
@@ -144,7 +144,7 @@ class Thinwire:
         self._client = client
         self._drafting = {
             "draft_length": DEFAULTS.draft_length,
-            "min_draft_probability": DEFAULTS.min_draft_probability,
+            "min_block_acceptance": DEFAULTS.min_block_acceptance,
             **drafting,
         }
         self._scheme = scheme
@@ -290,7 +290,7 @@ def main() -> None:
         f"{arguments.repetitions} texts of {arguments.tokens} tokens each; {os.cpu_count()} cores "
         f"({platform.machine()}), torch {torch.__version__}, transformers {transformers.__version__}.\n"
         f"Thinwire drafts {FREE_LINK['draft_length']} tokens a round at most, and ends a block below "
-        f"--draft-p-min {FREE_LINK['min_draft_probability']}, but where it says defaults.\n"
+        f"--min-block-acceptance {FREE_LINK['min_block_acceptance']}, but where it says defaults.\n"
     )
     pair = arguments.pair.resolve()
     print(asyncio.run(compare(pair, tokens=arguments.tokens, repetitions=arguments.repetitions)), flush=True)

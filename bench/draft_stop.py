@@ -1,12 +1,12 @@
 """
-What it is worth to end a block where the draft stops believing in it: chooses `--draft-p-min`.
+What it is worth to end a block where its acceptance is unlikely: chooses `--min-block-acceptance`.
 
     python -m bench.draft_stop
 
 Rounds of the bundled pair are played in this process with the longest γ: drafted, quantised, verified and
 committed by the shipped pieces, over prompts that nothing was trained on.
-Of every round stay two curves, one value a drafted token: the draft's probability of the block so far,
-Π q(xₙ), which is what `--draft-p-min` looks at, and the chance that the target takes it so far,
+Of every round stay two curves, one value a drafted token: the edge's estimate of the block's acceptance so
+far, which is what `--min-block-acceptance` looks at, and the chance that the target really takes it so far,
 Π min(1, p(xₙ) / q̂(xₙ)).
 Any stop rule can then be tried on the same rounds: its tokens a round are 1 plus the second curve's sum up
 to where it stops, and a round costs
@@ -56,7 +56,7 @@ SCHEMES: dict[str, dict[str, Any]] = {
 }
 OVERHEADS_MS = (1.6, 45.0, 150.0)
 """Loopback as `bench.core` finds it, and links of 40 and 145 ms round trip."""
-LEAST = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8)
+LEAST = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.85)
 _TIMED_PASSES = 40
 
 
@@ -64,8 +64,8 @@ _TIMED_PASSES = 40
 class Round:
     """One round of the longest γ, one value a drafted token."""
 
-    beliefs: tuple[float, ...]
-    """Π q(xₙ) up to the token."""
+    estimates: tuple[float, ...]
+    """Of the acceptance up to the token."""
     chances: tuple[float, ...]
     """Π min(1, p(xₙ) / q̂(xₙ)) up to the token."""
 
@@ -159,16 +159,16 @@ class _Text:
             first_position=position,
             max_draft_length=LONGEST,
             budget_bits=0,
-            min_probability=0.0,
+            min_acceptance=0.0,
             stop_token_ids=frozenset(),
         )
-        feed, beliefs = self._committed[self._draft.length :], [1.0]
+        feed, estimates = self._committed[self._draft.length :], []
         while not builder.complete:
             logits = self._draft.extend(feed, logit_rows=1)[0]
             draft_probs = warp(logits, self._sampling, dtype=np.float32)
             token_id = builder.offer(draft_probs)
             assert token_id is not None, "a block without a budget ends at its length"
-            beliefs.append(beliefs[-1] * float(draft_probs[token_id]))
+            estimates.append(builder.acceptance)
             feed = [token_id]
         block = builder.build(cache_length=self._draft.length, draft_s=0.0)
         ids = [token.token_id for token in block.tokens]
@@ -181,7 +181,7 @@ class _Text:
             sequence.truncate(min(sequence.length, position + outcome.accepted))
         self._state = self._scheme.state_after_verdict(block.states, outcome.accepted)
         chances = np.cumprod([_chance(row, token) for row, token in zip(rows, block.tokens, strict=False)])
-        return Round(tuple(beliefs[1:]), tuple(chances.tolist()))
+        return Round(tuple(estimates), tuple(chances.tolist()))
 
     def close(self) -> None:
         """Free both caches."""
@@ -207,15 +207,15 @@ def _pass_ms(sequence: CachedSequence, rows: int) -> float:
 
 def fixed(length: int) -> Callable[[Round], int]:
     """A block of `length` tokens, always."""
-    return lambda played: min(length, len(played.beliefs))
+    return lambda played: min(length, len(played.estimates))
 
 
-def believed(least: float, longest: int) -> Callable[[Round], int]:
-    """`--draft-p-min`: up to and with the token at which the belief falls below `least`."""
+def expected(least: float, longest: int) -> Callable[[Round], int]:
+    """`--min-block-acceptance`: up to and with the token at which the estimate falls below `least`."""
 
     def tokens(played: Round) -> int:
-        doubted = (n for n, belief in enumerate(played.beliefs[:longest], 1) if belief < least)
-        return next(doubted, min(longest, len(played.beliefs)))
+        unlikely = (n for n, estimate in enumerate(played.estimates[:longest], 1) if estimate < least)
+        return next(unlikely, min(longest, len(played.estimates)))
 
     return tokens
 
@@ -237,8 +237,8 @@ def table(rounds: dict[tuple[str, float], list[Round]], times: PassTimes, overhe
     rules: list[tuple[str, Callable[[Round], int]]] = [
         (f"γ = {length}", fixed(length)) for length in range(1, LONGEST + 1)
     ]
-    rules += [(f"≤ {REFERENCE}, {least:g}", believed(least, REFERENCE)) for least in LEAST]
-    rules += [(f"≤ {LONGEST}, {least:g}", believed(least, LONGEST)) for least in LEAST]
+    rules += [(f"≤ {REFERENCE}, {least:g}", expected(least, REFERENCE)) for least in LEAST]
+    rules += [(f"≤ {LONGEST}, {least:g}", expected(least, LONGEST)) for least in LEAST]
     bases = [rate(played, fixed(REFERENCE), times, overhead_ms) for played in rounds.values()]
     heads = [f"{name}, T {temperature:g}" for name, temperature in rounds]
     lines = [

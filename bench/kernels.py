@@ -80,7 +80,7 @@ def draft(scheme: Scheme, rows: Sequence[npt.NDArray[Any]]) -> DraftBlockBuilder
         first_position=0,
         max_draft_length=len(rows),
         budget_bits=0,
-        min_probability=0.0,
+        min_acceptance=0.0,
         stop_token_ids=frozenset(),
     )
     for row in rows:

@@ -190,7 +190,7 @@ def run_scheme(
                 first_position=position,
                 max_draft_length=length,
                 budget_bits=0,
-                min_probability=0.0,
+                min_acceptance=0.0,
                 stop_token_ids=frozenset(),
             )
             for n in range(start, start + length):

@@ -173,8 +173,11 @@ class GenerationParameters:
     """γ, the most draft tokens a round, 0 to 64."""
     uplink_budget_bits: int = 0
     """Payload bits a round at most (at least one token is drafted all the same); 0 is no budget."""
-    min_draft_probability: float = 0.05
-    """The block ends behind the token with which q of its tokens, multiplied, falls below this; in [0, 1)."""
+    min_block_acceptance: float = 0.1
+    """
+    The block ends behind the token with which its estimated chance of being taken whole falls below this; in
+    [0, 1). See `edge.draft_block`.
+    """
     stop: tuple[str, ...] = ()
     """Stop strings; the text ends before the first match. At most 16, each 1 to 256 characters."""
     ignore_eos: bool = False
@@ -184,8 +187,8 @@ class GenerationParameters:
         check_integer("max_tokens", self.max_tokens, 1, 2**31 - 1)
         check_integer("draft_length", self.draft_length, 0, MAX_DRAFT_LENGTH)
         check_integer("uplink_budget_bits", self.uplink_budget_bits, 0, 8 * MAX_ROUND_BYTES)
-        least = self.min_draft_probability
-        check_real("min_draft_probability", least, "a number in [0, 1)", 0 <= least < 1)
+        least = self.min_block_acceptance
+        check_real("min_block_acceptance", least, "a number in [0, 1)", 0 <= least < 1)
         if len(self.stop) > 16:
             raise ConfigError(f"stop holds {len(self.stop)} strings; expected at most 16.")
         for text in self.stop:

@@ -91,7 +91,7 @@ def generation_request(arguments: argparse.Namespace, prompt: str) -> Generation
         max_tokens=arguments.max_tokens,
         draft_length=arguments.draft_length,
         uplink_budget_bits=arguments.uplink_budget_bits,
-        min_draft_probability=arguments.draft_p_min,
+        min_block_acceptance=arguments.min_block_acceptance,
         stop=tuple(arguments.stop),
         ignore_eos=arguments.ignore_eos,
     )
@@ -102,7 +102,7 @@ def generation_request(arguments: argparse.Namespace, prompt: str) -> Generation
         max_tokens=request.max_tokens,
         draft_length=request.draft_length,
         uplink_budget_bits=request.uplink_budget_bits,
-        min_draft_probability=request.min_draft_probability,
+        min_block_acceptance=request.min_block_acceptance,
         stop=request.stop,
     )  # checked here too, so that a slip is answered without an edge
     return request
@@ -286,11 +286,11 @@ def _add_generation_flags(parser: argparse.ArgumentParser) -> None:
         help=f"payload a round at most; 0 is no budget {default}",
     )
     add(
-        "--draft-p-min",
+        "--min-block-acceptance",
         type=float,
-        default=_DEFAULTS.min_draft_probability,
+        default=_DEFAULTS.min_block_acceptance,
         metavar="P",
-        help=f"stop drafting when the draft gives the block less than this; 0 is never {default}",
+        help=f"draft on while the block's estimated acceptance is so high; 0 is always {default}",
     )
     group = parser.add_argument_group("text")
     add = group.add_argument

@@ -31,7 +31,7 @@ class GenerationRequest:
     max_tokens: int
     draft_length: int
     uplink_budget_bits: int
-    min_draft_probability: float
+    min_block_acceptance: float
     stop: tuple[str, ...]
     ignore_eos: bool
 
@@ -76,7 +76,7 @@ class EdgeClient:
                 max_tokens=request.max_tokens,
                 draft_length=request.draft_length,
                 uplink_budget_bits=request.uplink_budget_bits,
-                min_draft_probability=request.min_draft_probability,
+                min_block_acceptance=request.min_block_acceptance,
                 stop=request.stop,
                 ignore_eos=request.ignore_eos,
             ),

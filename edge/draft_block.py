@@ -32,8 +32,7 @@ class DraftBlockBuilder:
         first_position: absolute index of the first token.
         max_draft_length: γ, 0 to 64.
         budget_bits: payload bits at most, 0 for none; the first token is drafted all the same.
-        min_probability: the block ends after the token with which the product of q over its tokens falls
-            below this; 0 is never.
+        min_acceptance: the block ends after the token with which `acceptance` falls below this; 0 is never.
         stop_token_ids: the block ends after one of these.
     """
 
@@ -47,7 +46,7 @@ class DraftBlockBuilder:
         first_position: int,
         max_draft_length: int,
         budget_bits: int,
-        min_probability: float,
+        min_acceptance: float,
         stop_token_ids: frozenset[int],
     ) -> None:
         self._scheme = scheme
@@ -55,14 +54,20 @@ class DraftBlockBuilder:
         self._attempt = attempt
         self._first_position = first_position
         self._budget_bits = budget_bits
-        self._min_probability = min_probability
+        self._min_acceptance = min_acceptance
         self._stop_token_ids = stop_token_ids
         self._max_draft_length = max_draft_length
         self._states = [state]
         self._code = scheme.support_size_code(state)
         self._tokens: list[DraftToken] = []
         self._distributions: list[DraftDistribution] = []
-        self._probability = 1.0
+        self.acceptance = 1.0
+        """
+        Estimated chance that the cloud takes the block so far: Π min(1, q(xₙ) / q̂(xₙ)) √max qₙ.
+
+        The first factor is what the test keeps where p = q, the second the draft's sureness, for how far p is
+        from q.
+        """
         self.complete = max_draft_length == 0
         """Whether the block takes no more tokens."""
 
@@ -88,11 +93,11 @@ class DraftBlockBuilder:
         self._distributions.append(drafted)
         self._states.append(self._scheme.next_state(self._states[-1], drafted))
         token_id = token.token_id
-        self._probability *= float(draft_probs[token_id])
+        self.acceptance *= _acceptance(draft_probs, token)
         self.complete = (
             len(self._tokens) == self._max_draft_length
             or token_id in self._stop_token_ids
-            or self._probability < self._min_probability
+            or self.acceptance < self._min_acceptance
         )
         return token_id
 
@@ -113,3 +118,10 @@ class DraftBlockBuilder:
         distributions = [d.quantized for d in (*self._distributions, drafted)]
         bits = self._scheme.block_bits(distributions, support_size_code=self._code)
         return 8 * math.ceil(bits / 8)  # a payload is whole bytes
+
+
+def _acceptance(draft_probs: npt.NDArray[Any], token: DraftToken) -> float:
+    """min(1, q(x) / q̂(x)) √max q of one token."""
+    quantized = token.quantized
+    q_hat = int(quantized.lattice_counts[token.token_index]) / quantized.lattice_resolution
+    return min(1.0, float(draft_probs[token.token_id]) / q_hat) * math.sqrt(float(draft_probs.max()))

@@ -128,8 +128,8 @@ class Draft:
     """γ, 0 included: then nothing is fed and the block is empty."""
     budget_bits: int
     """Payload bits at most; 0 is no budget."""
-    min_probability: float
-    """Stop behind the token with which q of the block's tokens, multiplied, falls below this; 0 is never."""
+    min_acceptance: float
+    """Stop behind the token with which the block's estimated acceptance falls below this; 0 is never."""
     stop_token_ids: frozenset[int]
     """Stop after drafting one of these (the token is kept)."""
     state: SchemeState

@@ -255,7 +255,7 @@ class EdgeSession:
                 first_position=len(self._committed),
                 max_draft_length=length,
                 budget_bits=self._parameters.uplink_budget_bits,
-                min_probability=self._parameters.min_draft_probability,
+                min_acceptance=self._parameters.min_block_acceptance,
                 stop_token_ids=self._committed.stop_token_ids,
                 state=self._scheme_state,
             )

@@ -309,7 +309,7 @@ class InMemoryPair:
             first_position=effect.first_position,
             max_draft_length=effect.max_draft_length,
             budget_bits=effect.budget_bits,
-            min_probability=effect.min_probability,
+            min_acceptance=effect.min_acceptance,
             stop_token_ids=effect.stop_token_ids,
         )
         self._edge_cache += effect.feed_token_ids

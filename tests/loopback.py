@@ -157,7 +157,7 @@ def make_request(prompt: str = "a", **changes: Any) -> GenerationRequest:
         "max_tokens": DEFAULTS.max_tokens,
         "draft_length": DEFAULTS.draft_length,
         "uplink_budget_bits": DEFAULTS.uplink_budget_bits,
-        "min_draft_probability": DEFAULTS.min_draft_probability,
+        "min_block_acceptance": DEFAULTS.min_block_acceptance,
         "stop": (),
         "ignore_eos": False,
         **changes,

@@ -68,7 +68,7 @@ def command_for(
         max_tokens=tokens,
         draft_length=length,
         uplink_budget_bits=0,
-        min_draft_probability=0.0,
+        min_block_acceptance=0.0,
         stop=(),
         ignore_eos=True,
     )

@@ -44,7 +44,7 @@ FINISH_REASON_CONTEXT: FinishReason
 FINISH_REASON_CANCELLED: FinishReason
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("prompt", "max_tokens", "sampling", "scheme", "draft_length", "uplink_budget_bits", "seed", "stop", "ignore_eos", "min_draft_probability")
+    __slots__ = ("prompt", "max_tokens", "sampling", "scheme", "draft_length", "uplink_budget_bits", "seed", "stop", "ignore_eos", "min_block_acceptance")
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
@@ -54,7 +54,7 @@ class GenerateRequest(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     STOP_FIELD_NUMBER: _ClassVar[int]
     IGNORE_EOS_FIELD_NUMBER: _ClassVar[int]
-    MIN_DRAFT_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    MIN_BLOCK_ACCEPTANCE_FIELD_NUMBER: _ClassVar[int]
     prompt: str
     max_tokens: int
     sampling: _verifier_pb2.Sampling
@@ -64,8 +64,8 @@ class GenerateRequest(_message.Message):
     seed: int
     stop: _containers.RepeatedScalarFieldContainer[str]
     ignore_eos: bool
-    min_draft_probability: float
-    def __init__(self, prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[_verifier_pb2.Sampling, _Mapping]] = ..., scheme: _Optional[_Union[SchemeSettings, _Mapping]] = ..., draft_length: _Optional[int] = ..., uplink_budget_bits: _Optional[int] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., ignore_eos: _Optional[bool] = ..., min_draft_probability: _Optional[float] = ...) -> None: ...
+    min_block_acceptance: float
+    def __init__(self, prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[_verifier_pb2.Sampling, _Mapping]] = ..., scheme: _Optional[_Union[SchemeSettings, _Mapping]] = ..., draft_length: _Optional[int] = ..., uplink_budget_bits: _Optional[int] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., ignore_eos: _Optional[bool] = ..., min_block_acceptance: _Optional[float] = ...) -> None: ...
 
 class SchemeSettings(_message.Message):
     __slots__ = ("name", "lattice_resolution", "support_size", "max_support_size", "initial_threshold", "threshold_step", "target_dropped_mass", "rollback", "frozen_threshold")

@@ -71,7 +71,7 @@ def generate_request_to_proto(
     max_tokens: int,
     draft_length: int,
     uplink_budget_bits: int,
-    min_draft_probability: float,
+    min_block_acceptance: float,
     stop: tuple[str, ...],
     ignore_eos: bool,
 ) -> pb.GenerateRequest:
@@ -83,7 +83,7 @@ def generate_request_to_proto(
         scheme=_scheme_to_proto(scheme),
         draft_length=draft_length,
         uplink_budget_bits=uplink_budget_bits,
-        min_draft_probability=min_draft_probability,
+        min_block_acceptance=min_block_acceptance,
         seed=seed,
         stop=stop,
         ignore_eos=ignore_eos,
@@ -104,7 +104,7 @@ def generate_request_from_proto(
     """
     given: dict[str, Any] = {
         name: getattr(request, name)
-        for name in ("max_tokens", "draft_length", "min_draft_probability")
+        for name in ("max_tokens", "draft_length", "min_block_acceptance")
         if request.HasField(name)
     }
     sampling = sampling_from_proto(request.sampling) if request.HasField("sampling") else SamplingParameters()

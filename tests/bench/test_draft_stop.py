@@ -1,4 +1,4 @@
-"""The stop rules and rates that choose `--draft-p-min`, on rounds worked out by hand."""
+"""The stop rules and rates that choose `--min-block-acceptance`, on rounds worked out by hand."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from itertools import pairwise
 import pytest
 
 from bench import draft_stop
-from bench.draft_stop import PassTimes, Round, believed, fixed, rate
+from bench.draft_stop import PassTimes, Round, expected, fixed, rate
 from common.config import GenerationParameters
 
-SURE = Round(beliefs=(0.9, 0.8, 0.7), chances=(1.0, 0.5, 0.25))
-DOUBTFUL = Round(beliefs=(0.5, 0.04, 0.03), chances=(0.5, 0.1, 0.0))
+SURE = Round(estimates=(0.9, 0.8, 0.7), chances=(1.0, 0.5, 0.25))
+DOUBTFUL = Round(estimates=(0.5, 0.04, 0.03), chances=(0.5, 0.1, 0.0))
 TIMES = PassTimes(draft_ms=2.0, target_ms=(10.0, 11.0, 12.0, 13.0))
 
 
 def test_a_block_ends_with_the_token_that_falls_below_the_bound() -> None:
     """The token counts; a bound never reached leaves the longest block, and 0 always does."""
-    assert [believed(0.05, 3)(played) for played in (SURE, DOUBTFUL)] == [3, 2]
-    assert [believed(0.85, 3)(played) for played in (SURE, DOUBTFUL)] == [2, 1]
-    assert [believed(0.0, 2)(played) for played in (SURE, DOUBTFUL)] == [2, 2]
+    assert [expected(0.05, 3)(played) for played in (SURE, DOUBTFUL)] == [3, 2]
+    assert [expected(0.85, 3)(played) for played in (SURE, DOUBTFUL)] == [2, 1]
+    assert [expected(0.0, 2)(played) for played in (SURE, DOUBTFUL)] == [2, 2]
 
 
 def test_a_rate_is_expected_tokens_over_the_rounds_time() -> None:
@@ -30,7 +30,7 @@ def test_a_rate_is_expected_tokens_over_the_rounds_time() -> None:
 
 def test_the_shipped_default_is_among_the_bounds_tried() -> None:
     """So the table tells what the default costs and brings."""
-    assert GenerationParameters(seed=0).min_draft_probability in draft_stop.LEAST
+    assert GenerationParameters(seed=0).min_block_acceptance in draft_stop.LEAST
 
 
 def test_rounds_of_the_bundled_pair_are_probabilities() -> None:
@@ -40,6 +40,6 @@ def test_rounds_of_the_bundled_pair_are_probabilities() -> None:
 
     assert 2 <= len(rounds) <= 12
     for played in rounds:
-        for curve in (played.beliefs, played.chances):
+        for curve in (played.estimates, played.chances):
             assert len(curve) == draft_stop.LONGEST
             assert all(1 >= before >= after >= 0 for before, after in pairwise(curve))

@@ -94,7 +94,7 @@ class Driven:
             first_position=draft.first_position,
             max_draft_length=draft.max_draft_length,
             budget_bits=draft.budget_bits,
-            min_probability=draft.min_probability,
+            min_acceptance=draft.min_acceptance,
             stop_token_ids=draft.stop_token_ids,
         )
         prefix = self.session.committed_token_ids

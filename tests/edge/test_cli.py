@@ -45,7 +45,7 @@ def test_every_default_is_that_of_the_settings() -> None:
     assert request.seed is None
     assert (request.scheme, request.sampling) == (defaults.scheme, defaults.sampling)
     assert (request.max_tokens, request.draft_length) == (defaults.max_tokens, defaults.draft_length)
-    assert request.min_draft_probability == defaults.min_draft_probability
+    assert request.min_block_acceptance == defaults.min_block_acceptance
     assert edge_settings(parse("edge")) == EdgeSettings()
 
 
@@ -54,7 +54,8 @@ def test_every_flag_reaches_its_parameter() -> None:
     flags = (
         "--scheme c-sqs --k 3 --ell 50 --beta 0.1 --eta 0.2 --target-dropped-mass 0.3 --k-max 9 "
         "--rollback drafted --frozen-threshold --draft-length 6 --uplink-budget-bits 99 --max-tokens 7 "
-        "--draft-p-min 0.25 --temperature 0.5 --top-k 11 --top-p 0.9 --seed 5 --stop A --stop B --ignore-eos"
+        "--min-block-acceptance 0.25 --temperature 0.5 --top-k 11 --top-p 0.9 --seed 5 --stop A --stop B "
+        "--ignore-eos"
     )
     request = generation_request(parse("generate", "x", *flags.split()), "x")
 
@@ -64,7 +65,7 @@ def test_every_flag_reaches_its_parameter() -> None:
     assert (request.scheme.target_dropped_mass, request.scheme.max_support_size) == (0.3, 9)
     assert (request.scheme.rollback.value, request.scheme.frozen_threshold) == ("drafted", True)
     assert (request.draft_length, request.uplink_budget_bits, request.max_tokens) == (6, 99, 7)
-    assert request.min_draft_probability == 0.25
+    assert request.min_block_acceptance == 0.25
     assert (request.sampling.temperature, request.sampling.top_k, request.sampling.top_p) == (0.5, 11, 0.9)
     assert (request.seed, request.stop, request.ignore_eos) == (5, ("A", "B"), True)
 
@@ -97,7 +98,7 @@ def test_help_ends_with_the_exit_codes(command: str, capsys: pytest.CaptureFixtu
         ("--temperature 50", "temperature is 50.0; expected 0 (greedy) or 0.01 to 10."),
         ("--seed -1", "seed is -1; expected an integer from 0 to 18446744073709551615."),
         ("--draft-length 65", "draft_length is 65; expected an integer from 0 to 64."),
-        ("--draft-p-min 1", "min_draft_probability is 1.0; expected a number in [0, 1)."),
+        ("--min-block-acceptance 1", "min_block_acceptance is 1.0; expected a number in [0, 1)."),
         ("--eta 0", "threshold_step (eta) is 0.0; expected a number in (0, 1]."),
     ],
 )

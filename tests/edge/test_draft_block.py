@@ -58,7 +58,7 @@ def draft(
         first_position=2,
         max_draft_length=length,
         budget_bits=budget,
-        min_probability=least,
+        min_acceptance=least,
         stop_token_ids=stop,
     )
     prefix: tuple[int, ...] = (0, 1)
@@ -121,15 +121,22 @@ def test_a_token_that_the_budget_shuts_out_is_never_drawn() -> None:
     assert draws.asked == [(2 + n, 3) for n in range(len(block.tokens))]
 
 
-def test_the_token_that_makes_a_block_unlikely_is_kept_and_ends_it() -> None:
-    """q over the block's tokens, multiplied, falls below the bound with the last token and not before."""
-    free = [t.token_id for t in draft(scheme_named("k-sqs"), KeyedDraws(7)).tokens]
-    products = np.cumprod([LAW((0, 1, *free[:n]))[token_id] for n, token_id in enumerate(free)])
+@pytest.mark.parametrize("name", DRAFTING)
+def test_the_token_that_makes_a_block_unlikely_is_kept_and_ends_it(name: str) -> None:
+    """Π min(1, q/q̂) √max q falls below the bound with the last token and not before."""
+    free = draft(scheme_named(name), KeyedDraws(7)).tokens
+    prefix: tuple[int, ...] = (0, 1)
+    estimates = [1.0]
+    for token in free:
+        law, quantized = LAW(prefix), token.quantized
+        q_hat = quantized.lattice_counts[token.token_index] / quantized.lattice_resolution
+        estimates.append(estimates[-1] * min(1.0, law[token.token_id] / q_hat) * law.max() ** 0.5)
+        prefix = (*prefix, token.token_id)
     for length in range(1, len(free)):
         draws = CountingDraws(7)
-        block = draft(scheme_named("k-sqs"), draws, least=float(products[length - 1]) * 1.001)
+        block = draft(scheme_named(name), draws, least=estimates[length] * 1.001)
 
-        assert [t.token_id for t in block.tokens] == free[:length]
+        assert [t.token_id for t in block.tokens] == [t.token_id for t in free[:length]]
         assert len(draws.asked) == length
 
 
@@ -161,7 +168,7 @@ def test_a_complete_block_takes_no_more() -> None:
         first_position=1,
         max_draft_length=0,
         budget_bits=0,
-        min_probability=0.0,
+        min_acceptance=0.0,
         stop_token_ids=frozenset(),
     )
 

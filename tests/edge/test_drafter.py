@@ -34,7 +34,7 @@ def effect(feed: tuple[int, ...], **changes: Any) -> Draft:
         "first_position": len(feed),
         "max_draft_length": 4,
         "budget_bits": 0,
-        "min_probability": 0.0,
+        "min_acceptance": 0.0,
         "stop_token_ids": frozenset(),
         "state": SCHEME.initial_state(),
         **changes,

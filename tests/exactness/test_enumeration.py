@@ -52,7 +52,7 @@ class Case:
     max_tokens: int = 0
     """Tokens asked for; `outputs` unless given. More keeps γ long up to the end of what is seen."""
     budget_bits: int = 0
-    min_probability: float = 0.0
+    min_acceptance: float = 0.0
 
 
 CASES = {
@@ -84,12 +84,12 @@ BUDGET_CASES = {
     "dense-qs": Case(DENSE, TARGET_3, DRAFT_3, 3, 3, 4, budget_bits=9),
 }
 UNLIKELY_CASES = {
-    "k-sqs": Case(K_SQS, TARGET_3, DRAFT_3, 2, 3, 4, min_probability=0.4),
-    "c-sqs": Case(replace(C_SQS, initial_threshold=0.05), TARGET_3, DRAFT_3, 2, 2, 3, min_probability=0.4),
+    "k-sqs": Case(K_SQS, TARGET_3, DRAFT_3, 2, 3, 4, min_acceptance=0.4),
+    "c-sqs": Case(replace(C_SQS, initial_threshold=0.05), TARGET_3, DRAFT_3, 2, 2, 3, min_acceptance=0.4),
     "c-sqs drafted": Case(
-        replace(DRAFTED, initial_threshold=0.05), TARGET_3, DRAFT_3, 2, 3, 4, min_probability=0.4
+        replace(DRAFTED, initial_threshold=0.05), TARGET_3, DRAFT_3, 2, 3, 4, min_acceptance=0.4
     ),
-    "dense-qs": Case(DENSE, TARGET_3, DRAFT_3, 2, 2, 3, min_probability=0.4),
+    "dense-qs": Case(DENSE, TARGET_3, DRAFT_3, 2, 2, 3, min_acceptance=0.4),
 }
 
 
@@ -101,7 +101,7 @@ def enumerate_case(case: Case, *, pair: type[ExactPair] = ExactPair, **options: 
         max_tokens=case.max_tokens or case.outputs,
         draft_length=case.draft_length,
         uplink_budget_bits=case.budget_bits,
-        min_draft_probability=case.min_probability,
+        min_block_acceptance=case.min_acceptance,
     )
 
     def run(path) -> Outcome:

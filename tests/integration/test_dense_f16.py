@@ -113,7 +113,7 @@ async def test_a_long_draft_over_a_large_vocabulary_is_cut_to_the_rounds_bytes(t
     models_ = [TableModel(lambda prefix: law, vocabulary_size=size, context_length=256) for _ in range(2)]
     async with loopback(*models_, TableVocabulary(size), cloud_settings=ALLOWED, round_log=log) as both:
         request = make_request(
-            scheme="dense-f16", seed=3, max_tokens=100, draft_length=64, min_draft_probability=0.0
+            scheme="dense-f16", seed=3, max_tokens=100, draft_length=64, min_block_acceptance=0.0
         )
         done = await generate(both.client, request)
     log.close()

@@ -309,7 +309,7 @@ def _ask(edge: subprocess.Popen[str], name: str, changes: dict[str, Any]) -> int
     assert edge.stdin is not None
     assert edge.stdout is not None
     values = {"scheme": name, "max_tokens": TOKENS, "ignore_eos": True, **changes}
-    request = make_request("a", min_draft_probability=0.0, **values)
+    request = make_request("a", min_block_acceptance=0.0, **values)
     print(json.dumps(thinwire_request_to_dict(request)), file=edge.stdin, flush=True)
     return int(edge.stdout.readline())
 
