@@ -144,7 +144,7 @@ async def test_both_tenants_are_measured_side_by_side(tmp_path: Path) -> None:
     files.add(LIMITED, rounds_per_s=40.0)
     texts = tmp_path / "texts.jsonl"
     texts.write_text((await recorded_text(rounds=6)).to_json() + "\n")
-    plan = TenantPlan(texts=1, tokens=6, cycles=1, seconds=1.0, settle_s=0.5, threads=1)
+    plan = TenantPlan(texts=1, tokens=6, cycles=1, seconds=2.0, settle_s=1.0, threads=1)
     settings = CloudSettings(max_sessions=100, allow_dense_f16=True)
     security = ServerSecurity(access=Access(str(files.path)))
     async with running_cloud(WatchedModel(TARGET), settings, security) as cloud:

@@ -87,7 +87,7 @@ UNLIKELY_CASES = {
     "k-sqs": Case(K_SQS, TARGET_3, DRAFT_3, 2, 3, 4, min_acceptance=0.4),
     "c-sqs": Case(replace(C_SQS, initial_threshold=0.05), TARGET_3, DRAFT_3, 2, 2, 3, min_acceptance=0.4),
     "c-sqs drafted": Case(
-        replace(DRAFTED, initial_threshold=0.05), TARGET_3, DRAFT_3, 2, 3, 4, min_acceptance=0.4
+        replace(DRAFTED, initial_threshold=0.05), TARGET_3, DRAFT_3, 2, 2, 3, min_acceptance=0.4
     ),
     "dense-qs": Case(DENSE, TARGET_3, DRAFT_3, 2, 2, 3, min_acceptance=0.4),
 }

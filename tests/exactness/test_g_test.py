@@ -198,8 +198,8 @@ async def test_the_text_over_grpc_has_the_targets_law(name: str) -> None:
 
 @pytest.mark.slow
 async def test_a_planted_shift_is_caught() -> None:
-    """A cloud whose target is off by a total variation of 0.05 fails the test."""
+    """A cloud whose target is off by a total variation of 0.05 fails the test, in two thirds of the texts."""
     assert distance(target_law(shifted(TARGET), 2), LAW) >= SHIFT
-    counts = await sample(K_SQS, GENERATIONS, target=shifted(TARGET))
+    counts = await sample(K_SQS, 2 * GENERATIONS // 3, target=shifted(TARGET))
 
     assert g_statistic(counts, LAW) > critical_value(LAW)
