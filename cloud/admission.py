@@ -8,6 +8,7 @@ whoever opens anew for every round pays what one stream would cost, and whoever 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Callable
 
@@ -20,7 +21,7 @@ MAX_PAUSE_S = 5.0
 MAX_HELD_BACK_S = 1.0
 """
 How much of its pause a refused stream or round spends here before it is told: an edge that makes no pause
-gets one refusal a second and session, not hundreds; half of an edge's least deadline for a round is left.
+gets a refusal or two a second and session, not hundreds; half of an edge's least deadline for a round is left.
 """
 MAX_HELD_BACK_STREAMS = 64
 """Refused streams of one tenant that are held back at once; one more is told at once."""
@@ -104,8 +105,13 @@ class Admission:
 
 
 def held_back_s(refusal: QuotaExceededError) -> float:
-    """Seconds of its pause that a refusal is held back."""
-    return min(refusal.retry_after_s, MAX_HELD_BACK_S)
+    """
+    Seconds of its pause that a refusal is held back.
+
+    Not the same for all: those who are told together come back together, and whoever shares a pass with them
+    waits for all.
+    """
+    return min(refusal.retry_after_s, MAX_HELD_BACK_S) * random.uniform(0.5, 1.0)
 
 
 def after_holding(refusal: QuotaExceededError, held_s: float) -> QuotaExceededError:

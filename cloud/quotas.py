@@ -1,7 +1,8 @@
 """
 What each tenant has used of its rounds and tokens a second; the clock is passed in.
 
-A bucket fills at the tenant's rate up to one second's worth.
+A bucket fills at the tenant's rate up to a quarter of a second's worth: what is saved up comes as a burst, and
+whoever shares a pass with it waits for all of it.
 A request passes once the bucket holds its cost, or is full: what costs more than a full bucket passes too and
 leaves a debt, so that over time the rate holds.
 
@@ -17,6 +18,8 @@ from collections.abc import Callable
 from common.errors import QuotaExceededError
 from common.tenants import Quotas
 
+SAVED_S = 0.25
+"""How much of its rate a tenant can save up."""
 MIN_PAUSE_S = 0.01
 """No retry is asked for sooner: a pause that rounds to nothing would be a busy loop."""
 _ROUNDING = 1e-9
@@ -41,7 +44,7 @@ class RateBucket:
 
     @property
     def _capacity(self) -> float:
-        return max(1.0, self._per_s)
+        return max(1.0, SAVED_S * self._per_s)
 
     def wait_s(self, amount: float, now: float) -> float:
         """Seconds until this amount may be taken; 0 for now."""

@@ -215,7 +215,7 @@ async def test_a_long_prompt_does_not_stall_the_rounds_of_others() -> None:
         for peer in (*peers, long):
             await peer.closed()
 
-    assert model.batches[:6] == [[chunk], [chunk, 3, 3]] * 3
+    assert [sorted(batch) for batch in model.batches[:6]] == [[chunk], [3, 3, chunk]] * 3
 
 
 async def test_a_lone_session_never_waits_for_company() -> None:

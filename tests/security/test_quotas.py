@@ -37,20 +37,20 @@ def models() -> tuple[WatchedModel, WatchedModel]:
 # --- the buckets ------------------------------------------------------------------------------------------
 
 
-def test_a_bucket_holds_one_second_and_what_costs_more_leaves_a_debt() -> None:
+def test_a_bucket_holds_a_quarter_of_a_second_and_what_costs_more_leaves_a_debt() -> None:
     """Whatever one request costs, it passes once the bucket is full; the debt is then waited for."""
     clock = ManualClock()
     bucket = RateBucket(10.0, clock())
 
     assert bucket.wait_s(25, clock()) == 0
     bucket.take(25, clock())
-    assert bucket.wait_s(1, clock()) == pytest.approx(1.6)
+    assert bucket.wait_s(1, clock()) == pytest.approx(2.35)
     assert bucket.wait_s(25, clock()) == pytest.approx(2.5)
-    clock.advance(1.6)
+    clock.advance(2.35)
     assert bucket.wait_s(1, clock()) == 0
-    assert bucket.wait_s(3, clock()) == pytest.approx(0.2)
+    assert bucket.wait_s(2, clock()) == pytest.approx(0.1)
     clock.advance(1e6)
-    bucket.take(9, clock())
+    bucket.take(1.5, clock())
     assert bucket.wait_s(1, clock()) == 0
     assert bucket.wait_s(2, clock()) == pytest.approx(0.1)
 
@@ -68,7 +68,7 @@ def test_a_slow_rate_still_lets_one_request_in_at_a_time() -> None:
 
 
 def test_a_rate_holds_over_time() -> None:
-    """A tenant that always asks again after the pause it was told gets its rate and its first second."""
+    """A tenant that always asks again after the pause it was told gets its rate and what its bucket held."""
     clock = ManualClock()
     ledger = QuotaLedger(lambda tenant: Quotas(rounds_per_s=5.0), longest_pause_s=5.0)
     start_s, passed = clock(), 0
@@ -94,7 +94,7 @@ def test_a_tenants_debt_is_its_own_and_every_rate_counts() -> None:
     with pytest.raises(QuotaExceededError) as caught:
         ledger.admit("acme", rounds=1, tokens=5, now=clock())
 
-    assert caught.value.message == "tenant acme is above its 10 tokens/s; expected a pause of 6.00 s."
+    assert caught.value.message == "tenant acme is above its 10 tokens/s; expected a pause of 6.50 s."
     assert caught.value.retry_after_s == 0.4
     ledger.admit("rival", rounds=1, tokens=5, now=clock())
 
@@ -119,7 +119,7 @@ def test_a_changed_rate_holds_from_the_next_request_on() -> None:
 def test_each_refused_request_is_told_a_turn_of_its_own() -> None:
     """One behind the other, up to the longest pause; all of them come back and none has waited in vain."""
     clock = ManualClock()
-    ledger = QuotaLedger(lambda tenant: Quotas(rounds_per_s=10.0), longest_pause_s=0.45)
+    ledger = QuotaLedger(lambda tenant: Quotas(rounds_per_s=40.0), longest_pause_s=0.11)
     ledger.take("acme", rounds=10, tokens=0, now=clock())
     turns_s = []
     for _ in range(6):
@@ -130,13 +130,13 @@ def test_each_refused_request_is_told_a_turn_of_its_own() -> None:
         ledger.admit("acme", rounds=1, tokens=0, now=clock() + turn_s)
         ledger.take("acme", rounds=1, tokens=0, now=clock() + turn_s)
 
-    assert turns_s == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.45, 0.45])
+    assert turns_s == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.11, 0.11])
 
 
 def test_turns_nobody_came_for_are_forgotten() -> None:
     """However many were told, whoever asks after the longest pause is told what the first was."""
     clock = ManualClock()
-    ledger = QuotaLedger(lambda tenant: Quotas(rounds_per_s=10.0), longest_pause_s=2.0)
+    ledger = QuotaLedger(lambda tenant: Quotas(rounds_per_s=40.0), longest_pause_s=2.0)
     ledger.take("acme", rounds=10, tokens=0, now=clock())
     for _ in range(1000):
         with pytest.raises(QuotaExceededError):
@@ -146,7 +146,7 @@ def test_turns_nobody_came_for_are_forgotten() -> None:
     with pytest.raises(QuotaExceededError) as caught:
         ledger.admit("acme", rounds=1, tokens=0, now=clock())
 
-    assert caught.value.retry_after_s == pytest.approx(0.1)
+    assert caught.value.retry_after_s == pytest.approx(0.025)
 
 
 # --- the cloud --------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ async def test_a_round_above_the_rate_is_refused_and_may_come_again(tokens: Toke
     assert text.committed == undisturbed
 
 
-async def test_an_edge_that_makes_no_pause_is_refused_once_a_second(tokens: Tokens) -> None:
+async def test_an_edge_that_makes_no_pause_is_refused_once_or_twice_a_second(tokens: Tokens) -> None:
     """The refusal itself is held back, so that a session cannot have hundreds; another stream ends that."""
     token = tokens.add("acme", tokens_per_s=0.001)
     text = EdgeText()
@@ -203,8 +203,8 @@ async def test_an_edge_that_makes_no_pause_is_refused_once_a_second(tokens: Toke
         superseded = await again.refusal()
 
         assert isinstance(first, QuotaExceededError)
-        assert held_s >= 0.99 * MAX_HELD_BACK_S
-        assert first.retry_after_s == MAX_PAUSE_S - MAX_HELD_BACK_S
+        assert held_s >= 0.49 * MAX_HELD_BACK_S
+        assert MAX_PAUSE_S - MAX_HELD_BACK_S <= first.retry_after_s <= MAX_PAUSE_S - MAX_HELD_BACK_S / 2
         assert isinstance(superseded, EpochSupersededError)
 
 

@@ -49,7 +49,7 @@ async def test_an_open_above_the_rate_is_refused_before_anything_is_done_for_it(
 
         assert isinstance(error, QuotaExceededError)
         assert error.message.startswith("tenant acme is above its 0.001 rounds/s; expected a pause of ")
-        assert error.retry_after_s == MAX_PAUSE_S - MAX_HELD_BACK_S
+        assert MAX_PAUSE_S - MAX_HELD_BACK_S <= error.retry_after_s <= MAX_PAUSE_S - MAX_HELD_BACK_S / 2
         assert (counted(cloud, "sessions_opened"), counted(cloud, "prompt_tokens")) == (1, 3)
         assert cloud.server.sessions == 0
         tokens.add("acme", rounds_per_s=None)
@@ -136,7 +136,7 @@ async def test_refused_streams_are_held_back_up_to_a_bound() -> None:
     await asyncio.sleep(0)
 
     assert await admission.hold_back("acme", refusal) is refusal
-    assert {(await task).retry_after_s for task in held} == {MIN_PAUSE_S}
+    assert all(MIN_PAUSE_S <= left.retry_after_s <= 0.125 for left in await asyncio.gather(*held))
     assert admission._held_back == {}
 
 
