@@ -21,7 +21,7 @@ MAX_PAUSE_S = 5.0
 MAX_HELD_BACK_S = 1.0
 """
 How much of its pause a refused stream or round spends here before it is told: an edge that makes no pause
-gets a refusal or two a second and session, not hundreds; half of an edge's least deadline for a round is left.
+gets a refusal or two a second and session, not hundreds; half of an edge's least deadline is left.
 """
 MAX_HELD_BACK_STREAMS = 64
 """Refused streams of one tenant that are held back at once; one more is told at once."""

@@ -1,7 +1,7 @@
 """
 What each tenant has used of its rounds and tokens a second; the clock is passed in.
 
-A bucket fills at the tenant's rate up to a quarter of a second's worth: what is saved up comes as a burst, and
+A bucket fills at the tenant's rate up to a quarter of a second's worth: what is saved up comes at once, and
 whoever shares a pass with it waits for all of it.
 A request passes once the bucket holds its cost, or is full: what costs more than a full bucket passes too and
 leaves a debt, so that over time the rate holds.
