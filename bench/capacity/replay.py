@@ -33,6 +33,12 @@ from common.pb import verifier_pb2
 
 LOST_STATUS_PAUSE_S = 0.1
 """Before the next attempt after a refusal whose own pause was lost."""
+
+
+class LostRefusalError(ResourceExhaustedError):
+    """A refusal of which gRPC has lost what it was for."""
+
+
 Heard = Callable[[], None]
 """Called when an edge has had an answer."""
 Work = Callable[[grpc.aio.Channel, RecordedText, int, Heard], Awaitable[None]]
@@ -205,7 +211,7 @@ def refusal_of(error: grpc.aio.AioRpcError) -> ResourceExhaustedError:
         ThinwireError: what ended it was no refusal.
     """
     if error.code() is grpc.StatusCode.INTERNAL and wire.reason_of(error) is None:
-        return ResourceExhaustedError(error.details() or "INTERNAL", retry_after_s=LOST_STATUS_PAUSE_S)
+        return LostRefusalError(error.details() or "INTERNAL", retry_after_s=LOST_STATUS_PAUSE_S)
     ended_by = wire.error_from_rpc(error)
     if not isinstance(ended_by, ResourceExhaustedError):
         raise ended_by from None

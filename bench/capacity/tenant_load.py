@@ -21,7 +21,7 @@ from typing import Any
 
 import grpc
 
-from bench.capacity.replay import answer, refusal_of, request_of
+from bench.capacity.replay import LostRefusalError, answer, refusal_of, request_of
 from bench.capacity.slices import EXCESS, Offer, Slice, from_line
 from bench.capacity.texts import RecordedText, read_texts
 from common import wire
@@ -42,7 +42,7 @@ class Counts:
     admitted: int = 0
     quota_refusals: int = 0
     other_refusals: int = 0
-    """For want of room."""
+    """For want of room; those of which the reason was lost are in neither."""
     torn: int = 0
     """Streams given up before an answer."""
 
@@ -236,7 +236,8 @@ async def _attempt(
         counts.attempts += 1
         counts.admitted += refused is None and not torn
         counts.quota_refusals += isinstance(refused, QuotaExceededError)
-        counts.other_refusals += refused is not None and not isinstance(refused, QuotaExceededError)
+        known = not isinstance(refused, QuotaExceededError | LostRefusalError)
+        counts.other_refusals += refused is not None and known
         counts.torn += torn
     return refused
 
