@@ -71,7 +71,7 @@ class Batcher:
         self._running: asyncio.Task[None] | None = None
         self._stopped = False
         self.passes = 0
-        """Target passes made."""
+        """Target passes begun."""
 
     def decode(self, job: Callable[[], Any], *, submitted_s: float) -> asyncio.Future[Done]:
         """
@@ -124,8 +124,8 @@ class Batcher:
                 await asyncio.sleep(0)  # the sessions put the rounds just decoded in line
             else:
                 batch = [(item, self._tickets.pop(item.session)) for item in self._queue.take()]
+                self.passes += 1  # before anybody hears of its outcome
                 await self._loop.run_in_executor(self._executor, self._pass, batch)
-                self.passes += 1
 
     def _refuse_all(self) -> None:
         waiting = [ticket for ticket, _ in self._decodings]
