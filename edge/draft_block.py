@@ -9,7 +9,7 @@ Dropping a token after seeing it would bias the text.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import numpy.typing as npt
 
@@ -17,7 +17,7 @@ from common.draft_token import DraftToken
 from common.errors import LocalProtocolError
 from common.random_streams import Draws
 from common.schemes.base import DraftDistribution, Scheme, SchemeState
-from edge.events import DraftedBlock
+from edge.events import Draft, DraftedBlock
 
 
 class DraftBlockBuilder:
@@ -70,6 +70,21 @@ class DraftBlockBuilder:
         """
         self.complete = max_draft_length == 0
         """Whether the block takes no more tokens."""
+
+    @classmethod
+    def of(cls, effect: Draft, scheme: Scheme, draws: Draws) -> Self:
+        """The block that a Draft effect asks for."""
+        return cls(
+            scheme,
+            effect.state,
+            draws,
+            attempt=effect.attempt,
+            first_position=effect.first_position,
+            max_draft_length=effect.max_draft_length,
+            budget_bits=effect.budget_bits,
+            min_acceptance=effect.min_acceptance,
+            stop_token_ids=effect.stop_token_ids,
+        )
 
     def offer(self, draft_probs: npt.NDArray[Any]) -> int | None:
         """

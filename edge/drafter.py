@@ -77,17 +77,7 @@ class Drafter:
         if self._keep is not None:
             sequence.truncate(self._keep)
             self._keep = None
-        builder = DraftBlockBuilder(
-            self._scheme,
-            effect.state,
-            self._draws,
-            attempt=effect.attempt,
-            first_position=effect.first_position,
-            max_draft_length=effect.max_draft_length,
-            budget_bits=effect.budget_bits,
-            min_acceptance=effect.min_acceptance,
-            stop_token_ids=effect.stop_token_ids,
-        )
+        builder = DraftBlockBuilder.of(effect, self._scheme, self._draws)
         feed: Sequence[int] = effect.feed_token_ids
         while not builder.complete:
             token_id = builder.offer(

@@ -301,17 +301,7 @@ class InMemoryPair:
             self._to_edge(edge_events.LinkRestored())
 
     def _draft(self, effect: edge_events.Draft) -> edge_events.DraftedBlock:
-        builder = DraftBlockBuilder(
-            self.scheme,
-            effect.state,
-            self._draws_edge,
-            attempt=effect.attempt,
-            first_position=effect.first_position,
-            max_draft_length=effect.max_draft_length,
-            budget_bits=effect.budget_bits,
-            min_acceptance=effect.min_acceptance,
-            stop_token_ids=effect.stop_token_ids,
-        )
+        builder = DraftBlockBuilder.of(effect, self.scheme, self._draws_edge)
         self._edge_cache += effect.feed_token_ids
         if effect.max_draft_length:
             assert tuple(self._edge_cache) == self.edge.committed_token_ids, "the draft cache is out of step"

@@ -142,7 +142,7 @@ def _cloud(plan: Plan, *, paced_ms: float, max_batch_sequences: int) -> tuple[st
 def _heading(plan: Plan, draft_ms: float) -> str:
     return (
         f"# Capacity\n\n{os.cpu_count()} cores ({platform.machine()}), target on {plan.threads} thread(s), "
-        f"the load on the same machine; bundled pair, k-sqs, γ = 4, temperature 1, texts of {plan.tokens} "
+        f"the load on the same machine; bundled pair, k-sqs, γ ≤ 4, temperature 1, texts of {plan.tokens} "
         f"tokens, drafts of {draft_ms:.0f} ms (median of what was recorded), {plan.slices} times "
         f"{plan.seconds:g} s a cell.\nOnly ratios within this run say anything."
     )

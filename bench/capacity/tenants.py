@@ -323,7 +323,7 @@ def report(plan: TenantPlan, found: list[Outcome], *, alone: float, quota: float
         "# Two tenants",
         "",
         f"{os.cpu_count()} cores ({platform.machine()}), target on {plan.threads} thread(s), the load on the "
-        f"same machine, the limited tenant's at niceness {NICENESS}; bundled pair, k-sqs, γ = 4, "
+        f"same machine, the limited tenant's at niceness {NICENESS}; bundled pair, k-sqs, γ ≤ 4, "
         f"temperature 1, texts of {plan.tokens} tokens.",
         f"One pass at a time the cloud does {alone:.1f} rounds/s; the limited tenant's quota is "
         f"{100 * QUOTA_SHARE:.0f} % of that, {quota:.1f} rounds/s, offered by {LIMITED_SESSIONS} sessions, "

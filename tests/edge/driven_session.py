@@ -86,17 +86,7 @@ class Driven:
         """What the last Draft effect comes to."""
         draft = self.draft
         assert draft is not None
-        builder = DraftBlockBuilder(
-            self.scheme,
-            draft.state,
-            KeyedDraws(7),
-            attempt=draft.attempt,
-            first_position=draft.first_position,
-            max_draft_length=draft.max_draft_length,
-            budget_bits=draft.budget_bits,
-            min_acceptance=draft.min_acceptance,
-            stop_token_ids=draft.stop_token_ids,
-        )
+        builder = DraftBlockBuilder.of(draft, self.scheme, KeyedDraws(7))
         prefix = self.session.committed_token_ids
         while not builder.complete:
             prefix = (*prefix, builder.offer(LAW(prefix)))  # type: ignore[assignment]

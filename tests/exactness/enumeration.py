@@ -253,17 +253,7 @@ class ExactPair:
 
     def drafted(self, effect: edge_events.Draft) -> edge_events.Drafted:
         """Draft a block with the shipped builder."""
-        builder = self.builder_class(
-            self.edge_scheme,
-            effect.state,
-            self.draws,
-            attempt=effect.attempt,
-            first_position=effect.first_position,
-            max_draft_length=effect.max_draft_length,
-            budget_bits=effect.budget_bits,
-            min_acceptance=effect.min_acceptance,
-            stop_token_ids=effect.stop_token_ids,
-        )
+        builder = self.builder_class.of(effect, self.edge_scheme, self.draws)
         feed = effect.feed_token_ids
         while not builder.complete:
             self.edge_cache += feed
