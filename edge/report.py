@@ -185,6 +185,7 @@ def status_rows(status: EdgeStatus, *, edge_security: LinkSecurity) -> list[tupl
         ("cloud", f"{status.cloud}, thinwire {cloud.version}, {cloud.model} ({cloud.dtype}, {cloud.device})"),
         ("  listener", cloud.listener_security),
         ("  connection", status.cloud_security),
+        ("  fingerprint", cloud.target_fingerprint.hex() or "none: another target would go unnoticed"),
         ("  context", f"{cloud.context_length} tokens"),
         ("  sessions", f"{cloud.sessions} of {cloud.max_sessions}"),
         (

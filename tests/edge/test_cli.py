@@ -192,7 +192,7 @@ async def test_what_the_edge_refuses_is_shown_with_its_status(capsys: pytest.Cap
 
 async def test_status_prints_both_sides(capsys: pytest.CaptureFixture[str]) -> None:
     """A table, or one JSON object."""
-    async with loopback(table(), table(), VOCABULARY) as both:
+    async with loopback(table(), table(), VOCABULARY, fingerprint=b"12345678") as both:
         code = await run(["status", "--edge", both.edge_address])
         plain = capsys.readouterr().out
         await run(["status", "--edge", both.edge_address, "--json"])
@@ -200,5 +200,7 @@ async def test_status_prints_both_sides(capsys: pytest.CaptureFixture[str]) -> N
 
     assert code == 0
     assert both.cloud_address in plain
+    assert b"12345678".hex() in plain
+    assert status["cloud_info"]["target_fingerprint"] == b"12345678".hex()
     assert status["vocabulary"]["size"] == SIZE
     assert status["cloud_info"]["context_length"] == 256
