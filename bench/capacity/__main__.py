@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from bench import command
 from bench.capacity.measure import Cell, MeasuredDaemon, Way, measure
 from bench.capacity.messages import SERVICE
 from bench.capacity.recording import record
@@ -244,11 +245,20 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.tenants and arguments.edges:
         parser.error("--edges has no place beside --tenants; expected one of them")
-    if arguments.tenants:
-        print(asyncio.run(run_tenants(_tenant_plan(arguments), arguments.out)))
-    else:
-        print(asyncio.run(run(_plan(arguments), arguments.out)))
-    return 0
+
+    def work() -> int:
+        measuring = (
+            run_tenants(_tenant_plan(arguments), arguments.out)
+            if arguments.tenants
+            else run(_plan(arguments), arguments.out)
+        )
+        try:
+            print(asyncio.run(measuring))
+        except asyncio.CancelledError:  # SIGTERM
+            raise KeyboardInterrupt from None
+        return 0
+
+    return command.run("bench.capacity", work, interrupted="interrupted.")
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.command import CommandError
 from edge.demo import Daemon
 
 MAX_PROCESSES = 2
@@ -119,7 +120,7 @@ async def measure(way: Way, cell: Cell, texts: Path, *, tokens: int, seconds: fl
         seconds: of measurement, once every edge has had an answer.
 
     Raises:
-        RuntimeError: a load generator ended without a result.
+        CommandError: a load generator ended without a result.
     """
     edges = cell.edges
     count = min(edges, MAX_PROCESSES)
@@ -178,11 +179,11 @@ async def line_of(process: asyncio.subprocess.Process, timeout_s: float) -> byte
 
     Raises:
         TimeoutError: none came in time.
-        RuntimeError: it ended without one.
+        CommandError: it ended without one.
     """
     assert process.stdout is not None, "a pipe"
     async with asyncio.timeout(timeout_s):
         line = await process.stdout.readline()
     if not line:
-        raise RuntimeError("a load generator ended without a result; its own words are above.")
+        raise CommandError("a load generator ended without a result; its own words are above.")
     return line
