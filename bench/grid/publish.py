@@ -28,6 +28,8 @@ from bench.grid.store import read_generations, read_lines, read_settings
 
 LINES = ("generations", "links")
 """Files that tables and figures are made of; the rounds are not among them."""
+SIMULATED_LINES = (*LINES, "rounds")
+"""Files that a simulation is fitted to."""
 COMMAND = "python -m bench.grid.publish"
 
 
@@ -92,7 +94,7 @@ def keep_lines(folder: Path, to: Path, names: Sequence[str] = LINES) -> list[Pat
 
 def publish_simulation(folder: Path, docs: Path) -> list[Path]:
     """
-    Page and figures of a simulation.
+    Page and figures of a simulation, and the lines it was fitted to where it lies in their run's folder.
 
     Args:
         folder: that `bench.simulation` wrote; nothing is done where there is none.
@@ -108,6 +110,8 @@ def publish_simulation(folder: Path, docs: Path) -> list[Path]:
     for figure in sorted(folder.glob("*.svg")):
         paths.append(drawn / f"simulation-{figure.name}")
         paths[-1].write_bytes(figure.read_bytes())
+    if (folder.parent / "rounds.jsonl").exists():
+        paths += keep_lines(folder.parent, docs / "results" / "lines" / "simulation", SIMULATED_LINES)
     return paths
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bench.grid.publish import main
 from bench.grid.report import render
-from bench.grid.store import Store, read_generations
+from bench.grid.store import Store, read_generations, read_lines
 from tests.bench.bench_data import make_record
 from tests.bench.test_report import stream
 
@@ -93,7 +93,7 @@ def test_a_paced_run_is_published_beside_and_shares_one_figure(run: Path) -> Non
 
 
 def test_a_simulation_beside_the_run_is_published_too(run: Path) -> None:
-    """Its figures get names of their own, and its page finds them."""
+    """Its figures get names of their own, its page finds them, and the lines behind it are kept, rounds too."""
     (run / "simulation").mkdir()
     (run / "simulation" / "simulation.md").write_text("![batched-by-row.svg](batched-by-row.svg)\n")
     (run / "simulation" / "batched-by-row.svg").write_text("<svg/>")
@@ -104,6 +104,9 @@ def test_a_simulation_beside_the_run_is_published_too(run: Path) -> None:
     page = (docs / "results" / "simulation.md").read_text()
     assert page == "![batched-by-row.svg](../figures/simulation-batched-by-row.svg)\n"
     assert (docs / "figures" / "simulation-batched-by-row.svg").is_file()
+    kept = docs / "results" / "lines" / "simulation"
+    assert list(read_lines(kept / "rounds.jsonl")) == [{}]
+    assert len(read_generations(kept)) == 2
 
 
 def test_packed_lines_are_read_like_plain_ones(run: Path, tmp_path: Path) -> None:
