@@ -75,8 +75,8 @@ proto-check: setup ## fail if common/pb is not what proto/ generates
 pair: setup ## train the bundled pair again (MINUTES=90, START=DIR of a pair to go on from)
 	$(PYTHON) -m bench.pair.train --minutes $(MINUTES) $(if $(START),--start '$(START)')
 
-bench-core: setup ## speed of the core as ratios (table for bench/LOG.md)
-	$(PYTHON) -m bench.core
+bench-core: setup ## speed of the core as ratios (table for bench/LOG.md; THREADS= of transformers' models)
+	$(PYTHON) -m bench.core $(if $(THREADS),--transformers-threads '$(THREADS)')
 
 bench: setup ## methods side by side on thin links, about 10 minutes (OUT=DIR PACED=A_MS,B_MS)
 	$(PYTHON) -m bench.grid --short $(if $(OUT),--out '$(OUT)') $(if $(PACED),--paced '$(PACED)')

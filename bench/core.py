@@ -5,7 +5,7 @@ Over loopback, nothing throttled, the bundled pair: tokens/s of two Thinwire dae
 transformers' `generate` of the target alone and its assisted generation with the same pair in one process.
 Same prompts, same sampling, end-of-text ignored, the same number of tokens; the ways take turns, so that
 whatever else the machine does meets all of them.
-transformers has all cores; our cloud leaves one to the edge.
+transformers has all cores unless --transformers-threads says less; our cloud leaves one to the edge.
 Then the ratios of the kernels (`bench.kernels`).
 """
 
@@ -71,7 +71,7 @@ Way = Callable[[str, int, float, int], Awaitable[float]]
 
 class Transformers:
     """
-    transformers' own generation in this process, on the threads torch takes by itself.
+    transformers' own generation in this process, on torch's threads.
 
     Args:
         pair: folder with target/ and draft/.
@@ -283,12 +283,24 @@ def main() -> None:
     parser.add_argument("--pair", type=Path, default=bundled.target_path().parent, help="target/ and draft/")
     parser.add_argument("--tokens", type=int, default=128, help="tokens of each text (default %(default)s)")
     parser.add_argument("--repetitions", type=int, default=10, help="texts of each way (default %(default)s)")
+    parser.add_argument(
+        "--transformers-threads",
+        type=int,
+        metavar="N",
+        default=torch.get_num_threads(),
+        help="of transformers' models (default: what torch takes by itself, %(default)s)",
+    )
     arguments = parser.parse_args()
+    if arguments.transformers_threads < 1:
+        parser.error(f"--transformers-threads is {arguments.transformers_threads}; expected at least 1")
+    torch.set_num_threads(arguments.transformers_threads)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     print(
         f"{arguments.repetitions} texts of {arguments.tokens} tokens each; {os.cpu_count()} cores "
         f"({platform.machine()}), torch {torch.__version__}, transformers {transformers.__version__}.\n"
+        f"Threads: {torch.get_num_threads()} for transformers' models; for Thinwire's {target_threads()} in "
+        "the cloud and 1 at the edge.\n"
         f"Thinwire drafts {FREE_LINK['draft_length']} tokens a round at most, and ends a block below "
         f"--min-block-acceptance {FREE_LINK['min_block_acceptance']}, but where it says defaults.\n"
     )

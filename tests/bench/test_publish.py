@@ -93,7 +93,7 @@ def test_a_paced_run_is_published_beside_and_shares_one_figure(run: Path) -> Non
 
 
 def test_a_simulation_beside_the_run_is_published_too(run: Path) -> None:
-    """Its figures get names of their own, its page finds them, and the lines behind it are kept, rounds too."""
+    """Its figures get names of their own, its page finds them; the lines behind it are kept, rounds too."""
     (run / "simulation").mkdir()
     (run / "simulation" / "simulation.md").write_text("![batched-by-row.svg](batched-by-row.svg)\n")
     (run / "simulation" / "batched-by-row.svg").write_text("<svg/>")
