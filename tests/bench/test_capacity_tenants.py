@@ -159,9 +159,7 @@ async def test_both_tenants_are_measured_side_by_side(tmp_path: Path) -> None:
     assert by_offer[Offer.HOSTILE].quota_refusals > 0
     assert by_offer[Offer.TEARING].torn > 0
     assert sum(outcome.torn for outcome in found) == by_offer[Offer.TEARING].torn
-    # Whoever tears or never pauses may also want for room where the machine is slow; these two must not.
-    for offer in (Offer.AT_QUOTA, Offer.PATIENT):
-        assert by_offer[offer].other_refusals == 0, offer
+    assert sum(outcome.other_refusals for outcome in found) == 0
 
 
 class ThisProcess:
