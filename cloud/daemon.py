@@ -219,8 +219,9 @@ class CloudServer(wire.VerifierServicer):
     async def _verify(self, requests: AsyncIterator[Any], context: Any) -> None:
         credential = wire.credential_of(context, self._access)
         tenant = credential.tenant
+        owner = tenant if self._access.is_required else ""
         try:
-            with self._unopened.held(context.peer()):
+            with self._unopened.held(context.peer(), owner):
                 put_off = self._admission.stream(tenant) if self._takes_sessions else None
                 first, size_bytes = await first_message(requests, self._settings.open_timeout_s)
             if put_off is not None:

@@ -19,7 +19,7 @@ Endpoint = tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]
 
 class PeerBound:
     """
-    Counts something by peer.
+    Counts something by peer, and behind one peer's address by owner where owners are known.
 
     Args:
         what: its name in the plural, for the refusal.
@@ -29,31 +29,34 @@ class PeerBound:
     def __init__(self, what: str, limit: int) -> None:
         self._what = what
         self._limit = limit
-        self._held: Counter[str] = Counter()
+        self._held: Counter[tuple[str, str]] = Counter()
 
     @contextmanager
-    def held(self, peer: str) -> Iterator[None]:
+    def held(self, peer: str, owner: str = "") -> Iterator[None]:
         """
         One more is held while the context lasts.
 
         Args:
             peer: as gRPC names it, `ipv4:HOST:PORT`, `ipv6:[HOST]:PORT` or `unix:...`.
+            owner: who has proved to be the one behind this address that holds it; each has a bound of its
+                own, so that tenants behind one address translator do not take each other's room.
 
         Raises:
-            ResourceExhaustedError: this peer holds as many as it may.
+            ResourceExhaustedError: as many are held as may be.
         """
-        host = peer_host(peer)
-        if self._held[host] >= self._limit:
+        key = (peer_host(peer), owner)
+        if self._held[key] >= self._limit:
+            holder = f"tenant {owner} at this address" if owner else "this address"
             raise ResourceExhaustedError(
-                f"this address holds {self._held[host]} {self._what}; expected fewer than {self._limit}."
+                f"{holder} holds {self._held[key]} {self._what}; expected fewer than {self._limit}."
             )
-        self._held[host] += 1
+        self._held[key] += 1
         try:
             yield
         finally:
-            self._held[host] -= 1
-            if not self._held[host]:
-                del self._held[host]
+            self._held[key] -= 1
+            if not self._held[key]:
+                del self._held[key]
 
 
 def peer_host(peer: str) -> str:

@@ -41,7 +41,10 @@ LIMITED_SESSIONS = 4
 QUOTA_SHARE = 0.4
 """Of the rounds a second that one session gets when it sends as soon as it has its verdict."""
 NICENESS = 15
-"""Of the limited tenant's process, relative to the cloud's."""
+"""
+Of the limited tenant's process, relative to the cloud's: its edges are elsewhere, and what they compute must
+not take the cloud's time.
+"""
 CALIBRATION_S = 3.0
 WANTED_RATIO = 1.2
 """The steady tenant's p95 at ten quotas is at most so many times its p95 at one."""
@@ -63,6 +66,8 @@ class TenantPlan:
     """Before them."""
     threads: int
     """Of the target."""
+    niceness: int = NICENESS
+    """Of the limited tenant's process."""
 
 
 @dataclass(slots=True)
@@ -230,7 +235,12 @@ async def measure_tenants(
         cloud, tenants, STEADY, texts, "--sessions", str(STEADY_SESSIONS), "--think-ms", str(THINK_MS)
     )
     limited = await _load(
-        cloud, tenants, LIMITED, texts, "--sessions", str(LIMITED_SESSIONS), "--rate", str(quota)
+        cloud,
+        tenants,
+        LIMITED,
+        texts,
+        *("--sessions", str(LIMITED_SESSIONS), "--rate", str(quota)),
+        niceness=plan.niceness,
     )
     try:
         for process in (steady, limited):
@@ -252,13 +262,17 @@ async def measure_tenants(
 
 
 async def _load(
-    cloud: MeasuredDaemon, tenants: TenantFiles, tenant: str, texts: Path, *arguments: str
+    cloud: MeasuredDaemon,
+    tenants: TenantFiles,
+    tenant: str,
+    texts: Path,
+    *arguments: str,
+    niceness: int = 0,
 ) -> asyncio.subprocess.Process:
     """All edges of a tenant."""
-    # The limited tenant's edges are elsewhere: what they compute must not take the cloud's time.
-    nice = ("nice", "-n", str(NICENESS)) if tenant == LIMITED else ()
     return await asyncio.create_subprocess_exec(
-        *(*nice, sys.executable, "-m", "bench.capacity.tenant_load", "--address", await cloud.address()),
+        *("nice", "-n", str(niceness), sys.executable, "-m", "bench.capacity.tenant_load"),
+        *("--address", await cloud.address()),
         *("--texts", str(texts), "--token-file", str(tenants.token_path(tenant)), *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -323,7 +337,7 @@ def report(plan: TenantPlan, found: list[Outcome], *, alone: float, quota: float
         "# Two tenants",
         "",
         f"{os.cpu_count()} cores ({platform.machine()}), target on {plan.threads} thread(s), the load on the "
-        f"same machine, the limited tenant's at niceness {NICENESS}; bundled pair, k-sqs, γ ≤ 4, "
+        f"same machine, the limited tenant's at niceness {plan.niceness}; bundled pair, k-sqs, γ ≤ 4, "
         f"temperature 1, texts of {plan.tokens} tokens.",
         f"One pass at a time the cloud does {alone:.1f} rounds/s; the limited tenant's quota is "
         f"{100 * QUOTA_SHARE:.0f} % of that, {quota:.1f} rounds/s, offered by {LIMITED_SESSIONS} sessions, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import grpc
 import pytest
@@ -11,12 +12,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hypothesis import given
 from hypothesis import strategies as st
 from loopback import WatchedModel
+from security.credentials import Tokens
 from verify_peer import TARGET, EdgeText, running_cloud, whole_text
 
 from cloud.settings import CloudSettings
 from common import wire
 from common.errors import DeadlineError, ResourceExhaustedError
+from common.messages import Verdict
 from common.peer_bound import PeerBound, peer_host
+from common.security import ServerSecurity
 from common.wire.guard import MAX_WATCHES_PER_PEER
 
 
@@ -43,6 +47,33 @@ async def test_streams_that_say_nothing_are_bounded_and_harm_nobody_elses_sessio
     refused = next(error for error in errors if isinstance(error, ResourceExhaustedError))
     assert refused.message == "this address holds 4 streams without Open; expected fewer than 4."
     assert any(isinstance(error, DeadlineError) for error in errors)
+
+
+async def test_tenants_behind_one_address_have_room_of_their_own(tmp_path: Path) -> None:
+    """One that fills its own is told so by name, and the other's session begins and ends meanwhile."""
+    settings = CloudSettings(max_unopened_per_peer=3, open_timeout_s=5.0, allow_dense_f16=True)
+    tokens = Tokens(tmp_path / "tokens.json")
+    crowd, other = (tokens.add(tenant) for tenant in ("crowd", "other"))
+    security = ServerSecurity(access=tokens.access())
+    async with running_cloud(WatchedModel(TARGET), settings, security) as cloud:
+        silent = [cloud.stream(crowd) for _ in range(6)]
+        ends = [asyncio.ensure_future(peer.refusal()) for peer in silent]
+        refused, waiting = await asyncio.wait(ends, timeout=2.0)
+        text = EdgeText()
+        peer, _ = await cloud.opened(text, other)
+        await peer.say(text.block())
+        verdict = await peer.hear()
+        await peer.closed()
+        still_waiting = sum(not end.done() for end in waiting)
+        errors = await asyncio.gather(*ends)
+
+    assert isinstance(verdict, Verdict)
+    assert (len(refused), still_waiting) == (3, 3)
+    assert sorted(type(error).__name__ for error in errors) == (
+        ["DeadlineError"] * 3 + ["ResourceExhaustedError"] * 3
+    )
+    message = "tenant crowd at this address holds 3 streams without Open; expected fewer than 3."
+    assert {end.result().message for end in refused} == {message}
 
 
 async def test_a_stream_that_has_said_open_is_not_counted() -> None:
