@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -132,7 +133,7 @@ async def _run(
     if options.port_file is not None:
         _write_port(options.port_file, port)
     say(f"listening on {host}:{port} ({protection}), loading {options.model}")
-    loading = loop.run_in_executor(executor, _load, options, say)
+    loading = loop.run_in_executor(executor, load_model, options, say)
     stopped: asyncio.Future[Any] = asyncio.ensure_future(stopping.wait())
     waited: set[asyncio.Future[Any]] = {loading, stopped}
     try:
@@ -164,8 +165,12 @@ def _page(listen: str, metrics: Metrics | None) -> AbstractAsyncContextManager[i
     return metrics_listener(listen, metrics.render, content_type=CONTENT_TYPE)
 
 
-def _load(options: DaemonOptions, say: Announcer) -> LanguageModel:
-    """Load the model; torch is imported here, so that everything else of the command starts at once."""
+def load_model(options: DaemonOptions, say: Announcer) -> LanguageModel:
+    """
+    Load the model, and set all objects there are aside from the garbage collector.
+
+    torch is imported here, so that everything else of the command starts at once.
+    """
     from common.language_model import load_language_model, set_threads
 
     if options.threads is not None:
@@ -180,6 +185,9 @@ def _load(options: DaemonOptions, say: Announcer) -> LanguageModel:
     for warning in model.warnings:
         say(warning, logging.WARNING)
     _ = model.vocabulary.identity  # hashing takes a moment; done here, off the event loop
+    # What is there now stays: a full collection need not walk through the libraries in mid-round.
+    gc.collect()
+    gc.freeze()
     return model
 
 

@@ -165,3 +165,22 @@ async def test_a_metrics_address_that_cannot_be_had_ends_the_daemon(
     (line,) = [json.loads(line) for line in started.lines]
     assert (ended, line["level"]) == (code, "ERROR")
     assert line["event"].startswith(sentence.replace("{taken}", port))
+
+
+async def test_what_is_loaded_is_set_aside_from_collections() -> None:
+    """In mid-round the collector walks through what rounds have made, not through the libraries."""
+    program = (
+        "import gc\n"
+        "from common import bundled\n"
+        "from common.daemon_process import DaemonOptions, load_model\n"
+        "load_model(DaemonOptions(str(bundled.draft_path()), '127.0.0.1:0'), lambda *_: None)\n"
+        "print(gc.get_freeze_count(), len(gc.get_objects()))"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 120)
+    set_aside, walked_through = map(int, out.split())
+
+    assert set_aside > 100_000
+    assert walked_through < set_aside / 100
