@@ -5,7 +5,8 @@ Over loopback, nothing throttled, the bundled pair: tokens/s of two Thinwire dae
 transformers' `generate` of the target alone and its assisted generation with the same pair in one process.
 Same prompts, same sampling, end-of-text ignored, the same number of tokens; the ways take turns, so that
 whatever else the machine does meets all of them.
-transformers has all cores unless --transformers-threads says less; our cloud leaves one to the edge.
+transformers has all cores unless --transformers-threads says less; our cloud leaves one to the edge, and of
+two cores both daemons share one, as in `make run`.
 Then the ratios of the kernels (`bench.kernels`).
 """
 
@@ -34,11 +35,11 @@ import torch
 import transformers
 
 from bench import kernels
-from common import bundled, wire
+from common import bundled
 from common.config import GenerationParameters, SamplingParameters, default_scheme
 from common.generation import GenerationFinished, GenerationStatistics
 from edge.client import EdgeClient, GenerationRequest, connect
-from edge.demo import Daemon, target_threads
+from edge.demo import Daemon, serve_pair, shared_core, target_threads
 
 PROMPTS = Path(__file__).parent / "prompts.jsonl"
 TEMPERATURES = (1.0, 0.3)
@@ -193,13 +194,7 @@ async def daemons(pair: Path) -> AsyncIterator[EdgeClient]:
     with tempfile.TemporaryDirectory(prefix="thinwire-bench-") as folder:
         cloud, edge = Daemon("cloud", Path(folder)), Daemon("edge", Path(folder))
         try:
-            threads = str(target_threads())
-            serve = ("cloud", "serve", "--allow-dense-f16", "--model", str(pair / "target"))
-            await cloud.start(*serve, "--threads", threads)
-            where = ("--cloud", await cloud.address(), "--threads", "1")
-            await edge.start("edge", "edge", "--model", str(pair / "draft"), *where)
-            await asyncio.gather(cloud.serving(wire.VERIFIER_SERVICE), edge.serving(wire.GENERATOR_SERVICE))
-            async with connect(await edge.address()) as client:
+            async with connect(await serve_pair(cloud, edge, pair)) as client:
                 yield client
         finally:
             edge.terminate()
@@ -300,7 +295,7 @@ def main() -> None:
         f"{arguments.repetitions} texts of {arguments.tokens} tokens each; {os.cpu_count()} cores "
         f"({platform.machine()}), torch {torch.__version__}, transformers {transformers.__version__}.\n"
         f"Threads: {torch.get_num_threads()} for transformers' models; for Thinwire's {target_threads()} in "
-        "the cloud and 1 at the edge.\n"
+        f"the cloud and 1 at the edge{'' if shared_core() is None else ', both on one core'}.\n"
         f"Thinwire drafts {FREE_LINK['draft_length']} tokens a round at most, and ends a block below "
         f"--min-block-acceptance {FREE_LINK['min_block_acceptance']}, but where it says defaults.\n"
     )

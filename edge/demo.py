@@ -111,6 +111,13 @@ class Daemon:
                 self._check_alive()
                 await asyncio.sleep(_POLL_S)
 
+    def keep_on(self, core: int) -> None:
+        """Have the threads it has now, and those that they will start, run on this core alone."""
+        assert self._process is not None, "not started"
+        for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.sched_setaffinity(int(thread.name), {core})
+
     def terminate(self) -> None:
         """Ask the daemon to drain and stop."""
         self._signal(signal.SIGTERM)
@@ -172,7 +179,9 @@ async def run_demo(generate: Callable[[str], Awaitable[int]], *, pair: str | Non
     with tempfile.TemporaryDirectory(prefix="thinwire-") as folder:
         cloud, edge = Daemon("cloud", Path(folder)), Daemon("edge", Path(folder))
         try:
-            return await generate(await _started(cloud, edge, models, console))
+            with console.status("starting the cloud and the edge ..."):
+                address = await serve_pair(cloud, edge, models)
+            return await generate(address)
         except DaemonDiedError as error:
             console.print(f"thinwire: {error}", markup=False, highlight=False)
             return ExitCode.MODEL
@@ -185,26 +194,51 @@ async def run_demo(generate: Callable[[str], Awaitable[int]], *, pair: str | Non
             await asyncio.gather(edge.stopped(), cloud.stopped())
 
 
-async def _started(cloud: Daemon, edge: Daemon, models: Path, console: Console) -> str:
-    """Start both side by side, wait until both serve; returns the edge's address."""
-    with console.status("starting the cloud and the edge ..."):
-        threads = target_threads()
-        serve = ("cloud", "serve", "--allow-dense-f16")  # nobody else's cloud: every scheme may be tried
-        await cloud.start(*serve, "--model", str(models / "target"), "--threads", str(threads))
-        address = await cloud.address()
-        await edge.start(
-            "edge", "edge", "--model", str(models / "draft"), "--cloud", address, "--threads", "1"
-        )
-        waiting = [
-            asyncio.ensure_future(cloud.serving(wire.VERIFIER_SERVICE)),
-            asyncio.ensure_future(edge.serving(wire.GENERATOR_SERVICE)),
-        ]
-        try:
-            await asyncio.gather(*waiting)
-        finally:
-            for future in waiting:
-                future.cancel()
-        return await edge.address()
+async def serve_pair(cloud: Daemon, edge: Daemon, models: Path) -> str:
+    """
+    Start both side by side, wait until both serve, and let them share a core where that is faster.
+
+    Args:
+        cloud: not started.
+        edge: not started.
+        models: folder with target/ and draft/.
+
+    Returns:
+        the edge's HOST:PORT.
+
+    Raises:
+        DaemonDiedError: one of them ended instead.
+    """
+    serve = ("cloud", "serve", "--allow-dense-f16")  # nobody else's cloud: every scheme may be tried
+    await cloud.start(*serve, "--model", str(models / "target"), "--threads", str(target_threads()))
+    address = await cloud.address()
+    await edge.start("edge", "edge", "--model", str(models / "draft"), "--cloud", address, "--threads", "1")
+    waiting = [
+        asyncio.ensure_future(cloud.serving(wire.VERIFIER_SERVICE)),
+        asyncio.ensure_future(edge.serving(wire.GENERATOR_SERVICE)),
+    ]
+    try:
+        await asyncio.gather(*waiting)
+    finally:
+        for future in waiting:
+            future.cancel()
+    core = shared_core()
+    if core is not None:  # only now: loading took both cores
+        cloud.keep_on(core)
+        edge.keep_on(core)
+    return await edge.address()
+
+
+def shared_core() -> int | None:
+    """
+    The core for both daemons of one text, None where they are better left alone.
+
+    They take turns, so that of two cores each would sleep half the time, and a core that has slept is slower
+    (docs/decisions/0010-one-core-for-two-that-take-turns.md).
+    """
+    if not hasattr(os, "sched_getaffinity") or target_threads() > 1:
+        return None
+    return max(os.sched_getaffinity(0))
 
 
 def target_threads() -> int:

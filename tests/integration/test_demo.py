@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from common import bundled
+from common import bundled, wire
+from edge.demo import Daemon, shared_core
 
 needs_pair = pytest.mark.skipif(
     not (bundled.target_path() / "config.json").is_file(), reason="the bundled pair is not there"
@@ -101,3 +102,44 @@ async def test_a_folder_without_a_pair_is_refused_before_anything_starts(tmp_pat
 
     assert process.returncode == 4
     assert f"no target model in {tmp_path}" in err.decode().replace("\n", " ").replace("  ", " ")
+
+
+class SeenDaemon(Daemon):
+    """A daemon whose threads can be looked at."""
+
+    @property
+    def cores(self) -> list[set[int]]:
+        """Of each of its threads."""
+        assert self._process is not None, "started"
+        return [os.sched_getaffinity(int(thread)) for thread in os.listdir(f"/proc/{self._process.pid}/task")]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+async def test_a_daemon_is_kept_on_the_core_it_shares_with_all_its_threads(tmp_path: Path) -> None:
+    """This process keeps all of its cores."""
+    cloud, own = SeenDaemon("cloud", tmp_path), os.sched_getaffinity(0)
+    try:
+        await cloud.start("cloud", "serve", "--model", str(bundled.draft_path()), "--threads", "1")
+        await cloud.serving(wire.VERIFIER_SERVICE)
+        before = cloud.cores
+        cloud.keep_on(min(own))
+        after = cloud.cores
+    finally:
+        cloud.terminate()
+        await cloud.stopped()
+
+    assert len(before) > 1
+    assert all(cores == own for cores in before)
+    assert all(cores == {min(own)} for cores in after)
+    assert os.sched_getaffinity(0) == own
+
+
+@pytest.mark.parametrize(("cores", "shared"), [(1, True), (2, True), (3, False), (16, False)])
+def test_a_core_is_shared_where_the_cloud_has_one_thread(
+    monkeypatch: pytest.MonkeyPatch, cores: int, shared: bool
+) -> None:
+    """With more threads the cloud needs its cores."""
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {*range(cores)}, raising=False)
+
+    assert shared_core() == (cores - 1 if shared else None)
