@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections import defaultdict
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -50,30 +52,27 @@ async def test_streams_that_say_nothing_are_bounded_and_harm_nobody_elses_sessio
 
 
 async def test_tenants_behind_one_address_have_room_of_their_own(tmp_path: Path) -> None:
-    """One that fills its own is told so by name, and the other's session begins and ends meanwhile."""
-    settings = CloudSettings(max_unopened_per_peer=3, open_timeout_s=5.0, allow_dense_f16=True)
+    """One that fills its own is told so by name; the other's session begins and ends meanwhile."""
+    settings = CloudSettings(max_unopened_per_peer=3, open_timeout_s=60.0, allow_dense_f16=True)
     tokens = Tokens(tmp_path / "tokens.json")
     crowd, other = (tokens.add(tenant) for tenant in ("crowd", "other"))
     security = ServerSecurity(access=tokens.access())
     async with running_cloud(WatchedModel(TARGET), settings, security) as cloud:
-        silent = [cloud.stream(crowd) for _ in range(6)]
-        ends = [asyncio.ensure_future(peer.refusal()) for peer in silent]
-        refused, waiting = await asyncio.wait(ends, timeout=2.0)
+        ends = [asyncio.ensure_future(cloud.stream(crowd).refusal()) for _ in range(6)]
+        refused = [await end for end in itertools.islice(asyncio.as_completed(ends), 3)]
         text = EdgeText()
         peer, _ = await cloud.opened(text, other)
         await peer.say(text.block())
         verdict = await peer.hear()
         await peer.closed()
-        still_waiting = sum(not end.done() for end in waiting)
-        errors = await asyncio.gather(*ends)
+        waiting = [end for end in ends if not end.done()]
+        for end in waiting:
+            end.cancel()
 
     assert isinstance(verdict, Verdict)
-    assert (len(refused), still_waiting) == (3, 3)
-    assert sorted(type(error).__name__ for error in errors) == (
-        ["DeadlineError"] * 3 + ["ResourceExhaustedError"] * 3
-    )
+    assert len(waiting) == 3
     message = "tenant crowd at this address holds 3 streams without Open; expected fewer than 3."
-    assert {end.result().message for end in refused} == {message}
+    assert {(type(error), error.message) for error in refused} == {(ResourceExhaustedError, message)}
 
 
 async def test_a_stream_that_has_said_open_is_not_counted() -> None:
@@ -129,22 +128,27 @@ def test_a_peer_is_an_address_and_not_a_port() -> None:
     assert peer_host("unix:") == peer_host("unix:/run/x") == "unix"
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=40))
-def test_a_bound_counts_every_peer_by_itself_and_forgets_those_that_left(
-    moves: list[tuple[str, bool]],
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([("a", ""), ("a", "acme"), ("b", "acme")]), st.booleans()), max_size=40
+    )
+)
+def test_a_bound_counts_every_peer_and_owner_by_itself_and_forgets_those_that_left(
+    moves: list[tuple[tuple[str, str], bool]],
 ) -> None:
     """Whatever comes and goes, no more than the limit is held, and nothing remains."""
     bound = PeerBound("things", 2)
-    held: dict[str, list[object]] = {"a": [], "b": [], "c": []}
-    for peer, enters in moves:
+    held: defaultdict[tuple[str, str], list[object]] = defaultdict(list)
+    for who, enters in moves:
         if not enters:
-            if held[peer]:
-                held[peer].pop().__exit__(None, None, None)  # type: ignore[attr-defined]
+            if held[who]:
+                held[who].pop().__exit__(None, None, None)  # type: ignore[attr-defined]
             continue
-        entry = bound.held(f"{peer}:1")
-        if len(held[peer]) < 2:
+        peer, owner = who
+        entry = bound.held(f"{peer}:1", owner)
+        if len(held[who]) < 2:
             entry.__enter__()
-            held[peer].append(entry)
+            held[who].append(entry)
         else:
             with pytest.raises(ResourceExhaustedError):
                 entry.__enter__()
