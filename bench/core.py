@@ -5,8 +5,8 @@ Over loopback, nothing throttled, the bundled pair: tokens/s of two Thinwire dae
 transformers' `generate` of the target alone and its assisted generation with the same pair in one process.
 Same prompts, same sampling, end-of-text ignored, the same number of tokens; the ways take turns, so that
 whatever else the machine does meets all of them.
-transformers has all cores unless --transformers-threads says less; our cloud leaves one to the edge, and of
-two cores both daemons share one, as in `make run`.
+transformers has all cores unless --transformers-threads says less; our cloud has a thread for every core but
+one, and where that is one thread both daemons share a core, as in `make run`.
 Then the ratios of the kernels (`bench.kernels`).
 """
 

@@ -196,7 +196,8 @@ def make_parser() -> argparse.ArgumentParser:
         type=int,
         default=defaults.max_unopened_per_peer,
         metavar="N",
-        help="streams of one address that have not said Open yet (default %(default)s)",
+        help="streams of one address, and tenant where tokens are asked for, that have not said Open yet "
+        "(default %(default)s)",
     )
     for flag, count, text in (
         ("--max-queued-rounds", defaults.max_queued_rounds, "rounds that wait for the target model at once"),

@@ -170,6 +170,9 @@ def load_model(options: DaemonOptions, say: Announcer) -> LanguageModel:
     Load the model, and set all objects there are aside from the garbage collector.
 
     torch is imported here, so that everything else of the command starts at once.
+
+    Raises:
+        ThinwireError: as `load_language_model`.
     """
     from common.language_model import load_language_model, set_threads
 

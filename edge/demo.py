@@ -114,9 +114,13 @@ class Daemon:
     def keep_on(self, core: int) -> None:
         """Have the threads it has now, and those that they will start, run on this core alone."""
         assert self._process is not None, "not started"
-        for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
-            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
-                os.sched_setaffinity(int(thread.name), {core})
+        seen: set[str] = set()
+        # A thread takes the core of the one that starts it: until there is none that was started meanwhile.
+        while threads := set(os.listdir(f"/proc/{self._process.pid}/task")) - seen:
+            for thread in threads:
+                with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                    os.sched_setaffinity(int(thread), {core})
+            seen |= threads
 
     def terminate(self) -> None:
         """Ask the daemon to drain and stop."""
@@ -242,7 +246,7 @@ def shared_core() -> int | None:
 
 
 def target_threads() -> int:
-    """Threads of a target model beside its edge: one core is the draft model's."""
+    """Of a target model beside its edge: one for every core but one."""
     return max(1, (os.cpu_count() or 1) - 1)
 
 

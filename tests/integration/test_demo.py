@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from common import bundled, wire
-from edge.demo import Daemon, shared_core
+from common import bundled
+from edge.demo import Daemon, serve_pair, shared_core
 
 needs_pair = pytest.mark.skipif(
     not (bundled.target_path() / "config.json").is_file(), reason="the bundled pair is not there"
@@ -114,23 +114,24 @@ class SeenDaemon(Daemon):
         return [os.sched_getaffinity(int(thread)) for thread in os.listdir(f"/proc/{self._process.pid}/task")]
 
 
+@needs_pair
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
-async def test_a_daemon_is_kept_on_the_core_it_shares_with_all_its_threads(tmp_path: Path) -> None:
-    """This process keeps all of its cores."""
-    cloud, own = SeenDaemon("cloud", tmp_path), os.sched_getaffinity(0)
+async def test_both_daemons_are_kept_on_the_core_they_share(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With all their threads, once they serve; this process keeps all of its cores."""
+    monkeypatch.setattr("edge.demo.target_threads", lambda: 1)
+    cloud, edge, own = SeenDaemon("cloud", tmp_path), SeenDaemon("edge", tmp_path), os.sched_getaffinity(0)
     try:
-        await cloud.start("cloud", "serve", "--model", str(bundled.draft_path()), "--threads", "1")
-        await cloud.serving(wire.VERIFIER_SERVICE)
-        before = cloud.cores
-        cloud.keep_on(min(own))
-        after = cloud.cores
+        await serve_pair(cloud, edge, bundled.target_path().parent)
+        cores = [cloud.cores, edge.cores]
     finally:
+        edge.terminate()
         cloud.terminate()
-        await cloud.stopped()
+        await asyncio.gather(edge.stopped(), cloud.stopped())
 
-    assert len(before) > 1
-    assert all(cores == own for cores in before)
-    assert all(cores == {min(own)} for cores in after)
+    assert all(len(threads) > 1 for threads in cores)
+    assert all(thread == {max(own)} for threads in cores for thread in threads)
     assert os.sched_getaffinity(0) == own
 
 
