@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 
 # Before any test imports torch: with tests side by side on few cores, spinning threads starve each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# What a script starts in the background ignores SIGINT, and so would every command that a test starts there.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
