@@ -6,12 +6,30 @@ import gc
 import os
 import signal
 
+import pytest
+
 # Before any test imports torch: with tests side by side on few cores, spinning threads starve each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # What a script starts in the background ignores SIGINT, and so would every command that a test starts there.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of ours."""
+    parser.addoption(
+        "--device", default="cpu", help="torch device of the models in tests/model (default cpu)"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The device is for whoever asked for another one: the module that holds it imports torch."""
+    device = config.getoption("--device")
+    if device != "cpu":
+        import torch_device
+
+        torch_device.name = device
 
 
 def pytest_collection_finish() -> None:

@@ -47,7 +47,7 @@ def config(shape: Shape) -> dict[str, object]:
 def write(weights: dict[str, Tensor], shape: Shape, tokenizer: Path, folder: Path) -> None:
     """Writes one model folder; `weights` are float32 under the transformers names."""
     folder.mkdir(parents=True, exist_ok=True)
-    rounded = {name: w.detach().to(torch.bfloat16).contiguous() for name, w in weights.items()}
+    rounded = {name: w.detach().to("cpu", torch.bfloat16).contiguous() for name, w in weights.items()}
     partial = folder / "model.safetensors.partial"
     save_file(rounded, str(partial), metadata={"format": "pt"})
     partial.chmod(0o644)  # safetensors writes 0600, which an installed wheel would keep

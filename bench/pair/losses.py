@@ -1,8 +1,8 @@
 """Losses through the tied output head, computed with their gradients in one pass.
 
 The vocabulary is 32 times the target model's width, so the logits are by far the largest
-tensor of a step. They are made in chunks that stay in cache, used for the value and the
-gradient of both models' losses at once, and overwritten.
+tensor of a step. They are made in chunks (on the CPU such that stay in cache), used for the
+value and the gradient of both models' losses at once, and overwritten.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 CHUNK = 256  # positions; 256 x 8192 float32 are 8 MB
+ACCELERATOR_CHUNK = 16384  # 0.5 GB
 
 
 def target_and_draft(
@@ -21,6 +22,7 @@ def target_and_draft(
     draft_head: Tensor | None,
     label_share: float,
     variation_share: float = 0.0,
+    temperature: float = 1.0,
     train_target: bool = True,
 ) -> dict[str, Tensor]:
     """Cross-entropy of the target model and the distillation loss of the draft model.
@@ -35,33 +37,35 @@ def target_and_draft(
             KL(target || draft).
         variation_share: how much of the draft's gradient comes from the total variation
             between the two distributions in place of the loss above.
+        temperature: of both distributions.
         train_target: whether the target's gradients are wanted.
 
     Returns:
         float32 sums over positions `target_loss`, `draft_loss` (both cross-entropies with the
         labels, nats), `accept` (sum of 1 - total variation), and the gradients of the mean
-        losses: `hidden_grad`, `head_grad`, `draft_hidden_grad`, `draft_head_grad`.
+        losses times the temperature: `hidden_grad`, `head_grad`, `draft_hidden_grad`,
+        `draft_head_grad`. All on the device of `hidden`.
     """
     positions = hidden.shape[0]
     scale = 1.0 / positions
-    out: dict[str, Tensor] = {
-        "target_loss": torch.zeros(()), "draft_loss": torch.zeros(()), "accept": torch.zeros(()),
-    }  # fmt: skip
+    names = ("target_loss", "draft_loss", "accept")
+    out: dict[str, Tensor] = {name: torch.zeros((), device=hidden.device) for name in names}
+    chunk = CHUNK if hidden.device.type == "cpu" else ACCELERATOR_CHUNK
     if train_target:
         out["hidden_grad"] = torch.empty_like(hidden)
         out["head_grad"] = torch.zeros_like(head)
     if draft_hidden is not None and draft_head is not None:
         out["draft_hidden_grad"] = torch.empty_like(draft_hidden)
         out["draft_head_grad"] = torch.zeros_like(draft_head)
-    for start in range(0, positions, CHUNK):
-        at = slice(start, min(start + CHUNK, positions))
+    for start in range(0, positions, chunk):
+        at = slice(start, min(start + chunk, positions))
         label = labels[at, None]
         h = hidden[at]
-        p = torch.softmax(h @ head.T, dim=-1)
+        p = torch.softmax(h @ head.T / temperature, dim=-1)
         out["target_loss"] -= p.gather(1, label).clamp_min(1e-20).log().sum()
         if draft_hidden is not None and draft_head is not None:
             g = draft_hidden[at]
-            q = torch.softmax(g @ draft_head.T, dim=-1)
+            q = torch.softmax(g @ draft_head.T / temperature, dim=-1)
             out["draft_loss"] -= q.gather(1, label).clamp_min(1e-20).log().sum()
             overlap = torch.minimum(p, q)
             out["accept"] += overlap.sum()

@@ -1,7 +1,8 @@
 """A Llama for training: the same arithmetic and weight names as the transformers one, but fast.
 
-Everything is float32: these cores multiply float32 matrices twice as fast as bfloat16 ones.
-`torch.compile` fuses the element-wise work of a layer when a C++ compiler is there. Parameter
+Weights are float32, and so is everything on the CPU, where float32 matrices are often multiplied
+twice as fast as bfloat16 ones; on an accelerator the matrices of the layers are multiplied in bfloat16.
+`torch.compile` fuses the element-wise work of a layer when a compiler is there. Parameter
 names are those of `LlamaForCausalLM`, so a state dict goes over as it is.
 """
 
@@ -36,10 +37,10 @@ TARGET = Shape(hidden=256, layers=12, intermediate=512, heads=4)
 DRAFT = Shape(hidden=128, layers=2, intermediate=384, heads=2)
 
 
-def rotary(length: int, head_dim: int) -> tuple[Tensor, Tensor]:
+def rotary(length: int, head_dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """cos and sin of the rotary embedding, float32 [length, head_dim] each."""
     frequency = ROPE_THETA ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
-    angle = torch.arange(length, dtype=torch.float32)[:, None] * frequency[None, :]
+    angle = (torch.arange(length, dtype=torch.float32)[:, None] * frequency[None, :]).to(device)
     angle = torch.cat([angle, angle], dim=-1)
     return angle.cos(), angle.sin()
 
@@ -61,6 +62,26 @@ class Norm(nn.Module):
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + NORM_EPS) * self.weight
 
 
+class Past:
+    """Keys and values of one layer, [rows, heads, capacity, head_dim] each, of which `length` are there."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity, self.length = capacity, 0
+        self._both: tuple[Tensor, Tensor] | None = None
+
+    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep new ones; returns all so far."""
+        if self._both is None:
+            rows, heads, _, head_dim = v.shape
+            shape = (rows, heads, self.capacity, head_dim)
+            self._both = (v.new_empty(shape), v.new_empty(shape))
+        end = self.length + v.shape[2]
+        for kept, new in zip(self._both, (k, v), strict=True):
+            kept[:, :, self.length : end] = new
+        self.length = end
+        return self._both[0][:, :, :end], self._both[1][:, :, :end]
+
+
 class Attention(nn.Module):
     """Causal multi-head attention with rotary embeddings."""
 
@@ -73,13 +94,17 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(shape.hidden, width, bias=False)
         self.o_proj = nn.Linear(width, shape.hidden, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, past: Past | None = None) -> Tensor:
         rows, length, _ = x.shape
         split = (rows, length, self.heads, self.head_dim)
         q = rotate(self.q_proj(x).view(split).transpose(1, 2), cos, sin)
         k = rotate(self.k_proj(x).view(split).transpose(1, 2), cos, sin)
         v = self.v_proj(x).view(split).transpose(1, 2)
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        if past is not None:
+            k, v = past.append(k, v)
+        # A pass behind a past is one of the whole prompt or of one token, which sees everything.
+        causal = length > 1
+        out = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, is_causal=causal)
         return self.o_proj(out.transpose(1, 2).reshape(rows, length, -1))
 
 
@@ -106,8 +131,8 @@ class Layer(nn.Module):
         self.input_layernorm = Norm(shape.hidden)
         self.post_attention_layernorm = Norm(shape.hidden)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, past: Past | None = None) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, past)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -131,7 +156,7 @@ class Llama(nn.Module):
         super().__init__()
         self.shape = shape
         self.model = Body(shape)
-        self._rotary: dict[int, tuple[Tensor, Tensor]] = {}
+        self._rotary: tuple[Tensor, Tensor] | None = None
         depth_scale = (2 * shape.layers) ** -0.5
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
@@ -145,15 +170,21 @@ class Llama(nn.Module):
         """The tied output matrix, float32 [vocabulary, hidden]."""
         return self.model.embed_tokens.weight
 
-    def forward(self, ids: Tensor) -> Tensor:
-        length = ids.shape[1]
-        if length not in self._rotary:
-            self._rotary[length] = rotary(length, self.shape.head_dim)
-        cos, sin = self._rotary[length]
+    def forward(self, ids: Tensor, pasts: list[Past] | None = None) -> Tensor:
+        """With `pasts`, one a layer, the ids follow those that were fed before."""
+        begin = pasts[0].length if pasts else 0
+        end = begin + ids.shape[1]
+        cos, sin = (table[begin:end] for table in self._tables(end, ids.device))
         x = self.model.embed_tokens(ids)
-        for layer in self.model.layers:
-            x = layer(x, cos, sin)
+        for layer, past in zip(self.model.layers, pasts or [None] * self.shape.layers, strict=True):
+            x = layer(x, cos, sin, past)
         return self.model.norm(x)
+
+    def _tables(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """cos and sin of at least `length` positions."""
+        if self._rotary is None or len(self._rotary[0]) < length:
+            self._rotary = rotary(max(length, 1024), self.shape.head_dim, device)
+        return self._rotary
 
 
 def compile_layers(model: Llama) -> None:

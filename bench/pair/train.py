@@ -3,9 +3,11 @@ Trains the pair: first the target model, then the draft model against the finish
 
     python -m bench.pair.train --minutes 90
     python -m bench.pair.train --minutes 90 --start common/bundled    # go on from a pair
+    python -m bench.pair.train --minutes 7 --device cuda
 
-The learning rates follow the wall clock, so a run ends on time on any machine. The draft learns the text and
-the target's distribution on the same blocks; the target's weights are rounded to bfloat16 first, as shipped.
+The learning rates follow the wall clock, so a run ends on time on any machine. The draft learns the finished
+target's distribution, on the training text and on text that the target writes itself; the target's weights
+are rounded to bfloat16 first, as shipped.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import json
 import logging
 import os
 import time
+from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,13 +30,29 @@ from bench.pair import data, export
 from bench.pair.losses import target_and_draft
 from bench.pair.model import DRAFT, TARGET, Llama, compile_layers
 from bench.pair.optimizer import optimizers
+from bench.pair.own_text import PROMPT_TOKENS, OwnText
 
 log = logging.getLogger("train")
 
-ROWS, LENGTH = 16, 256
-LONG_ROWS, LONG_LENGTH = 4, 1024
+
+@dataclass(frozen=True)
+class Sizes:
+    """(rows, tokens a row) of a step's batch in each part of a run; `own`: of text that the target writes."""
+
+    target: tuple[int, int]
+    long: tuple[int, int]
+    draft: tuple[int, int]
+    own: tuple[int, int]
+
+
+CPU_SIZES = Sizes(target=(16, 256), long=(4, 1024), draft=(16, 256), own=(64, 256))
+ACCELERATOR_SIZES = Sizes(target=(32, 1024), long=(32, 1024), draft=(64, 512), own=(2048, 512))
 LONG_SHARE = 0.08
 """Last part of the target's phase, trained on long blocks, so that positions up to 1024 have been seen."""
+OWN_TEXT_SHARE = 0.15
+"""First part of the draft's phase, in which the target writes."""
+OWN_TEXT_STEPS = 3
+"""Of so many steps of the draft one is on the training text, the others are on the target's own."""
 WARM_UP_STEPS = 40
 DRAFT_SHARE = 0.22
 """Last part of the run, the draft's."""
@@ -60,7 +80,8 @@ def set_rates(all_optimizers: list[torch.optim.Optimizer], share: float) -> None
 
 def target_step(target: Llama, batch: Tensor) -> dict[str, Tensor]:
     """One forward and backward of the target; gradients are left in the parameters."""
-    hidden = target(batch[:, :-1])
+    with half_precision(batch):
+        hidden = target(batch[:, :-1])
     out = target_and_draft(
         hidden.detach().reshape(-1, target.shape.hidden),
         target.head.detach(),
@@ -74,19 +95,29 @@ def target_step(target: Llama, batch: Tensor) -> dict[str, Tensor]:
     return out
 
 
-def draft_step(target: Llama, draft: Llama, batch: Tensor, *, late: bool) -> dict[str, Tensor]:
-    """One forward of the target, forward and backward of the draft."""
-    with torch.no_grad():
-        hidden = target(batch[:, :-1])
-    draft_hidden = draft(batch[:, :-1])
+def half_precision(batch: Tensor) -> Any:
+    """On an accelerator the layers' products are in bfloat16."""
+    kind = batch.device.type
+    return nullcontext() if kind == "cpu" else torch.autocast(kind, torch.bfloat16)
+
+
+def draft_step(
+    target: Llama, draft: Llama, batch: Tensor, *, late: bool, temperature: float | None
+) -> dict[str, Tensor]:
+    """One forward of the target, forward and backward of the draft; `temperature`: of own text, else None."""
+    with half_precision(batch):
+        with torch.no_grad():
+            hidden = target(batch[:, :-1])
+        draft_hidden = draft(batch[:, :-1])
     out = target_and_draft(
         hidden.reshape(-1, target.shape.hidden),
         target.head.detach(),
         batch[:, 1:].reshape(-1),
         draft_hidden.detach().reshape(-1, draft.shape.hidden),
         draft.head.detach(),
-        label_share=0.0 if late else 0.3,
+        label_share=0.0 if late or temperature is not None else 0.3,
         variation_share=0.9 if late else 0.0,
+        temperature=temperature or 1.0,
         train_target=False,
     )
     draft_hidden.backward(out["draft_hidden_grad"].view_as(draft_hidden))
@@ -127,7 +158,7 @@ def save_state(file: Path, parts: list[Any], progress: dict[str, Any]) -> None:
 
 def load_state(file: Path, parts: list[Any]) -> dict[str, Any]:
     """Put a saved state into models and optimizers; returns the progress that was saved with it."""
-    state: dict[str, Any] = torch.load(file, weights_only=True)
+    state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
     for part, saved in zip(parts, state["parts"], strict=True):
         part.load_state_dict(saved)
     progress: dict[str, Any] = state["progress"]
@@ -141,6 +172,25 @@ def round_weights(model: Llama) -> None:
             parameter.copy_(parameter.to(torch.bfloat16).float())
 
 
+def write_own_text(
+    target: Llama, blocks: data.Blocks, position: int, sizes: Sizes, device: str, seconds: float
+) -> OwnText:
+    """Let the finished target write on from the training text for a while; at least one batch."""
+    own = OwnText(sizes.draft[0])
+    deadline = time.monotonic() + seconds
+    rows, length = sizes.own
+    while not own.tokens or time.monotonic() < deadline:
+        starts: list[Tensor] = []
+        while sum(map(len, starts)) < rows:
+            batch, position = blocks.batch(position, *sizes.draft)
+            starts.append(batch[:, :PROMPT_TOKENS])
+        prompts = torch.cat(starts).to(device)
+        with half_precision(prompts), torch.compiler.set_stance("force_eager"):
+            own.add(target, prompts, length + 1)
+        float(prompts[0, 0])  # waits for the device, for the clock's sake
+    return own
+
+
 def train(
     minutes: float,
     work: Path,
@@ -149,6 +199,7 @@ def train(
     draft_share: float = DRAFT_SHARE,
     start: Path | None = None,
     resume: bool = False,
+    device: str = "cpu",
 ) -> None:
     """
     Train both models within `minutes` and write them under `out`; curves go to work/curve.jsonl.
@@ -157,23 +208,30 @@ def train(
         draft_share: last part of the time, the draft's; 1 trains the draft alone.
         start: a pair to go on from (with the tokenizer in `work`); None for fresh weights.
         resume: go on from work/state.pt, the clock where the checkpoint left it.
+        device: torch device.
     """
     torch.manual_seed(data.SEED)
     target, draft = Llama(TARGET), Llama(DRAFT)
     if start is not None:
         target, draft = export.read(start / "target", TARGET), export.read(start / "draft", DRAFT)
+    target.to(device)
+    draft.to(device)
     compile_layers(target)
     compile_layers(draft)
     target_optimizers = optimizers(target, MATRIX_LR, EMBEDDING_LR)
     draft_optimizers = optimizers(draft, DRAFT_MATRIX_LR, DRAFT_EMBEDDING_LR)
+    sizes = CPU_SIZES if device == "cpu" else ACCELERATOR_SIZES
     # Another order of the blocks, so that a second run does not begin with those of the first.
     history = export.read_history(start)
     blocks = data.Blocks(work, seed=data.SEED + len(history))
+    own: OwnText | None = None
     begun = time.monotonic()
     total_s, target_s = minutes * 60, minutes * 60 * (1 - draft_share)
-    at = {"position": 0, "steps": 0, "tokens": 0, "frozen": UNFINISHED}
+    at = {"position": 0, "steps": 0, "tokens": 0, "frozen": UNFINISHED, "own_tokens": 0}
     """Where the run stands; `frozen` is the step at which the target was finished."""
-    sums = dict.fromkeys((*LOSSES, "positions"), 0.0)
+    # On the device, and read at reports only: a read waits for all that is under way there.
+    sums = dict.fromkeys(LOSSES, torch.zeros((), device=device))
+    positions = 0
     parts = [target, draft, *target_optimizers, *draft_optimizers]
     if resume:
         saved = load_state(work / "state.pt", parts)
@@ -183,43 +241,56 @@ def train(
     checkpoint_at = time.monotonic() - begun + CHECKPOINT_S
     with (work / "curve.jsonl").open("a" if resume or history else "w") as curve:
         while (elapsed := time.monotonic() - begun) < total_s:
-            if elapsed >= target_s and at["frozen"] == UNFINISHED:
-                at["frozen"] = at["steps"]
-                round_weights(target)
-                sums = dict.fromkeys(sums, 0.0)
-            long = (1 - LONG_SHARE) * target_s < elapsed < target_s
-            batch, at["position"] = blocks.batch(
-                at["position"], LONG_ROWS if long else ROWS, LONG_LENGTH if long else LENGTH
-            )
-            if at["frozen"] != UNFINISHED:
+            if elapsed >= target_s and own is None:
+                if at["frozen"] == UNFINISHED:
+                    at["frozen"] = at["steps"]
+                    round_weights(target)
+                seconds = OWN_TEXT_SHARE * (total_s - target_s)
+                own = write_own_text(target, blocks, at["position"], sizes, device, seconds)
+                at["own_tokens"] = own.tokens
+                log.info("the target has written %d tokens", own.tokens)
+                sums, positions = dict.fromkeys(LOSSES, torch.zeros((), device=device)), 0
+                continue
+            if own is not None:
                 progress = (elapsed - target_s) / (total_s - target_s)
-                losses = draft_step(target, draft, batch, late=progress > 1 - LATE_SHARE)
+                temperature = None
+                if at["steps"] % OWN_TEXT_STEPS:
+                    batch, temperature = own.batch()
+                else:
+                    batch, at["position"] = blocks.batch(at["position"], *sizes.draft)
+                    batch = batch.to(device, non_blocking=True)
+                late = progress > 1 - LATE_SHARE
+                losses = draft_step(target, draft, batch, late=late, temperature=temperature)
                 set_rates(draft_optimizers, rate(progress, at["steps"] - at["frozen"]))
                 apply(draft, draft_optimizers)
             else:
+                long = elapsed > (1 - LONG_SHARE) * target_s
+                batch, at["position"] = blocks.batch(at["position"], *(sizes.long if long else sizes.target))
+                batch = batch.to(device, non_blocking=True)
                 losses = target_step(target, batch)
                 set_rates(target_optimizers, rate(elapsed / target_s, at["steps"]))
                 apply(target, target_optimizers)
+            tokens = batch[:, 1:].numel()
             at["steps"] += 1
-            at["tokens"] += ROWS * LENGTH
+            at["tokens"] += tokens
+            positions += tokens
             for name in LOSSES:
-                sums[name] += float(losses[name])
-            sums["positions"] += ROWS * LENGTH
+                sums[name] = sums[name] + losses[name]
             if at["steps"] % REPORT_STEPS == 0:
                 row = {
                     "run": len(history) + 1,
                     "minutes": round((time.monotonic() - begun) / 60, 2),
                     "steps": at["steps"],
                     "tokens": at["tokens"],
-                    "target_nats_per_token": round(sums["target_loss"] / sums["positions"], 4),
+                    "target_nats_per_token": round(float(sums["target_loss"]) / positions, 4),
                 }
-                if at["frozen"] != UNFINISHED:
-                    row["draft_nats_per_token"] = round(sums["draft_loss"] / sums["positions"], 4)
-                    row["acceptance_rate"] = round(sums["accept"] / sums["positions"], 4)
+                if own is not None:
+                    row["draft_nats_per_token"] = round(float(sums["draft_loss"]) / positions, 4)
+                    row["acceptance_rate"] = round(float(sums["accept"]) / positions, 4)
                 curve.write(json.dumps(row) + "\n")
                 curve.flush()
                 log.info("%s", row)
-                sums = dict.fromkeys(sums, 0.0)
+                sums, positions = dict.fromkeys(LOSSES, torch.zeros((), device=device)), 0
             if elapsed > checkpoint_at:
                 checkpoint_at += CHECKPOINT_S
                 write_pair(target, draft, work / "tokenizer", work / "checkpoint")
@@ -231,9 +302,18 @@ def train(
         "steps": at["steps"],
         "target_steps": at["frozen"],
         "tokens": at["tokens"],
-        "threads": torch.get_num_threads(),
+        "own_text_tokens": at["own_tokens"],
+        "step_tokens": sizes.target[0] * sizes.target[1],
+        "on": where(device),
     }
     export.write_history([*history, record], out)
+
+
+def where(device: str) -> str:
+    """What a run was made on, for the model card."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
 
 
 def main() -> None:
@@ -247,9 +327,11 @@ def main() -> None:
         "--draft-share", type=float, default=DRAFT_SHARE, help="part of the time for the draft"
     )
     parser.add_argument("--resume", action="store_true", help="go on from WORK/state.pt, same --minutes")
+    parser.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_float32_matmul_precision("high")  # TF32 in the losses, where there is such a thing
     data.prepare(arguments.work, tokenizer_of=arguments.start)
     out = arguments.out or arguments.work / "pair"
     train(
@@ -259,6 +341,7 @@ def main() -> None:
         draft_share=arguments.draft_share,
         start=arguments.start,
         resume=arguments.resume,
+        device=arguments.device,
     )
 
 

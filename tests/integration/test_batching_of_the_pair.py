@@ -10,12 +10,13 @@ from functools import cache
 from typing import Any
 
 import pytest
+import torch_device
 from loopback import Loopback, generate, loopback, make_request
 
 from cloud.session import CLOSE_DECISION_MARGIN
 from cloud.settings import CloudSettings
 from common import bundled
-from common.language_model import LanguageModel, load_language_model
+from common.language_model import LanguageModel
 from common.language_model.kv_pool import PAGE_TOKENS
 from edge.client import GenerationRequest
 
@@ -65,7 +66,8 @@ class Compared:
 def models(dtype: str) -> tuple[LanguageModel, LanguageModel]:
     """The bundled pair, target first, which has a KV pool."""
     target, draft = (
-        load_language_model(str(path), dtype=dtype) for path in (bundled.target_path(), bundled.draft_path())
+        torch_device.load_on_device(str(path), dtype=dtype)
+        for path in (bundled.target_path(), bundled.draft_path())
     )
     target.pool_sequences(sessions=SESSIONS)
     assert target.packs

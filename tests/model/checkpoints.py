@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch_device
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from tokenizers.pre_tokenizers import ByteLevel
@@ -88,6 +89,9 @@ def make_config(kind: str, **changes: Any) -> Any:
 
 def fresh_logits(folder: str, token_ids: Sequence[int], *, dtype: torch.dtype = torch.float32) -> Any:
     """(tokens, rows) logits of one pass of transformers itself, without a cache."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+    model = (
+        transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(torch_device.name).eval()
+    )
     with torch.inference_mode():
-        return model(torch.tensor([list(token_ids)]), use_cache=False).logits[0].numpy()
+        ids = torch.tensor([list(token_ids)], device=torch_device.name)
+        return model(ids, use_cache=False).logits[0].cpu().numpy()

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch_device
 from model.checkpoints import FULL_ATTENTION, VOCABULARY_SIZE, fresh_logits, save_checkpoint
 from safetensors.torch import load_file, save_file
 
 from common.errors import NonFiniteLogitsError
-from common.language_model import load_language_model
 
 TOKENS = [int(n) for n in np.random.default_rng(7).integers(0, VOCABULARY_SIZE, 400)]
 
@@ -21,7 +21,7 @@ def test_extend_and_truncate_equal_a_fresh_pass(kind: str, tmp_path: Path) -> No
     """Rounds of drafting and rejection, across a growth of the cache, leave no trace in the logits."""
     folder = save_checkpoint(tmp_path / kind, kind)
     expected = fresh_logits(folder, TOKENS)[:, :VOCABULARY_SIZE]
-    sequence = load_language_model(folder).open_sequence()
+    sequence = torch_device.load_on_device(folder).open_sequence()
     sequence.extend(TOKENS[:20], logit_rows=1)
     kept = 20
     while kept < 300:  # beyond the first capacity of the growing layer
@@ -37,7 +37,7 @@ def test_extend_and_truncate_equal_a_fresh_pass(kind: str, tmp_path: Path) -> No
 def test_a_sequence_rolled_back_to_nothing_starts_anew(tmp_path: Path) -> None:
     """Truncating to length 0 forgets everything."""
     folder = save_checkpoint(tmp_path / "m", "Llama")
-    sequence = load_language_model(folder).open_sequence()
+    sequence = torch_device.load_on_device(folder).open_sequence()
     sequence.extend(TOKENS[50:90], logit_rows=1)
     sequence.truncate(0)
     rows = sequence.extend(TOKENS[:10], logit_rows=10)
@@ -47,7 +47,7 @@ def test_a_sequence_rolled_back_to_nothing_starts_anew(tmp_path: Path) -> None:
 def test_sequences_of_one_model_do_not_see_each_other(tmp_path: Path) -> None:
     """Two interleaved sequences score as each alone."""
     folder = save_checkpoint(tmp_path / "m", "Llama")
-    model = load_language_model(folder)
+    model = torch_device.load_on_device(folder)
     first, second = model.open_sequence(), model.open_sequence()
     first.extend(TOKENS[:10], logit_rows=1)
     second.extend(TOKENS[100:130], logit_rows=1)
@@ -58,7 +58,7 @@ def test_sequences_of_one_model_do_not_see_each_other(tmp_path: Path) -> None:
 
 def test_rows_beyond_the_vocabulary_are_cut_off(tmp_path: Path) -> None:
     """A model with padded rows returns V logits and reports its rows."""
-    model = load_language_model(save_checkpoint(tmp_path / "m", "Qwen2"))
+    model = torch_device.load_on_device(save_checkpoint(tmp_path / "m", "Qwen2"))
     rows = model.open_sequence().extend(TOKENS[:4], logit_rows=2)
     assert rows.shape == (2, model.vocabulary_size) == (2, VOCABULARY_SIZE)
     assert model.model_rows == VOCABULARY_SIZE + 7
@@ -75,14 +75,14 @@ def test_rows_beyond_the_vocabulary_are_cut_off(tmp_path: Path) -> None:
 )
 def test_logits_come_as_float32_or_float64(dtype: str, returned: type, tmp_path: Path) -> None:
     """Half precision is widened to float32, float64 stays."""
-    model = load_language_model(save_checkpoint(tmp_path / "m", "Llama"), dtype=dtype)
+    model = torch_device.load_on_device(save_checkpoint(tmp_path / "m", "Llama"), dtype=dtype)
     assert model.open_sequence().extend(TOKENS[:4], logit_rows=2).dtype == returned
 
 
 def test_a_float64_model_agrees_with_a_fresh_pass_to_1e_10(tmp_path: Path) -> None:
     """The cache keeps the model's precision."""
     folder = save_checkpoint(tmp_path / "m", "Llama")
-    sequence = load_language_model(folder, dtype="float64").open_sequence()
+    sequence = torch_device.load_on_device(folder, dtype="float64").open_sequence()
     sequence.extend(TOKENS[:30], logit_rows=1)
     sequence.truncate(12)
     rows = sequence.extend(TOKENS[12:20], logit_rows=8)
@@ -103,6 +103,6 @@ def test_nan_and_infinite_logits_are_refused(weights: dict[int, float], message:
     for token_id, weight in weights.items():
         tensors["lm_head.weight"][token_id, 0] = weight
     save_file(tensors, f"{folder}/model.safetensors", metadata={"format": "pt"})
-    sequence = load_language_model(folder).open_sequence()
+    sequence = torch_device.load_on_device(folder).open_sequence()
     with pytest.raises(NonFiniteLogitsError, match=rf"sick: in row 0 of 2 \(after position 1\) {message}"):
         sequence.extend([1, 2, 3], logit_rows=2)

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch_device
 from model.checkpoints import save_checkpoint
 
-from common.language_model import load_language_model
 from common.model_fingerprint import FINGERPRINT_BYTES, SAMPLED_ELEMENTS, _sample, model_fingerprint
 
 
 def fingerprint_of(folder: str, *, dtype: str = "float32") -> bytes:
     """As the daemon has it."""
-    model = load_language_model(folder, dtype=dtype)
+    model = torch_device.load_on_device(folder, dtype=dtype)
     return model_fingerprint(model.module, model.eos_token_ids)
 
 
@@ -23,7 +23,7 @@ def test_the_same_weights_are_the_same_model_wherever_they_lie(tmp_path: Path) -
     """Loaded twice, from another folder, and laid out otherwise in memory."""
     folder = save_checkpoint(tmp_path / "one", "Llama")
     shutil.copytree(folder, tmp_path / "two")
-    model = load_language_model(folder, dtype="float32")
+    model = torch_device.load_on_device(folder, dtype="float32")
     first = model_fingerprint(model.module, model.eos_token_ids)
     for parameter in model.module.parameters():
         parameter.data = parameter.data.contiguous()
@@ -36,7 +36,7 @@ def test_the_same_weights_are_the_same_model_wherever_they_lie(tmp_path: Path) -
 def test_whatever_fixes_the_law_changes_it(tmp_path: Path) -> None:
     """Weights, dtype, settings that no weight shows, and the ids that end a text."""
     folder = save_checkpoint(tmp_path / "one", "Llama")
-    model = load_language_model(folder, dtype="float32")
+    model = torch_device.load_on_device(folder, dtype="float32")
     found = {
         model_fingerprint(model.module, model.eos_token_ids),
         model_fingerprint(model.module, (*model.eos_token_ids, 3)),
@@ -51,7 +51,7 @@ def test_whatever_fixes_the_law_changes_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["model.layers.1.mlp.down_proj.weight", "model.norm.weight"])
 def test_one_number_of_a_small_tensor_changes_it(tmp_path: Path, name: str) -> None:
     """Small ones are read whole."""
-    model = load_language_model(save_checkpoint(tmp_path / "one", "Llama"), dtype="float32")
+    model = torch_device.load_on_device(save_checkpoint(tmp_path / "one", "Llama"), dtype="float32")
     before = model_fingerprint(model.module, ())
     parameter = model.module.get_parameter(name)
     with torch.no_grad():

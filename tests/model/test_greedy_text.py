@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 import torch
+import torch_device
 from loopback import generate, loopback, make_request
 from transformers import AutoModelForCausalLM
 
 import bench
 from common import bundled
-from common.language_model import LanguageModel, load_language_model
+from common.language_model import LanguageModel
 
 PROMPTS = tuple(
     json.loads(line)["prompt"]
@@ -42,14 +43,13 @@ SHORT_BLOCKS, LONG_BLOCKS = 2, 8
 @cache  # the same for every scheme
 def greedy_texts(dtype: str, prompts: tuple[str, ...], tokens: int) -> list[tuple[int, ...]]:
     """Output ids of transformers' `generate(do_sample=False)`, end-of-text token included; one batch."""
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        bundled.target_path(), dtype=getattr(torch, dtype)
-    ).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(bundled.target_path(), dtype=getattr(torch, dtype))
+    model = model.to(torch_device.name).eval()
     target, _ = models(dtype)
     encoded = [target.vocabulary.encode(prompt) for prompt in prompts]
     longest = max(map(len, encoded))
-    ids = torch.tensor([[0] * (longest - len(row)) + row for row in encoded])
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in encoded])
+    ids = torch.tensor([[0] * (longest - len(row)) + row for row in encoded], device=model.device)
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in encoded], device=model.device)
     out = model.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=tokens, pad_token_id=0)
     return [up_to_the_end(row, target.eos_token_ids) for row in out[:, longest:].tolist()]
 
@@ -63,8 +63,8 @@ def up_to_the_end(token_ids: list[int], eos_token_ids: tuple[int, ...]) -> tuple
 @cache  # every test leaves the pool empty
 def models(dtype: str) -> tuple[LanguageModel, LanguageModel]:
     """The bundled pair, target first, which has a KV pool; what the draft rounds does not count."""
-    target = load_language_model(str(bundled.target_path()), dtype=dtype)
-    draft = load_language_model(str(bundled.draft_path()))
+    target = torch_device.load_on_device(str(bundled.target_path()), dtype=dtype)
+    draft = torch_device.load_on_device(str(bundled.draft_path()))
     target.pool_sequences(sessions=SESSIONS)
     return target, draft
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch_device
 from model.checkpoints import FULL_ATTENTION, VOCABULARY_SIZE, fresh_logits, save_checkpoint
 
 from common.causal_model import CachedSequence, Extended, ExtendRequest
 from common.errors import ConfigError, NonFiniteLogitsError, ResourceExhaustedError
-from common.language_model import LanguageModel, load_language_model
+from common.language_model import LanguageModel
 from common.language_model.kv_pool import PAGE_TOKENS, KvPool
 
 TEXTS = [[int(n) for n in np.random.default_rng(seed).integers(0, VOCABULARY_SIZE, 400)] for seed in range(4)]
@@ -23,7 +24,7 @@ def pooled(
     folder: str, *, sessions: int = 4, pages: int | None = None, dtype: str = "float32"
 ) -> LanguageModel:
     """A model with a pool, of `pages` pages where that is said."""
-    model = load_language_model(folder, dtype=dtype)
+    model = torch_device.load_on_device(folder, dtype=dtype)
     model.pool_sequences(sessions=sessions)
     if pages is not None:
         model.pool_sequences(sessions=sessions, kv_bytes=pages * pool_of(model).page_bytes)
@@ -191,9 +192,11 @@ def test_the_pool_has_the_size_that_was_asked_for(tmp_path: Path) -> None:
 def test_transformers_own_generation_goes_on_beside_the_pool(tmp_path: Path) -> None:
     """The attention function is plain attention where no packed pass is under way."""
     folder = save_checkpoint(tmp_path / "m", "Llama")
-    ids = torch.tensor([TEXTS[0][:10], TEXTS[1][:10]])
+    ids = torch.tensor([TEXTS[0][:10], TEXTS[1][:10]], device=torch_device.name)
     options = {"max_new_tokens": 12, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
-    plain = load_language_model(folder).module.generate(ids, attention_mask=torch.ones_like(ids), **options)
+    plain = torch_device.load_on_device(folder).module.generate(
+        ids, attention_mask=torch.ones_like(ids), **options
+    )
     beside = pooled(folder).module.generate(ids, attention_mask=torch.ones_like(ids), **options)
 
     assert plain.tolist() == beside.tolist()
