@@ -61,11 +61,11 @@ def target_and_draft(
         at = slice(start, min(start + chunk, positions))
         label = labels[at, None]
         h = hidden[at]
-        p = torch.softmax(h @ head.T / temperature, dim=-1)
+        p = torch.softmax((h / temperature) @ head.T, dim=-1)
         out["target_loss"] -= p.gather(1, label).clamp_min(1e-20).log().sum()
         if draft_hidden is not None and draft_head is not None:
             g = draft_hidden[at]
-            q = torch.softmax(g @ draft_head.T / temperature, dim=-1)
+            q = torch.softmax((g / temperature) @ draft_head.T, dim=-1)
             out["draft_loss"] -= q.gather(1, label).clamp_min(1e-20).log().sum()
             overlap = torch.minimum(p, q)
             out["accept"] += overlap.sum()

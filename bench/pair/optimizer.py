@@ -52,21 +52,22 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 by_shape[parameter.shape].append(parameter)
             for shape, parameters in by_shape.items():
-                updates = []
+                gradients, momenta = [], []
                 for parameter in parameters:
                     assert parameter.grad is not None
                     state = self.state[parameter]
                     if not state:
                         state["momentum"] = torch.zeros_like(parameter)
-                    state["momentum"].lerp_(parameter.grad, 1 - MOMENTUM)
-                    # Nesterov: look one step ahead along the momentum.
-                    updates.append(parameter.grad.lerp(state["momentum"], MOMENTUM))
+                    gradients.append(parameter.grad)
+                    momenta.append(state["momentum"])
+                torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
+                # Nesterov: look one step ahead along the momentum.
+                updates = torch._foreach_lerp(gradients, momenta, MOMENTUM)
                 # Root mean square of the update like AdamW's (0.2), whatever the shape.
                 scale = 0.2 * max(shape) ** 0.5
                 new = orthogonalised(torch.stack(updates))
-                for parameter, update in zip(parameters, new, strict=True):
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.add_(update, alpha=-group["lr"] * scale)
+                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(parameters, list(new.unbind()), alpha=-group["lr"] * scale)
 
 
 def optimizers(model: nn.Module, matrix_lr: float, embedding_lr: float) -> list[torch.optim.Optimizer]:

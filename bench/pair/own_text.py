@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.pair.model import Llama, Past
 
@@ -30,12 +31,14 @@ def write(target: Llama, prompts: Tensor, length: int, temperature: float) -> Te
     ids = torch.empty(len(prompts), length, dtype=torch.long, device=prompts.device)
     ids[:, : prompts.shape[1]] = prompts
     fed = 0
-    for end in range(prompts.shape[1], length):
-        hidden = target(ids[:, fed:end], pasts)[:, -1].float()
-        logits = hidden @ target.head.T / temperature
-        # argmax(logits + Gumbel noise) is a draw from softmax(logits).
-        ids[:, end] = (logits - torch.empty_like(logits).exponential_().log_()).argmax(-1)
-        fed = end
+    # The length grows by one a pass; cuDNN's attention would plan each anew.
+    with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
+        for end in range(prompts.shape[1], length):
+            hidden = target(ids[:, fed:end], pasts)[:, -1].float()
+            logits = (hidden / temperature) @ target.head.T
+            # argmax(logits + Gumbel noise) is a draw from softmax(logits).
+            ids[:, end] = (logits - torch.empty_like(logits).exponential_().log_()).argmax(-1)
+            fed = end
     return ids
 
 

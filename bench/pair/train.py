@@ -95,6 +95,11 @@ def target_step(target: Llama, batch: Tensor) -> dict[str, Tensor]:
     return out
 
 
+def on_device(batch: Tensor, device: str) -> Tensor:
+    """The batch there; from pinned memory a copy waits for nothing that is under way."""
+    return batch if device == "cpu" else batch.pin_memory().to(device, non_blocking=True)
+
+
 def half_precision(batch: Tensor) -> Any:
     """On an accelerator the layers' products are in bfloat16."""
     kind = batch.device.type
@@ -258,7 +263,7 @@ def train(
                     batch, temperature = own.batch()
                 else:
                     batch, at["position"] = blocks.batch(at["position"], *sizes.draft)
-                    batch = batch.to(device, non_blocking=True)
+                    batch = on_device(batch, device)
                 late = progress > 1 - LATE_SHARE
                 losses = draft_step(target, draft, batch, late=late, temperature=temperature)
                 set_rates(draft_optimizers, rate(progress, at["steps"] - at["frozen"]))
@@ -266,7 +271,7 @@ def train(
             else:
                 long = elapsed > (1 - LONG_SHARE) * target_s
                 batch, at["position"] = blocks.batch(at["position"], *(sizes.long if long else sizes.target))
-                batch = batch.to(device, non_blocking=True)
+                batch = on_device(batch, device)
                 losses = target_step(target, batch)
                 set_rates(target_optimizers, rate(elapsed / target_s, at["steps"]))
                 apply(target, target_optimizers)
