@@ -72,8 +72,8 @@ proto-check: setup ## fail if common/pb is not what proto/ generates
 	$(PYTHON) -m grpc_tools.protoc -Icommon/pb=proto --python_out=$$out --pyi_out=$$out --grpc_python_out=$$out $(PROTOS) && \
 	diff -r --exclude=__pycache__ --exclude=__init__.py $$out/common/pb common/pb && echo "common/pb is fresh"
 
-pair: setup ## train the bundled pair again (MINUTES=90, START=DIR of a pair to go on from)
-	$(PYTHON) -m bench.pair.train --minutes $(MINUTES) $(if $(START),--start '$(START)')
+pair: setup ## train the bundled pair again (MINUTES=90, START=DIR of a pair to go on from, DEVICE=cuda)
+	$(PYTHON) -m bench.pair.train --minutes $(MINUTES) $(if $(START),--start '$(START)')$(if $(DEVICE), --device '$(DEVICE)')
 
 bench-core: setup ## speed of the core as ratios (table for bench/LOG.md; THREADS= of transformers' models)
 	$(PYTHON) -m bench.core $(if $(THREADS),--transformers-threads '$(THREADS)')

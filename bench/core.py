@@ -45,7 +45,7 @@ PROMPTS = Path(__file__).parent / "prompts.jsonl"
 TEMPERATURES = (1.0, 0.3)
 DEFAULTS = GenerationParameters(seed=0)
 FIXED_LENGTH = 4
-FREE_LINK: dict[str, Any] = {"draft_length": 6, "min_block_acceptance": 0.85}
+FREE_LINK: dict[str, Any] = {"draft_length": 6, "min_block_acceptance": 0.7}
 """Draft on only while the draft is sure: what suits a link whose round trip costs less than a draft pass."""
 WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "k-sqs, defaults": ({}, {"scheme": "k-sqs"}),

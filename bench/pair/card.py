@@ -52,11 +52,18 @@ def shape_row(name: str, shape: Shape, figures: dict[str, Any]) -> str:
     )
 
 
-def steps_text(run: dict[str, Any]) -> str:
-    """Steps of one run by model; the first run of all trained both on the same steps up to its last 15 %."""
-    if run["target_steps"] is None:
-        return f"{run['steps']}, both models together, the last 15 % of the time the draft alone"
-    return f"{run['target_steps']} target, then {run['steps'] - run['target_steps']} draft"
+def run_row(number: int, run: dict[str, Any]) -> str:
+    """One row of the table of training runs."""
+    both = f"both, agreement {run['agreement']:g}" if run["agreement"] else "the target"
+    parts = {both: run["target_steps"], "the draft": run["steps"] - run["target_steps"]}
+    steps = ", then ".join(f"{count} of {model}" for model, count in parts.items() if count)
+    rates = "" if run["rate_scale"] == 1 else f", peak rates times {run['rate_scale']:g}"
+    temperatures = ", ".join(f"{t:g}" for t in run["temperatures"])
+    own = f"{run['own_text_tokens'] / 1e6:.2f} M at {temperatures}" if run["own_text_tokens"] else "–"
+    return (
+        f"| {number} | {run['finished']} | {run['on']} | {run['minutes']:g} | {steps}{rates} "
+        f"| {run['tokens'] / 1e6:.1f} M | {own} |"
+    )
 
 
 def card(work: Path) -> str:
@@ -78,11 +85,7 @@ def card(work: Path) -> str:
         f"| {r.get('draft_nats_per_token', '')} | {r.get('acceptance_rate', '')} |"
         for r in [*curve[:-1:step], curve[-1]]
     )
-    history = "\n".join(
-        f"| {number} | {run['finished']} | {run['minutes']:g} | {run['threads']} | {steps_text(run)} "
-        f"| {run['tokens'] / 1e6:.1f} M |"
-        for number, run in enumerate(runs, 1)
-    )
+    history = "\n".join(run_row(number, run) for number, run in enumerate(runs, 1))
     return f"""# The bundled pair
 
 Two Llama-architecture models with one byte-level BPE tokenizer of 8192 tokens, trained on Python sources.
@@ -106,15 +109,16 @@ Agreement, the mean of 1 − TV(p, q) of the unquantised draft on {figures["acce
 
 ## Training
 
-On shared CPU cores; each run goes on from the weights of the one before, on blocks of the text in another order.
-`make pair MINUTES=...` trains a pair from nothing, `START=DIR` from a pair.
+Each run goes on from the weights of the one before, on blocks of the text in another order.
+`make pair MINUTES=...` trains a pair from nothing, `START=DIR` from a pair, `DEVICE=cuda` on an accelerator.
 
-| Run | Finished | Minutes | Threads | Steps | Tokens |
-|---|---|---|---|---|---|
+| Run | Finished | On | Minutes | Steps | Tokens | Written by the target, and at which temperatures |
+|---|---|---|---|---|---|---|
 {history}
 
-A step is 4096 tokens.
-The target learns the text first; then the draft learns the text and the finished target's distribution (KL, later mostly total variation, which is what acceptance is about).
+The target learns the text first.
+Then it writes on from the beginnings of training text, and the draft learns the finished target's distribution (KL, later mostly total variation, which is what acceptance is about), one step in three on the training text, the others on what the target wrote, at the temperature it was written with.
+Where a run names an agreement, both models learn from the same blocks: the draft the target's distribution, and the target the text and, with that weight, not to be far from its draft (total variation). Such a target is nearer to its draft than one that was trained by itself; [bench/pair/README.md](../../bench/pair/README.md) has the figures before and after.
 Muon for the layers' matrices, AdamW for the rest; learning rates follow the clock.
 Losses on the training blocks, where kept:
 

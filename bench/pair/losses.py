@@ -24,6 +24,7 @@ def target_and_draft(
     variation_share: float = 0.0,
     temperature: float = 1.0,
     train_target: bool = True,
+    agreement: float = 0.0,
 ) -> dict[str, Tensor]:
     """Cross-entropy of the target model and the distillation loss of the draft model.
 
@@ -39,6 +40,7 @@ def target_and_draft(
             between the two distributions in place of the loss above.
         temperature: of both distributions.
         train_target: whether the target's gradients are wanted.
+        agreement: weight, in the target's loss, of its total variation from the draft.
 
     Returns:
         float32 sums over positions `target_loss`, `draft_loss` (both cross-entropies with the
@@ -70,11 +72,9 @@ def target_and_draft(
             overlap = torch.minimum(p, q)
             out["accept"] += overlap.sum()
             if variation_share:
-                # d(1 - sum min(p, q)) / d logits = -q * (below - <below, q>), where below
-                # marks the tokens the draft gives less than the target does.
-                below = (q < p).float()
-                mean = (below * q).sum(dim=-1, keepdim=True)
-                variation = q * (mean - below)
+                variation = variation_grad(q, p)
+            if agreement:
+                towards_draft = variation_grad(p, q)
             grad = torch.sub(q, p, alpha=1 - label_share)
             grad.scatter_add_(1, label, torch.full_like(grad[:, :1], -label_share))
             if variation_share:
@@ -84,7 +84,21 @@ def target_and_draft(
             out["draft_head_grad"].addmm_(grad.T, g)
         if train_target:
             p.scatter_add_(1, label, torch.full_like(p[:, :1], -1.0))
+            if agreement and draft_hidden is not None:
+                p.add_(towards_draft, alpha=agreement)
             p.mul_(scale)
             torch.mm(p, head, out=out["hidden_grad"][at])
             out["head_grad"].addmm_(p.T, h)
     return out
+
+
+def variation_grad(own: Tensor, other: Tensor) -> Tensor:
+    """
+    d(1 - sum min(own, other)) / d(logits of own): -own * (below - <below, own>), where `below` marks the
+    tokens that `own` gives less than `other` does.
+
+    Both float32 [positions, vocabulary], rows sum to 1.
+    """
+    below = (own < other).float()
+    mean = (below * own).sum(dim=-1, keepdim=True)
+    return own * (mean - below)

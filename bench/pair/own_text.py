@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -10,7 +12,6 @@ from bench.pair.model import Llama, Past
 
 PROMPT_TOKENS = 64
 TEMPERATURES = (1.0, 0.6, 1.0, 0.3)
-"""Of one batch of text after the other; the draft learns each at the temperature it was written with."""
 
 
 @torch.no_grad()
@@ -48,10 +49,12 @@ class OwnText:
 
     Args:
         rows: of one batch; what is added holds a multiple of it.
+        temperatures: of one piece of text after the other; the draft learns each at its own.
     """
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, temperatures: Sequence[float] = TEMPERATURES) -> None:
         self._rows = rows
+        self._temperatures = temperatures
         self._batches: list[tuple[Tensor, float]] = []
         self._written = 0
         self._given = 0
@@ -62,8 +65,8 @@ class OwnText:
         return sum(ids.numel() for ids, _ in self._batches)
 
     def add(self, target: Llama, prompts: Tensor, length: int) -> None:
-        """Let the target write on from prompts, at the next of `TEMPERATURES`."""
-        temperature = TEMPERATURES[self._written % len(TEMPERATURES)]
+        """Let the target write on from prompts, at the next temperature."""
+        temperature = self._temperatures[self._written % len(self._temperatures)]
         self._written += 1
         ids = write(target, prompts, length, temperature).to(torch.int32)
         self._batches += [(part, temperature) for part in ids.split(self._rows)]

@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,7 +31,7 @@ from bench.pair import data, export
 from bench.pair.losses import target_and_draft
 from bench.pair.model import DRAFT, TARGET, Llama, compile_layers
 from bench.pair.optimizer import optimizers
-from bench.pair.own_text import PROMPT_TOKENS, OwnText
+from bench.pair.own_text import PROMPT_TOKENS, TEMPERATURES, OwnText
 
 log = logging.getLogger("train")
 
@@ -76,6 +77,27 @@ def set_rates(all_optimizers: list[torch.optim.Optimizer], share: float) -> None
     for optimizer in all_optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * share
+
+
+def joint_step(target: Llama, draft: Llama, batch: Tensor, agreement: float) -> dict[str, Tensor]:
+    """Forward and backward of both models, each towards the other; the target learns the text beside."""
+    with half_precision(batch):
+        hidden, draft_hidden = target(batch[:, :-1]), draft(batch[:, :-1])
+    out = target_and_draft(
+        hidden.detach().reshape(-1, target.shape.hidden),
+        target.head.detach(),
+        batch[:, 1:].reshape(-1),
+        draft_hidden.detach().reshape(-1, draft.shape.hidden),
+        draft.head.detach(),
+        label_share=0.0,
+        variation_share=0.9,
+        agreement=agreement,
+    )
+    hidden.backward(out["hidden_grad"].view_as(hidden))
+    add_grad(target.head, out["head_grad"])
+    draft_hidden.backward(out["draft_hidden_grad"].view_as(draft_hidden))
+    add_grad(draft.head, out["draft_head_grad"])
+    return out
 
 
 def target_step(target: Llama, batch: Tensor) -> dict[str, Tensor]:
@@ -178,10 +200,17 @@ def round_weights(model: Llama) -> None:
 
 
 def write_own_text(
-    target: Llama, blocks: data.Blocks, position: int, sizes: Sizes, device: str, seconds: float
+    target: Llama,
+    blocks: data.Blocks,
+    position: int,
+    *,
+    sizes: Sizes,
+    temperatures: Sequence[float],
+    device: str,
+    seconds: float,
 ) -> OwnText:
     """Let the finished target write on from the training text for a while; at least one batch."""
-    own = OwnText(sizes.draft[0])
+    own = OwnText(sizes.draft[0], temperatures)
     deadline = time.monotonic() + seconds
     rows, length = sizes.own
     while not own.tokens or time.monotonic() < deadline:
@@ -205,15 +234,22 @@ def train(
     start: Path | None = None,
     resume: bool = False,
     device: str = "cpu",
+    temperatures: Sequence[float] = TEMPERATURES,
+    rate_scale: float = 1.0,
+    agreement: float = 0.0,
 ) -> None:
     """
     Train both models within `minutes` and write them under `out`; curves go to work/curve.jsonl.
 
     Args:
-        draft_share: last part of the time, the draft's; 1 trains the draft alone.
+        draft_share: last part of the time, the draft's; 1 trains the draft alone, 0 the target.
         start: a pair to go on from (with the tokenizer in `work`); None for fresh weights.
         resume: go on from work/state.pt, the clock where the checkpoint left it.
         device: torch device.
+        temperatures: of the target's own text, one piece after the other.
+        rate_scale: of the peak learning rates; below 1 to go on from a finished pair without undoing it.
+        agreement: weight of the total variation from the draft in the target's loss; above 0 both models are
+            trained in the target's part of the time.
     """
     torch.manual_seed(data.SEED)
     target, draft = Llama(TARGET), Llama(DRAFT)
@@ -251,7 +287,15 @@ def train(
                     at["frozen"] = at["steps"]
                     round_weights(target)
                 seconds = OWN_TEXT_SHARE * (total_s - target_s)
-                own = write_own_text(target, blocks, at["position"], sizes, device, seconds)
+                own = write_own_text(
+                    target,
+                    blocks,
+                    at["position"],
+                    sizes=sizes,
+                    temperatures=temperatures,
+                    device=device,
+                    seconds=seconds,
+                )
                 at["own_tokens"] = own.tokens
                 log.info("the target has written %d tokens", own.tokens)
                 sums, positions = dict.fromkeys(LOSSES, torch.zeros((), device=device)), 0
@@ -266,14 +310,20 @@ def train(
                     batch = on_device(batch, device)
                 late = progress > 1 - LATE_SHARE
                 losses = draft_step(target, draft, batch, late=late, temperature=temperature)
-                set_rates(draft_optimizers, rate(progress, at["steps"] - at["frozen"]))
+                set_rates(draft_optimizers, rate_scale * rate(progress, at["steps"] - at["frozen"]))
                 apply(draft, draft_optimizers)
             else:
                 long = elapsed > (1 - LONG_SHARE) * target_s
                 batch, at["position"] = blocks.batch(at["position"], *(sizes.long if long else sizes.target))
                 batch = on_device(batch, device)
-                losses = target_step(target, batch)
-                set_rates(target_optimizers, rate(elapsed / target_s, at["steps"]))
+                share = rate_scale * rate(elapsed / target_s, at["steps"])
+                if agreement:
+                    losses = joint_step(target, draft, batch, agreement)
+                    set_rates(draft_optimizers, share)
+                    apply(draft, draft_optimizers)
+                else:
+                    losses = target_step(target, batch)
+                set_rates(target_optimizers, share)
                 apply(target, target_optimizers)
             tokens = batch[:, 1:].numel()
             at["steps"] += 1
@@ -289,7 +339,7 @@ def train(
                     "tokens": at["tokens"],
                     "target_nats_per_token": round(float(sums["target_loss"]) / positions, 4),
                 }
-                if own is not None:
+                if own is not None or agreement:
                     row["draft_nats_per_token"] = round(float(sums["draft_loss"]) / positions, 4)
                     row["acceptance_rate"] = round(float(sums["accept"]) / positions, 4)
                 curve.write(json.dumps(row) + "\n")
@@ -305,10 +355,13 @@ def train(
         "finished": datetime.now(UTC).date().isoformat(),
         "minutes": minutes,
         "steps": at["steps"],
-        "target_steps": at["frozen"],
+        "target_steps": at["steps"] if at["frozen"] == UNFINISHED else at["frozen"],
         "tokens": at["tokens"],
         "own_text_tokens": at["own_tokens"],
         "step_tokens": sizes.target[0] * sizes.target[1],
+        "temperatures": list(temperatures),
+        "rate_scale": rate_scale,
+        "agreement": agreement,
         "on": where(device),
     }
     export.write_history([*history, record], out)
@@ -333,6 +386,22 @@ def main() -> None:
     )
     parser.add_argument("--resume", action="store_true", help="go on from WORK/state.pt, same --minutes")
     parser.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
+    parser.add_argument(
+        "--temperatures",
+        type=float,
+        nargs="+",
+        default=TEMPERATURES,
+        help="of the text that the target writes for the draft, in turn (default %(default)s)",
+    )
+    parser.add_argument(
+        "--rate-scale", type=float, default=1.0, help="of the peak learning rates (default %(default)s)"
+    )
+    parser.add_argument(
+        "--agreement",
+        type=float,
+        default=0.0,
+        help="weight of the distance from the draft in the target's loss, both trained (default %(default)s)",
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(os.cpu_count() or 1)
@@ -347,6 +416,9 @@ def main() -> None:
         start=arguments.start,
         resume=arguments.resume,
         device=arguments.device,
+        temperatures=arguments.temperatures,
+        rate_scale=arguments.rate_scale,
+        agreement=arguments.agreement,
     )
 
 
