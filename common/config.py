@@ -97,7 +97,7 @@ class SchemeParameters:
     """β_1 of c-sqs, at most 1; a value at or below 0 keeps everything (up to K_max)."""
     threshold_step: float = 0.01
     """η of c-sqs, in (0, 1]. A small one keeps β steady, so that K_max binds less."""
-    target_dropped_mass: float = 0.5
+    target_dropped_mass: float = 0.3
     """α* of c-sqs, in [0, 1). See `default_scheme`."""
     rollback: Rollback = Rollback.COMMITTED
     frozen_threshold: bool = False

@@ -19,6 +19,7 @@ from bench.paper.document import BROKEN, NONE, STOOD, VACUOUS, VOID, steps_statu
 from bench.paper.figures import LINK_FIGURES, STEP_FIGURES
 from bench.paper.frontier import settings_of
 from bench.paper.plan import setting_name
+from common.config import default_scheme
 from tests.bench.bench_data import dots_of, make_record, place_of
 
 RECORDED = Path(__file__).parent / "paper_recorded"
@@ -67,7 +68,9 @@ def test_a_figure_says_what_it_was_measured_under(docs: Path, name: str) -> None
         assert "16 tokens a text" in caption
     if name != "paper-frontier.svg":
         assert "η = 0.01; by temperature" in caption
-        assert "α* = 0.5, K_max = 256 at 1" in caption
+        shipped = default_scheme(1.0)
+        at_1 = f"α* = {shipped.target_dropped_mass:g}, K_max = {shipped.max_support_size} at 1"
+        assert at_1 in caption
     for panel in root.findall(f"./{SVG}g"):
         for dot in dots_of(panel):
             x, y = place_of(dot)
@@ -120,7 +123,11 @@ def test_the_page_states_every_verdict_and_guarantee(docs: Path) -> None:
     assert " cores" in text
     for name in (*LINK_FIGURES, *STEP_FIGURES):
         assert f"](figures/{name})" in text
-    rows = [row for row in text.splitlines() if row.startswith("| 1 | β = 0.1 | 0.5 |")]
+    rows = [
+        row
+        for row in text.splitlines()
+        if row.startswith(f"| 1 | β = 0.1 | {default_scheme(1.0).target_dropped_mass:g} |")
+    ]
     assert len(rows) == 2  # over the link and in process
     assert all("%" in row for row in rows)
 
@@ -139,7 +146,7 @@ def test_a_setting_whose_cap_bound_is_void_in_the_frontier() -> None:
     adaptive = [s for s in settings if setting_name(s.scheme) == "β = 0.1"]
     of_c = {s.scheme["target_dropped_mass"]: s.is_void for s in adaptive}
 
-    assert of_c == {0.05: True, 0.5: False}
+    assert of_c == {0.05: True, default_scheme(1.0).target_dropped_mass: False}
 
 
 @pytest.mark.parametrize(

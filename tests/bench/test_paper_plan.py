@@ -14,7 +14,7 @@ from bench.grid.runner import Runner
 from bench.grid.store import Store, read_generations
 from bench.paper.plan import PAPER, PLANS, SMOKE, STEP_PROMPTS, PaperPlan, Sweep, scheme_fields, setting_name
 from bench.scheme_steps import PROMPTS
-from common.config import SchemeParameters
+from common.config import SchemeParameters, default_scheme
 from common.errors import ConfigError
 from tests.bench.bench_data import FakeStages, Silent, make_counters, make_record, run_settings
 
@@ -56,7 +56,7 @@ def test_every_line_over_the_link_says_all_its_parameters(tmp_path: Path) -> Non
     assert len(records) == 2 * 3 * 2
     assert {record.parameters["draft_length"] for record in records} == {4}
     of_c = {(r.temperature, r.scheme["target_dropped_mass"]) for r in records if r.way == "c-sqs"}
-    assert of_c == {(0.2, 0.01), (1.0, 0.5)}
+    assert of_c == {(t, default_scheme(t).target_dropped_mass) for t in (0.2, 1.0)}
     assert {record.scheme["frozen_threshold"] for record in records} == {True, False}
     assert all(record.scheme["lattice_resolution"] == 100 for record in records)
 
