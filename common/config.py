@@ -126,7 +126,7 @@ class DroppedMassDefault:
 
 DROPPED_MASS_DEFAULTS = (
     DroppedMassDefault(0.3, 0.01, 64),
-    DroppedMassDefault(0.6, 0.05, 64),
+    DroppedMassDefault(0.6, 0.05, 256),
     DroppedMassDefault(1.0, 0.3, 256),
     DroppedMassDefault(MAX_TEMPERATURE, 0.7, 256),
 )
