@@ -36,8 +36,8 @@ SCHEMES = {
     "c-sqs": {},
     "dense-qs": {"lattice_resolution": 24},
 }
-SHORT_BLOCKS, LONG_BLOCKS = 2, 8
-"""Draft lengths: of whole texts, where most of a long block would be in vain, and of their short twins."""
+SHORT_BLOCKS, LONG_BLOCKS = 5, 8
+"""Draft lengths: of whole texts, where eight tokens would often be in vain, and of their short twins."""
 
 
 @cache  # the same for every scheme
