@@ -405,7 +405,8 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(os.cpu_count() or 1)
-    torch.set_float32_matmul_precision("high")  # TF32 in the losses, where there is such a thing
+    if arguments.device != "cpu":
+        torch.set_float32_matmul_precision("high")  # TF32 in the losses
     data.prepare(arguments.work, tokenizer_of=arguments.start)
     out = arguments.out or arguments.work / "pair"
     train(
