@@ -20,7 +20,7 @@ def target_and_draft(
     labels: Tensor,
     draft_hidden: Tensor | None,
     draft_head: Tensor | None,
-    label_share: float,
+    label_share: float = 0.0,
     variation_share: float = 0.0,
     temperature: float = 1.0,
     train_target: bool = True,

@@ -18,7 +18,6 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,10 +27,10 @@ import torch
 from torch import Tensor
 
 from bench.pair import data, export
-from bench.pair.losses import target_and_draft
 from bench.pair.model import DRAFT, TARGET, Llama, compile_layers
 from bench.pair.optimizer import optimizers
 from bench.pair.own_text import PROMPT_TOKENS, TEMPERATURES, OwnText
+from bench.pair.steps import apply, draft_step, half_precision, joint_step, target_step
 
 log = logging.getLogger("train")
 
@@ -79,90 +78,9 @@ def set_rates(all_optimizers: list[torch.optim.Optimizer], share: float) -> None
             group["lr"] = group["peak"] * share
 
 
-def joint_step(target: Llama, draft: Llama, batch: Tensor, agreement: float) -> dict[str, Tensor]:
-    """Forward and backward of both models, each towards the other; the target learns the text beside."""
-    with half_precision(batch):
-        hidden, draft_hidden = target(batch[:, :-1]), draft(batch[:, :-1])
-    out = target_and_draft(
-        hidden.detach().reshape(-1, target.shape.hidden),
-        target.head.detach(),
-        batch[:, 1:].reshape(-1),
-        draft_hidden.detach().reshape(-1, draft.shape.hidden),
-        draft.head.detach(),
-        label_share=0.0,
-        variation_share=0.9,
-        agreement=agreement,
-    )
-    hidden.backward(out["hidden_grad"].view_as(hidden))
-    add_grad(target.head, out["head_grad"])
-    draft_hidden.backward(out["draft_hidden_grad"].view_as(draft_hidden))
-    add_grad(draft.head, out["draft_head_grad"])
-    return out
-
-
-def target_step(target: Llama, batch: Tensor) -> dict[str, Tensor]:
-    """One forward and backward of the target; gradients are left in the parameters."""
-    with half_precision(batch):
-        hidden = target(batch[:, :-1])
-    out = target_and_draft(
-        hidden.detach().reshape(-1, target.shape.hidden),
-        target.head.detach(),
-        batch[:, 1:].reshape(-1),
-        None,
-        None,
-        label_share=0.0,
-    )
-    hidden.backward(out["hidden_grad"].view_as(hidden))
-    add_grad(target.head, out["head_grad"])
-    return out
-
-
 def on_device(batch: Tensor, device: str) -> Tensor:
     """The batch there; from pinned memory a copy waits for nothing that is under way."""
     return batch if device == "cpu" else batch.pin_memory().to(device, non_blocking=True)
-
-
-def half_precision(batch: Tensor) -> Any:
-    """On an accelerator the layers' products are in bfloat16."""
-    kind = batch.device.type
-    return nullcontext() if kind == "cpu" else torch.autocast(kind, torch.bfloat16)
-
-
-def draft_step(
-    target: Llama, draft: Llama, batch: Tensor, *, late: bool, temperature: float | None
-) -> dict[str, Tensor]:
-    """One forward of the target, forward and backward of the draft; `temperature`: of own text, else None."""
-    with half_precision(batch):
-        with torch.no_grad():
-            hidden = target(batch[:, :-1])
-        draft_hidden = draft(batch[:, :-1])
-    out = target_and_draft(
-        hidden.reshape(-1, target.shape.hidden),
-        target.head.detach(),
-        batch[:, 1:].reshape(-1),
-        draft_hidden.detach().reshape(-1, draft.shape.hidden),
-        draft.head.detach(),
-        label_share=0.0 if late or temperature is not None else 0.3,
-        variation_share=0.9 if late else 0.0,
-        temperature=temperature or 1.0,
-        train_target=False,
-    )
-    draft_hidden.backward(out["draft_hidden_grad"].view_as(draft_hidden))
-    add_grad(draft.head, out["draft_head_grad"])
-    return out
-
-
-def add_grad(parameter: Any, grad: Tensor) -> None:
-    """Add the output head's gradient to the embedding's."""
-    parameter.grad = grad if parameter.grad is None else parameter.grad.add_(grad)
-
-
-def apply(model: Llama, model_optimizers: list[torch.optim.Optimizer]) -> None:
-    """Clip, update, clear."""
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    for optimizer in model_optimizers:
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
 
 
 def weights(model: Llama) -> dict[str, Tensor]:
@@ -358,7 +276,6 @@ def train(
         "target_steps": at["steps"] if at["frozen"] == UNFINISHED else at["frozen"],
         "tokens": at["tokens"],
         "own_text_tokens": at["own_tokens"],
-        "step_tokens": sizes.target[0] * sizes.target[1],
         "temperatures": list(temperatures),
         "rate_scale": rate_scale,
         "agreement": agreement,

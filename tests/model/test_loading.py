@@ -196,7 +196,7 @@ def test_text_survives_encoding_and_decoding(text: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_float32_weights_lie_by_columns_and_ties_hold(dtype: str, tmp_path: Path) -> None:
-    """The layout changes strides only; float64, and every other device than the CPU, would lose by it."""
+    """The layout changes strides only; float64, which would lose by it, and other devices keep their rows."""
     folder = save_checkpoint(tmp_path / "m", "Llama", tie_word_embeddings=True)
     module = torch_device.load_on_device(folder, dtype=dtype).module
     plain = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
