@@ -22,7 +22,6 @@ from common.daemon_process import DaemonOptions, run_daemon
 from common.errors import ConfigError
 from common.exit_codes import EXIT_CODES_HELP, ExitCode
 from common.health_command import add_health_command, health
-from common.model_fingerprint import model_fingerprint
 from common.release import version
 from common.security_arguments import dialling_security
 from common.tracing import NO_TRACING, Tracing, start_tracing
@@ -119,7 +118,6 @@ async def _serve(options: DaemonOptions, settings: CloudSettings, tracing: Traci
 
     async def on_loaded(model: LanguageModel) -> None:
         in_models_thread = partial(asyncio.get_running_loop().run_in_executor, executor)
-        fingerprint = await in_models_thread(model_fingerprint, model.module, model.eos_token_ids)
         pooled = await in_models_thread(pool_sequences, model, settings)
         Announcer(PROGRAM)(pooled)
         if model.kv_pool is not None:
@@ -130,7 +128,7 @@ async def _serve(options: DaemonOptions, settings: CloudSettings, tracing: Traci
             eos_token_ids=model.eos_token_ids,
             model_name=model.name,
             model_rows=model.model_rows,
-            fingerprint=fingerprint,
+            fingerprint=model.fingerprint,
         )
 
     try:

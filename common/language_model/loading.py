@@ -24,6 +24,7 @@ from common.language_model.generation_settings import end_of_text_ids, unused_se
 from common.language_model.model import LanguageModel, output_rows
 from common.language_model.vocabulary import Vocabulary
 from common.language_model.weight_layout import lay_out_for_few_rows
+from common.model_fingerprint import model_fingerprint
 
 DTYPES = {
     "float32": torch.float32,
@@ -104,6 +105,8 @@ def load_language_model(
         )
     report(f"moving to {device}")
     model = model.to(device).eval()
+    eos_token_ids = tuple(token_id for token_id in end_of_text_ids(model) if token_id < size)
+    fingerprint = model_fingerprint(model, eos_token_ids)
     lay_out_for_few_rows(model)
     return LanguageModel(
         model,
@@ -111,7 +114,8 @@ def load_language_model(
         name=name,
         dtype=dtype,
         device=device,
-        eos_token_ids=tuple(token_id for token_id in end_of_text_ids(model) if token_id < size),
+        eos_token_ids=eos_token_ids,
+        fingerprint=fingerprint,
         warnings=unused_settings(model, name),
     )
 

@@ -41,6 +41,7 @@ class LanguageModel:
         dtype: a key of `DTYPES`.
         device: torch device.
         eos_token_ids: ids below V that end a text.
+        fingerprint: see `common.model_fingerprint`.
         warnings: sentences on what of the model's own generation settings is not used.
     """
 
@@ -53,6 +54,7 @@ class LanguageModel:
         dtype: str,
         device: str,
         eos_token_ids: tuple[int, ...],
+        fingerprint: bytes,
         warnings: tuple[str, ...],
     ) -> None:
         self._model = model
@@ -62,6 +64,7 @@ class LanguageModel:
         self.dtype = dtype
         self.device = device
         self.eos_token_ids = eos_token_ids
+        self.fingerprint = fingerprint
         self.warnings = warnings
         self.model_rows = output_rows(model)
         """Rows of the output layer; rows at and beyond V are cut off."""
@@ -194,4 +197,5 @@ class ModelSequence:
 
 def output_rows(model: Any) -> int:
     """Rows of a transformers model's output layer, padding included."""
-    return int(model.get_output_embeddings().weight.shape[0])
+    layer = model.get_output_embeddings()
+    return int(layer.out_features if hasattr(layer, "out_features") else layer.weight.shape[0])
