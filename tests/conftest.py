@@ -8,7 +8,9 @@ import signal
 
 import pytest
 
-# Before any test imports torch: with tests side by side on few cores, spinning threads starve each other.
+# Before any test imports torch: with tests side by side on few cores, threads wait for each other, and those
+# that spin meanwhile starve the rest.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # What a script starts in the background ignores SIGINT, and so would every command that a test starts there.

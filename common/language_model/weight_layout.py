@@ -103,6 +103,8 @@ def half_exponent(weight: torch.Tensor) -> int | None:
     if not math.isfinite(largest):
         return None
     for exponent in (0, 15 - math.frexp(largest)[1]):
+        if abs(exponent) > 100:  # float32 holds no such power of two, or its inverse
+            break
         scaled = weight * 2.0**exponent
         if torch.equal(scaled.half().float(), scaled) and torch.equal(scaled * 2.0**-exponent, weight):
             return exponent

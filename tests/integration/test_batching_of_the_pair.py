@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,6 +19,7 @@ from loopback import Loopback, generate, loopback, make_request
 from cloud.session import CLOSE_DECISION_MARGIN
 from cloud.settings import CloudSettings
 from common import bundled
+from common.causal_model import Extended, ExtendRequest
 from common.language_model import LanguageModel
 from common.language_model.kv_pool import PAGE_TOKENS
 from edge.client import GenerationRequest
@@ -32,6 +36,7 @@ PROMPTS = (
 )
 SCHEMES = ("k-sqs", "c-sqs", "dense-qs", "cloud-ar")
 SESSIONS = 8
+LONG_PASS_S = 0.05
 _CLOSE = re.compile(r"session (\w+) round (\d+): decision margin (\S+)")
 
 
@@ -80,12 +85,27 @@ async def both_ways(dtype: str, asked: list[GenerationRequest]) -> Compared:
     async with running(target, draft) as both:
         alone = [(await generate(both.client, request)).token_ids for request in asked]
         passes_alone = both.cloud.passes
-        together = await asyncio.gather(*(generate(both.client, request) for request in asked))
+        with long_passes(target):
+            together = await asyncio.gather(*(generate(both.client, request) for request in asked))
         assert target.kv_pool is not None
         passes = both.cloud.passes - passes_alone
         close = both.cloud.close_decisions
     assert target.kv_pool.free_bytes == target.kv_pool.bytes
     return Compared(alone, [text.token_ids for text in together], passes_alone, passes, close)
+
+
+@contextmanager
+def long_passes(target: LanguageModel) -> Iterator[None]:
+    """Hold every pass so long that all drafts come in line meanwhile, as a large model's would."""
+    extend_batch = target.extend_batch
+
+    def held(requests: Sequence[ExtendRequest]) -> list[Extended]:
+        time.sleep(LONG_PASS_S)
+        return extend_batch(requests)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(target, "extend_batch", held)
+        yield
 
 
 def running(target: LanguageModel, draft: LanguageModel, settings: CloudSettings | None = None) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from common import bundled
-from edge.demo import Daemon, serve_pair, shared_core
+from edge.demo import shared_core
 
 needs_pair = pytest.mark.skipif(
     not (bundled.target_path() / "config.json").is_file(), reason="the bundled pair is not there"
@@ -30,6 +30,11 @@ def leftovers(folder: Path) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def affinities(process: int) -> list[set[int]]:
+    """The cores of each of its threads."""
+    return [os.sched_getaffinity(int(thread)) for thread in os.listdir(f"/proc/{process}/task")]
 
 
 async def start(folder: Path, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
@@ -63,11 +68,16 @@ async def test_the_demo_streams_a_text_and_leaves_nothing_behind(tmp_path: Path)
 
 
 @needs_pair
-async def test_ctrl_c_stops_both_daemons(tmp_path: Path) -> None:
-    """Exit code 130 in the middle of a text, and nothing left."""
+async def test_ctrl_c_stops_both_daemons_which_share_a_core(tmp_path: Path) -> None:
+    """
+    Exit code 130 in the middle of a text, and nothing left.
+
+    Meanwhile both daemons are on the core they share with all their threads, and the demo on any.
+    """
     process = await start(tmp_path, "--max-tokens", "400", "--ignore-eos", "--json")
     assert process.stdout is not None
     first = json.loads(await process.stdout.readline())
+    cores = {number: affinities(number) for number in (process.pid, *leftovers(tmp_path))}
     process.send_signal(signal.SIGINT)
     await process.communicate()
 
@@ -75,6 +85,14 @@ async def test_ctrl_c_stops_both_daemons(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert leftovers(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+    own, shared = cores.pop(process.pid), shared_core()
+    everywhere = os.sched_getaffinity(0)
+    assert all(thread == everywhere for thread in own)
+    assert len(cores) == 2
+    assert all(len(threads) > 1 for threads in cores.values())
+    expected = everywhere if shared is None else {shared}
+    assert all(thread == expected for threads in cores.values() for thread in threads)
 
 
 async def test_a_daemon_that_dies_while_loading_ends_the_demo_at_once(tmp_path: Path) -> None:
@@ -102,37 +120,6 @@ async def test_a_folder_without_a_pair_is_refused_before_anything_starts(tmp_pat
 
     assert process.returncode == 4
     assert f"no target model in {tmp_path}" in err.decode().replace("\n", " ").replace("  ", " ")
-
-
-class SeenDaemon(Daemon):
-    """A daemon whose threads can be looked at."""
-
-    @property
-    def cores(self) -> list[set[int]]:
-        """Of each of its threads."""
-        assert self._process is not None, "started"
-        return [os.sched_getaffinity(int(thread)) for thread in os.listdir(f"/proc/{self._process.pid}/task")]
-
-
-@needs_pair
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
-async def test_both_daemons_are_kept_on_the_core_they_share(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """With all their threads, once they serve; this process keeps all of its cores."""
-    monkeypatch.setattr("edge.demo.target_threads", lambda: 1)
-    cloud, edge, own = SeenDaemon("cloud", tmp_path), SeenDaemon("edge", tmp_path), os.sched_getaffinity(0)
-    try:
-        await serve_pair(cloud, edge, bundled.target_path().parent)
-        cores = [cloud.cores, edge.cores]
-    finally:
-        edge.terminate()
-        cloud.terminate()
-        await asyncio.gather(edge.stopped(), cloud.stopped())
-
-    assert all(len(threads) > 1 for threads in cores)
-    assert all(thread == {max(own)} for threads in cores for thread in threads)
-    assert os.sched_getaffinity(0) == own
 
 
 @pytest.mark.parametrize(("cores", "shared"), [(1, True), (2, True), (3, False), (16, False)])

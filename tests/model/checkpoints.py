@@ -52,7 +52,15 @@ def save_tokenizer(folder: Path, *, replaced: dict[str, str] | None = None) -> N
     fast.save_pretrained(folder)
 
 
-def save_checkpoint(folder: Path, kind: str, *, seed: int = 0, generation: Any = None, **changes: Any) -> str:
+def save_checkpoint(
+    folder: Path,
+    kind: str,
+    *,
+    seed: int = 0,
+    generation: Any = None,
+    weights: torch.dtype = torch.float32,
+    **changes: Any,
+) -> str:
     """
     A random model of two layers with its tokenizer.
 
@@ -60,6 +68,7 @@ def save_checkpoint(folder: Path, kind: str, *, seed: int = 0, generation: Any =
         folder: created.
         kind: transformers' class prefix, such as "Llama".
         generation: fields of generation_config.
+        weights: of the checkpoint.
         changes: fields of the configuration.
 
     Returns:
@@ -72,6 +81,9 @@ def save_checkpoint(folder: Path, kind: str, *, seed: int = 0, generation: Any =
         for parameter in model.parameters():  # the usual scale of 0.02 makes all laws alike
             if parameter.dim() > 1:
                 parameter.mul_(8)
+            elif weights != torch.float32:  # so that vectors and biases are no round numbers either
+                parameter.add_(torch.randn_like(parameter) / 8)
+    model.to(weights)
     for name, value in (generation or {}).items():
         setattr(model.generation_config, name, value)
     model.save_pretrained(folder)

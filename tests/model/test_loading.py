@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import torch_device
 import transformers
 from model.checkpoints import FULL_ATTENTION, VOCABULARY_SIZE, make_config, save_checkpoint, save_tokenizer
@@ -192,23 +191,3 @@ def test_text_survives_encoding_and_decoding(text: str, tmp_path: Path) -> None:
     ids = vocabulary.encode(text)
     assert vocabulary.decode([*ids, VOCABULARY_SIZE - 1]) == text
     assert json.dumps(ids)  # plain integers
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_float32_weights_lie_by_columns_and_ties_hold(dtype: str, tmp_path: Path) -> None:
-    """The layout changes strides only; float64, which would lose by it, and other devices keep their rows."""
-    folder = save_checkpoint(tmp_path / "m", "Llama", tie_word_embeddings=True)
-    module = torch_device.load_on_device(folder, dtype=dtype).module
-    plain = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-    by_columns = dtype == "float32" and torch_device.name == "cpu"
-    weights = [layer.weight for layer in module.modules() if isinstance(layer, torch.nn.Linear)]
-    assert len(weights) > 7
-    for weight, expected in zip(
-        weights,
-        (layer.weight for layer in plain.modules() if isinstance(layer, torch.nn.Linear)),
-        strict=True,
-    ):
-        assert torch.equal(weight.cpu(), expected)
-        rows, columns = weight.shape
-        assert weight.stride() == ((1, rows) if by_columns else (columns, 1))
-    assert module.get_output_embeddings().weight is module.get_input_embeddings().weight
