@@ -169,11 +169,11 @@ class GenerationParameters:
     sampling: SamplingParameters = SamplingParameters()
     max_tokens: int = 128
     """Output tokens at most; at least 1."""
-    draft_length: int = 4
+    draft_length: int = 6
     """γ, the most draft tokens a round, 0 to 64."""
     uplink_budget_bits: int = 0
     """Payload bits a round at most (at least one token is drafted all the same); 0 is no budget."""
-    min_block_acceptance: float = 0.1
+    min_block_acceptance: float = 0.2
     """
     The block ends behind the token with which its estimated chance of being taken whole falls below this; in
     [0, 1). See `edge.draft_block`.

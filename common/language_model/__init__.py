@@ -2,7 +2,8 @@
 The one door to torch and transformers: any Hugging Face causal model as a `common.causal_model.CausalModel`.
 
 `loading` loads and refuses, `model` scores, `vocabulary` is the tokenizer's half, `cache_kinds` decides which
-caches can be rolled back, `growing_cache` is the cache's layer, `weight_layout` lays out its weights.
+caches can be rolled back, `growing_cache` is the cache's layer, `weight_layout` how linear layers keep their
+weights.
 """
 
 import os
