@@ -48,7 +48,9 @@ class Driven:
         least_round_timeout_s: float | None = None,
         **changes: Any,
     ):
-        self.parameters = GenerationParameters(seed=7, scheme=SCHEME, **{"draft_length": 3, **changes})
+        self.parameters = GenerationParameters(
+            seed=7, scheme=SCHEME, **{"draft_length": 3, "min_block_acceptance": 0.0, **changes}
+        )
         self.scheme = make_scheme(SCHEME, vocabulary_size=SIZE)
         self.session = EdgeSession(
             self.parameters,

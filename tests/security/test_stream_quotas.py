@@ -143,7 +143,7 @@ async def test_refused_streams_are_held_back_up_to_a_bound() -> None:
 async def test_a_rate_of_one_round_at_a_time_lets_every_round_through(tokens: Tokens) -> None:
     """A bucket that holds one round: the stream on which a round comes again must not use up its turn."""
     token = tokens.add("acme", rounds_per_s=1.5)
-    request = make_request(seed=9, max_tokens=10)
+    request = make_request(seed=9, max_tokens=10, draft_length=2)
     async with loopback(
         WatchedModel(random_law(SIZE, 1)),
         WatchedModel(random_law(SIZE, 2)),
