@@ -44,10 +44,10 @@ run: setup ## stream a completion over gRPC from two processes (PROMPT="..." SCH
 	@$(VENV)/bin/thinwire demo --scheme '$(SCHEME)'
 
 test: setup ## every test but those that need an accelerator
-	$(PYTHON) -m pytest -q -n 3 --dist worksteal -m "not gpu"
+	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m "not gpu"
 
 test-short: setup ## the tests without the slow ones
-	$(PYTHON) -m pytest -q -n 3 --dist worksteal -m "not gpu and not slow"
+	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m "not gpu and not slow"
 
 test-faults: setup ## 240 texts while link and daemons fail; each must equal its undisturbed twin (SEED=1)
 	PYTHONPATH=tests $(PYTHON) -m tests.faults.campaign --model table --generations 200 --seed '$(SEED)'
