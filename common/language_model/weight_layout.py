@@ -77,19 +77,24 @@ def lay_out_for_few_rows(model: Any) -> None:
         model: a torch module; only its float32 weights on the CPU are touched, the others gain nothing.
     """
     packs = _packs_halves()
-    for parent in list(model.modules()):
-        for name, layer in parent.named_children():
-            if not isinstance(layer, nn.Linear):
-                continue
-            weight = layer.weight.data
-            if weight.device.type != "cpu" or weight.dtype != torch.float32:
-                continue
-            exponent = half_exponent(weight) if packs and type(layer) is nn.Linear else None
-            if exponent is None:
-                layer.weight.data = weight.t().contiguous().t()
-            else:
-                bias = None if layer.bias is None else layer.bias.data
-                setattr(parent, name, HalfWeightLinear(weight, bias, exponent))
+    # Of the layers none is held here, so that each lets go of its float32 numbers before the next one's turn.
+    places = [
+        (parent, name)
+        for parent in model.modules()
+        for name, layer in parent.named_children()
+        if isinstance(layer, nn.Linear)
+    ]
+    for parent, name in places:
+        layer = getattr(parent, name)
+        weight = layer.weight.data
+        if weight.device.type != "cpu" or weight.dtype != torch.float32:
+            continue
+        exponent = half_exponent(weight) if packs and type(layer) is nn.Linear else None
+        if exponent is None:
+            layer.weight.data = weight.t().contiguous().t()
+        else:
+            bias = None if layer.bias is None else layer.bias.data
+            setattr(parent, name, HalfWeightLinear(weight, bias, exponent))
 
 
 def half_exponent(weight: torch.Tensor) -> int | None:

@@ -202,7 +202,7 @@ async def test_the_text_over_grpc_has_the_targets_law(name: str) -> None:
 
 @pytest.mark.slow
 async def test_a_planted_shift_is_caught() -> None:
-    """A cloud whose target is off by a total variation of 0.05 fails the test, in two thirds of the texts."""
+    """A target that is off by a total variation of 0.05 fails the test within two thirds of the texts."""
     assert distance(target_law(shifted(TARGET), 2), LAW) >= SHIFT
     counts: Counter[TokenIds] = Counter()
     for first_seed in range(0, 2 * GENERATIONS // 3, CONTROL_STEP):
