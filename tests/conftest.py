@@ -34,11 +34,6 @@ def pytest_configure(config: pytest.Config) -> None:
         torch_device.name = device
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests first, so that none of them is begun last while the other workers have nothing left."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
 def pytest_collection_finish() -> None:
     """As the daemons do once they have loaded: full collections need not walk through the libraries."""
     gc.collect()
