@@ -17,6 +17,8 @@ from common.language_model import weight_layout
 from common.language_model.weight_layout import HalfWeightLinear, half_exponent, lay_out_for_few_rows
 
 on_the_cpu = pytest.mark.skipif("torch_device.name != 'cpu'", reason="other devices keep their weights")
+HAS_PRODUCTS = weight_layout._packs_halves()
+with_products = pytest.mark.skipif(not HAS_PRODUCTS, reason="weights lie by columns on this processor")
 EPSILON = 2.0**-24
 """Of float32's rounding, relative."""
 
@@ -35,14 +37,14 @@ def plain(folder: str, dtype: str = "float32") -> Any:
     return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
 
 
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64")
+    or not torch.backends.cpu.get_cpu_capability().startswith("AVX"),
+    reason="the products are there for processors with AVX2",
+)
 def test_this_machine_has_the_products_of_16_bit_weights() -> None:
-    """A torch that lost them, or an older processor, would go on by columns, correct and slower."""
-    if platform.machine() not in (
-        "x86_64",
-        "AMD64",
-    ) or not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
-        pytest.skip("they are there for processors with AVX2")
-    assert weight_layout._packs_halves()
+    """A torch that lost them would go on by columns, correct and slower."""
+    assert HAS_PRODUCTS
 
 
 @pytest.mark.parametrize("kind", ["Llama", "Qwen2", "GPTNeo"])
@@ -60,7 +62,7 @@ def test_a_checkpoint_in_16_bits_is_kept_so_and_scores_as_before(
     assert list(layers) == list(expected)
     assert len(layers) > 7
     for name, layer in layers.items():
-        assert isinstance(layer, HalfWeightLinear) == (torch_device.name == "cpu"), name
+        assert isinstance(layer, HalfWeightLinear) == (HAS_PRODUCTS and torch_device.name == "cpu"), name
         assert torch.equal(layer.weight.cpu(), expected[name].weight), name
         assert (layer.bias is None) == (expected[name].bias is None)
         assert layer.bias is None or torch.equal(layer.bias.cpu(), expected[name].bias)
@@ -106,6 +108,7 @@ def test_where_the_products_are_missing_every_weight_lies_by_columns(
     assert all(stride[0] == 1 for stride in strides)
 
 
+@with_products
 @pytest.mark.parametrize("small", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("rows", [1, 2, 3, 7, 64])
@@ -151,10 +154,11 @@ def test_a_power_of_two_makes_float16_numbers_of_them_or_none_does(
     """The float16 range is 2^-24 to 65504, with 11 bits above 2^-14."""
     weight = torch.tensor([numbers])
     assert half_exponent(weight) == exponent
-    if exponent is not None:
+    if exponent is not None and HAS_PRODUCTS:
         assert torch.equal(HalfWeightLinear(weight, None, exponent).weight, weight)
 
 
+@with_products
 def test_only_plain_layers_are_replaced() -> None:
     """A layer of a class of its own may read its weight itself."""
 
