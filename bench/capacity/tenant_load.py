@@ -42,7 +42,7 @@ class Counts:
     admitted: int = 0
     quota_refusals: int = 0
     other_refusals: int = 0
-    """For want of room; those of which the reason was lost are in neither."""
+    """For want of room; those of which the reason was lost, and sessions forgotten, are in neither."""
     torn: int = 0
     """Streams given up before an answer."""
 
@@ -56,7 +56,11 @@ class Load:
     slices: list[Counts] = field(default_factory=list)
     """Of a tenant that offers; nothing of a steady one."""
     refusals: int = 0
-    """Of a steady tenant."""
+    """Of a steady tenant, for want of room."""
+
+
+class ForgottenSessionError(ResourceExhaustedError):
+    """The cloud has let go of a session while its refused round waited; its text begins anew."""
 
 
 class ReplayedSession:
@@ -99,6 +103,7 @@ class ReplayedSession:
             the monotonic seconds of its sending and of its verdict.
 
         Raises:
+            ForgottenSessionError: another text begins at the next call.
             ResourceExhaustedError: refused; the same round comes again at the next call.
         """
         loop = asyncio.get_running_loop()
@@ -164,9 +169,9 @@ class ReplayedSession:
         self.abandon()
         try:
             return refusal_of(error)
-        except SessionNotFoundError as lost:  # kept too long: the text begins anew
+        except SessionNotFoundError as forgotten:
             self._begin_anew()
-            return ResourceExhaustedError(lost.message, retry_after_s=0.0)
+            return ForgottenSessionError(forgotten.message, retry_after_s=0.0)
 
     def abandon(self) -> None:
         """Let go of the stream."""
@@ -183,7 +188,7 @@ async def _steady(session: ReplayedSession, load: Load, *, end_s: float, think_s
             sent_s, heard_s = await session.exchange()
             load.rounds.append((heard_s, heard_s - sent_s))
         except ResourceExhaustedError as refused:
-            load.refusals += 1
+            load.refusals += is_for_want_of_room(refused)
             await asyncio.sleep(_pause_s(refused))
 
 
@@ -236,10 +241,14 @@ async def _attempt(
         counts.attempts += 1
         counts.admitted += refused is None and not torn
         counts.quota_refusals += isinstance(refused, QuotaExceededError)
-        known = not isinstance(refused, QuotaExceededError | LostRefusalError)
-        counts.other_refusals += refused is not None and known
+        counts.other_refusals += refused is not None and is_for_want_of_room(refused)
         counts.torn += torn
     return refused
+
+
+def is_for_want_of_room(refused: ResourceExhaustedError) -> bool:
+    """Neither a quota's, nor of a session forgotten, nor one of which the reason was lost."""
+    return not isinstance(refused, QuotaExceededError | LostRefusalError | ForgottenSessionError)
 
 
 def _pause_s(refused: ResourceExhaustedError) -> float:

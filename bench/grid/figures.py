@@ -18,8 +18,8 @@ from bench import command, svg
 from bench.grid.cells import rate_text
 from bench.grid.conditions import in_a_line
 from bench.grid.records import GenerationRecord
-from bench.grid.report import CellSummary, Summary, summarise
 from bench.grid.store import read_generations, read_settings
+from bench.grid.summaries import CellSummary, Summary, summarise
 
 Look = tuple[svg.Colour, svg.Line, svg.Shape]
 LOOKS: dict[str, Look] = {

@@ -8,121 +8,19 @@ from __future__ import annotations
 
 import argparse
 import math
-import statistics
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench import command
-from bench.grid import conditions, tuning_report
-from bench.grid.cells import Cell
+from bench.grid import conditions, overview, tuning_report
 from bench.grid.records import MEASURED, GenerationRecord
 from bench.grid.store import read_generations, read_lines, read_settings
+from bench.grid.summaries import CellSummary, Summary, summarise
+from bench.markdown import NONE, bold, number, table
 
-BASELINE_SCHEMES = ("cloud-ar", "dense-f16")
-"""Schemes that are here to be compared with; everything else that is no peer is ours."""
 TAIL_FROM = 200
 """Texts from which on a 99th percentile means anything."""
-
-
-def percentile(values: Iterable[float], share: float) -> float:
-    """
-    Linear interpolation between order statistics.
-
-    Args:
-        share: 0 to 1.
-
-    Returns:
-        NaN without values.
-    """
-    ordered = sorted(value for value in values if not math.isnan(value))
-    if not ordered:
-        return math.nan
-    at = share * (len(ordered) - 1)
-    low = math.floor(at)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (at - low) * (ordered[high] - ordered[low])
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """One method in one cell."""
-
-    cell: Cell
-    method: str
-    texts: tuple[GenerationRecord, ...]
-    """At least one, none failed."""
-
-    @property
-    def first(self) -> GenerationRecord:
-        """For what all texts share."""
-        return self.texts[0]
-
-    @property
-    def is_ours(self) -> bool:
-        """Neither a streamed nor a naive baseline."""
-        return not self.first.is_peer and self.first.way not in BASELINE_SCHEMES
-
-    @property
-    def tokens_per_s(self) -> float:
-        """Median over texts."""
-        return statistics.median(text.tokens_per_s for text in self.texts)
-
-    def over(self, value: Callable[[GenerationRecord], float], share: float = 0.5) -> float:
-        """A percentile over texts."""
-        return percentile((value(text) for text in self.texts), share)
-
-    def pooled(self, above: str, below: str) -> float:
-        """Σ of one field / Σ of another; NaN for nothing."""
-        count = sum(getattr(text, below) for text in self.texts)
-        return sum(getattr(text, above) for text in self.texts) / count if count else math.nan
-
-    def ratio_to(self, other: Summary) -> float:
-        """Median over the texts both have of tokens/s over tokens/s; NaN without any."""
-        theirs = {(text.prompt, text.seed): text.tokens_per_s for text in other.texts}
-        ratios = [
-            text.tokens_per_s / theirs[text.prompt, text.seed]
-            for text in self.texts
-            if (text.prompt, text.seed) in theirs
-        ]
-        return statistics.median(ratios) if ratios else math.nan
-
-
-@dataclass(frozen=True, slots=True)
-class CellSummary:
-    """All methods in one cell, in the order in which they ran first."""
-
-    cell: Cell
-    methods: tuple[Summary, ...]
-
-    @property
-    def best_streamed(self) -> Summary | None:
-        """The fastest of what streams from the cloud."""
-        return max((m for m in self.methods if m.first.is_peer), key=lambda m: m.tokens_per_s, default=None)
-
-    @property
-    def best_of_ours(self) -> Summary | None:
-        """Our fastest scheme."""
-        return max((m for m in self.methods if m.is_ours), key=lambda m: m.tokens_per_s, default=None)
-
-    @property
-    def verdict(self) -> float:
-        """Our fastest over the fastest streamed; NaN where one is missing."""
-        ours, theirs = self.best_of_ours, self.best_streamed
-        return ours.ratio_to(theirs) if ours is not None and theirs is not None else math.nan
-
-
-def summarise(records: Iterable[GenerationRecord]) -> list[CellSummary]:
-    """Measured texts that did not fail, by cell and method."""
-    by_cell: dict[Cell, dict[str, list[GenerationRecord]]] = {}
-    for record in records:
-        if record.purpose == MEASURED and not record.failure:
-            by_cell.setdefault(record.cell, {}).setdefault(record.method, []).append(record)
-    return [
-        CellSummary(cell, tuple(Summary(cell, name, tuple(texts)) for name, texts in methods.items()))
-        for cell, methods in sorted(by_cell.items())
-    ]
 
 
 def render(folder: Path, *, head: str = "", images: str = "") -> str:
@@ -145,6 +43,7 @@ def render(folder: Path, *, head: str = "", images: str = "") -> str:
     parts = [f"# Benchmark: {settings.get('plan', {}).get('name', folder.name)}{paced}"]
     parts += [head, conditions.conditions(settings, measured), images]
     parts.append(conditions.links(read_lines(folder / "links.jsonl")))
+    parts.append(overview.section(cells, paced))
     parts.append(_verdicts(cells, paced))
     parts.append(_lost(cells))
     parts.append(_matrix(cells, paced))
@@ -164,18 +63,11 @@ def _verdicts(cells: Sequence[CellSummary], paced: str) -> str:
         if ours is None or theirs is None:
             continue
         passes = [m.pooled("target_passes", "output_tokens") for m in (ours, theirs)]
-        rows.append(
-            f"| {cell.cell} | {ours.method}{_mark(ours)} {ours.tokens_per_s:.1f} "
-            f"| {theirs.method}{_mark(theirs)} {theirs.tokens_per_s:.1f} "
-            f"| {_bold(cell.verdict)} | {passes[0]:.2f} / {passes[1]:.2f} |"
-        )
-    head = [
-        f"## Our fastest against the fastest stream{paced}",
-        "",
-        "| cell | ours, tokens/s | streamed from the cloud, tokens/s | ratio | target passes a token |",
-        "|---|---|---|---:|---:|",
-    ]
-    return "\n".join(head + rows) if rows else ""
+        speeds = [f"{m.method}{_mark(m)} {m.tokens_per_s:.1f}" for m in (ours, theirs)]
+        rows.append([str(cell.cell), *speeds, bold(cell.verdict), f"{passes[0]:.2f} / {passes[1]:.2f}"])
+    head = ("cell", "ours, tokens/s", "streamed from the cloud, tokens/s", "ratio", "target passes a token")
+    title = f"## Our fastest against the fastest stream{paced}"
+    return f"{title}\n\n{table(head, rows, left=3)}" if rows else ""
 
 
 def _lost(cells: Sequence[CellSummary]) -> str:
@@ -206,17 +98,12 @@ def _matrix(cells: Sequence[CellSummary], paced: str) -> str:
     for cell, best in judged:
         by_name = {m.method: m for m in cell.methods}
         values = [
-            f"{_bold(by_name[name].ratio_to(best))}{_mark(by_name[name])}" if name in by_name else "–"
+            f"{bold(by_name[name].ratio_to(best))}{_mark(by_name[name])}" if name in by_name else NONE
             for name in names
         ]
-        rows.append(f"| {cell.cell} | {' | '.join(values)} |")
-    head = [
-        f"## tokens/s over the fastest stream's{paced}",
-        "",
-        f"| cell | {' | '.join(names)} |",
-        f"|---|{'---:|' * len(names)}",
-    ]
-    return "\n".join(head + rows)
+        rows.append([str(cell.cell), *values])
+    title = f"## tokens/s over the fastest stream's{paced}"
+    return f"{title}\n\n{table(['cell', *names], rows, left=1)}"
 
 
 def _speed(summary: CellSummary, paced: str) -> str:
@@ -230,58 +117,48 @@ def _speed(summary: CellSummary, paced: str) -> str:
         values = [
             m.method + _mark(m),
             _settings_text(m),
-            _number(m.tokens_per_s, 1),
-            _bold(m.ratio_to(best)) if best is not None else "–",
-            _number(m.over(lambda t: t.seconds_per_token), 4),
-            _number(m.over(lambda t: t.seconds_per_token, 0.95), 4),
+            number(m.tokens_per_s, 1),
+            bold(m.ratio_to(best)) if best is not None else NONE,
+            number(m.over(lambda t: t.seconds_per_token), 4),
+            number(m.over(lambda t: t.seconds_per_token, 0.95), 4),
         ]
         if tail:
             enough = len(m.texts) >= TAIL_FROM
-            values.append(_number(m.over(lambda t: t.seconds_per_token, 0.99), 4) if enough else "–")
+            values.append(number(m.over(lambda t: t.seconds_per_token, 0.99), 4) if enough else NONE)
         values += [
-            _number(m.over(lambda t: t.first_token_s), 3),
-            _number(max(t.largest_gap_s for t in m.texts), 3),
-            _number(m.pooled("wire_up_bytes", "output_tokens"), 0),
-            _number(m.pooled("wire_down_bytes", "output_tokens"), 0),
+            number(m.over(lambda t: t.first_token_s), 3),
+            number(max(t.largest_gap_s for t in m.texts), 3),
+            number(m.pooled("wire_up_bytes", "output_tokens"), 0),
+            number(m.pooled("wire_down_bytes", "output_tokens"), 0),
         ]
-        rows.append(f"| {' | '.join(values)} |")
-    head = [
-        f"## {summary.cell}{paced}",
-        "",
-        f"{most} texts a method.",
-        "",
-        f"| {' | '.join(columns)} |",
-        f"|---|---|{'---:|' * (len(columns) - 2)}",
-    ]
-    return "\n".join(head + rows)
+        rows.append(values)
+    return f"## {summary.cell}{paced}\n\n{most} texts a method.\n\n{table(columns, rows, left=2)}"
 
 
 def _account(summary: CellSummary, paced: str) -> str:
-    head = [
-        f"Where it goes{paced}:",
-        "",
-        "| method | payload bits a drafted token | an output token | acceptance | resampling "
-        "| tokens a round | target passes a token | target s a token | draft s a token | network s a token "
-        "| dropped packets |",
-        f"|---|{'---:|' * 10}",
-    ]
+    head = (
+        *("method", "payload bits a drafted token", "an output token", "acceptance", "resampling"),
+        *("tokens a round", "target passes a token", "target s a token", "draft s a token"),
+        *("network s a token", "dropped packets"),
+    )
     rows = []
     for m in summary.methods:
         drafts = any(t.drafted_tokens for t in m.texts)
         values = [
-            _number(m.pooled("uplink_payload_bits", "drafted_tokens"), 1) if not m.first.is_peer else "–",
-            _number(m.pooled("uplink_payload_bits", "output_tokens"), 1) if not m.first.is_peer else "–",
-            _number(m.pooled("accepted_tokens", "tested_tokens"), 3),
-            _number(m.pooled("resampled_tokens", "output_tokens"), 3) if drafts else "–",
-            _number(m.pooled("output_tokens", "rounds"), 2),
-            _number(m.pooled("target_passes", "output_tokens"), 3),
-            _number(m.pooled("target_s", "output_tokens"), 4),
-            _number(m.pooled("draft_s", "output_tokens"), 4) if drafts else "–",
-            _number(m.pooled("network_s", "output_tokens"), 4),
+            m.method + _mark(m),
+            number(m.pooled("uplink_payload_bits", "drafted_tokens"), 1) if not m.first.is_peer else NONE,
+            number(m.pooled("uplink_payload_bits", "output_tokens"), 1) if not m.first.is_peer else NONE,
+            number(m.pooled("accepted_tokens", "tested_tokens"), 3),
+            number(m.pooled("resampled_tokens", "output_tokens"), 3) if drafts else NONE,
+            number(m.pooled("output_tokens", "rounds"), 2),
+            number(m.pooled("target_passes", "output_tokens"), 3),
+            number(m.pooled("target_s", "output_tokens"), 4),
+            number(m.pooled("draft_s", "output_tokens"), 4) if drafts else NONE,
+            number(m.pooled("network_s", "output_tokens"), 4),
             str(sum(t.dropped_packets for t in m.texts)),
         ]
-        rows.append(f"| {m.method}{_mark(m)} | {' | '.join(values)} |")
-    return "\n".join(head + rows)
+        rows.append(values)
+    return f"Where it goes{paced}:\n\n{table(head, rows, left=1)}"
 
 
 def _failures(records: Iterable[GenerationRecord]) -> str:
@@ -298,19 +175,11 @@ def _settings_text(summary: Summary) -> str:
         shown = "own schedule" if name == "draft_length" and value == 0 else f"{value:g}"
         texts.append(f"{letters.get(name, name)} {shown}")
     by = {"arithmetic": " (by arithmetic)"}.get(summary.first.tuned_by, "")
-    return ", ".join(texts) + by if texts else "–"
+    return ", ".join(texts) + by if texts else NONE
 
 
 def _mark(summary: Summary) -> str:
     return " *short*" if any(text.short for text in summary.texts) else ""
-
-
-def _bold(ratio: float) -> str:
-    return "–" if math.isnan(ratio) else f"**{ratio:.2f}**" if ratio >= 1 else f"{ratio:.2f}"
-
-
-def _number(value: float, digits: int) -> str:
-    return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 GLOSSARY = """\

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bench.grid.cells import Cell
 from bench.grid.records import MEASURED, TUNING, GenerationRecord
+from bench.markdown import number, table
 
 LENGTH = "draft_length"
 
@@ -113,11 +114,13 @@ def section(records: Sequence[GenerationRecord], tuning_link: tuple[int, float] 
             f"in {hits} of {len(found)}; its speed over the fastest's was {statistics.median(shares):.2f} at "
             f"the median and {shares[0]:.2f} at worst. The fastest of a few is partly luck.",
             "",
-            "| cell | method | chosen γ | fastest γ | speed of the choice over the fastest's |",
-            "|---|---|---:|---:|---:|",
-            *(
-                f"| {one.cell} | {one.method} | {one.chosen} | {one.fastest} | {one.share:.2f} |"
-                for one in found
+            table(
+                ("cell", "method", "chosen γ", "fastest γ", "speed of the choice over the fastest's"),
+                (
+                    (str(one.cell), one.method, str(one.chosen), str(one.fastest), number(one.share, 2))
+                    for one in found
+                ),
+                left=2,
             ),
         ]
     return "\n".join(parts)

@@ -2,8 +2,7 @@
 When it is worth having: Thinwire's default scheme over each baseline in every cell, as a figure.
 
 A row of panels for each baseline, in it one for each run (as the pair is, and paced), in that a tile for each
-cell with the ratio of output tokens per second. One scheme is shown, not the fastest of several: a choice
-made on the texts that are shown would flatter.
+cell with the ratio of output tokens per second. One scheme is shown (`CellSummary.shown`).
 """
 
 from __future__ import annotations
@@ -18,12 +17,9 @@ from bench.axes import tick_text
 from bench.grid.cells import Cell
 from bench.grid.conditions import in_a_line
 from bench.grid.figures import short_rate
-from bench.grid.report import CellSummary, Summary, summarise
 from bench.grid.store import read_generations, read_settings
+from bench.grid.summaries import BASELINES, CellSummary, is_lost, summarise
 
-SHOWN = ("k-sqs:K=8", "k-sqs")
-"""Thinwire's default scheme; where a run lacks it, whatever is ours and stands first."""
-BASELINES = ("cloud-ar", "cloud-stream", "cloud-assisted")
 STRONGEST = 8.0
 """Ratio either way at which a tile's colour is full."""
 
@@ -76,7 +72,7 @@ def draw(runs: Sequence[Run]) -> str:
     """The figure as an SVG document."""
     there = [name for name in BASELINES if any(ratios(run, name) for run in runs)]
     panels = [_panel(run, name) for name in there for run in runs]
-    shown = {ours.method for run in runs for cell in run.cells if (ours := shown_of(cell)) is not None}
+    shown = {ours.method for run in runs for cell in run.cells if (ours := cell.shown) is not None}
     lost, judged = count_lost(runs)
     below = (
         "Numbers: our output tokens/s over theirs, text by text, median. Blue and bold: as fast or faster. "
@@ -92,33 +88,16 @@ def draw(runs: Sequence[Run]) -> str:
     )
 
 
-def shown_of(cell: CellSummary) -> Summary | None:
-    """The scheme of ours that is shown; None where there is none."""
-    ours = [method for method in cell.methods if method.is_ours]
-    default = [method for name in SHOWN for method in ours if method.method.startswith(name)]
-    return next(iter([*default, *ours]), None)
-
-
 def ratios(run: Run, baseline: str) -> dict[Cell, float]:
     """Of the cells that have both."""
-    found = {}
-    for cell in run.cells:
-        ours = shown_of(cell)
-        theirs = next((method for method in cell.methods if method.method == baseline), None)
-        if ours is not None and theirs is not None and not math.isnan(ratio := ours.ratio_to(theirs)):
-            found[cell.cell] = ratio
-    return found
+    found = {cell.cell: cell.over(baseline) for cell in run.cells}
+    return {cell: ratio for cell, ratio in found.items() if not math.isnan(ratio)}
 
 
 def count_lost(runs: Sequence[Run]) -> tuple[int, int]:
     """(tiles below 1, tiles)."""
     values = [ratio for run in runs for name in BASELINES for ratio in ratios(run, name).values()]
     return sum(is_lost(value) for value in values), len(values)
-
-
-def is_lost(ratio: float) -> bool:
-    """As it is printed: 0.995 and more is 1.00."""
-    return round(ratio, 2) < 1
 
 
 def _panel(run: Run, baseline: str) -> svg.Panel:

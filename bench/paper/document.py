@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from bench.grid.records import GenerationRecord
 from bench.grid.store import read_lines, read_settings
+from bench.markdown import NONE, table
 from bench.paper.claims import Finding, estimate, findings, latency_ms, measured
 from bench.paper.data import Data, is_adaptive, link_caption, steps_caption
 from bench.paper.equal_bits import equal_bits_findings
@@ -19,7 +20,7 @@ from bench.paper.plan import setting_name
 from edge.report import CAP_BINDING_LIMIT
 
 R = TypeVar("R", GenerationRecord, StepsRecord)
-STOOD, BROKEN, VOID, VACUOUS, NONE = "stood", "BROKEN", "void", "vacuous", "–"
+STOOD, BROKEN, VOID, VACUOUS = "stood", "BROKEN", "void", "vacuous"
 ROUNDING = 1e-6
 """q is float32: its sums are off by about 1e-7."""
 _TITLES = {
@@ -157,7 +158,7 @@ def _verdicts(found: Iterable[Finding]) -> str:
         for f in found
     ]
     head = ("claim", "measured", "difference", "unit", "95 %", "seeds", "verdict")
-    return _table(head, rows, left=2)
+    return table(head, rows, left=2)
 
 
 def _section(names: Iterable[str], caption: str, figures_at: str) -> Iterator[str]:
@@ -193,7 +194,7 @@ def _link_table(data: Data) -> str:
         *("temperature", "setting", "latency, ms a token", "resampling rate", "resampled a round"),
         *("acceptance", "tokens a round", "payload bits a drafted token", "wire bytes up a token"),
     )
-    return _table(head, rows, left=2)
+    return table(head, rows, left=2)
 
 
 def _link_guarantees(data: Data) -> str:
@@ -226,7 +227,7 @@ def _link_guarantees(data: Data) -> str:
         "K_max bound",
         "guarantee",
     )
-    return "### C-SQS over the link: K_max and the guarantee\n\n" + _table(head, rows, left=2) if rows else ""
+    return "### C-SQS over the link: K_max and the guarantee\n\n" + table(head, rows, left=2) if rows else ""
 
 
 def _theorem_table(data: Data) -> str:
@@ -252,7 +253,7 @@ def _theorem_table(data: Data) -> str:
         *("temperature", "setting", "rejected", "TV(p, q̂)", "TV(p, q)", "α + K/4ℓ", "bound"),
         "payload bits a drafted token",
     )
-    return "All but the bits a tested token:\n\n" + _table(head, rows, left=2)
+    return "All but the bits a tested token:\n\n" + table(head, rows, left=2)
 
 
 def _theorem_guarantees(data: Data) -> str:
@@ -278,7 +279,7 @@ def _theorem_guarantees(data: Data) -> str:
         *("mean α less the bound, at most over T", "guarantee"),
     )
     title = "### Adaptive C-SQS in process: K_max and the guarantee after every step"
-    return f"{title}\n\n{_table(head, rows, left=2)}" if rows else ""
+    return f"{title}\n\n{table(head, rows, left=2)}" if rows else ""
 
 
 def _frontier_guarantees(data: Data) -> str:
@@ -300,7 +301,7 @@ def _frontier_guarantees(data: Data) -> str:
     ]
     head = ("β", "η", "α*", *(f"temperature {temperature:g}" for temperature in temperatures))
     title = "### Every adaptive setting: how often K_max bound at most, and the guarantee by seeds"
-    return f"{title}\n\n{_table(head, rows, left=0)}" if rows else ""
+    return f"{title}\n\n{table(head, rows, left=0)}" if rows else ""
 
 
 def _theorem_runs(data: Data) -> list[StepsRecord]:
@@ -320,8 +321,3 @@ def _counted(statuses: Iterable[str]) -> str:
     """stood 3, void 1; a dash where there is no guarantee."""
     groups = [(status, len(list(group))) for status, group in groupby(sorted(statuses))]
     return ", ".join(status if status == NONE else f"{status} {count}" for status, count in groups)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int) -> str:
-    rule = "|" + "".join("---|" if number < left else "---:|" for number in range(len(head)))
-    return "\n".join([f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(row)} |" for row in rows)])

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 
 from bench.grid.cells import Cell
-from bench.grid.report import percentile
+from bench.grid.summaries import percentile
 from bench.simulation.citations import CitedDraft, CitedPass
 from bench.simulation.fit import STREAMS, Fit, link_of
 from bench.simulation.model import run_window

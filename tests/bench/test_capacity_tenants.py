@@ -16,8 +16,9 @@ from security.credentials import Tokens
 from verify_peer import TARGET, EdgeText, running_cloud
 
 from bench.capacity import __main__ as command
+from bench.capacity.replay import LostRefusalError
 from bench.capacity.slices import EXCESS, Offer, Slice, from_line, schedule, to_line
-from bench.capacity.tenant_load import ReplayedSession
+from bench.capacity.tenant_load import ForgottenSessionError, ReplayedSession, is_for_want_of_room
 from bench.capacity.tenants import (
     LIMITED,
     STEADY,
@@ -137,6 +138,27 @@ async def test_a_refused_round_is_sent_again_until_its_text_is_over(tmp_path: Pa
     assert all(isinstance(refused, QuotaExceededError) for refused in refusals)
     assert held == 1, "the first text's session was closed"
     assert session.draft_s == recorded.rounds[1].draft_s, "the second text's first round is decided"
+
+
+async def test_a_session_the_cloud_forgot_begins_anew_and_wants_no_room() -> None:
+    """It is told apart from a refusal for want of room, and the next text is decided as recorded."""
+    recorded = await recorded_text(rounds=6)
+    model = WatchedModel(TARGET)
+    async with running_cloud(model, CloudSettings(resume_ttl_s=0.1)) as cloud:
+        session = ReplayedSession(cloud.channel, wire.call_metadata(ClientSecurity()), [recorded], 0)
+        for _ in range(2):
+            await session.exchange()
+        session.abandon()
+        assert await model.freed_within(10)
+        with pytest.raises(ForgottenSessionError) as forgotten:
+            await session.exchange()
+        await session.exchange()
+        session.abandon()
+
+    assert session.draft_s == recorded.rounds[1].draft_s, "the next text's first round is decided"
+    assert not is_for_want_of_room(forgotten.value)
+    assert not is_for_want_of_room(LostRefusalError("INTERNAL", retry_after_s=0.1))
+    assert is_for_want_of_room(ResourceExhaustedError("all slots are taken."))
 
 
 async def test_both_tenants_are_measured_side_by_side(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.grid.report import main, percentile, render, summarise
+from bench.grid.report import main, render
 from bench.grid.store import Store
+from bench.grid.summaries import percentile, summarise
 from tests.bench.bench_data import make_record
 
 
