@@ -251,14 +251,14 @@ async def measure_tenants(
         told = [asyncio.ensure_future(_told(process, slices)) for process in (steady, limited)]
         try:
             cpu_s = [await _cpu_s(cloud, part) for part in slices]
-            seen = await asyncio.gather(*told)
+            steady_seen, limited_seen = await asyncio.gather(*told)
         finally:
             for one in told:
                 one.cancel()
     finally:
         for process in (steady, limited):
             await _stop(process)
-    return outcomes(slices, *seen, cpu_s), int(seen[0]["refusals"])
+    return outcomes(slices, steady_seen, limited_seen, cpu_s), int(steady_seen["refusals"])
 
 
 async def _load(

@@ -106,6 +106,8 @@ def _over_naive(cells: Sequence[CellSummary]) -> str:
 
 
 def _fastest(cells: Sequence[CellSummary]) -> str:
+    if len({method.method for cell in cells for method in cell.methods if method.is_ours}) < 2:
+        return ""
     lines = []
     for temperature in _temperatures(cells):
         best = Counter(

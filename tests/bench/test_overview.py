@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from bench.grid.overview import section
-from bench.grid.summaries import CellSummary, is_lost, ratio, summarise
+from bench.grid.summaries import CellSummary, Summary, is_lost, ratio, summarise
 from tests.bench.bench_data import make_record
 from tests.bench.test_report import stream
 
@@ -61,7 +62,17 @@ def test_round_trips_and_temperatures_have_columns_of_their_own() -> None:
     assert text.startswith("## At a glance (paced)\n")
     assert row(text, "method", "k-sqs:K=8")[1:3] == ["0.75", "1.00"]
     assert row(text, "cells", "all")[2] == "1.00 (0.50 to 2.00), 4 of 6"
-    assert "- temperature 0.3: k-sqs:K=8 in 3 of 3 cells" in text
+
+
+def test_our_fastest_is_counted_where_there_are_several_of_ours() -> None:
+    """By temperature; one alone is no choice."""
+    cells = cells_of(2.0, 3.0, 8.0)
+    faster = make_record(method="c-sqs", way="c-sqs", last_token_s=1.0, rate_up_bps=RATES[0])
+    alone = section(cells, "")
+    cells[0] = replace(cells[0], methods=(*cells[0].methods, Summary(cells[0].cell, "c-sqs", (faster,))))
+
+    assert "Our fastest" not in alone
+    assert "- temperature 1: k-sqs:K=8 in 2, c-sqs in 1 of 3 cells" in section(cells, "").splitlines()
 
 
 def test_what_drafts_at_the_edge_is_shown_over_a_round_trip_a_token() -> None:
