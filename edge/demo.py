@@ -29,8 +29,11 @@ def read_lines(path, encoding="utf-8"):
 
     Empty lines and lines that start with "#" are left out.
     """
-'''
-"""The bundled pair writes Python."""
+    with open(path, encoding=encoding) as'''
+"""
+The bundled pair writes Python. Cut within a line: behind the docstring's last line the target ends the text
+two times in five.
+"""
 
 STOP_TIMEOUT_S = 5.0
 """How long a daemon may take to stop after SIGTERM before it is killed."""
