@@ -369,7 +369,8 @@ def report(plan: TenantPlan, found: list[Outcome], *, alone: float, quota: float
         )
     others = sum(outcome.other_refusals for outcome in found)
     lines.append(
-        f"Refused for want of room: {others} of the limited tenant's; of the steady tenant's, {refusals}."
+        f"Refused for want of room: {others} of the limited tenant's; of the steady tenant's, whatever for: "
+        f"{refusals}."
     )
     return "\n".join(lines)
 

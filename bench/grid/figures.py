@@ -19,7 +19,7 @@ from bench.grid.cells import rate_text
 from bench.grid.conditions import in_a_line
 from bench.grid.records import GenerationRecord
 from bench.grid.store import read_generations, read_settings
-from bench.grid.summaries import CellSummary, Summary, summarise
+from bench.grid.summaries import CellSummary, Summary, method_names, summarise
 
 Look = tuple[svg.Colour, svg.Line, svg.Shape]
 LOOKS: dict[str, Look] = {
@@ -111,7 +111,7 @@ def write(folder: Path, to: Path | None = None, *, prefix: str = "") -> list[Pat
 
 def draw(cells: Sequence[CellSummary], title: str, unit: str, value: Value, below: str) -> str:
     """One figure as an SVG document."""
-    names = list(dict.fromkeys(m.method for cell in cells for m in cell.methods))
+    names = method_names(cells)
     rates = sorted({cell.cell.rate_up_bps for cell in cells})
     rtts = sorted({cell.cell.rtt_s for cell in cells})
     temperatures = sorted({cell.cell.temperature for cell in cells})

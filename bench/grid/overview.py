@@ -8,11 +8,18 @@ cell, has no overview.
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from bench.grid.summaries import BASELINES, CellSummary, Summary, is_lost, ratio
+from bench.grid.summaries import (
+    BASELINES,
+    CellSummary,
+    Summary,
+    is_lost,
+    method_names,
+    percentile,
+    ratio,
+)
 from bench.markdown import NONE, number, table
 
 BASE = "cloud-stream"
@@ -55,7 +62,7 @@ def _by_method(cells: Sequence[CellSummary], columns: Sequence[Column]) -> str:
         *(f"{what}, T {t:g}" for what in ("bytes up", "down", "passes") for t in temperatures),
     ]
     rows = []
-    for name in _names(cells):
+    for name in method_names(cells):
         speeds = [
             number(_median(ratio(cell.named(name), cell.named(BASE)) for cell in _of(cells, column)), 2)
             for column in columns
@@ -70,7 +77,7 @@ def _by_method(cells: Sequence[CellSummary], columns: Sequence[Column]) -> str:
 
 
 def _one_scheme(cells: Sequence[CellSummary], columns: Sequence[Column]) -> str:
-    shown = Counter(ours.method for cell in cells if (ours := cell.shown) is not None)
+    shown = {ours.method for cell in cells if (ours := cell.shown) is not None}
     there = [name for name in BASELINES if any(not math.isnan(cell.over(name)) for cell in cells)]
     if not shown or not there:
         return ""
@@ -87,7 +94,7 @@ def _one_scheme(cells: Sequence[CellSummary], columns: Sequence[Column]) -> str:
 
 
 def _over_naive(cells: Sequence[CellSummary]) -> str:
-    names = [name for name in _names(cells) if any(_drafts(cell.named(name)) for cell in cells)]
+    names = [name for name in method_names(cells) if any(_drafts(cell.named(name)) for cell in cells)]
     if len(names) < 2 or not any(cell.named(NAIVE) for cell in cells):
         return ""  # of one alone the table above says it
     groups = [(f"T {t:g}", [c for c in cells if c.cell.temperature == t]) for t in _temperatures(cells)]
@@ -121,11 +128,6 @@ def _fastest(cells: Sequence[CellSummary]) -> str:
     return "\n".join(["Our fastest scheme:", "", *lines]) if lines else ""
 
 
-def _names(cells: Sequence[CellSummary]) -> list[str]:
-    """Methods in the order in which they ran first."""
-    return list(dict.fromkeys(method.method for cell in cells for method in cell.methods))
-
-
 def _temperatures(cells: Sequence[CellSummary]) -> list[float]:
     return sorted({cell.cell.temperature for cell in cells})
 
@@ -149,8 +151,7 @@ def _pooled(cells: Sequence[CellSummary], name: str, temperature: float, field: 
 
 
 def _median(values: Iterable[float]) -> float:
-    there = [value for value in values if not math.isnan(value)]
-    return statistics.median(there) if there else math.nan
+    return percentile(values, 0.5)
 
 
 def _spread(values: Iterable[float]) -> str:

@@ -16,7 +16,7 @@ from bench import command
 from bench.grid import conditions, overview, tuning_report
 from bench.grid.records import MEASURED, GenerationRecord
 from bench.grid.store import read_generations, read_lines, read_settings
-from bench.grid.summaries import CellSummary, Summary, summarise
+from bench.grid.summaries import CellSummary, Summary, method_names, summarise
 from bench.markdown import NONE, bold, number, table
 
 TAIL_FROM = 200
@@ -90,17 +90,14 @@ def _lost(cells: Sequence[CellSummary]) -> str:
 
 
 def _matrix(cells: Sequence[CellSummary], paced: str) -> str:
-    names = list(dict.fromkeys(m.method for cell in cells for m in cell.methods))
+    names = method_names(cells)
     judged = [(cell, best) for cell in cells if (best := cell.best_streamed) is not None]
     if not judged:
         return ""
     rows = []
     for cell, best in judged:
-        by_name = {m.method: m for m in cell.methods}
-        values = [
-            f"{bold(by_name[name].ratio_to(best))}{_mark(by_name[name])}" if name in by_name else NONE
-            for name in names
-        ]
+        found = [cell.named(name) for name in names]
+        values = [NONE if m is None else f"{bold(m.ratio_to(best))}{_mark(m)}" for m in found]
         rows.append([str(cell.cell), *values])
     title = f"## tokens/s over the fastest stream's{paced}"
     return f"{title}\n\n{table(['cell', *names], rows, left=1)}"

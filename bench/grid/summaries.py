@@ -133,6 +133,11 @@ def is_lost(value: float) -> bool:
     return round(value, 2) < 1
 
 
+def method_names(cells: Iterable[CellSummary]) -> list[str]:
+    """In the order in which they ran first."""
+    return list(dict.fromkeys(method.method for cell in cells for method in cell.methods))
+
+
 def summarise(records: Iterable[GenerationRecord]) -> list[CellSummary]:
     """Measured texts that did not fail, by cell and method."""
     by_cell: dict[Cell, dict[str, list[GenerationRecord]]] = {}

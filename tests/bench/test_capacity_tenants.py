@@ -97,7 +97,9 @@ def test_the_ratio_is_that_of_the_ninety_fifth_percentiles(slowed_by: float, wor
     assert f"ten times, hostile: p95 {slowed_by:.2f} times that at quota (≤ 1.2 wanted: {word})." in text
     assert "| 51.0 / 96.0 | 1.00 | 96.0 to 96.0 |" in text
     assert "| 200.0 | 20.0 | 180.0 | 0.0 |" in text
-    assert text.endswith("Refused for want of room: 0 of the limited tenant's; of the steady tenant's, 3.")
+    assert text.endswith(
+        "Refused for want of room: 0 of the limited tenant's; of the steady tenant's, whatever for: 3."
+    )
     assert json.loads(found[2].to_json())["round_p95_ms"] == pytest.approx(96.0 * slowed_by)
 
 
