@@ -22,15 +22,20 @@ SESSION_DIGITS = 8
 """Hexadecimal digits of a session's id that a log shows: enough to find it, too few to resume it."""
 
 
-def log_request(logger: logging.Logger, event: str, **fields: Any) -> None:
+def log_request(
+    logger: logging.Logger, event: str, fault: BaseException | None = None, /, **fields: Any
+) -> None:
     """
     One line for one request.
 
     Args:
         event: what became of it, in a few words that are always the same.
+        fault: of ours, shown with its traceback; the line is then an error.
         fields: plain values; None is left out.
     """
-    logger.info(event, extra={"fields": {name: v for name, v in fields.items() if v is not None}})
+    shown = {name: value for name, value in fields.items() if value is not None}
+    level = logging.INFO if fault is None else logging.ERROR
+    logger.log(level, event, exc_info=fault, extra={"fields": shown})
 
 
 class Announcer:

@@ -1,5 +1,6 @@
 """
-Closes connections that have not proved themselves: too many of one address, or one for too long.
+Closes connections that have not proved themselves: too many of one address, or one for too long; and, when
+told to, one that reads nothing.
 
 gRPC bounds connections in all and handshakes in time, and has no hook for either by address.
 But what it accepts are file descriptors of this process, so somebody can look over them: several times a
@@ -17,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import math
 import os
 import socket
 import stat
@@ -28,6 +28,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from common.daemon_log import log_request
+from common.log_limiter import LogLimiter
 from common.peer_bound import Endpoint, host_of, peer_endpoint
 
 LOOK_INTERVAL_S = 0.25
@@ -36,8 +37,6 @@ CROWD_FACTOR = 4
 CROWD_S = 1.0
 HEALTH_S = 600.0
 """How long a connection on which only health is asked may stay; a probe dials again."""
-_LOG_INTERVAL_S = 60.0
-_MAX_LOGGED_HOSTS = 64
 _SOCKETS = "/proc/self/fd"
 _log = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ class Doorkeeper:
     Args:
         max_unproved: connections of one address without a call that was let in; above it the newest go.
         timeout_s: seconds such a connection may stay.
-        on_closed: called with "crowd" or "silence" for every connection closed.
+        on_closed: called with "crowd", "silence" or "unread" for every connection closed.
         now: monotonic seconds.
         sockets: folder with this process's descriptors.
     """
@@ -90,8 +89,8 @@ class Doorkeeper:
         """By inode, the oldest first."""
         self._calls: dict[Endpoint, bool] = {}
         """Who has called since the last look, and whether that proves it."""
-        self._logged_at_s: dict[str, float] = {}
-        self._blindness_logged_at_s = -math.inf
+        self._log_limiter = LogLimiter(now)
+        self._blindness_limiter = LogLimiter(now)
 
     @property
     def stands(self) -> bool:
@@ -113,6 +112,20 @@ class Doorkeeper:
         endpoint = peer_endpoint(peer)
         if endpoint is not None and self._port:
             self._calls[endpoint] = proves or self._calls.get(endpoint, False)
+
+    def hang_up(self, peer: str) -> None:
+        """
+        Close the connection of a peer that takes nothing of what is written to it, proved or not.
+
+        Args:
+            peer: as gRPC names it; one that is not found is gone, or will be seen at the next try.
+        """
+        endpoint = peer_endpoint(peer)
+        for connection in self._connections.values():
+            if connection.endpoint == endpoint and not connection.is_closed:
+                self._close(connection, "unread")
+                if self._log_limiter.allows(connection.host):
+                    log_request(_log, "connection closed that read nothing", host=connection.host)
 
     async def keep(self) -> None:
         """Look again and again; ends at once, with one line in the log, where nothing can be seen."""
@@ -148,9 +161,9 @@ class Doorkeeper:
         # Linux numbers sockets in the order in which they come.
         order = sorted(found, key=lambda one: (-one.age_s, one.inode))
         self._connections = {connection.inode: connection for connection in order}
-        self._close_some(now)
+        self._close_some()
 
-    def _close_some(self, now: float) -> None:
+    def _close_some(self) -> None:
         strangers: Counter[str] = Counter()
         closed: Counter[str] = Counter()
         for connection in self._connections.values():
@@ -159,13 +172,20 @@ class Doorkeeper:
             before = strangers[connection.host]
             strangers[connection.host] += 1
             reason = self._why_not(connection, before)
-            if reason is not None and self._shut_down(connection):
-                connection.is_closed = True
+            if reason is not None and self._close(connection, reason):
                 closed[connection.host] += 1
-                if self._on_closed is not None:
-                    self._on_closed(reason)
         for host, count in closed.items():
-            self._note(host, count, now)
+            if self._log_limiter.allows(host):
+                log_request(_log, "connections closed that made no call", host=host, count=count)
+
+    def _close(self, connection: _Connection, reason: str) -> bool:
+        """Shut a connection down and count it; False if it has gone."""
+        if not self._shut_down(connection):
+            return False
+        connection.is_closed = True
+        if self._on_closed is not None:
+            self._on_closed(reason)
+        return True
 
     def _why_not(self, connection: _Connection, before: int) -> str | None:
         """Why it must go; None if it may stay. `before`: older ones of its address that are not proved."""
@@ -216,19 +236,8 @@ class Doorkeeper:
 
     def _note_blindness(self, error: OSError) -> None:
         """One line a minute."""
-        now = self._now()
-        if now - self._blindness_logged_at_s >= _LOG_INTERVAL_S:
-            self._blindness_logged_at_s = now
+        if self._blindness_limiter.allows(self._sockets):
             _log.warning("connections are not bounded by address just now: %s.", error.strerror)
-
-    def _note(self, host: str, count: int, now: float) -> None:
-        """One line by address and minute, and no more addresses in a minute than a log can bear."""
-        for known, logged_at_s in list(self._logged_at_s.items()):
-            if now - logged_at_s >= _LOG_INTERVAL_S:
-                del self._logged_at_s[known]
-        if host not in self._logged_at_s and len(self._logged_at_s) < _MAX_LOGGED_HOSTS:
-            self._logged_at_s[host] = now
-            log_request(_log, "connections closed that made no call", host=host, count=count)
 
 
 def _socket_inode(descriptor: int) -> int | None:

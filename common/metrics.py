@@ -24,7 +24,7 @@ from common.messages import FinishReason
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """Of what `render` returns."""
 PREFIX = "thinwire_"
-CLOSED_REASONS = ("crowd", "silence")
+CLOSED_REASONS = ("crowd", "silence", "unread")
 """Too many of one address, or one for too long."""
 TIME_BUCKETS_S = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
@@ -137,7 +137,7 @@ class Metrics:
         self._refusals.labels(reason).inc()
 
     def connection_closed(self, reason: str) -> None:
-        """A connection did not prove itself; `reason` is one of `CLOSED_REASONS`."""
+        """The doorkeeper closed a connection; `reason` is one of `CLOSED_REASONS`."""
         self._closed.labels(reason).inc()
 
     def render(self) -> bytes:

@@ -101,9 +101,11 @@ class CloudLink:
             answer = await self._stub.GetServerInfo(
                 wire.server_info_request(), timeout=timeout_s, metadata=self._metadata
             )
+            return wire.server_info_from_proto(answer)
         except grpc.aio.AioRpcError as error:
             return wire.error_from_rpc(error)
-        return wire.server_info_from_proto(answer)
+        except RemoteProtocolError as error:
+            return error
 
     async def _why_not(self) -> str:
         """What the last attempt to connect met, a refused certificate for example."""

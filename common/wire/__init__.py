@@ -18,6 +18,7 @@ from common.wire.client_messages import (
 from common.wire.credentials import bind, call_metadata, open_channel, token_of
 from common.wire.guard import credential_of
 from common.wire.guarded_server import make_server
+from common.wire.health import HealthReporter, is_serving, serving_status
 from common.wire.session_messages import (
     CloudStreamReader,
     EdgeStreamWriter,
@@ -32,16 +33,13 @@ from common.wire.transport import (
     VERIFIER_SERVICE,
     GeneratorServicer,
     GeneratorStub,
-    HealthReporter,
     VerifierServicer,
     VerifierStub,
     add_generator,
     add_verifier,
     channel_options,
     drain,
-    is_serving,
     server_options,
-    serving_status,
 )
 
 __all__ = [

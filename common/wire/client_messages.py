@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from common import config
 from common.config import (
@@ -26,6 +27,7 @@ from common.generation import (
 from common.messages import PAYLOAD_LAYOUT, PROTOCOL_VERSION, FinishReason, TokenKind
 from common.pb import generator_pb2 as pb
 from common.pb import verifier_pb2
+from common.wire.parsing import check_parsed
 from common.wire.session_messages import (
     sampling_from_proto,
     sampling_to_proto,
@@ -33,6 +35,7 @@ from common.wire.session_messages import (
     vocabulary_to_proto,
 )
 
+_Word = TypeVar("_Word")
 _ROLLBACKS = {Rollback.COMMITTED: pb.ROLLBACK_COMMITTED, Rollback.DRAFTED: pb.ROLLBACK_DRAFTED}
 _ROLLBACKS_BACK = {
     pb.ROLLBACK_UNSPECIFIED: Rollback.COMMITTED,
@@ -147,21 +150,23 @@ def generation_event_from_proto(response: pb.GenerateResponse) -> GenerationEven
     A client's reading of one event.
 
     Raises:
-        RemoteProtocolError: no event set.
+        RemoteProtocolError: it does not parse, no event set, or a word in it that this release does not know.
     """
+    check_parsed(response)
     kind = response.WhichOneof("event")
     if kind == "started":
         begun = response.started
         scheme = _scheme_from_proto(begun.scheme, SamplingParameters().temperature)
         return GenerationStarted(begun.seed, begun.prompt_tokens, scheme, begun.draft_length)
     if kind == "tokens":
-        return tuple(Token(t.token_id, _KINDS_BACK[t.kind], t.text) for t in response.tokens.tokens)
+        tokens = response.tokens.tokens
+        return tuple(Token(t.token_id, _known(_KINDS_BACK, t.kind, "token kind"), t.text) for t in tokens)
     if kind == "finished":
         s = response.finished.statistics
         values = {f.name: getattr(s, f.name) for f in fields(GenerationStatistics)}
         if not s.HasField("dropped_mass_guarantee"):
             values["dropped_mass_guarantee"] = None
-        reason = _REASONS_BACK[response.finished.reason]
+        reason = _known(_REASONS_BACK, response.finished.reason, "finish reason")
         return GenerationFinished(reason, response.finished.text, GenerationStatistics(**values))
     raise RemoteProtocolError("a response carries no event; expected started, tokens or finished.")
 
@@ -200,7 +205,8 @@ def server_info_to_proto(info: ServerInfo) -> verifier_pb2.GetServerInfoResponse
 
 
 def server_info_from_proto(info: verifier_pb2.GetServerInfoResponse) -> ServerInfo:
-    """An edge's reading of GetServerInfo."""
+    """An edge's reading of GetServerInfo; RemoteProtocolError if it does not parse."""
+    check_parsed(info)
     return ServerInfo(
         version=info.version,
         model=info.model,
@@ -241,7 +247,8 @@ def edge_status_to_proto(status: EdgeStatus) -> pb.GetStatusResponse:
 
 
 def edge_status_from_proto(status: pb.GetStatusResponse) -> EdgeStatus:
-    """A client's reading of GetStatus."""
+    """A client's reading of GetStatus; RemoteProtocolError if it does not parse."""
+    check_parsed(status)
     return EdgeStatus(
         version=status.version,
         model=status.model,
@@ -260,6 +267,18 @@ def edge_status_from_proto(status: pb.GetStatusResponse) -> EdgeStatus:
     )
 
 
+def _known(words: Mapping[Any, _Word], received: int, what: str) -> _Word:
+    """
+    The word that an enum's number stands for; protobuf lets every number pass.
+
+    Raises:
+        RemoteProtocolError: none.
+    """
+    if received not in words:
+        raise RemoteProtocolError(f"{what} is {received}; expected one of {', '.join(map(str, words))}.")
+    return words[received]
+
+
 def _scheme_to_proto(scheme: SchemeParameters) -> pb.SchemeSettings:
     return pb.SchemeSettings(
         name=scheme.scheme,
@@ -273,11 +292,9 @@ def _scheme_from_proto(scheme: pb.SchemeSettings, temperature: float) -> SchemeP
     given: dict[str, Any] = {name: getattr(scheme, name) for name in _SETTING_FIELDS if scheme.HasField(name)}
     if scheme.name:
         given["scheme"] = scheme.name
-    if scheme.rollback not in _ROLLBACKS_BACK:
-        raise RemoteProtocolError(f"rollback is {scheme.rollback}; expected 0, 1 or 2.")
     return default_scheme(
         temperature,
-        rollback=_ROLLBACKS_BACK[scheme.rollback],
+        rollback=_known(_ROLLBACKS_BACK, scheme.rollback, "rollback"),
         frozen_threshold=scheme.frozen_threshold,
         **given,
     )

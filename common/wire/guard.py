@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health
 
+from common.daemon_log import log_request
 from common.errors import ThinwireError, UnauthenticatedError
-from common.peer_bound import PeerBound
+from common.log_limiter import LogLimiter
+from common.peer_bound import PeerBound, peer_host
 from common.tenants import Access, Credential
 from common.wire.credentials import token_of
+from common.wire.parsing import check_parsed, parsed, parsing
 from common.wire.status import abort_with
 
 MAX_WATCHES_PER_PEER = 8
 """Health streams of one address: they need no token and have no end."""
 _HEALTH = f"/{health.SERVICE_NAME}/"
 _REFLECTION = "/grpc.reflection."
+_OURS = "/thinwire."
+_log = logging.getLogger(__name__)
 _NAMES = {
     (False, False): "unary_unary",
     (False, True): "unary_stream",
@@ -56,6 +64,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
         self._on_call = on_call
         self._open_reflection = open_reflection
         self._watches = PeerBound("health streams", MAX_WATCHES_PER_PEER)
+        self._log_limiter = LogLimiter()
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         """The call's own handler, or one that refuses it."""
@@ -63,7 +72,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
         if handler is None:
             return None  # no such method
         if details.method.startswith(_HEALTH):
-            return self._noting(self._bounded(handler), proves=False)
+            return self._answering(handler, details.method, proves=False)
         try:
             self._access.authenticate(token_of(details.invocation_metadata))
             if details.method.startswith(_REFLECTION) and not (
@@ -73,50 +82,65 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
         except UnauthenticatedError as error:
             self._refused(error)
             return _refusing(handler, error)
-        return self._noting(handler, proves=True)
+        return self._answering(handler, details.method, proves=True)
 
-    def _noting(self, handler: Any, *, proves: bool) -> Any:
-        """The handler, which tells first who calls."""
-        on_call = self._on_call
-        if on_call is None:
-            return handler
+    def _answering(self, handler: Any, method: str, *, proves: bool) -> Any:
+        """
+        The handler, which tells first who calls, and refuses what does not parse.
+
+        Whatever it raises is answered here, since gRPC would write a traceback into the log at each call.
+        """
         kind = (handler.request_streaming, handler.response_streaming)
         behaviour = getattr(handler, _NAMES[kind])
-        if inspect.isasyncgenfunction(behaviour):
-
-            async def generate(request: Any, context: Any) -> Any:
-                on_call(context.peer(), proves)
-                async for response in behaviour(request, context):
-                    yield response
-
-            return _MAKERS[kind](generate, handler.request_deserializer, handler.response_serializer)
+        bounded = self._watches.held if handler.response_streaming and not proves else _unbounded
 
         async def answer(request: Any, context: Any) -> Any:
-            on_call(context.peer(), proves)
-            return await behaviour(request, context)
+            if self._on_call is not None:
+                self._on_call(context.peer(), proves)
+            try:
+                with bounded(context.peer()):
+                    if not handler.request_streaming:
+                        check_parsed(request)
+                    elif not method.startswith(_OURS):  # ours read `Unparsable` themselves
+                        request = parsed(request)
+                    if not inspect.isasyncgenfunction(behaviour):
+                        return await behaviour(request, context)
+                    async for response in behaviour(request, context):
+                        await context.write(response)
+            except grpc.aio.InternalError as error:
+                # A write that failed: the caller has gone, and gRPC does not always know yet.
+                _log.debug("%s broke off", method, exc_info=error)
+                raise asyncio.CancelledError from None
+            except grpc.aio.BaseError:  # the handler has ended the call with a status
+                raise
+            except ThinwireError as error:
+                self._note(context, method, error)
+                await abort_with(context, error)
+            except Exception as error:
+                failure = ThinwireError(f"the call failed with {type(error).__name__}.")
+                self._note(context, method, failure, error)
+                await abort_with(context, failure)
 
-        return _MAKERS[kind](answer, handler.request_deserializer, handler.response_serializer)
+        return _MAKERS[kind](answer, parsing(handler.request_deserializer), handler.response_serializer)
 
     def _refused(self, error: ThinwireError) -> None:
         if self._on_refused is not None:
             self._on_refused(error.reason)
 
-    def _bounded(self, handler: Any) -> Any:
-        """A health handler; its streams are counted by peer."""
-        if not handler.response_streaming:
-            return handler
+    def _note(
+        self, context: Any, method: str, refusal: ThinwireError, fault: Exception | None = None
+    ) -> None:
+        """Count a refusal, and log it unless its peer had a line a moment ago; with a fault's traceback."""
+        self._refused(refusal)
+        host = peer_host(context.peer())
+        if self._log_limiter.allows(host):
+            log_request(_log, "call refused", fault, host=host, method=method, error=refusal.reason)
 
-        async def watch(request: Any, context: Any) -> None:
-            try:
-                with self._watches.held(context.peer()):
-                    await handler.unary_stream(request, context)
-            except ThinwireError as error:
-                self._refused(error)
-                await abort_with(context, error)
 
-        return grpc.unary_stream_rpc_method_handler(
-            watch, handler.request_deserializer, handler.response_serializer
-        )
+@contextmanager
+def _unbounded(_: str) -> Iterator[None]:
+    """For calls that prove themselves."""
+    yield
 
 
 def credential_of(context: Any, access: Access) -> Credential:
@@ -130,10 +154,10 @@ def credential_of(context: Any, access: Access) -> Credential:
 
 
 def _refusing(handler: Any, error: ThinwireError) -> Any:
-    """A handler of the same kind that refuses; its requests are never read."""
+    """A handler of the same kind that refuses; its requests are never parsed."""
 
     async def refuse(_: Any, context: Any) -> None:
         await abort_with(context, error)
 
     make = _MAKERS[handler.request_streaming, handler.response_streaming]
-    return make(refuse, handler.request_deserializer, handler.response_serializer)
+    return make(refuse, None, handler.response_serializer)

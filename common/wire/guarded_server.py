@@ -66,6 +66,10 @@ class GuardedServer(grpc.aio.Server):  # type: ignore[misc] # grpc has no types
         """As gRPC's."""
         return bool(await self._server.wait_for_termination(timeout))
 
+    def hang_up(self, peer: str) -> None:
+        """Close the connection of a peer that reads nothing; its calls end as if it had left."""
+        self._doorkeeper.hang_up(peer)
+
     def _watched(self, port: int) -> int:
         self._doorkeeper.watch(port)
         return port

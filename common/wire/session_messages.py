@@ -16,6 +16,7 @@ from common.messages import (
     VocabularyIdentity,
 )
 from common.pb import verifier_pb2 as pb
+from common.wire.parsing import check_parsed
 
 _CLOSE_REASONS = {
     CloseReason.FINISHED: pb.CLOSE_REASON_FINISHED,
@@ -74,9 +75,11 @@ class CloudStreamReader:
         One message read from a stream.
 
         Raises:
-            RemoteProtocolError: no message set, an unknown close reason, or another protocol version.
+            RemoteProtocolError: it does not parse, no message set, an unknown close reason, or another
+                protocol version.
             ConfigError: a parameter of Open out of range.
         """
+        check_parsed(request)
         kind = request.WhichOneof("message")
         if kind == "open":
             return _open_from_proto(request.open)
@@ -141,8 +144,9 @@ def message_from_cloud(response: pb.VerifyResponse) -> Opened | Verdict | None:
     Edge's reading of one response; None for Closed.
 
     Raises:
-        RemoteProtocolError: no message set.
+        RemoteProtocolError: it does not parse, or no message set.
     """
+    check_parsed(response)
     kind = response.WhichOneof("message")
     if kind == "verdict":
         v = response.verdict

@@ -1,4 +1,4 @@
-"""Channel and server options, health, reflection, and the generated service classes under their own names."""
+"""Channel and server options, and the generated service classes under their own names."""
 
 from __future__ import annotations
 
@@ -8,20 +8,16 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from common.config import MAX_ROUND_BYTES
 from common.pb import generator_pb2, generator_pb2_grpc, verifier_pb2, verifier_pb2_grpc
 from common.security import HANDSHAKE_TIMEOUT_S
-from common.wire.status import error_from_rpc
+from common.wire.parsing import ParsingChannel
 
 VERIFIER_SERVICE = verifier_pb2.DESCRIPTOR.services_by_name["Verifier"].full_name
 GENERATOR_SERVICE = generator_pb2.DESCRIPTOR.services_by_name["Generator"].full_name
 
-VerifierStub: Callable[[grpc.aio.Channel], Any] = verifier_pb2_grpc.VerifierStub
 VerifierServicer = verifier_pb2_grpc.VerifierServicer
-GeneratorStub: Callable[[grpc.aio.Channel], Any] = generator_pb2_grpc.GeneratorStub
 GeneratorServicer = generator_pb2_grpc.GeneratorServicer
 add_verifier: Callable[[Any, grpc.aio.Server], None] = verifier_pb2_grpc.add_VerifierServicer_to_server
 add_generator: Callable[[Any, grpc.aio.Server], None] = generator_pb2_grpc.add_GeneratorServicer_to_server
@@ -70,6 +66,18 @@ def server_options(*, handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S) -> list[
     ]
 
 
+def VerifierStub(channel: grpc.aio.Channel) -> Any:  # noqa: N802 - the generated name
+    """The cloud's methods; a response that does not parse is `Unparsable`."""
+    make: Callable[[Any], Any] = verifier_pb2_grpc.VerifierStub
+    return make(ParsingChannel(channel))
+
+
+def GeneratorStub(channel: grpc.aio.Channel) -> Any:  # noqa: N802 - the generated name
+    """The edge's methods; a response that does not parse is `Unparsable`."""
+    make: Callable[[Any], Any] = generator_pb2_grpc.GeneratorStub
+    return make(ParsingChannel(channel))
+
+
 async def drain(server: grpc.aio.Server, running: Collection[asyncio.Task[Any]], grace_s: float) -> None:
     """
     Stop a server once its calls have ended, or when the grace is over.
@@ -86,69 +94,3 @@ async def drain(server: grpc.aio.Server, running: Collection[asyncio.Task[Any]],
     if running and grace_s > 0:
         await asyncio.wait(set(running), timeout=grace_s)
     await server.stop(max(0.0, give_up_at_s - loop.time()))
-
-
-class HealthReporter:
-    """
-    `grpc.health.v1` and reflection of one server; NOT_SERVING until `serving()`.
-
-    Args:
-        server: not yet started.
-        service: full name of the service this daemon offers.
-    """
-
-    def __init__(self, server: grpc.aio.Server, service: str) -> None:
-        self._servicer = health.aio.HealthServicer()
-        self._services = ("", service)
-        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
-        reflection.enable_server_reflection((service, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-
-    async def serving(self) -> None:
-        """The model is loaded."""
-        await self._set(health_pb2.HealthCheckResponse.SERVING)
-
-    async def not_serving(self) -> None:
-        """Loading, or draining."""
-        await self._set(health_pb2.HealthCheckResponse.NOT_SERVING)
-
-    async def _set(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for service in self._services:
-            await self._servicer.set(service, status)
-
-
-async def serving_status(channel: grpc.aio.Channel, service: str, *, timeout_s: float) -> str:
-    """
-    Ask `grpc.health.v1` once, without waiting for a peer that is not there.
-
-    Returns:
-        its word: "SERVING", "NOT_SERVING", or "SERVICE_UNKNOWN" for another daemon's service.
-
-    Raises:
-        TransportError: no answer within the deadline; a DeadlineError is one.
-        ThinwireError: the peer refused.
-    """
-    stub = health_pb2_grpc.HealthStub(channel)
-    try:
-        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
-    except grpc.aio.AioRpcError as error:
-        if error.code() is grpc.StatusCode.NOT_FOUND:
-            return "SERVICE_UNKNOWN"
-        raise error_from_rpc(error) from None
-    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
-
-
-async def is_serving(channel: grpc.aio.Channel, service: str, *, timeout_s: float) -> bool:
-    """
-    Ask `grpc.health.v1` once.
-
-    Returns:
-        True for SERVING; False for anything else, an unreachable peer included.
-    """
-    stub = health_pb2_grpc.HealthStub(channel)
-    try:
-        answer = await stub.Check(
-            health_pb2.HealthCheckRequest(service=service), timeout=timeout_s, wait_for_ready=True
-        )
-    except grpc.aio.AioRpcError:
-        return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
