@@ -12,7 +12,7 @@ import grpc
 from common import wire
 from common.config import SamplingParameters, SchemeParameters
 from common.errors import DeadlineError, TransportError
-from common.generation import EdgeStatus, GenerationEvent
+from common.generation import EdgeStatus, GenerationEvent, GenerationFinished
 from common.security import ClientSecurity, LinkSecurity
 from common.tracing import caller_context
 
@@ -65,7 +65,8 @@ class EdgeClient:
         Stream one text; leaving the iteration early cancels it.
 
         Raises:
-            ThinwireError: the edge's status as one of ours; DeadlineError when an event takes too long.
+            ThinwireError: the edge's status as one of ours; DeadlineError when an event takes too long;
+                RemoteProtocolError or TransportError when it does not speak the protocol to its end.
         """
         call = self._stub.Generate(
             wire.generate_request_to_proto(
@@ -83,19 +84,24 @@ class EdgeClient:
             metadata=self._metadata + self._context,
         )
         responses = aiter(call)
+        is_whole = False
         try:
             while True:
                 async with asyncio.timeout(self._event_timeout_s):
                     response = await anext(responses, None)
                 if response is None:
-                    return
-                yield wire.generation_event_from_proto(response)
+                    break
+                event = wire.generation_event_from_proto(response)
+                is_whole = isinstance(event, GenerationFinished)
+                yield event
         except TimeoutError:
             raise DeadlineError(f"the edge sent nothing for {self._event_timeout_s:g} s.") from None
         except grpc.aio.AioRpcError as error:
             raise wire.error_from_rpc(error) from None
         finally:
             call.cancel()
+        if not is_whole:
+            raise TransportError("the edge ended the text without a word; expected its last event.")
 
     async def status(self, *, timeout_s: float) -> EdgeStatus:
         """
