@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import stat
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from cloud.daemon import CloudServer
 from cloud.settings import CloudSettings
@@ -25,6 +26,7 @@ from common.health_command import add_health_command, health
 from common.release import version
 from common.security_arguments import dialling_security
 from common.tracing import NO_TRACING, Tracing, start_tracing
+from common.whole_file import new_private_file
 
 if TYPE_CHECKING:
     from common.language_model import LanguageModel
@@ -76,21 +78,40 @@ def _certs(arguments: argparse.Namespace) -> ExitCode:
 
 
 def _token(arguments: argparse.Namespace) -> ExitCode:
-    """Draw or revoke; a new token is all that standard output gets."""
+    """Draw or revoke; a new token is all that standard output, or the file of --out, gets."""
     reload = "a running daemon reads the file again on SIGHUP"
     if arguments.revoke:
+        if arguments.out is not None:
+            raise ConfigError("--revoke and --out are both given; expected one, as no token is drawn.")
         count = revoke_tokens(arguments.file, arguments.tenant)
         print(f"thinwire-cloud: {count} tokens of {arguments.tenant} revoked; {reload}", file=sys.stderr)
         return ExitCode.OK
     given = {name: getattr(arguments, name) for name in ("max_sessions", "rounds_per_s", "tokens_per_s")}
     quotas = {name: value for name, value in given.items() if value is not None}
-    print(add_token(arguments.file, arguments.tenant, quotas), flush=True)
+    if arguments.out is None:
+        print(add_token(arguments.file, arguments.tenant, quotas), flush=True)
+        where = "shown this once"
+        if _others_can_read(sys.stdout):
+            where += " and written where others can read it (better: --out FILE)"
+    else:
+        with new_private_file(arguments.out) as file:
+            print(add_token(arguments.file, arguments.tenant, quotas), file=file)
+        where = f"in {arguments.out}"
     print(
-        f"thinwire-cloud: a token for {arguments.tenant}, shown this once; {arguments.file} holds its hash, "
+        f"thinwire-cloud: a token for {arguments.tenant}, {where}; {arguments.file} holds its hash, "
         f"and {reload}",
         file=sys.stderr,
     )
     return ExitCode.OK
+
+
+def _others_can_read(stream: TextIO) -> bool:
+    """Whether a stream goes into a file that is not its owner's alone."""
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (OSError, ValueError):
+        return False  # no file at all
+    return stat.S_ISREG(mode) and bool(mode & (stat.S_IRGRP | stat.S_IROTH))
 
 
 async def _health(arguments: argparse.Namespace) -> ExitCode:
@@ -250,12 +271,13 @@ def _add_token(commands: Any) -> None:
     parser = commands.add_parser(
         "token",
         help="draw a token for a tenant",
-        description="Draw a token for a tenant, print it once, and keep its SHA-256 with the tenant's quotas "
-        "in a file for --tokens of either daemon.",
+        description="Draw a token for a tenant, for a file of its owner's alone or for standard output, and "
+        "keep its SHA-256 with the tenant's quotas in a file for --tokens of either daemon.",
     )
     add = parser.add_argument
     add("tenant", metavar="TENANT", help="a new one, or one in the file, which keeps its other tokens")
     add("--file", required=True, metavar="FILE", help="token file; made if it is not there")
+    add("--out", metavar="FILE", help="new file, mode 0600, for the token (default: standard output)")
     add("--max-sessions", type=int, metavar="N", help="quota: sessions at once (default: no limit)")
     add("--rounds-per-s", type=float, metavar="RATE", help="quota: rounds a second (default: no limit)")
     add(

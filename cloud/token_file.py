@@ -17,6 +17,7 @@ from common.tenants import (
     token_digest,
     write_tenants,
 )
+from common.whole_file import locked
 
 
 def add_token(path: str, name: str, quotas: Mapping[str, Any]) -> str:
@@ -35,12 +36,14 @@ def add_token(path: str, name: str, quotas: Mapping[str, Any]) -> str:
         ConfigError: the file is not what it should be or cannot be written, or a value is out of its range.
     """
     check_tenant_name(name)
-    tenants = read_tenants(path) if os.path.exists(path) else {}
-    tenant = tenants.get(name, Tenant(name, ()))
     token = new_token()
-    changed = Quotas(**{**asdict(tenant.quotas), **quotas})
-    tenants[name] = replace(tenant, token_sha256=(*tenant.token_sha256, token_digest(token)), quotas=changed)
-    write_tenants(path, tenants)
+    with locked(path):
+        tenants = read_tenants(path) if os.path.exists(path) else {}
+        tenant = tenants.get(name, Tenant(name, ()))
+        digests = (*tenant.token_sha256, token_digest(token))
+        changed = Quotas(**{**asdict(tenant.quotas), **quotas})
+        tenants[name] = replace(tenant, token_sha256=digests, quotas=changed)
+        write_tenants(path, tenants)
     return token
 
 
@@ -54,11 +57,12 @@ def revoke_tokens(path: str, name: str) -> int:
     Raises:
         ConfigError: the file is not what it should be, or has no such tenant.
     """
-    tenants = read_tenants(path)
-    if name not in tenants:
-        known = ", ".join(tenants) or "none, as the file has no tenants"
-        raise ConfigError(f"tenant is {name!r}; expected one of {known}.")
-    count = len(tenants[name].token_sha256)
-    tenants[name] = replace(tenants[name], token_sha256=())
-    write_tenants(path, tenants)
+    with locked(path):
+        tenants = read_tenants(path)
+        if name not in tenants:
+            known = ", ".join(tenants) or "none, as the file has no tenants"
+            raise ConfigError(f"tenant is {name!r}; expected one of {known}.")
+        count = len(tenants[name].token_sha256)
+        tenants[name] = replace(tenants[name], token_sha256=())
+        write_tenants(path, tenants)
     return count

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from common.daemon_log import FORMATS, Announcer, logging_to
@@ -19,11 +20,15 @@ from common.errors import ConfigError, ThinwireError, TransportError
 from common.exit_codes import ExitCode
 from common.metrics import CONTENT_TYPE, Metrics
 from common.metrics_listener import metrics_listener
-from common.security import ServerSecurity
+from common.security import KeyPair, ServerSecurity
 from common.tenants import Access
+from common.whole_file import replace_file
 
 if TYPE_CHECKING:
     from common.language_model import LanguageModel
+
+
+_DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,9 @@ async def _run(
         protection = options.security.described(options.listen)
         for warning in options.security.warnings(options.listen):
             say(warning, logging.WARNING)
+        if options.security.key_pair is not None:
+            watching = asyncio.create_task(_watch_certificate(options.security.key_pair, say))
+            stack.callback(watching.cancel)
         if options.metrics_listen is not None:
             metrics_port = await stack.enter_async_context(_page(options.metrics_listen, metrics))
             say(f"metrics on port {metrics_port}, path /metrics")
@@ -130,8 +138,13 @@ async def _run(
     except TransportError as error:
         say(error.message, logging.ERROR)
         return ExitCode.CANNOT_LISTEN
-    if options.port_file is not None:
-        _write_port(options.port_file, port)
+    try:
+        if options.port_file is not None:
+            _write_port(options.port_file, port)
+    except ConfigError as error:
+        say(error.message, logging.ERROR)
+        await server.stop(0)
+        return ExitCode.USAGE
     say(f"listening on {host}:{port} ({protection}), loading {options.model}")
     loading = loop.run_in_executor(executor, load_model, options, say)
     stopped: asyncio.Future[Any] = asyncio.ensure_future(stopping.wait())
@@ -194,6 +207,15 @@ def load_model(options: DaemonOptions, say: Announcer) -> LanguageModel:
     return model
 
 
+async def _watch_certificate(pair: KeyPair, say: Announcer) -> None:
+    """Warn of its end once a day, from the start on; for as long as the daemon runs."""
+    while True:
+        warning = pair.expiry_warning(datetime.now(UTC))
+        if warning is not None:
+            say(warning, logging.WARNING)
+        await asyncio.sleep(_DAY_S)
+
+
 def _reload_tokens(access: Access, say: Announcer) -> None:
     """Answer SIGHUP; a file that is not good changes nothing."""
     try:
@@ -203,8 +225,10 @@ def _reload_tokens(access: Access, say: Announcer) -> None:
 
 
 def _write_port(path: str, port: int) -> None:
-    """Write the bound port so that a reader never sees half of it."""
-    partial = f"{path}.partial"
-    with open(partial, "w", encoding="ascii") as file:
-        file.write(f"{port}\n")
-    os.replace(partial, path)
+    """Write the bound port so that a reader never sees half of it; ConfigError if it cannot be written."""
+    try:
+        replace_file(path, f"{port}\n", mode=0o666)
+    except OSError as error:
+        raise ConfigError(
+            f"port_file is {path!r}; expected a file that can be written ({error.strerror})."
+        ) from None

@@ -11,8 +11,10 @@ from __future__ import annotations
 import enum
 import ssl
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from common.addresses import is_loopback
+from common.certificate_dates import end_of, shown
 from common.config import check_integer, check_real
 from common.errors import ConfigError
 from common.tenants import Access
@@ -25,6 +27,8 @@ MAX_TOKEN_LENGTH = 512
 """Characters; ours have 46."""
 MAX_UNPROVED_PER_PEER = 16
 HANDSHAKE_TIMEOUT_S = 10.0
+EXPIRES_SOON = timedelta(days=14)
+"""From then on every start, and every day of a daemon, warns."""
 
 
 class LinkSecurity(enum.Enum):
@@ -42,6 +46,19 @@ class KeyPair:
 
     certificate_chain: bytes
     private_key: bytes = field(repr=False)
+    source: str = ""
+    """Where the certificate was read, for messages."""
+    expires_at: datetime | None = None
+    """When the first certificate of the chain does; None where it is not known."""
+
+    def expiry_warning(self, now: datetime) -> str | None:
+        """One sentence if that is soon, or past."""
+        if self.expires_at is None or self.expires_at - now > EXPIRES_SOON:
+            return None
+        return (
+            f"WARNING: the certificate {self.source!r} expires at {shown(self.expires_at)}, and whoever "
+            "checks it refuses this end from then on; expected a newer one, which is read at a restart."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +172,10 @@ class ClientSecurity:
         return LinkSecurity.PLAINTEXT if self.insecure_plaintext else LinkSecurity.TLS
 
     def warnings(self, address: str) -> list[str]:
-        """One sentence if this connection can be listened in on."""
+        """One sentence if this connection can be listened in on, or if what is shown on it expires soon."""
+        if self.key_pair is not None:
+            ending = self.key_pair.expiry_warning(datetime.now(UTC))
+            return [] if ending is None else [ending]
         if self.of(address) is not LinkSecurity.PLAINTEXT:
             return []
         with_token = ", the token included" if self.token is not None else ""
@@ -165,22 +185,25 @@ class ClientSecurity:
         ]
 
 
-def read_key_pair(certificate: str | None, key: str | None, *, flags: str) -> KeyPair | None:
+def read_key_pair(
+    certificate: str | None, key: str | None, *, flags: str, now: datetime | None = None
+) -> KeyPair | None:
     """
-    A certificate with its key, checked to belong together; None for neither.
+    A certificate with its key, checked to belong together and to be in force; None for neither.
 
     Args:
         certificate, key: paths of PEM files.
         flags: the two options, for messages.
+        now: an aware time; the present when None.
 
     Raises:
-        ConfigError: one without the other, unreadable, or not of each other.
+        ConfigError: one without the other, unreadable, not of each other, expired, or not valid yet.
     """
     if certificate is None and key is None:
         return None
     if certificate is None or key is None:
         raise ConfigError(f"only one of {flags} is given; expected both ({HOW_TO_GET_CERTIFICATES}).")
-    pair = KeyPair(_read(certificate), _read(key))
+    chain, private_key = _read(certificate), _read(key)
     try:
         # Without a prompt: a key that needs a passphrase is refused here.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
@@ -189,7 +212,7 @@ def read_key_pair(certificate: str | None, key: str | None, *, flags: str) -> Ke
         raise ConfigError(
             f"{certificate!r} and {key!r} are not a certificate and its key ({reason}); expected a PEM pair."
         ) from None
-    return pair
+    return KeyPair(chain, private_key, certificate, end_of(certificate, chain, now or datetime.now(UTC)))
 
 
 def read_authority(path: str | None) -> bytes | None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from typing import Any
 
 from common.config import check_integer, check_real
 from common.errors import ConfigError, UnauthenticatedError
+from common.whole_file import replace_file
 
 DEFAULT_TENANT = "default"
 """Whose the calls are where no tokens are asked for."""
@@ -228,7 +228,7 @@ def read_tenants(path: str) -> dict[str, Tenant]:
 
 def write_tenants(path: str, tenants: Mapping[str, Tenant]) -> None:
     """
-    Write a token file whole, readable by its owner only, so that a reader never sees half of it.
+    Write a token file whole, readable by its owner only; who has read it first holds its lock (`locked`).
 
     Raises:
         ConfigError: it cannot be written.
@@ -241,13 +241,8 @@ def write_tenants(path: str, tenants: Mapping[str, Tenant]) -> None:
         }
         for tenant in tenants.values()
     ]
-    partial = f"{path}.partial"
     try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"tenants": entries}, file, indent=2)
-            file.write("\n")
-        os.replace(partial, path)
+        replace_file(path, json.dumps({"tenants": entries}, indent=2) + "\n", mode=0o600)
     except OSError as error:
         raise ConfigError(
             f"tokens is {path!r}; expected a file that can be written ({error.strerror})."

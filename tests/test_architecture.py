@@ -46,7 +46,7 @@ DOORS = {
     "google.protobuf": ("common/wire",),
     "common.pb": ("common/wire",),
     "google_crc32c": ("common/checksum",),
-    "cryptography": ("cloud/certificates",),
+    "cryptography": ("cloud/certificates", "common/certificate_dates"),
     "prometheus_client": ("common/metrics",),
     "opentelemetry": ("common/tracing",),
 }
