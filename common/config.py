@@ -21,6 +21,8 @@ MAX_LATTICE_RESOLUTION = 4096
 """Lattice resolution of a sparse scheme; beyond it quantisation error is far below any dropped mass."""
 MAX_ROUND_BYTES = 256 * 1024
 """Serialised bytes of one round."""
+MAX_PROMPT_BYTES = 1024 * 1024
+"""Of a prompt in UTF-8, whatever the context: about 250 000 tokens, and seconds of a tokenizer's time."""
 MAX_SEED = 2**64 - 1
 MIN_TEMPERATURE = 0.01
 MAX_TEMPERATURE = 10.0

@@ -200,7 +200,8 @@ def load_model(options: DaemonOptions, say: Announcer) -> LanguageModel:
     )
     for warning in model.warnings:
         say(warning, logging.WARNING)
-    _ = model.vocabulary.identity  # hashing takes a moment; done here, off the event loop
+    # Each takes a moment; done here, off the event loop.
+    _ = model.vocabulary.identity, model.vocabulary.longest_token_bytes
     # What is there now stays: a full collection need not walk through the libraries in mid-round.
     gc.collect()
     gc.freeze()

@@ -5,6 +5,27 @@ from __future__ import annotations
 from common.errors import ConfigError
 
 
+def check_text(what: str, text: str, max_bytes: int) -> None:
+    """
+    Refuse a text that is too long to be looked at, or none.
+
+    Args:
+        what: its name, for the sentence.
+        max_bytes: in UTF-8.
+
+    Raises:
+        ConfigError: with the size received and the size expected.
+    """
+    try:
+        size_bytes = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"{what} holds what is no character, at {error.start}; expected text in UTF-8."
+        ) from None
+    if size_bytes > max_bytes:
+        raise ConfigError(f"{what} holds {size_bytes} bytes; expected at most {max_bytes}.")
+
+
 def check_prompt(prompt_token_ids: tuple[int, ...], vocabulary_size: int, context_length: int) -> None:
     """
     Refuse a prompt no text can follow.

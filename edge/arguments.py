@@ -9,6 +9,7 @@ from typing import Any
 from common import bundled
 from common.config import (
     MAX_DRAFT_LENGTH,
+    MAX_PROMPT_BYTES,
     GenerationParameters,
     Rollback,
     SamplingParameters,
@@ -119,6 +120,7 @@ def edge_settings(arguments: argparse.Namespace) -> EdgeSettings:
         connect_timeout_s=arguments.connect_timeout,
         round_timeout_s=arguments.round_timeout,
         max_generations=arguments.max_generations,
+        max_prompt_bytes=arguments.max_prompt_bytes,
         drain_grace_s=arguments.drain_grace,
         keepalive_s=arguments.keepalive,
     )
@@ -174,6 +176,13 @@ def _add_edge(commands: Any) -> None:
         default=_SETTINGS.max_generations,
         metavar="N",
         help="at once (default %(default)s)",
+    )
+    limits.add_argument(
+        "--max-prompt-bytes",
+        type=int,
+        default=_SETTINGS.max_prompt_bytes,
+        metavar="BYTES",
+        help=f"of a prompt, at most {MAX_PROMPT_BYTES} (default: what the context can hold)",
     )
     limits.add_argument("--round-log", metavar="PATH", help="append one JSON line per round to this file")
     limits.add_argument(

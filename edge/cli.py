@@ -17,11 +17,12 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 
 from common import wire
+from common.config import MAX_PROMPT_BYTES
 from common.daemon_arguments import daemon_options
 from common.daemon_process import run_daemon
 from common.errors import ConfigError, ThinwireError
@@ -65,7 +66,7 @@ async def _run(arguments: argparse.Namespace) -> int:
         case "edge":
             return await _edge(arguments)
         case "generate":
-            prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+            prompt = _read_prompt(sys.stdin) if arguments.prompt == "-" else arguments.prompt
             request = generation_request(arguments, prompt)
             return await _generate(
                 arguments.edge, request, arguments, security=dialling_security(arguments, os.environ)
@@ -87,6 +88,25 @@ async def _run(arguments: argparse.Namespace) -> int:
                 pair=arguments.pair,
                 console=Console(stderr=True),
             )
+
+
+def _read_prompt(stream: TextIO) -> str:
+    """
+    A prompt from standard input, no more of which is read than a prompt may have.
+
+    Raises:
+        ConfigError: there is more, or it is no text.
+    """
+    try:
+        prompt = stream.read(MAX_PROMPT_BYTES + 1)
+    except UnicodeDecodeError:
+        raise ConfigError("standard input holds what is no character; expected text in UTF-8.") from None
+    if len(prompt) > MAX_PROMPT_BYTES:
+        raise ConfigError(
+            f"standard input holds more than {MAX_PROMPT_BYTES} characters; expected a prompt of at most so "
+            "many bytes."
+        )
+    return prompt
 
 
 async def _edge(arguments: argparse.Namespace) -> int:

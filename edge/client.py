@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import grpc
 
 from common import wire
-from common.config import SamplingParameters, SchemeParameters
+from common.config import MAX_PROMPT_BYTES, SamplingParameters, SchemeParameters
 from common.errors import DeadlineError, TransportError
 from common.generation import EdgeStatus, GenerationEvent, GenerationFinished
+from common.prompt import check_text
 from common.security import ClientSecurity, LinkSecurity
 from common.tracing import caller_context
 
@@ -22,7 +23,12 @@ _REASON_TIMEOUT_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """What a client asks for; `seed` None lets the edge draw fresh bits."""
+    """
+    What a client asks for; `seed` None lets the edge draw fresh bits.
+
+    Raises:
+        ConfigError: a prompt that no edge takes, or what is no text; said here, where nothing was sent yet.
+    """
 
     prompt: str
     seed: int | None
@@ -34,6 +40,11 @@ class GenerationRequest:
     min_block_acceptance: float
     stop: tuple[str, ...]
     ignore_eos: bool
+
+    def __post_init__(self) -> None:
+        check_text("the prompt", self.prompt, MAX_PROMPT_BYTES)
+        for stop in self.stop:
+            check_text("a stop string", stop, MAX_PROMPT_BYTES)
 
 
 class EdgeClient:

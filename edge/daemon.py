@@ -38,6 +38,7 @@ from edge.cloud_link import CloudLink
 from edge.drafter import Drafter
 from edge.generation import run_generation
 from edge.meter import GenerationMeter
+from edge.prompt_encoder import PromptEncoder, Tokenizer
 from edge.session import EdgeSession
 from edge.settings import EdgeSettings
 from edge.text_stream import TextStream
@@ -46,15 +47,12 @@ DEFAULT_SETTINGS = EdgeSettings()
 _log = logging.getLogger(__name__)
 
 
-class Vocabulary(Protocol):
+class Vocabulary(Tokenizer, Protocol):
     """What the edge needs of a tokenizer."""
 
     @property
     def identity(self) -> VocabularyIdentity:
         """Size and hash, compared with the target's at Open."""
-
-    def encode(self, text: str) -> list[int]:
-        """Prompt text to token ids."""
 
     def decode(self, token_ids: Any) -> str:
         """Token ids to text."""
@@ -107,11 +105,13 @@ class EdgeServer(wire.GeneratorServicer):
         self._cloud_address = cloud_address
         self._settings = settings
         self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="draft-model")
+        self._prompts = PromptEncoder(settings.max_prompt_bytes)
         self._shown = shown or ModelShown()
         self._round_log = round_log
         self._security = security or ServerSecurity()
         self._cloud_security = cloud_security or ClientSecurity()
         self._draining = False
+        self._grace_is_over = False
         self.running: set[asyncio.Task[Any]] = set()
         """The tasks of the generations running now."""
         self._finished = 0
@@ -136,6 +136,7 @@ class EdgeServer(wire.GeneratorServicer):
         self._server = wire.make_server(
             listen,
             self._security,
+            max_request_bytes=wire.MAX_GENERATE_BYTES,
             on_refused=self.metrics.refused,
             on_closed=self.metrics.connection_closed,
         )
@@ -159,11 +160,18 @@ class EdgeServer(wire.GeneratorServicer):
         self._draining = True
         await self._health.not_serving()
         grace_s = self._settings.drain_grace_s if grace_s is None else grace_s
-        await wire.drain(self._server, self.running, grace_s)
-        if self.running:  # cancelled above; each still says Close to the cloud
-            await asyncio.wait(self.running, timeout=2 * self._settings.close_timeout_s)
+        await wire.drain(self._server, self.running, grace_s, cut=self._cut)
         await self._link.close()
+        await asyncio.to_thread(self._prompts.close)
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
+
+    async def _cut(self) -> None:
+        """End what still runs, each with the reason for its client and with Close for the cloud."""
+        self._grace_is_over = True
+        for task in self.running:
+            task.cancel()
+        if self.running:
+            await asyncio.wait(set(self.running), timeout=2 * self._settings.close_timeout_s)
 
     # --- the service -------------------------------------------------------------------------------------
 
@@ -175,8 +183,14 @@ class EdgeServer(wire.GeneratorServicer):
         try:
             await self._generate(request, context, account, trace)
         except asyncio.CancelledError:
-            account.cancelled(now())
-            raise
+            if not self._grace_is_over:
+                account.cancelled(now())
+                raise
+            cut = TransportError(
+                "this edge is draining, and its grace is over; expected a request to another."
+            )
+            account.failed(cut, now())
+            await wire.abort_with(context, cut)
         except Exception as error:
             if isinstance(error, ThinwireError):
                 refusal = error
@@ -246,11 +260,9 @@ class EdgeServer(wire.GeneratorServicer):
         trace: Trace,
         started_s: float,
     ) -> None:
-        loop = asyncio.get_running_loop()
         prompt, parameters = wire.generate_request_from_proto(request, fresh_seed=secrets.randbits(64))
         scheme = make_scheme(parameters.scheme, vocabulary_size=vocabulary.identity.size)
-        # Off the event loop: a long prompt takes its time.
-        prompt_ids = tuple(await loop.run_in_executor(self._executor, vocabulary.encode, prompt))
+        prompt_ids = await self._prompts.encode(vocabulary, prompt, context_length=model.context_length)
         session = EdgeSession(
             parameters,
             prompt_ids,

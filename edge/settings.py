@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import check_integer, check_real
+from common.config import MAX_PROMPT_BYTES, check_integer, check_real
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,11 @@ class EdgeSettings:
     """Ping an idle link while a generation runs; 0 never pings (for byte counting)."""
     max_generations: int = 8
     """Generations at once; one more is refused with RESOURCE_EXHAUSTED."""
+    max_prompt_bytes: int | None = None
+    """
+    Of a prompt in UTF-8. None takes what the draft model's context can hold: its tokens × the bytes of the
+    longest one; no prompt may have more than `MAX_PROMPT_BYTES`.
+    """
     drain_grace_s: float = 10.0
     """How long generations may go on after SIGTERM."""
     status_timeout_s: float = 2.0
@@ -51,3 +56,5 @@ class EdgeSettings:
             value = getattr(self, name)
             check_real(name, value, "0 or more seconds", value >= 0)
         check_integer("max_generations", self.max_generations, 1, 10_000)
+        if self.max_prompt_bytes is not None:
+            check_integer("max_prompt_bytes", self.max_prompt_bytes, 1, MAX_PROMPT_BYTES)

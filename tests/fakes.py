@@ -170,6 +170,7 @@ class TableVocabulary:
         for token_id, character in enumerate(self._characters):
             digest.update(struct.pack("<I", token_id) + character.encode())
         self.identity = VocabularyIdentity(size, digest.digest())
+        self.longest_token_bytes = max(len(character.encode()) for character in self._characters)
 
     def encode(self, text: str) -> list[int]:
         """Ids of the characters; ValueError for one the vocabulary lacks."""

@@ -39,6 +39,16 @@ class Vocabulary:
             digest.update(struct.pack("<II", index, len(encoded)) + encoded)
         return VocabularyIdentity(by_id[-1][0] + 1, digest.digest())
 
+    @cached_property
+    def longest_token_bytes(self) -> int:
+        """
+        Bytes of text that one token stands for, at most.
+
+        By the token strings, whose alphabets write a byte as one character or more. A tokenizer that drops
+        characters, or has one token for whatever it does not know, may make fewer tokens of a text.
+        """
+        return max(len(token.encode("utf-8", "surrogatepass")) for token in self._tokenizer.get_vocab())
+
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`, with the special tokens the tokenizer itself puts before a text."""
         return list(self._tokenizer(text)["input_ids"])

@@ -30,6 +30,7 @@ from common.wire.session_messages import (
 from common.wire.status import abort_with, error_from_rpc, reason_of
 from common.wire.transport import (
     GENERATOR_SERVICE,
+    MAX_GENERATE_BYTES,
     VERIFIER_SERVICE,
     GeneratorServicer,
     GeneratorStub,
@@ -44,6 +45,7 @@ from common.wire.transport import (
 
 __all__ = [
     "GENERATOR_SERVICE",
+    "MAX_GENERATE_BYTES",
     "VERIFIER_SERVICE",
     "CloudStreamReader",
     "EdgeStreamWriter",

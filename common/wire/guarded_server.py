@@ -79,6 +79,7 @@ def make_server(
     listen: str,
     security: ServerSecurity,
     *,
+    max_request_bytes: int | None = None,
     on_refused: Callable[[str], None] | None = None,
     on_closed: Callable[[str], None] | None = None,
 ) -> GuardedServer:
@@ -88,6 +89,7 @@ def make_server(
     Args:
         listen: where it will; reflection without tokens is for loopback.
         security: with the tokens, and the bounds on who has none.
+        max_request_bytes: one message of a caller's; `server_options` has a default.
         on_refused: called with the reason of every call that the guard refuses.
         on_closed: called with "crowd" or "silence" for every connection that did not prove itself.
     """
@@ -102,5 +104,6 @@ def make_server(
         on_refused=on_refused,
         on_call=lambda peer, proves: doorkeeper.called(peer, proves=proves),
     )
-    options = server_options(handshake_timeout_s=security.handshake_timeout_s)
+    bound = {} if max_request_bytes is None else {"max_request_bytes": max_request_bytes}
+    options = server_options(handshake_timeout_s=security.handshake_timeout_s, **bound)
     return GuardedServer(grpc.aio.server(interceptors=(guard,), options=options), doorkeeper)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import grpc
@@ -22,8 +22,12 @@ GeneratorServicer = generator_pb2_grpc.GeneratorServicer
 add_verifier: Callable[[Any, grpc.aio.Server], None] = verifier_pb2_grpc.add_VerifierServicer_to_server
 add_generator: Callable[[Any, grpc.aio.Server], None] = generator_pb2_grpc.add_GeneratorServicer_to_server
 
-_MAX_PROMPT_BYTES = 4 * 1024 * 1024
-"""Open and Generate carry the prompt; 4 MiB is gRPC's own default and holds about a million token ids."""
+_MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""Open carries the prompt; 4 MiB is gRPC's own default and holds about a million token ids."""
+MAX_GENERATE_BYTES = 8 * 1024 * 1024
+"""A prompt above `MAX_PROMPT_BYTES` is still received up to here, and so refused in our words, not gRPC's."""
+
+_MAX_BYTES = max(_MAX_MESSAGE_BYTES, MAX_ROUND_BYTES)
 
 MAX_CONNECTIONS = 512
 """Of one listener at once, below the usual 1024 open files of a process; one more is closed."""
@@ -33,8 +37,7 @@ MAX_STREAMS_PER_CONNECTION = 256
 _COMMON = [
     # The bandwidth probe sends up to 340 B beside each message of a sparse stream; rounds gain nothing by it.
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.max_receive_message_length", max(_MAX_PROMPT_BYTES, MAX_ROUND_BYTES)),
-    ("grpc.max_send_message_length", max(_MAX_PROMPT_BYTES, MAX_ROUND_BYTES)),
+    ("grpc.max_send_message_length", _MAX_BYTES),
 ]
 
 
@@ -42,20 +45,25 @@ def channel_options() -> list[tuple[str, int]]:
     """Options of every client channel."""
     return [
         *_COMMON,
+        ("grpc.max_receive_message_length", _MAX_BYTES),
         # Never resolve or connect through a proxy of the environment: a link to a peer is the user's own.
         ("grpc.enable_http_proxy", 0),
     ]
 
 
-def server_options(*, handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S) -> list[tuple[str, int]]:
+def server_options(
+    *, handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S, max_request_bytes: int = _MAX_BYTES
+) -> list[tuple[str, int]]:
     """
     Options of every server.
 
     Args:
         handshake_timeout_s: whoever connects and says nothing, or starts TLS and stops, is gone by then.
+        max_request_bytes: one message of a caller's.
     """
     return [
         *_COMMON,
+        ("grpc.max_receive_message_length", max_request_bytes),
         # Two daemons on one port must be an error, not a lottery.
         ("grpc.so_reuseport", 0),
         # Clients may ping every 20 s while a round is in flight.
@@ -78,7 +86,13 @@ def GeneratorStub(channel: grpc.aio.Channel) -> Any:  # noqa: N802 - the generat
     return make(ParsingChannel(channel))
 
 
-async def drain(server: grpc.aio.Server, running: Collection[asyncio.Task[Any]], grace_s: float) -> None:
+async def drain(
+    server: grpc.aio.Server,
+    running: Collection[asyncio.Task[Any]],
+    grace_s: float,
+    *,
+    cut: Callable[[], Awaitable[None]] | None = None,
+) -> None:
     """
     Stop a server once its calls have ended, or when the grace is over.
 
@@ -88,9 +102,12 @@ async def drain(server: grpc.aio.Server, running: Collection[asyncio.Task[Any]],
     Args:
         running: tasks of the calls to wait for.
         grace_s: what still runs then is cancelled; 0 cancels at once.
+        cut: called before, to end with a reason what still runs: gRPC gives none.
     """
     loop = asyncio.get_running_loop()
     give_up_at_s = loop.time() + grace_s
     if running and grace_s > 0:
         await asyncio.wait(set(running), timeout=grace_s)
+    if cut is not None:
+        await cut()
     await server.stop(max(0.0, give_up_at_s - loop.time()))
