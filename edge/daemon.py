@@ -52,6 +52,10 @@ class Vocabulary(Protocol):
     def identity(self) -> VocabularyIdentity:
         """Size and hash, compared with the target's at Open."""
 
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The ids without text, by their names."""
+
     def encode(self, text: str) -> list[int]:
         """Prompt text to token ids."""
 
