@@ -1,24 +1,32 @@
 """
 Many greedy sessions from a few threads at one cloud on a busy machine, each held against the target's law.
 
+Run as `python -m tests.faults.crowd` with tests/ on PYTHONPATH; exits with 1 unless every text is right.
 The first round follows its Open at once, as a peer may send it; the threads are plain gRPC clients.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 from fakes import TableVocabulary, random_law
+from faults.campaign import COMMANDS
 from faults.daemons import TARGET_SEED, VOCABULARY_SIZE
+from faults.storm import Process
 
 from common import wire
 from common.config import SamplingParameters, SchemeParameters
@@ -134,3 +142,43 @@ def busy_loops(count: int, *, longest_s: float) -> Iterator[None]:
         for loop in loops:
             loop.kill()
             loop.wait()
+
+
+async def run_crowd(folder: Path, sessions: int, *, longest_s: float) -> Crowd:
+    """
+    A cloud, two busy loops, and the crowd.
+
+    Args:
+        folder: for the cloud's log.
+        sessions: how many.
+        longest_s: the busy loops end by then.
+    """
+    cloud = Process(COMMANDS["table"][0], wire.VERIFIER_SERVICE, folder / "cloud.log")
+    await cloud.start()
+    try:
+        crowd = Crowd(cloud.address)
+        with busy_loops(2, longest_s=longest_s):
+            await asyncio.to_thread(crowd.run, sessions)
+    finally:
+        await cloud.stop()
+    return crowd
+
+
+def main() -> int:
+    """Run a crowd and report it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.crowd", allow_abbrev=False)
+    parser.add_argument("--sessions", type=int, default=2000)
+    arguments = parser.parse_args()
+    begun_s = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        crowd = asyncio.run(run_crowd(Path(folder), arguments.sessions, longest_s=3600.0))
+    print(*crowd.wrong[:10], *crowd.failed[:10], sep="\n", end="")
+    print(
+        f"{crowd.right} of {arguments.sessions} texts right, {len(crowd.wrong)} wrong, "
+        f"{len(crowd.failed)} failed, {time.monotonic() - begun_s:.1f} s"
+    )
+    return 0 if crowd.right == arguments.sessions else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
