@@ -16,7 +16,7 @@ from cloud.verifier import Verifier
 from common.config import SamplingParameters
 from common.distributions import warp
 from common.draft_token import DraftToken
-from common.errors import PayloadInvalidError, SessionNotFoundError
+from common.errors import LocalProtocolError, PayloadInvalidError, SessionNotFoundError
 from common.random_streams import KeyedDraws
 from common.schemes import make_scheme
 from common.speculative import verify_block
@@ -138,3 +138,17 @@ def test_work_in_line_when_the_session_ends_opens_no_new_cache() -> None:
     with pytest.raises(SessionNotFoundError):
         verifier.scoring(score_of(tokens)).begin()
     assert model.open_sequences == 0
+
+
+@pytest.mark.parametrize("fed", [(), PROMPT[:1], PROMPT], ids=["nothing", "too little", "too much"])
+def test_a_cache_that_is_not_what_the_session_believes_is_never_scored(fed: tuple[int, ...]) -> None:
+    """The round fails with the two lengths; a target that saw another text would decide it otherwise."""
+    model = TableModel(TARGET)
+    verifier = Verifier(model, SCHEME, SamplingParameters(), KeyedDraws(7))
+    if fed:
+        alone(model, verifier.prefilling(fed, cached=0))
+
+    with pytest.raises(LocalProtocolError, match=rf"the cache holds {len(fed)} tokens; expected 2\."):
+        verifier.scoring(score_of(())).begin()
+    with pytest.raises(LocalProtocolError):
+        verifier.prefilling(PROMPT, cached=len(fed) + 1).begin()
