@@ -220,15 +220,12 @@ async def test_a_round_waits_for_one_share_of_decoding_whatever_the_payload() ->
         long = batcher.decode(
             clock.steps(5000, 0.0001, taken=taken), tenant="hostile", submitted_s=0.0, is_short=False
         )
-        steps_at_pass: list[int] = []
-        rounds = []
+        model.gate.set()
+        await first
+        steps_at_pass = [len(taken)]
         for number in range(1, 6):
-            rounds.append(batcher.put(work(model, number)))
-            model.gate.set()
-            await (first if number == 1 else rounds[-2])
+            await batcher.put(work(model, number))
             steps_at_pass.append(len(taken))
-        await rounds[-1]
-        steps_at_pass.append(len(taken))
         assert not long.done()
         outcome = await long
 
