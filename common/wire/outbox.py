@@ -97,11 +97,8 @@ class Outbox:
     async def _within(self, operation: Any) -> None:
         """Wait for gRPC to take something; a late operation is left to it, as it cannot be undone."""
         under_way = asyncio.ensure_future(operation)
-        try:
-            await asyncio.wait([under_way], timeout=self._write_timeout_s)
-        finally:
-            if not under_way.done():
-                under_way.add_done_callback(_forget)
+        under_way.add_done_callback(_forget)
+        await asyncio.wait([under_way], timeout=self._write_timeout_s)
         if not under_way.done():
             raise DeadlineError(
                 f"the peer took nothing for {self._write_timeout_s:g} s; expected it to read its stream."
@@ -110,6 +107,6 @@ class Outbox:
 
 
 def _forget(operation: asyncio.Future[Any]) -> None:
-    """Nobody asks any more how it went."""
+    """Whoever asked how it went may be gone."""
     with suppress(asyncio.CancelledError):
         operation.exception()
