@@ -166,9 +166,7 @@ class TableVocabulary:
         special_tokens: ids without text, by their names.
     """
 
-    def __init__(
-        self, size: int, *, salt: str = "", special_tokens: dict[str, int] | None = None
-    ) -> None:
+    def __init__(self, size: int, *, salt: str = "", special_tokens: dict[str, int] | None = None) -> None:
         self.special_tokens = special_tokens or {}
         self._characters = [_LETTERS[i] if i < len(_LETTERS) else chr(0x4E00 + i) for i in range(size)]
         digest = hashlib.sha256(salt.encode())

@@ -44,7 +44,9 @@ class Vocabulary:
         """The ids that `decode` leaves out, by their names."""
         named = dict(zip(self._tokenizer.all_special_tokens, self._tokenizer.all_special_ids, strict=True))
         added = {str(token): index for index, token in self._tokenizer.added_tokens_decoder.items()}
-        return {name: index for name, index in {**added, **named}.items() if name and not self.decode([index])}
+        return {
+            name: index for name, index in {**added, **named}.items() if name and not self.decode([index])
+        }
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`, with the special tokens the tokenizer itself puts before a text."""
