@@ -39,7 +39,7 @@ def test_a_stop_token_id_outside_the_vocabulary_is_refused_at_once() -> None:
 
 @pytest.mark.parametrize(("length", "block"), [(2, 3), (14, 3), (15, 2), (16, 1), (17, 0), (60, 0)])
 def test_a_block_is_no_longer_than_the_draft_model_can_hold(length: int, block: int) -> None:
-    """All but its last token are fed behind the text; a full draft model is fed nothing and drafts nothing."""
+    """All but its last token are fed behind the text; a full draft model is fed nothing."""
     driven = Driven(prompt=(0,) * length, context_length=16)
     draft = only(driven.open(committed_length=length), Draft)
 

@@ -55,7 +55,7 @@ async def test_a_sampled_text_of_the_cloud_alone_is_that_of_a_draft_with_room(pr
 
 @pytest.mark.parametrize("scheme", scheme_names())
 async def test_a_sampled_text_goes_on_and_says_from_where_on_the_draft_was_full(scheme: str) -> None:
-    """The first block that could not be drafted begins at that token; a prompt too long for it drafts nothing."""
+    """The first empty block begins at that token; behind a prompt too long for it nothing is drafted."""
     short = await text_with(SMALL, "abc", scheme=scheme)
     long = await text_with(SMALL, LONG_PROMPT, scheme=scheme)
 
