@@ -54,10 +54,20 @@ class ThinwireError(Exception):
 
 
 class ConfigError(ThinwireError):
-    """A setting or request parameter is outside its documented range."""
+    """
+    A setting or request parameter is outside its documented range.
+
+    Args:
+        message: one public sentence; it begins with the setting's name where there is one.
+        setting: that name, so that a command line can say its option instead; travels in ErrorInfo.
+    """
 
     status = "INVALID_ARGUMENT"
     reason = "PARAMETER_OUT_OF_RANGE"
+
+    def __init__(self, message: str, *, setting: str = "") -> None:
+        super().__init__(message)
+        self.setting = setting
 
 
 class LocalProtocolError(ThinwireError):
