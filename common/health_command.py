@@ -79,7 +79,8 @@ async def health(
         try:
             status = await wire.serving_status(channel, service, timeout_s=timeout_s)
         except TransportError as error:
-            return ExitCode.UNREACHABLE, f"{at} does not answer: {error.message}"
+            mistaken = await wire.wrong_protection(at, security, option="--ca")
+            return ExitCode.UNREACHABLE, f"{at} does not answer: {mistaken or error.message}"
         except ThinwireError as error:
             return ExitCode.FAILED, f"{at} refuses: {error.message}"
     return ExitCode.OK if status == "SERVING" else ExitCode.FAILED, f"{service} at {at}: {status}"

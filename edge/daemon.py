@@ -257,7 +257,10 @@ class EdgeServer(wire.GeneratorServicer):
         bound = self._settings.max_generations
         running = len(self.running)
         if running >= bound:
-            raise ResourceExhaustedError(f"{running} generations are running; expected fewer than {bound}.")
+            raise ResourceExhaustedError(
+                f"{running} generations are running; expected fewer than {bound} "
+                "(thinwire edge --max-generations N allows more)."
+            )
         task = asyncio.current_task()
         assert task is not None, "a gRPC handler runs in a task"
         self.running.add(task)

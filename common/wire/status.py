@@ -11,7 +11,14 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from common.errors import ConfigError, DeadlineError, ResourceExhaustedError, ThinwireError, TransportError
+from common.errors import (
+    ConfigError,
+    DeadlineError,
+    ResourceExhaustedError,
+    ThinwireError,
+    TransportError,
+    WrongDaemonError,
+)
 
 DOMAIN = "thinwire"
 MAX_MESSAGE_LENGTH = 300
@@ -79,6 +86,8 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> ThinwireError:
         return DeadlineError(message)
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:  # a message too large, for example
         return ResourceExhaustedError(message, retry_after_s=_retry_delay_s(error))
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:  # no daemon of ours, which would say which it is
+        return WrongDaemonError(f"another service answers there ({message}); expected an edge or a cloud.")
     if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
         return ConfigError(message)
     return ThinwireError(f"{error.code().name}: {message}")
