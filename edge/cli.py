@@ -1,9 +1,9 @@
 """
 `thinwire`: the edge daemon, and the client that talks to one.
 
-Exit codes: 0 done; 1 the generation failed, or health is not SERVING; 2 bad usage or bad input; 3 the
-address cannot be listened on; 4 the model cannot be loaded; 5 the edge or the cloud cannot be reached; 130
-interrupted.
+Exit codes: 0 done; 1 the generation failed, health is not SERVING, or edge and cloud are no pair; 2 bad usage
+or bad input; 3 the address cannot be listened on; 4 the model cannot be loaded; 5 the edge or the cloud
+cannot be reached; 130 interrupted.
 Errors are one sentence on standard error.
 """
 
@@ -182,11 +182,14 @@ async def _status(edge: str, security: ClientSecurity, *, as_json: bool) -> int:
     edge_security = security.of(edge)
     with writing_output():
         if as_json:
-            shown = {**asdict(status), "edge_security": edge_security.value}
+            known = {"is_pair": status.is_pair, "common_schemes": status.common_schemes}
+            shown = {**asdict(status), **known, "edge_security": edge_security.value}
             print(json.dumps(shown, default=lambda value: value.hex()))
         else:
             print_rows(Console(highlight=False), status_rows(status, edge_security=edge_security))
-    return ExitCode.OK if status.cloud_info is not None else ExitCode.UNREACHABLE
+    if status.cloud_info is None:
+        return ExitCode.UNREACHABLE
+    return ExitCode.FAILED if status.is_pair is False else ExitCode.OK
 
 
 async def _health(arguments: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from common.generation import (
     GenerationFinished,
     GenerationStarted,
     GenerationStatistics,
+    ServerInfo,
     Token,
 )
 from common.messages import TokenKind
@@ -183,7 +184,7 @@ def status_rows(status: EdgeStatus, *, edge_security: LinkSecurity) -> list[tupl
         ("  listener", status.listener_security),
         ("  connection", edge_security.value),
         ("vocabulary", f"{status.vocabulary.size} ids, sha256 {status.vocabulary.sha256.hex()[:16]}"),
-        ("schemes", ", ".join(status.schemes)),
+        ("schemes", _schemes_text(status)),
         ("running", f"{status.generations} generations"),
         ("since start", f"{status.generations_finished} generations, {status.output_tokens} output tokens"),
     ]
@@ -205,9 +206,27 @@ def status_rows(status: EdgeStatus, *, edge_security: LinkSecurity) -> list[tupl
         ("  sessions", f"{cloud.sessions} of {cloud.max_sessions}"),
         (
             "  vocabulary",
-            "the same" if cloud.vocabulary == status.vocabulary else "ANOTHER: nothing can be generated",
+            _pair_text(status, cloud),
         ),
     ]
+
+
+def _pair_text(status: EdgeStatus, cloud: ServerInfo) -> str:
+    if status.is_pair is None:
+        return "not compared, the edge has no model yet"
+    if status.is_pair:
+        return "the same"
+    identity = f"{cloud.vocabulary.size} ids, sha256 {cloud.vocabulary.sha256.hex()[:16]}"
+    return f"ANOTHER ({identity}): nothing can be generated"
+
+
+def _schemes_text(status: EdgeStatus) -> str:
+    """Those that a text can have: both ends must serve them."""
+    if status.cloud_info is None:
+        return f"{', '.join(status.schemes)} (of the edge; the cloud's are not known)"
+    alone = [name for name in status.schemes if name not in status.common_schemes]
+    not_there = f" (not served by the cloud: {', '.join(alone)})" if alone else ""
+    return (", ".join(status.common_schemes) or "none") + not_there
 
 
 def print_rows(console: Console, rows: list[tuple[str, str]]) -> None:
