@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from common.command_parser import as_typed
+from common.controlling_terminal import controlling_terminal
 from common.daemon_log import FORMATS, Announcer, logging_to
 from common.errors import ConfigError, ThinwireError, TransportError
 from common.exit_codes import ExitCode
@@ -117,7 +118,15 @@ async def _run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     if options.security.access.is_required:
-        loop.add_signal_handler(signal.SIGHUP, _reload_tokens, options.security.access, say)
+        terminal = stack.enter_context(controlling_terminal())
+
+        def hang_up() -> None:
+            if terminal is not None and terminal.hangs_up():
+                stopping.set()  # as without tokens, where the signal ends the process
+            else:
+                _reload_tokens(options.security.access, say)
+
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
     host = options.listen.rpartition(":")[0]
     try:
         protection = options.security.described(options.listen)

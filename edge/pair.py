@@ -83,7 +83,7 @@ class PairWatch:
             await self._known(False, f"refuses this edge: {answer.message}")
         elif not self._silent:
             self._silent = True
-            _log.warning("the cloud at %s does not answer yet: %s", self._cloud, answer.message)
+            _log.info("the cloud at %s does not answer yet: %s", self._cloud, answer.message)
 
     def doubt(self, error: ThinwireError) -> None:
         """A text failed; ask again if that can be for the pair."""
