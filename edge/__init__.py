@@ -1,0 +1,3 @@
+from common.core_log import quiet_core_log
+
+quiet_core_log()
