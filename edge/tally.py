@@ -31,6 +31,7 @@ class Tally:
     draft_full_from: int = 0
     """Output token, counted from 1, from which on the draft model's context was full; 0 while it is not."""
     reconnects: int = 0
+    """Streams opened beyond the first; an attempt that reaches nobody opens none."""
     rebuilds: int = 0
     """Sessions opened again from the committed tokens, because the cloud had lost them."""
 

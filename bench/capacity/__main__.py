@@ -233,7 +233,7 @@ def _say(sentence: str) -> None:
 
 def main() -> int:
     """Measure and print; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.capacity", description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m bench.capacity", description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="a small table, in a minute or two")
     parser.add_argument(
         "--tenants", action="store_true", help="what one tenant notices of another that offers ten quotas"
