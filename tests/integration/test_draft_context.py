@@ -64,7 +64,7 @@ async def test_a_sampled_text_goes_on_and_says_from_where_on_the_draft_was_full(
     assert long.finished.statistics.drafted_tokens == 0
     assert long.finished.statistics.rounds == len(long.tokens)
     if scheme != "cloud-ar":
-        assert short.finished.statistics.draft_full_from == SMALL + 2 - 3
+        assert short.finished.statistics.draft_full_from in {SMALL + 2 - 3, SMALL + 3 - 3}  # a bonus token
         assert long.finished.statistics.draft_full_from == 1
         assert short.finished.statistics.drafted_tokens > 0
 
