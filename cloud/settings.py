@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import check_integer, check_seconds
+from common.config import MAX_ROUND_BYTES, check_integer, check_seconds
 from common.errors import ConfigError
 from common.schemes import scheme_names
-from common.schemes.dense_f16 import DenseF16
+from common.schemes.dense_f16 import MAX_DENSE_ROUND_BYTES, DenseF16
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,11 @@ class CloudSettings:
     def schemes(self) -> tuple[str, ...]:
         """Names of the schemes this cloud serves."""
         return tuple(name for name in scheme_names() if self.allow_dense_f16 or name != DenseF16.name)
+
+    @property
+    def max_round_bytes(self) -> int:
+        """The longest payload of a round that this cloud serves."""
+        return MAX_DENSE_ROUND_BYTES if self.allow_dense_f16 else MAX_ROUND_BYTES
 
     def check_scheme(self, name: str) -> None:
         """

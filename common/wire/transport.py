@@ -43,6 +43,9 @@ MAX_CONNECTIONS = 512
 MAX_STREAMS_PER_CONNECTION = 256
 """A peer's further calls wait on its own side."""
 
+_ROUND_HEADER_BYTES = 1024
+"""Around a round's payload: a block's fields (28 at most) and gRPC's prefix (5); generously."""
+
 _COMMON = [
     # The bandwidth probe sends up to 340 B beside each message of a sparse stream; rounds gain nothing by it.
     ("grpc.http2.bdp_probe", 0),
@@ -60,12 +63,15 @@ def channel_options() -> list[tuple[str, int]]:
     ]
 
 
-def server_options(*, handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S) -> list[tuple[str, int]]:
+def server_options(
+    *, handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S, max_round_bytes: int = MAX_ROUND_BYTES
+) -> list[tuple[str, int]]:
     """
     Options of every server.
 
     Args:
         handshake_timeout_s: whoever connects and says nothing, or starts TLS and stops, is gone by then.
+        max_round_bytes: the longest payload that shall come in one round trip; a longer message takes two.
     """
     return [
         *_COMMON,
@@ -76,6 +82,10 @@ def server_options(*, handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S) -> list[
         ("grpc.server_handshake_timeout_ms", math.ceil(handshake_timeout_s * 1000)),
         ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
         ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
+        # HTTP/2's window of a stream, and of what a connection's streams send together within a round trip.
+        # Without the bandwidth probe it stays at 65 535 bytes, and the rest of a longer message waits for the
+        # answer to its beginning. The price is memory: so much of every stream may lie here unread.
+        ("grpc.http2.lookahead_bytes", max_round_bytes + _ROUND_HEADER_BYTES),
     ]
 
 
