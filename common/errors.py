@@ -19,6 +19,7 @@ Every error Thinwire raises on purpose, in one tree.
     │   ├── ModelLoadError
     │   ├── NonFiniteLogitsError
     │   ├── UncroppableCacheError
+    │   ├── ModelTrialError
     │   └── DegenerateResidualError
     ├── UnauthenticatedError        no token, a wrong one, or one that was revoked
     └── ResourceExhaustedError      a bound was reached; retry later
@@ -176,6 +177,13 @@ class UncroppableCacheError(ModelError):
 
     status = "FAILED_PRECONDITION"
     reason = "UNCROPPABLE_CACHE"
+
+
+class ModelTrialError(ModelError):
+    """The model, served as sessions are, does not score as its own plain forward pass does."""
+
+    status = "FAILED_PRECONDITION"
+    reason = "MODEL_TRIAL"
 
 
 class DegenerateResidualError(ModelError):
