@@ -49,6 +49,7 @@ def load_language_model(
     revision: str | None = None,
     dtype: str = "float32",
     device: str = "cpu",
+    for_pool: bool = False,
     on_progress: OnProgress | None = None,
 ) -> LanguageModel:
     """
@@ -59,6 +60,7 @@ def load_language_model(
         revision: branch, tag or commit of a hub id.
         dtype: a key of `DTYPES`; float32 and float64 are the ones for which equal seeds give equal texts.
         device: a torch device, "cpu" or "cuda".
+        for_pool: see `LanguageModel`.
         on_progress: called with one short phrase a stage ("weights, 40 %"), fit for a one-line display.
 
     Raises:
@@ -97,6 +99,7 @@ def load_language_model(
             name=name,
             dtype=dtype,
             device=device,
+            for_pool=for_pool,
             notes=(*left, *(f"transformers says of {name}: {line}" for line in said)),
             enter=enter,
         )
@@ -149,6 +152,7 @@ def _language_model(
     name: str,
     dtype: str,
     device: str,
+    for_pool: bool,
     notes: Sequence[str],
     enter: OnProgress,
 ) -> LanguageModel:
@@ -184,6 +188,7 @@ def _language_model(
         fingerprint=fingerprint,
         context_length=context,
         trial=trial,
+        for_pool=for_pool,
         warnings=(
             *unused_settings(model, name),
             *held,

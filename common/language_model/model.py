@@ -41,7 +41,8 @@ class LanguageModel:
         eos_token_ids: ids below V that end a text.
         fingerprint: see `common.model_fingerprint`.
         context_length: tokens one sequence may hold.
-        trial: the plain passes that everything served is held against; the first half of it is made here.
+        trial: what every sequence is held against.
+        for_pool: whether `pool_sequences` will be called before the first sequence; the trial waits for it.
         warnings: sentences on what of the checkpoint is not used.
 
     Raises:
@@ -60,6 +61,7 @@ class LanguageModel:
         fingerprint: bytes,
         context_length: int,
         trial: Trial,
+        for_pool: bool,
         warnings: tuple[str, ...],
     ) -> None:
         self._model = model
@@ -77,7 +79,8 @@ class LanguageModel:
         self._vocabulary_size = vocabulary.identity.size
         self._pooled: PooledSequences | None = None
         self._trial = trial
-        trial.check_own_caches(self.open_sequence, self.extend_batch)
+        if not for_pool:
+            trial.check_own_caches(self.open_sequence, self.extend_batch)
 
     @property
     def module(self) -> Any:
@@ -120,7 +123,9 @@ class LanguageModel:
             ResourceExhaustedError: the device has not so much memory.
             ModelTrialError: the model scores otherwise with the pool than in plain passes.
         """
-        if pools(self._model.config):
+        if not pools(self._model.config):
+            self._trial.check_own_caches(self.open_sequence, self.extend_batch)
+        else:
             # A sequence holds whole pages.
             context = -(-self._context_length // PAGE_TOKENS) * PAGE_TOKENS
             each = min(DEFAULT_SESSION_TOKENS, context)

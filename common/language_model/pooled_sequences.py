@@ -22,10 +22,11 @@ from common.errors import ModelTrialError, ThinwireError
 from common.language_model import packed_attention
 from common.language_model.cache_kinds import new_cache
 from common.language_model.growing_cache import GrowingLayer
-from common.language_model.kv_pool import KvPool, LayerShape, PageTable, layer_shapes, token_bytes
+from common.language_model.kv_pool import KvPool, PageTable, layer_shapes, token_bytes
 from common.language_model.logits import non_finite, scored_rows
 from common.language_model.packed_attention import PackedPass, Stretch, on_device
 from common.language_model.trial import Trial
+from common.language_model.trial_scripts import POOL_PAGES
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class PooledSequences:
         self._keeps_logits = keeps_logits
         parameter = next(module.parameters())
         self._device = str(parameter.device)
-        layers, self._dtype = self._try_layers()
+        layers, self._dtype = layer_shapes(trial.cache), trial.cache.layers[0].keys.dtype
         if budget_bytes is None:
             budget_bytes = default_tokens * token_bytes(layers, self._dtype)
         self.pool = KvPool(layers, budget_bytes=budget_bytes, dtype=self._dtype, device=self._device)
@@ -128,16 +129,6 @@ class PooledSequences:
             logits = output.logits[0] if self._keeps_logits else output.logits[0][wanted]
             return scored_rows(logits, self._vocabulary_size)
 
-    def _try_layers(self) -> tuple[tuple[LayerShape, ...], torch.dtype]:
-        """What each layer keeps of a token, seen in a pass."""
-        cache = new_cache(self._module.config)
-        assert all(type(layer) is GrowingLayer for layer in cache.layers), "see `pools`"
-        with torch.inference_mode():
-            ids = torch.zeros(1, 1, dtype=torch.long, device=self._device)
-            self._module(input_ids=ids, past_key_values=cache, use_cache=True)
-        dtype = cache.layers[0].keys.dtype  # type: ignore[union-attr]
-        return layer_shapes(cache), dtype
-
     def _packs_in(self, trial: Trial) -> bool:
         """
         Whether passes shared by several sequences pass the trial.
@@ -146,18 +137,19 @@ class PooledSequences:
             ModelTrialError: passes of one sequence each do not pass it either.
         """
         module, former = self._module, self._module.config._attn_implementation
-        if former == "sdpa" and module._can_set_attn_implementation():
+        pages = self.pool.allocator.pages
+        if former == "sdpa" and pages >= POOL_PAGES and module._can_set_attn_implementation():
             packed_attention.register()
             module.set_attn_implementation(packed_attention.NAME)
             self.packs = True
             try:
-                trial.check_pool(self.open, self.extend, pages=self.pool.allocator.pages)
+                trial.check_pool(self.open, self.extend, pages=pages)
                 return True
             except ModelTrialError as error:
                 module.set_attn_implementation(former)
                 _log.warning("sessions are verified one pass each, not together: %s", error.message)
         self.packs = False
-        trial.check_pool(self.open, self.extend, pages=self.pool.allocator.pages)
+        trial.check_pool(self.open, self.extend, pages=pages)
         return False
 
 

@@ -7,10 +7,10 @@ texts had before, other texts in the same pass.
 Whether the two agree is a matter of each model's code and is not guessed from names: two short texts are
 served as sessions are, and every row of logits is compared with the plain pass's.
 
-The plain passes come first, through the module as transformers made it.
-They are held against each other for what no cache can mend: that a row depends neither on later ids
-(causality) nor on the positions of later tokens, up to the end of the context; rotary factors that follow the
-longest position of a pass do the second.
+The plain pass comes first, through the module as transformers made it, with the two texts as its two rows.
+They begin alike and go on differently, and the second one's last token stands at the end of the context: so it
+is seen whether logits depend on later ids (a model that is not causal) or on the positions of later tokens
+(rotary factors that follow the longest position of a pass).
 
 So short a text cannot show everything: a cache that is really filled to the context's end, and a text of
 several pages, are not tried.
@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from transformers.cache_utils import DynamicCache
 
 from common.causal_model import CachedSequence, Extended, ExtendRequest
 from common.errors import ModelTrialError, ResourceExhaustedError
@@ -37,6 +38,7 @@ from common.language_model.trial_scripts import (
     ONE_PAGE,
     ONE_POOL,
     OWN_CACHES,
+    POOL_PAGES,
     SHARED_TOKENS,
     TEXT_TOKENS,
     TOGETHER,
@@ -51,7 +53,7 @@ Some models compute a part in float32 whatever their dtype is.
 """
 
 _ALIKE = 0.25
-"""Share of the tolerance for two plain passes, which are of one shape and hardly round differently."""
+"""Share of the tolerance for plain passes, which are of one shape and hardly round differently."""
 _SEEDS = (12, 13)
 """Of the texts; the second is for a model that fails with the first."""
 _CHANGE = "the logits after a token change with"
@@ -87,6 +89,8 @@ class Trial:
         self._ids = ids
         self._tolerance = TOLERANCES[dtype]
         self._context_length = context_length
+        self.cache: Any
+        """transformers' own, filled by the last plain pass."""
         self._draw_texts(_SEEDS[0])
 
     def check_own_caches(self, open_sequence: Open, extend_batch: ExtendBatch) -> None:
@@ -105,77 +109,71 @@ class Trial:
         Raises:
             ModelTrialError: naming what differs.
         """
-        if pages > 1:
+        if pages >= POOL_PAGES:
             self._check(ONE_POOL, (*ALONE, BESIDE), open_sequence, extend_batch)
         else:
             self._check(ONE_PAGE, ALONE, open_sequence, extend_batch)
 
     def _draw_texts(self, seed: int) -> None:
-        """Choose the texts and make their plain passes."""
+        """Choose the texts and make their plain passes, as two rows of one."""
         count = min(TEXT_TOKENS, self._context_length)
         self._texts = two_texts(self._module.config, self._ids, count, seed)
+        positions = [[*range(count)], [*range(count - 1), self._context_length - 1]]
+        if "position_ids" not in inspect.signature(self._module.forward).parameters:
+            _log.info("%s takes no positions: those behind %d are not tried.", self._name, count)
+            positions = []
         try:
-            self._rows = self._plain_rows()
+            self._rows = self._plain(self._texts, positions)
         except ModelTrialError:
-            if seed == _SEEDS[-1]:
-                raise
-            self._draw_texts(_SEEDS[-1])
-
-    def _plain_rows(self) -> tuple[Rows, Rows]:
-        """(tokens, ids) of each text; in the second one's pass its last token stands at the context's end."""
-        first, second = self._texts
-        rows = self._plain(first)
-        error = non_finite(rows, self._name, len(first))
+            self._plain(self._texts)  # if it fails too, positions are not the reason
+            raise
+        error = non_finite(self._rows[0], self._name, count)
         if error is not None:
             raise error
-        last = self._context_length - 1
-        if "position_ids" not in inspect.signature(self._module.forward).parameters:
-            _log.info("%s takes no positions: those behind %d are not tried.", self._name, len(second))
-            last = len(second) - 1
-        positions = None if last < len(second) else [*range(len(second) - 1), last]
-        try:
-            far = self._plain(second, positions)
-            found = self._apart(rows, far)
-        except ModelTrialError:
-            self._plain(second)
-            raise
-        if found > _ALIKE * self._tolerance:
-            raise self._refusal(
-                *self._cause(rows, last) or (f"{_CHANGE} the longest position, {last}", found)
+        if self._apart(*self._rows) > _ALIKE * self._tolerance:
+            if seed != _SEEDS[-1]:
+                self._draw_texts(_SEEDS[-1])
+                return
+            raise self._plain_fault() or self._refusal(
+                f"{_CHANGE} what is behind it", self._apart(*self._rows)
             )
-        return rows, far
 
-    def _cause(self, rows: Rows, last: int) -> tuple[str, float] | None:
-        """Why rows change with what is behind them, if not for the longest position."""
+    def _plain_fault(self) -> ModelTrialError | None:
+        """Why rows of a plain pass are not those of the text alone."""
         first, second = self._texts
-        found = self._apart(rows, self._plain(second))
+        (alone,), (near,) = self._plain([first]), self._plain([second])
+        found = self._apart(alone, near)
         if found > _ALIKE * self._tolerance:
             is_decoder = getattr(self._module.config, "is_decoder", True)
             hint = "" if is_decoder else " (its configuration has is_decoder false)"
-            return f"it is not causal{hint}: {_CHANGE} the tokens behind it", found
-        found = self._apart(rows, self._plain(first, [*range(len(first))]))
+            return self._refusal(f"it is not causal{hint}: {_CHANGE} the tokens behind it", found)
+        if "position_ids" in inspect.signature(self._module.forward).parameters:
+            found = self._apart(alone, self._plain([first], [[*range(len(first))]])[0])
+            if found > _ALIKE * self._tolerance:
+                what = "it counts positions in its own way, not 0, 1, 2, …: given these, it has other logits"
+                return self._refusal(what, found)
+        found = self._apart(alone, self._rows[0])
         if found > _ALIKE * self._tolerance:
-            return (
-                "it counts positions in its own way, not 0, 1, 2, …: given these, it has other logits",
-                found,
-            )
+            what = f"{_CHANGE} the longest position of a pass, {self._context_length - 1}"
+            return self._refusal(what, found)
         return None
 
     def _apart(self, one: Rows, other: Rows) -> float:
         return deviation(one[:SHARED_TOKENS], other[:SHARED_TOKENS])
 
-    def _plain(self, text: Sequence[int], positions: Sequence[int] | None = None) -> Rows:
-        """(tokens, ids) logits of a pass without a cache."""
+    def _plain(self, texts: Sequence[Sequence[int]], positions: Sequence[Sequence[int]] = ()) -> list[Rows]:
+        """(tokens, ids) logits of each text, in one pass of transformers' own."""
         device = next(self._module.parameters()).device
-        options: dict[str, Any] = {"use_cache": False}
-        if positions is not None:
-            options["position_ids"] = torch.tensor([positions], device=device)
+        self.cache = DynamicCache(config=self._module.config)
+        options: dict[str, Any] = {"past_key_values": self.cache, "use_cache": True}
+        if positions:
+            options["position_ids"] = torch.tensor(positions, device=device)
         try:
             with torch.inference_mode():
-                logits = self._module(input_ids=torch.tensor([text], device=device), **options).logits[0]
-                return scored_rows(logits, self._ids)
+                logits = self._module(input_ids=torch.tensor(texts, device=device), **options).logits
+                return [scored_rows(rows, self._ids) for rows in logits]
         except Exception as error:  # every kind occurs
-            at = "" if positions is None else f" with a token at position {positions[-1]}"
+            at = f" with a token at position {positions[-1][-1]}" if positions else ""
             raise self._failure(f"its plain forward pass{at}", error) from error
 
     def _check(
@@ -213,6 +211,9 @@ class Trial:
             refusal = error
         else:
             refusal = self._refusal(f"{TOGETHER} {_OTHER}", found)
+        fault = self._plain_fault()
+        if fault is not None:
+            raise fault
         for what, simpler in diagnoses:
             found = self._play(what, simpler, open_sequence, extend_batch)
             if found > self._tolerance:

@@ -42,18 +42,18 @@ OWN_CACHES: Script = (
     (Feed(0, A, 6, TEXT_TOKENS),),
 )
 """Of sequences with a cache each, one a pass."""
+POOL_PAGES = 3
 ONE_POOL: Script = (
-    (Feed(0, A, 0, 7, rejected=2), Feed(1, B, 0, 3)),
-    (Feed(0, A, 5, 6), Feed(1, B, 3, 8, closes=True)),
-    (Feed(2, A, 0, 4), Feed(0, A, 6, TEXT_TOKENS)),
+    (Feed(0, A, 0, 7, rejected=2), Feed(1, B, 0, 8, closes=True), Feed(2, B, 0, 3)),
+    (Feed(0, A, 5, TEXT_TOKENS), Feed(3, A, 0, 4), Feed(2, B, 3, 4)),
 )
-"""Of sequences in one pool; the third one gets the second one's page."""
+"""Of sequences in one pool of `POOL_PAGES` or more; the last one gets the page that another gave back."""
 ONE_PAGE: Script = (
     (Feed(0, A, 0, 7, rejected=2),),
     (Feed(0, A, 5, TEXT_TOKENS, closes=True),),
     (Feed(1, B, 0, 8),),
 )
-"""Of a pool that holds one sequence at a time."""
+"""Of a smaller pool, one sequence at a time."""
 ALONE: tuple[tuple[str, Script], ...] = (
     ("a text in one pass with a cache", ((Feed(0, A, 0, TEXT_TOKENS),),)),
     ("a text in several passes", tuple((Feed(0, A, n, n + 3),) for n in range(0, TEXT_TOKENS, 3))),
