@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import check_integer, check_real
+from common.config import check_integer, check_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class EdgeSettings:
     """At least for one round; between the two the deadline follows from what the rounds before it took."""
     close_timeout_s: float = 0.5
     """How long to wait for the cloud's answer to Close; half the second in which both sides are freed."""
+    write_timeout_s: float = 30.0
+    """How long a client may take nothing of the text that waits for it; its generation ends then."""
     patience_s: float = 60.0
     """How long a generation goes on reconnecting after a loss; a cloud may be restarted meanwhile."""
     backoff_s: float = 0.1
@@ -44,10 +46,9 @@ class EdgeSettings:
             "least_round_timeout_s",
             "close_timeout_s",
             "status_timeout_s",
+            "write_timeout_s",
         ):
-            value = getattr(self, name)
-            check_real(name, value, "more than 0 seconds", value > 0)
+            check_seconds(name, getattr(self, name))
         for name in ("patience_s", "backoff_s", "max_backoff_s", "keepalive_s", "drain_grace_s"):
-            value = getattr(self, name)
-            check_real(name, value, "0 or more seconds", value >= 0)
+            check_seconds(name, getattr(self, name), or_none=True)
         check_integer("max_generations", self.max_generations, 1, 10_000)

@@ -29,6 +29,7 @@ class Tally:
     cap_bound_positions: int = 0
     """Kept positions at which K_max cut the support."""
     reconnects: int = 0
+    """Streams opened beyond the first; an attempt that reaches nobody opens none."""
     rebuilds: int = 0
     """Sessions opened again from the committed tokens, because the cloud had lost them."""
 

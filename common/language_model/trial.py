@@ -8,8 +8,8 @@ Whether the two agree is a matter of each model's code and is not guessed from n
 served as sessions are, and every row of logits is compared with the plain pass's.
 
 The plain pass comes first, through the module as transformers made it, with the two texts as its two rows.
-They begin alike and go on differently, and the second one's last token stands at the end of the context: so it
-is seen whether logits depend on later ids (a model that is not causal) or on the positions of later tokens
+They begin alike and go on differently, and the second one's last token stands at the end of the context: that
+shows whether logits depend on later ids (a model that is not causal) or on the positions of later tokens
 (rotary factors that follow the longest position of a pass).
 
 So short a text cannot show everything: a cache that is really filled to the context's end, and a text of
@@ -134,9 +134,7 @@ class Trial:
             if seed != _SEEDS[-1]:
                 self._draw_texts(_SEEDS[-1])
                 return
-            raise self._plain_fault() or self._refusal(
-                f"{_CHANGE} what is behind it", self._apart(*self._rows)
-            )
+            raise self._plain_fault() or self._refusal(f"{_CHANGE} its neighbours", self._apart(*self._rows))
 
     def _plain_fault(self) -> ModelTrialError | None:
         """Why rows of a plain pass are not those of the text alone."""
