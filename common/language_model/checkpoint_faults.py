@@ -173,7 +173,7 @@ def left_out(name: str, unexpected: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-def explained(error: Exception, path_or_id: str, *, stage: str, offline: bool) -> Fault:
+def explained(error: Exception, path_or_id: str, *, stage: str) -> Fault:
     """
     What is so when a library has raised an error.
 
@@ -181,7 +181,6 @@ def explained(error: Exception, path_or_id: str, *, stage: str, offline: bool) -
         error: of any kind.
         path_or_id: what is loaded.
         stage: what was done, such as "weights".
-        offline: whether the hub's host name does not resolve.
     """
     said = str(error)
     first_line = next(iter(said.strip().splitlines()), "").rstrip(". ")

@@ -106,7 +106,7 @@ def load_language_model(
     except ThinwireError:
         raise
     except Exception as error:  # every kind occurs, a bare Exception for a bad tokenizer file too
-        fault = explained(error, path_or_id, stage=stages[-1], offline=offline)
+        fault = explained(error, path_or_id, stage=stages[-1])
         raise not_loadable(path_or_id, fault) from error
 
 
