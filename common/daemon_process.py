@@ -39,6 +39,8 @@ class DaemonOptions:
     revision: str | None = None
     dtype: str = "float32"
     device: str = "cpu"
+    for_pool: bool = False
+    """Whether the model's sequences will be pooled as soon as it is loaded; see `load_language_model`."""
     threads: int | None = None
     """Threads of the model; None leaves torch's own choice."""
     port_file: str | None = None
@@ -203,6 +205,7 @@ def load_model(options: DaemonOptions, say: Announcer) -> LanguageModel:
         revision=options.revision,
         dtype=options.dtype,
         device=options.device,
+        for_pool=options.for_pool,
         on_progress=lambda stage: say(f"loading: {stage}"),
     )
     for warning in model.warnings:
