@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from cloud.batch_queue import PassWork
 from cloud.events import Score
-from common.causal_model import CachedSequence, CausalModel, ExtendRequest
+from common.causal_model import CachedSequence, CausalModel, ExtendRequest, check_cache_length
 from common.config import SamplingParameters
 from common.distributions import warp
 from common.draft_token import DraftToken
@@ -23,6 +23,7 @@ from common.messages import DraftBlock
 from common.random_streams import Draws
 from common.schemes.base import Scheme
 from common.speculative import BlockOutcome
+from common.steps import Steps
 
 PREFILL_CHUNK_TOKENS = 256
 """A prompt is fed in pieces of this size, so that other sessions' rounds come in between."""
@@ -38,8 +39,8 @@ class Verifier:
         sampling: the warping that defines the target's law.
         draws: the session's randomness.
 
-    `decode`, `close` and the functions of the work run in the model's thread, everything else in the event
-    loop's; `reserve` comes before any work.
+    `close` and the functions of the work run in the model's thread, everything else in the event loop's;
+    `decoding` is stepped in either, in one at a time; `reserve` comes before any work.
     """
 
     def __init__(
@@ -66,42 +67,55 @@ class Verifier:
         assert self._sequence is None, "reserved too late"
         self._sequence = self._model.open_sequence(reserve_tokens=tokens)
 
-    def prefilling(self, token_ids: Sequence[int]) -> PassWork:
-        """The work that feeds at most `PREFILL_CHUNK_TOKENS` prompt tokens; its outcome is None."""
+    def prefilling(self, token_ids: Sequence[int], *, cached: int) -> PassWork:
+        """
+        The work that feeds at most `PREFILL_CHUNK_TOKENS` prompt tokens; its outcome is None.
+
+        Args:
+            token_ids: the piece.
+            cached: tokens of the prompt before it.
+        """
         return PassWork(
             tokens=len(token_ids),
             is_round=False,
-            begin=lambda: ExtendRequest(self._opened(), token_ids, 1),
+            begin=lambda: ExtendRequest(self._opened(cached), token_ids, 1),
             finish=lambda rows: None,
         )
 
-    def decode(self, block: DraftBlock) -> tuple[DraftToken, ...]:
+    def decoding(self, block: DraftBlock) -> Steps[tuple[DraftToken, ...]]:
         """
-        The block's drafted tokens.
+        The block's drafted tokens, in steps.
 
         Raises:
             PayloadInvalidError: the payload decodes to nothing legal.
+            SessionNotFoundError: the session ended meanwhile.
         """
-        return self._scheme.decode(
+        steps = self._scheme.decoding(
             block.payload, draft_length=block.draft_length, support_size_code=block.support_size_code
         )
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                tokens: tuple[DraftToken, ...] = end.value
+                return tokens
+            self._check_live()
+            yield
 
     def scoring(self, effect: Score) -> PassWork:
         """
         The work of one round: its part in a target pass over the last committed and the drafted tokens, then
         the acceptance tests; its outcome is a BlockOutcome.
 
-        It ends in SessionNotFoundError if the session ended meanwhile, NonFiniteLogitsError if the target's
-        logits cannot be used, ResourceExhaustedError if the cache has no room; the last leaves the sequence
-        as it was.
+        It ends in SessionNotFoundError if the session ended meanwhile, LocalProtocolError if the cache is not
+        what the core believes, NonFiniteLogitsError if the target's logits cannot be used,
+        ResourceExhaustedError if the cache has no room; the last leaves the sequence as it was.
         """
 
         def begin() -> ExtendRequest:
-            sequence = self._opened()
-            if self._keep is not None:
-                sequence.truncate(self._keep)
-                self._keep = None
-            return ExtendRequest(sequence, effect.feed_token_ids, len(effect.tokens) + 1)
+            return ExtendRequest(
+                self._opened(effect.cache_length), effect.feed_token_ids, len(effect.tokens) + 1
+            )
 
         def finish(logits: npt.NDArray[Any]) -> BlockOutcome:
             rows = _WarpedRows(logits, self._sampling)
@@ -123,12 +137,20 @@ class Verifier:
             self._sequence.close()
             self._sequence = None
 
-    def _opened(self) -> CachedSequence:
-        if self._abandoned:
-            raise SessionNotFoundError("the session ended while its work was in line; expected a live one.")
+    def _opened(self, length: int) -> CachedSequence:
+        """The sequence, rolled back if need be; it must hold `length` tokens then."""
+        self._check_live()
         if self._sequence is None:
             self._sequence = self._model.open_sequence()
+        if self._keep is not None:
+            self._sequence.truncate(self._keep)
+            self._keep = None
+        check_cache_length(self._sequence.length, length)
         return self._sequence
+
+    def _check_live(self) -> None:
+        if self._abandoned:
+            raise SessionNotFoundError("the session ended while its work was in line; expected a live one.")
 
 
 class _WarpedRows(Sequence[npt.NDArray[np.float64]]):

@@ -5,7 +5,13 @@ from __future__ import annotations
 import logging
 
 from common.daemon_log import log_request, short_session
-from common.errors import ResourceExhaustedError, ThinwireError, TransportError, UnauthenticatedError
+from common.errors import (
+    ResourceExhaustedError,
+    ThinwireError,
+    TransportError,
+    UnauthenticatedError,
+    WrongDaemonError,
+)
 from common.generation import GenerationFinished, GenerationStatistics, Token
 from common.messages import FinishReason
 from common.metrics import EdgeMetrics
@@ -15,7 +21,7 @@ from edge.session import EdgeSession
 
 _log = logging.getLogger(__name__)
 
-_WITHOUT_TEXT = (TransportError, ResourceExhaustedError, UnauthenticatedError)
+_WITHOUT_TEXT = (TransportError, ResourceExhaustedError, UnauthenticatedError, WrongDaemonError)
 """Errors whose sentences speak of addresses, counts and tenants; those of others may quote a request."""
 
 
@@ -73,13 +79,16 @@ class GenerationAccount:
         self._broken_off(FinishReason.CANCELLED, None, now)
 
     def failed(self, error: ThinwireError, now: float) -> None:
-        """The request ends in an error."""
+        """The request ends in an error; only its first end counts."""
+        if self._over:
+            return
         self._metrics.refused(error.reason)
         self._broken_off(FinishReason.ERROR, error, now)
 
     def _broken_off(self, reason: FinishReason, error: ThinwireError | None, now: float) -> None:
         if self._over:
             return
+        self._over = True
         error_reason = None if error is None else error.reason
         failure = error.message if isinstance(error, _WITHOUT_TEXT) else None
         if self._running is None:

@@ -19,8 +19,6 @@ from common.causal_model import CausalModel
 from common.errors import ResourceExhaustedError, ThinwireError, TransportError
 from common.generation import (
     EdgeStatus,
-    GenerationEvent,
-    GenerationFinished,
     GenerationStarted,
     ServerInfo,
 )
@@ -34,11 +32,13 @@ from common.telemetry import RoundLog, generation_to_json
 from common.tenants import Credential
 from common.tracing import NO_TRACING, Trace, Tracing
 from edge.account import GenerationAccount
+from edge.client_stream import ClientStream
 from edge.cloud_link import CloudLink
 from edge.drafter import Drafter
 from edge.generation import run_generation
 from edge.meter import GenerationMeter
-from edge.prompt_encoder import PromptEncoder, Tokenizer
+from edge.pair import PairWatch
+from edge.prompt_encoder import PromptEncoder
 from edge.session import EdgeSession
 from edge.settings import EdgeSettings
 from edge.text_stream import TextStream
@@ -47,12 +47,19 @@ DEFAULT_SETTINGS = EdgeSettings()
 _log = logging.getLogger(__name__)
 
 
-class Vocabulary(Tokenizer, Protocol):
+class Vocabulary(Protocol):
     """What the edge needs of a tokenizer."""
 
     @property
     def identity(self) -> VocabularyIdentity:
         """Size and hash, compared with the target's at Open."""
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The ids without text, by their names."""
+
+    def encode(self, text: str) -> list[int]:
+        """Prompt text to token ids."""
 
     def decode(self, token_ids: Any) -> str:
         """Token ids to text."""
@@ -111,9 +118,12 @@ class EdgeServer(wire.GeneratorServicer):
         self._security = security or ServerSecurity()
         self._cloud_security = cloud_security or ClientSecurity()
         self._draining = False
-        self._grace_is_over = False
         self.running: set[asyncio.Task[Any]] = set()
-        """The tasks of the generations running now."""
+        """The tasks of the generations running now; each is a slot."""
+        self._streams: set[asyncio.Task[Any]] = set()
+        """The handlers of the Generate streams that are not yet written to their end."""
+        self._pair: PairWatch | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._finished = 0
         self._output_tokens = 0
         self._log_text = log_text
@@ -150,28 +160,38 @@ class EdgeServer(wire.GeneratorServicer):
         return port
 
     async def model_loaded(self, model: CausalModel, *, vocabulary: Vocabulary, shown: ModelShown) -> None:
-        """Bring the model of a server that was started without one."""
+        """Bring the model of a server that was started without one, and see what cloud it has."""
         self._model, self._vocabulary, self._shown = model, vocabulary, shown
-        if not self._draining:
+        self._pair = PairWatch(
+            self._link.server_info,
+            cloud=self._cloud_address,
+            vocabulary=vocabulary.identity,
+            on_change=self._show_health,
+        )
+        await self._pair.look()
+        if self._pair.is_right is None:  # a cloud that is not there yet may come
+            await self._show_health(True)
+        self._watching = asyncio.create_task(self._pair.run())
+
+    async def _show_health(self, texts_can_be_made: bool) -> None:
+        if texts_can_be_made and not self._draining:
             await self._health.serving()
+        else:
+            await self._health.not_serving()
 
     async def stop(self, grace_s: float | None = None) -> None:
         """Drain: NOT_SERVING, no new generations; those in flight may go on for `grace_s`."""
         self._draining = True
+        if self._watching is not None:
+            self._watching.cancel()
         await self._health.not_serving()
         grace_s = self._settings.drain_grace_s if grace_s is None else grace_s
-        await wire.drain(self._server, self.running, grace_s, cut=self._cut)
+        await wire.drain(self._server, self._streams, grace_s, cut=self._cut)
+        if self.running:  # cut above; each still says Close to the cloud
+            await asyncio.wait(self.running, timeout=2 * self._settings.close_timeout_s)
         await self._link.close()
         await asyncio.to_thread(self._prompts.close)
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
-
-    async def _cut(self) -> None:
-        """End what still runs, each with the reason for its client and with Close for the cloud."""
-        self._grace_is_over = True
-        for task in self.running:
-            task.cancel()
-        if self.running:
-            await asyncio.wait(set(self.running), timeout=2 * self._settings.close_timeout_s)
 
     # --- the service -------------------------------------------------------------------------------------
 
@@ -179,31 +199,60 @@ class EdgeServer(wire.GeneratorServicer):
         """One text; see proto/generator.proto."""
         trace = self._tracing.begin("Generate", context.invocation_metadata())
         account = GenerationAccount(self.metrics, trace=trace, with_text=self._log_text)
-        now = asyncio.get_running_loop().time
+        outbox = wire.Outbox(context, write_timeout_s=self._settings.write_timeout_s)
+        stream = asyncio.current_task()
+        assert stream is not None, "a gRPC handler runs in a task"
+        self._streams.add(stream)
+        generating = asyncio.create_task(self._run_into(outbox, request, context, account, trace))
         try:
-            await self._generate(request, context, account, trace)
+            try:
+                await outbox.write_all()
+            finally:
+                generating.cancel()  # it has ended, or its client is gone or takes nothing
+                await asyncio.wait([generating])
+        except ThinwireError as error:
+            account.failed(error, asyncio.get_running_loop().time())
+            await wire.abort_with(context, error)
+        finally:
+            self._streams.discard(stream)
+
+    def _cut(self) -> None:
+        """End what still runs, with the reason."""
+        for generating in self.running:
+            generating.cancel()
+
+    async def _run_into(
+        self, outbox: wire.Outbox, request: Any, context: Any, account: GenerationAccount, trace: Trace
+    ) -> None:
+        """Run one request to its end, which is its stream's."""
+        try:
+            await self._generate(outbox, request, context, account, trace)
         except asyncio.CancelledError:
-            if not self._grace_is_over:
-                account.cancelled(now())
+            if not self._draining or outbox.is_ending:
+                account.cancelled(asyncio.get_running_loop().time())
                 raise
-            cut = TransportError(
-                "this edge is draining, and its grace is over; expected a request to another."
+            refusal: ThinwireError = TransportError(
+                "this edge stops and cut the text; expected another edge."
             )
-            account.failed(cut, now())
-            await wire.abort_with(context, cut)
+        except ThinwireError as error:
+            if self._pair is not None:
+                self._pair.doubt(error)
+            refusal = error
         except Exception as error:
-            if isinstance(error, ThinwireError):
-                refusal = error
-            else:
-                _log.exception("a generation failed")
-                refusal = ThinwireError(f"the edge failed with {type(error).__name__}.")
-            account.failed(refusal, now())
-            await wire.abort_with(context, refusal)
+            _log.exception("a generation failed")
+            refusal = ThinwireError(f"the edge failed with {type(error).__name__}.")
+        else:
+            outbox.end()
+            return
+        account.failed(refusal, asyncio.get_running_loop().time())
+        outbox.end(refusal)
 
     async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         """What this edge serves and how it stands."""
         identity = self._vocabulary.identity if self._vocabulary else VocabularyIdentity(0, b"")
         answer = await self._link.server_info()
+        if self._pair is not None:
+            await self._pair.heard(answer)
         return wire.edge_status_to_proto(
             EdgeStatus(
                 version=version(),
@@ -223,7 +272,9 @@ class EdgeServer(wire.GeneratorServicer):
             )
         )
 
-    async def _generate(self, request: Any, context: Any, account: GenerationAccount, trace: Trace) -> None:
+    async def _generate(
+        self, outbox: wire.Outbox, request: Any, context: Any, account: GenerationAccount, trace: Trace
+    ) -> None:
         """Check the request, then run it under the bound on generations."""
         credential = wire.credential_of(context, self._security.access)
         account.admitted(credential.tenant)
@@ -237,13 +288,16 @@ class EdgeServer(wire.GeneratorServicer):
         bound = self._settings.max_generations
         running = len(self.running)
         if running >= bound:
-            raise ResourceExhaustedError(f"{running} generations are running; expected fewer than {bound}.")
+            raise ResourceExhaustedError(
+                f"{running} generations are running; expected fewer than {bound} "
+                "(thinwire edge --max-generations N allows more)."
+            )
         task = asyncio.current_task()
         assert task is not None, "a gRPC handler runs in a task"
         self.running.add(task)
         try:
             await self._run(
-                self._model, self._vocabulary, request, context, credential, account, trace, started_s
+                self._model, self._vocabulary, outbox, request, credential, account, trace, started_s
             )
         finally:
             self.running.discard(task)
@@ -253,8 +307,8 @@ class EdgeServer(wire.GeneratorServicer):
         self,
         model: CausalModel,
         vocabulary: Vocabulary,
+        outbox: wire.Outbox,
         request: Any,
-        context: Any,
         credential: Credential,
         account: GenerationAccount,
         trace: Trace,
@@ -262,13 +316,18 @@ class EdgeServer(wire.GeneratorServicer):
     ) -> None:
         prompt, parameters = wire.generate_request_from_proto(request, fresh_seed=secrets.randbits(64))
         scheme = make_scheme(parameters.scheme, vocabulary_size=vocabulary.identity.size)
-        prompt_ids = await self._prompts.encode(vocabulary, prompt, context_length=model.context_length)
+        prompt_ids = await self._prompts.encode(vocabulary.encode, prompt)
         session = EdgeSession(
             parameters,
             prompt_ids,
             vocabulary=vocabulary.identity,
             scheme=scheme,
-            text=TextStream(vocabulary.decode, stop=parameters.stop, prompt_token_ids=prompt_ids),
+            text=TextStream(
+                vocabulary.decode,
+                stop=parameters.stop,
+                prompt_token_ids=prompt_ids,
+                special_tokens=vocabulary.special_tokens,
+            ),
             context_length=model.context_length,
             round_timeout_s=self._settings.round_timeout_s,
             least_round_timeout_s=self._settings.least_round_timeout_s,
@@ -279,31 +338,26 @@ class EdgeServer(wire.GeneratorServicer):
         )
         account.begun(session, meter, scheme=scheme.name, prompt=prompt, prompt_tokens=len(prompt_ids))
 
-        async def emit(event: GenerationEvent) -> None:
-            self._security.access.check(credential)  # a token revoked meanwhile ends the text
-            if isinstance(event, tuple):
-                self._output_tokens += len(event)
-                account.emitted(event)
-            elif isinstance(event, GenerationFinished):
-                account.finished(event)
-            await context.write(wire.generation_event_to_proto(event))
-
+        client = ClientStream(outbox, account, check=lambda: self._security.access.check(credential))
         started = GenerationStarted(
             parameters.seed,
             len(prompt_ids),
             parameters.scheme,
             min(parameters.draft_length, scheme.max_draft_length),
         )
-        await emit(started)
-        finished = await run_generation(
-            session,
-            Drafter(model, scheme, parameters.sampling, KeyedDraws(parameters.seed)),
-            self._link.carrying(trace.context) if trace.context else self._link,
-            executor=self._executor,
-            settings=self._settings,
-            emit=emit,
-            meter=meter,
-        )
+        client.put(started)
+        try:
+            finished = await run_generation(
+                session,
+                Drafter(model, scheme, parameters.sampling, KeyedDraws(parameters.seed)),
+                self._link.carrying(trace.context) if trace.context else self._link,
+                executor=self._executor,
+                settings=self._settings,
+                client=client,
+                meter=meter,
+            )
+        finally:
+            self._output_tokens += client.tokens
         if self._round_log is not None:
             reason = finished.reason.value
             line = generation_to_json(meter.session_id, reason, parameters.seed, finished.statistics)

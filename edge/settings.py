@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import MAX_PROMPT_BYTES, check_integer, check_real
+from common.config import MAX_PROMPT_BYTES, check_integer, check_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class EdgeSettings:
     """At least for one round; between the two the deadline follows from what the rounds before it took."""
     close_timeout_s: float = 0.5
     """How long to wait for the cloud's answer to Close; half the second in which both sides are freed."""
+    write_timeout_s: float = 30.0
+    """How long a client may take nothing of the text that waits for it; its generation ends then."""
     patience_s: float = 60.0
     """How long a generation goes on reconnecting after a loss; a cloud may be restarted meanwhile."""
     backoff_s: float = 0.1
@@ -32,11 +34,8 @@ class EdgeSettings:
     """Ping an idle link while a generation runs; 0 never pings (for byte counting)."""
     max_generations: int = 8
     """Generations at once; one more is refused with RESOURCE_EXHAUSTED."""
-    max_prompt_bytes: int | None = None
-    """
-    Of a prompt in UTF-8. None takes what the draft model's context can hold: its tokens × the bytes of the
-    longest one; no prompt may have more than `MAX_PROMPT_BYTES`.
-    """
+    max_prompt_bytes: int = MAX_PROMPT_BYTES
+    """Of a prompt in UTF-8, so that it is refused before it is tokenised; never more than the default."""
     drain_grace_s: float = 10.0
     """How long generations may go on after SIGTERM."""
     status_timeout_s: float = 2.0
@@ -49,12 +48,10 @@ class EdgeSettings:
             "least_round_timeout_s",
             "close_timeout_s",
             "status_timeout_s",
+            "write_timeout_s",
         ):
-            value = getattr(self, name)
-            check_real(name, value, "more than 0 seconds", value > 0)
+            check_seconds(name, getattr(self, name))
         for name in ("patience_s", "backoff_s", "max_backoff_s", "keepalive_s", "drain_grace_s"):
-            value = getattr(self, name)
-            check_real(name, value, "0 or more seconds", value >= 0)
+            check_seconds(name, getattr(self, name), or_none=True)
         check_integer("max_generations", self.max_generations, 1, 10_000)
-        if self.max_prompt_bytes is not None:
-            check_integer("max_prompt_bytes", self.max_prompt_bytes, 1, MAX_PROMPT_BYTES)
+        check_integer("max_prompt_bytes", self.max_prompt_bytes, 1, MAX_PROMPT_BYTES)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.causal_model import Extended, ExtendRequest, extend_one_by_one
+from common.generation import GenerationEvent
 from common.messages import VocabularyIdentity
 
 Prefix = tuple[int, ...]
@@ -162,15 +163,16 @@ class TableVocabulary:
     Args:
         size: V.
         salt: vocabularies with different salts have different identities.
+        special_tokens: ids without text, by their names.
     """
 
-    def __init__(self, size: int, *, salt: str = "") -> None:
+    def __init__(self, size: int, *, salt: str = "", special_tokens: dict[str, int] | None = None) -> None:
+        self.special_tokens = special_tokens or {}
         self._characters = [_LETTERS[i] if i < len(_LETTERS) else chr(0x4E00 + i) for i in range(size)]
         digest = hashlib.sha256(salt.encode())
         for token_id, character in enumerate(self._characters):
             digest.update(struct.pack("<I", token_id) + character.encode())
         self.identity = VocabularyIdentity(size, digest.digest())
-        self.longest_token_bytes = max(len(character.encode()) for character in self._characters)
 
     def encode(self, text: str) -> list[int]:
         """Ids of the characters; ValueError for one the vocabulary lacks."""
@@ -178,7 +180,8 @@ class TableVocabulary:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The characters of the ids."""
-        return "".join(self._characters[token_id] for token_id in token_ids)
+        special = self.special_tokens.values()
+        return "".join(self._characters[token_id] for token_id in token_ids if token_id not in special)
 
 
 class ManualClock:
@@ -194,3 +197,22 @@ class ManualClock:
     def advance(self, seconds: float) -> None:
         """Let `seconds` >= 0 pass."""
         self.now_s += seconds
+
+
+class Reader:
+    """A generation's client that takes every event at once."""
+
+    def __init__(self) -> None:
+        self.events: list[GenerationEvent] = []
+
+    def put(self, event: GenerationEvent) -> None:
+        """Keep it."""
+        self.events.append(event)
+
+    async def room(self) -> None:
+        """There is always room."""
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """Of all the output so far."""
+        return tuple(token.token_id for event in self.events if isinstance(event, tuple) for token in event)

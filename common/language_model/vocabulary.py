@@ -40,14 +40,13 @@ class Vocabulary:
         return VocabularyIdentity(by_id[-1][0] + 1, digest.digest())
 
     @cached_property
-    def longest_token_bytes(self) -> int:
-        """
-        Bytes of text that one token stands for, at most.
-
-        By the token strings, whose alphabets write a byte as one character or more. A tokenizer that drops
-        characters, or has one token for whatever it does not know, may make fewer tokens of a text.
-        """
-        return max(len(token.encode("utf-8", "surrogatepass")) for token in self._tokenizer.get_vocab())
+    def special_tokens(self) -> dict[str, int]:
+        """The ids that `decode` leaves out, by their names."""
+        named = dict(zip(self._tokenizer.all_special_tokens, self._tokenizer.all_special_ids, strict=True))
+        added = {str(token): index for index, token in self._tokenizer.added_tokens_decoder.items()}
+        return {
+            name: index for name, index in {**added, **named}.items() if name and not self.decode([index])
+        }
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`, with the special tokens the tokenizer itself puts before a text."""

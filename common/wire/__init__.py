@@ -16,9 +16,11 @@ from common.wire.client_messages import (
     server_info_to_proto,
 )
 from common.wire.credentials import bind, call_metadata, open_channel, token_of
+from common.wire.diagnosis import wrong_protection
 from common.wire.guard import credential_of
 from common.wire.guarded_server import make_server
 from common.wire.health import HealthReporter, is_serving, serving_status
+from common.wire.outbox import Outbox
 from common.wire.session_messages import (
     CloudStreamReader,
     EdgeStreamWriter,
@@ -52,6 +54,7 @@ __all__ = [
     "GeneratorServicer",
     "GeneratorStub",
     "HealthReporter",
+    "Outbox",
     "VerifierServicer",
     "VerifierStub",
     "abort_with",
@@ -83,4 +86,5 @@ __all__ = [
     "server_options",
     "serving_status",
     "token_of",
+    "wrong_protection",
 ]

@@ -13,13 +13,14 @@ import grpc
 from grpc_health.v1 import health
 
 from common.daemon_log import log_request
-from common.errors import ThinwireError, UnauthenticatedError
+from common.errors import ThinwireError, UnauthenticatedError, WrongDaemonError
 from common.log_limiter import LogLimiter
 from common.peer_bound import PeerBound, peer_host
 from common.tenants import Access, Credential
 from common.wire.credentials import token_of
 from common.wire.parsing import check_parsed, parsed, parsing
 from common.wire.status import abort_with
+from common.wire.transport import GENERATOR_METHODS, VERIFIER_METHODS
 
 MAX_WATCHES_PER_PEER = 8
 """Health streams of one address: they need no token and have no end."""
@@ -27,6 +28,11 @@ _HEALTH = f"/{health.SERVICE_NAME}/"
 _REFLECTION = "/grpc.reflection."
 _OURS = "/thinwire."
 _log = logging.getLogger(__name__)
+_OF_OTHERS = {
+    **dict.fromkeys(GENERATOR_METHODS, ("a cloud", "an edge")),
+    **dict.fromkeys(VERIFIER_METHODS, ("an edge", "a cloud")),
+}
+"""Method → who answers where it is not served, and who serves it."""
 _NAMES = {
     (False, False): "unary_unary",
     (False, True): "unary_stream",
@@ -70,7 +76,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
         """The call's own handler, or one that refuses it."""
         handler = await continuation(details)
         if handler is None:
-            return None  # no such method
+            return self._elsewhere(details.method)
         if details.method.startswith(_HEALTH):
             return self._answering(handler, details.method, proves=False)
         try:
@@ -83,6 +89,15 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
             self._refused(error)
             return _refusing(handler, error)
         return self._answering(handler, details.method, proves=True)
+
+    def _elsewhere(self, method: str) -> Any:
+        """For a method of the other daemon's service, a handler that says so; None for one of nobody's."""
+        if method not in _OF_OTHERS:
+            return None
+        here, expected = _OF_OTHERS[method]
+        error = WrongDaemonError(f"{here} answers there; expected the address of {expected}.")
+        self._refused(error)
+        return grpc.stream_stream_rpc_method_handler(_refusal(error))
 
     def _answering(self, handler: Any, method: str, *, proves: bool) -> Any:
         """
@@ -155,9 +170,12 @@ def credential_of(context: Any, access: Access) -> Credential:
 
 def _refusing(handler: Any, error: ThinwireError) -> Any:
     """A handler of the same kind that refuses; its requests are never parsed."""
+    make = _MAKERS[handler.request_streaming, handler.response_streaming]
+    return make(_refusal(error), None, handler.response_serializer)
 
+
+def _refusal(error: ThinwireError) -> Callable[[Any, Any], Awaitable[None]]:
     async def refuse(_: Any, context: Any) -> None:
         await abort_with(context, error)
 
-    make = _MAKERS[handler.request_streaming, handler.response_streaming]
-    return make(refuse, None, handler.response_serializer)
+    return refuse

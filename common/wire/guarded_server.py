@@ -10,10 +10,11 @@ from typing import Any
 import grpc
 
 from common.addresses import is_loopback
+from common.config import MAX_ROUND_BYTES
 from common.doorkeeper import Doorkeeper
 from common.security import ServerSecurity
 from common.wire.guard import Guard
-from common.wire.transport import server_options
+from common.wire.transport import MAX_MESSAGE_BYTES, server_options
 
 
 class GuardedServer(grpc.aio.Server):  # type: ignore[misc] # grpc has no types
@@ -79,7 +80,8 @@ def make_server(
     listen: str,
     security: ServerSecurity,
     *,
-    max_request_bytes: int | None = None,
+    max_request_bytes: int = MAX_MESSAGE_BYTES,
+    max_round_bytes: int = MAX_ROUND_BYTES,
     on_refused: Callable[[str], None] | None = None,
     on_closed: Callable[[str], None] | None = None,
 ) -> GuardedServer:
@@ -89,7 +91,7 @@ def make_server(
     Args:
         listen: where it will; reflection without tokens is for loopback.
         security: with the tokens, and the bounds on who has none.
-        max_request_bytes: one message of a caller's; `server_options` has a default.
+        max_request_bytes, max_round_bytes: of `server_options`.
         on_refused: called with the reason of every call that the guard refuses.
         on_closed: called with "crowd" or "silence" for every connection that did not prove itself.
     """
@@ -104,6 +106,9 @@ def make_server(
         on_refused=on_refused,
         on_call=lambda peer, proves: doorkeeper.called(peer, proves=proves),
     )
-    bound = {} if max_request_bytes is None else {"max_request_bytes": max_request_bytes}
-    options = server_options(handshake_timeout_s=security.handshake_timeout_s, **bound)
+    options = server_options(
+        handshake_timeout_s=security.handshake_timeout_s,
+        max_request_bytes=max_request_bytes,
+        max_round_bytes=max_round_bytes,
+    )
     return GuardedServer(grpc.aio.server(interceptors=(guard,), options=options), doorkeeper)

@@ -46,13 +46,13 @@ async def test_a_text_that_the_drain_cuts_is_unavailable_with_the_reason(
             await asyncio.wait_for(to_the_end(events), PATIENCE_S)
         await stopping
 
-        assert "this edge is draining, and its grace is over; expected a request" in cut.value.message
+        assert "this edge stops and cut the text; expected another edge" in cut.value.message
         assert cut.value.reason == "LINK"
         assert await target.freed_within(PATIENCE_S)
         assert await draft.freed_within(PATIENCE_S)
     (fields,) = (r.fields for r in caplog.records if r.getMessage() == "generation ended")  # type: ignore[attr-defined]
     assert (fields["reason"], fields["error"]) == ("error", "LINK")
-    assert "draining" in fields["failure"]
+    assert "this edge stops" in fields["failure"]
     assert not any(record.exc_info for record in caplog.records)
 
 
