@@ -17,7 +17,7 @@ from common.generation import (
     GenerationStatistics,
     Token,
 )
-from common.messages import TokenKind
+from common.messages import TokenKind, VocabularyIdentity
 from common.security import LinkSecurity
 from common.telemetry import statistics_to_dict
 
@@ -190,7 +190,7 @@ def status_rows(status: EdgeStatus, *, edge_security: LinkSecurity) -> list[tupl
         ("  sessions", f"{cloud.sessions} of {cloud.max_sessions}"),
         (
             "  vocabulary",
-            "the same" if cloud.vocabulary == status.vocabulary else "ANOTHER: nothing can be generated",
+            _vocabulary_text(status.vocabulary, cloud.vocabulary),
         ),
     ]
 
@@ -200,6 +200,13 @@ def print_rows(console: Console, rows: list[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in rows) + 2
     for name, value in rows:
         console.print(Text.assemble((name.ljust(width), "dim"), value), soft_wrap=True)
+
+
+def _vocabulary_text(edge: VocabularyIdentity, cloud: VocabularyIdentity) -> str:
+    if edge == cloud:
+        return "the same"
+    parts = edge.differing_parts(cloud)
+    return f"ANOTHER{' in its ' if parts else ''}{' and '.join(parts)}: nothing can be generated"
 
 
 def _payload_text(s: GenerationStatistics) -> str:
