@@ -18,26 +18,25 @@ from cloud.account import SessionAccount
 from cloud.admission import Admission
 from cloud.batch_queue import BatchQueue
 from cloud.batcher import Batcher
-from cloud.events import BlockReceived, CloseReceived, LinkLost, WorkFailed
-from cloud.live_session import LiveSession, SessionStream
+from cloud.events import LinkLost, WorkFailed
+from cloud.live_session import LiveSession
 from cloud.opening import check_vocabulary, first_message
 from cloud.registry import SessionRegistry
 from cloud.session import CloudSession
 from cloud.settings import CloudSettings
+from cloud.uplink import Uplink
 from cloud.verifier import Verifier
 from common import wire
 from common.causal_model import CausalModel
 from common.daemon_log import log_request
 from common.errors import (
     QuotaExceededError,
-    RemoteProtocolError,
     ResourceExhaustedError,
     ThinwireError,
     TransportError,
-    UnauthenticatedError,
 )
 from common.generation import ServerInfo
-from common.messages import Close, DraftBlock, Open, VocabularyIdentity
+from common.messages import Open, VocabularyIdentity
 from common.metrics import CloudMetrics
 from common.peer_bound import PeerBound
 from common.release import version
@@ -171,14 +170,18 @@ class CloudServer(wire.VerifierServicer):
         self._draining = True
         await self._health.not_serving()
         grace_s = self._settings.drain_grace_s if grace_s is None else grace_s
-        await wire.drain(self._server, self._streams, grace_s)
-        ending = [live.expire() for live in self._registry]
-        if ending:
-            await asyncio.wait(ending)
+        await wire.drain(self._server, self._streams, grace_s, cut=self._cut)
+        for live in self._registry:
+            live.expire()
         if self._batcher is not None:
             await self._batcher.stop()
         # Nothing is in line there any more but the closing of caches.
         await asyncio.to_thread(self._executor.shutdown)
+
+    def _cut(self) -> None:
+        """End every session, with the reason."""
+        for live in self._registry:
+            live.handle(WorkFailed(TransportError("this cloud stops; expected a request to another one.")))
 
     # --- the service ---------------------------------------------------------------------------------------
 
@@ -234,14 +237,17 @@ class CloudServer(wire.VerifierServicer):
                 raise await self._admission.hold_back(tenant, error) from None
             raise
         live.account.received(size_bytes)
-        stream = SessionStream(context)
+        stream = wire.Outbox(context, write_timeout_s=self._settings.write_timeout_s)
         epoch = live.attach(stream)
         task = asyncio.current_task()
         assert task is not None, "a gRPC handler runs in a task"
         self._streams.add(task)
+        uplink = Uplink(live, epoch, stream, access=self._access, admission=self._admission)
+        reading = asyncio.create_task(uplink.read(requests, credential))
         try:
-            await self._serve(live, epoch, stream, requests, credential)
+            await stream.write_all()
         finally:
+            reading.cancel()
             self._streams.discard(task)
             # After Close or a refusal the core knows better and ignores it; otherwise the stream was torn.
             live.handle(LinkLost(epoch))
@@ -312,75 +318,6 @@ class CloudServer(wire.VerifierServicer):
             max_tokens=settings.max_batch_tokens,
         )
         return Batcher(model, self._executor, queue)
-
-    def _admit(
-        self, live: LiveSession, epoch: int, block: DraftBlock, credential: Credential, *, is_paid: bool
-    ) -> bool:
-        """
-        Credentials and quotas of one round, before the session sees it.
-
-        Args:
-            is_paid: whether the stream has a round to its credit.
-
-        Returns:
-            whether it has one still.
-
-        Raises:
-            UnauthenticatedError: the token was revoked; the session is over.
-            QuotaExceededError: the round must come again later; the session is kept.
-        """
-        try:
-            self._access.check(credential)
-        except UnauthenticatedError as error:
-            if epoch == live.session.epoch:
-                live.handle(WorkFailed(error))
-            raise
-        if block.round <= live.session.rounds:
-            return is_paid  # a replay is answered from memory and costs nothing
-        self._admission.round(credential.tenant, block.draft_length, is_paid=is_paid)
-        return False
-
-    async def _serve(
-        self,
-        live: LiveSession,
-        epoch: int,
-        stream: SessionStream,
-        requests: AsyncIterator[Any],
-        credential: Credential,
-    ) -> None:
-        """Hand messages to the session until either side ends the stream."""
-        round_: asyncio.Task[None] | None = None
-        is_paid = True  # the first round, by its stream
-        while not stream.ended.done():
-            request = await stream.next_request(requests)
-            if stream.ended.done():
-                break
-            if request is None:
-                return  # half-closed without Close: torn
-            live.account.received(request.ByteSize())
-            try:
-                message = live.reader.from_proto(request)
-                if isinstance(message, Open):
-                    raise RemoteProtocolError("Open came twice on one stream; expected rounds or Close.")
-            except ThinwireError as error:
-                if epoch == live.session.epoch:
-                    live.handle(WorkFailed(error))
-                raise
-            if isinstance(message, Close):
-                await asyncio.wait([live.handle(CloseReceived(epoch, message))])
-                continue
-            # One round at a time; meanwhile a Close, or the stream's end, is seen at once.
-            if round_ is not None:
-                await asyncio.wait([round_])
-            try:
-                is_paid = self._admit(live, epoch, message, credential, is_paid=is_paid)
-            except QuotaExceededError as error:
-                await stream.end_held_back(error)
-                break
-            round_ = live.handle(BlockReceived(epoch, message))
-        refusal = stream.ended.result()
-        if refusal is not None:
-            raise refusal
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

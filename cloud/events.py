@@ -128,6 +128,11 @@ class Score:
     tokens: tuple[DraftToken, ...]
     first_position: int
 
+    @property
+    def cache_length(self) -> int:
+        """Tokens that must be cached before the pass: all committed ones but the last."""
+        return self.first_position - 1
+
 
 @dataclass(frozen=True, slots=True)
 class TruncateCache:

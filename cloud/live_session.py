@@ -1,7 +1,13 @@
 """
 One session in service: the sans-IO core, its streams, its timer and its work in the model's thread.
 
-Every event is stepped through the core and the effects are performed in the order given.
+Every event is stepped through the core at once, whichever task brought it, and its effects are issued before
+anything else can happen to the session:
+
+- a message, and the end of a stream, goes into that stream's outbox, where it keeps its place;
+- work on the model's cache goes into the session's one line of work, which is done in the order issued;
+- timers are set, and a released session is freed, at once: nothing that frees waits for a peer or for work.
+
 The work survives the stream that asked for it: a verdict reached after the stream tore is kept.
 """
 
@@ -10,15 +16,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import grpc
-
 from cloud.account import SessionAccount
-from cloud.admission import after_holding, held_back_s
 from cloud.batch_queue import Item, PassWork
 from cloud.batcher import Batcher, Done, done_at_once
 from cloud.events import (
@@ -42,7 +46,7 @@ from cloud.events import (
 from cloud.session import CLOSE_DECISION_MARGIN, CloudSession
 from cloud.verifier import PREFILL_CHUNK_TOKENS, Verifier
 from common import wire
-from common.errors import QuotaExceededError, ResourceExhaustedError, ThinwireError
+from common.errors import LocalProtocolError, ResourceExhaustedError, ThinwireError
 from common.messages import DraftBlock
 from common.tenants import DEFAULT_TENANT
 
@@ -51,42 +55,13 @@ SHORT_PAYLOAD_BYTES = 256
 _log = logging.getLogger(__name__)
 
 
-class SessionStream:
-    """One Verify stream of a session; `ended` holds the error that ends it, None for a good end."""
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A piece of work in line."""
 
-    def __init__(self, context: Any) -> None:
-        self._context = context
-        self._writing = asyncio.Lock()
-        self.ended: asyncio.Future[ThinwireError | None] = asyncio.get_running_loop().create_future()
-
-    async def write(self, response: Any) -> None:
-        """Write unless the stream is gone; whoever reads it notices that."""
-        async with self._writing:
-            with suppress(grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
-                await self._context.write(response)
-
-    def end(self, error: ThinwireError | None) -> None:
-        """Have the stream's handler end it."""
-        if not self.ended.done():
-            self.ended.set_result(error)
-
-    async def next_request(self, requests: AsyncIterator[Any]) -> Any:
-        """The next request; None when there is none, or when the stream is to end first."""
-        reading = asyncio.ensure_future(anext(requests, None))
-        try:
-            await asyncio.wait({reading, self.ended}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not reading.done():
-                reading.cancel()
-                with suppress(asyncio.CancelledError):
-                    await reading
-        return None if reading.cancelled() else reading.result()
-
-    async def end_held_back(self, refusal: QuotaExceededError) -> None:
-        """End with a round's refusal once part of its pause is over, or earlier with what comes first."""
-        held_s = held_back_s(refusal)
-        await asyncio.wait([self.ended], timeout=held_s)
-        self.end(after_holding(refusal, held_s))
+    effect: Prefill | Decode | Score | TruncateCache
+    issued_s: float
+    """A reading of `perf_counter`; a wait for the session's own prompt counts too."""
 
 
 class LiveSession:
@@ -123,11 +98,14 @@ class LiveSession:
         self._on_release = on_release
         self._on_exhausted = on_exhausted
         self._loop = asyncio.get_running_loop()
-        self._streams: dict[int, SessionStream] = {}
+        self._streams: dict[int, wire.Outbox] = {}
+        """By epoch."""
         self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        # A round may arrive while the prompt is being fed: one piece of work at a time, as asked for.
-        self._working = asyncio.Lock()
+        self._line: deque[_Work] = deque()
+        """Work on the model's cache, as issued; one piece at a time."""
+        self._working: asyncio.Task[None] | None = None
+        self._is_short = False
+        """Whether the cache had no room for the round in hand."""
         self._decoding = Done(None, 0, 0)
         self._payload_bytes = 0
         self._reason = "CLOSED"
@@ -141,97 +119,97 @@ class LiveSession:
         """
         self._verifier.reserve(len(self.session.open.prompt_token_ids))
 
-    def attach(self, stream: SessionStream) -> int:
+    def attach(self, stream: wire.Outbox) -> int:
         """Give the session to a stream; returns its epoch, the one after the session's own."""
         epoch = self.session.epoch + 1
         self._streams[epoch] = stream
         self.handle(Attached(epoch))
         return epoch
 
-    def handle(self, event: CloudEvent) -> asyncio.Task[None]:
-        """
-        Take one event.
+    def handle(self, event: CloudEvent) -> None:
+        """Take one event: step it through the core and issue its effects, in their order."""
+        try:
+            effects = self.session.step(event, self._loop.time())
+        except Exception as error:
+            # A bug of ours: it ends this session and no other.
+            _log.exception("session %s: %s could not be taken", self._name, type(event).__name__)
+            effects = self.session.step(WorkFailed(_internal(error)), self._loop.time())
+        for effect in effects:
+            self._issue(effect)
 
-        Returns:
-            the effects in the making; they go on whatever becomes of the stream that brought the event.
-        """
-        # The step itself is done at once, so that events keep their order; only the effects run in the task.
-        task = self._loop.create_task(self._perform_all(self._step(event)))
-        self._tasks.add(task)
-        task.add_done_callback(self._performed)
-        return task
-
-    def expire(self) -> asyncio.Task[None]:
+    def expire(self) -> None:
         """End the session now, as if its timer had fired."""
-        return self.handle(TimerFired())
+        self.handle(TimerFired())
 
     def detach(self, epoch: int) -> None:
         """Forget a stream that is gone."""
         self._streams.pop(epoch, None)
 
-    def _step(self, event: CloudEvent) -> list[CloudEffect]:
-        """Take one event; timers are set at once, or one behind a slow write would undo a later event's."""
-        others: list[CloudEffect] = []
-        for effect in self.session.step(event, self._loop.time()):
-            if isinstance(effect, ArmTimer):
-                self._arm(effect.at_s)
-            else:
-                others.append(effect)
-        return others
-
-    async def _perform_all(self, effects: list[CloudEffect]) -> None:
-        pending = list(effects)
-        while pending:
-            event = await self._perform(pending.pop(0))
-            if event is not None:
-                pending += self._step(event)
-
-    def _performed(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if task.cancelled() or task.exception() is None:
-            return
-        # A bug of ours: it ends this session and no other.
-        _log.error("session %s: an effect failed", self._name, exc_info=task.exception())
-        self.handle(WorkFailed(_internal(task.exception())))
+    async def round_decided(self) -> None:
+        """Wait until no round is in decoding or verification."""
+        while self.session.has_round and self._working is not None:
+            await asyncio.wait([self._working])
 
     @property
     def _name(self) -> str:
         return self.session.session_id.hex()[:8]
 
-    async def _perform(self, effect: CloudEffect) -> CloudEvent | None:
-        """Do one effect; work gives back the event it ends in."""
+    def _issue(self, effect: CloudEffect) -> None:
+        """Do one effect at once, or give it its place; nothing here waits."""
         match effect:
+            case ArmTimer(at_s):
+                self._arm(at_s)
             case Reply(epoch, message):
-                await self._write(epoch, wire.reply_to_proto(message))
+                self._put(epoch, wire.reply_to_proto(message))
             case ReplyClosed(epoch, rounds, committed_length):
                 self._reason = "CLOSED"
-                await self._write(epoch, wire.closed_to_proto(rounds, committed_length))
+                self._put(epoch, wire.closed_to_proto(rounds, committed_length))
                 self._end_stream(epoch, None)
             case Refuse(epoch, error):
                 self._reason = error.reason
                 self._end_stream(epoch, error)
-            case TruncateCache(length):
-                self._verifier.truncate(length)
             case Release():
                 self._release()
-            case Prefill() | Decode() | Score():
-                return await self._work(effect)
-        return None
+            case Prefill() | Decode() | Score() | TruncateCache():
+                self._line.append(_Work(effect, time.perf_counter()))
+                if self._working is None:
+                    self._working = self._loop.create_task(self._work_off())
 
-    async def _work(self, effect: Prefill | Decode | Score) -> CloudEvent | None:
-        submitted_s = time.perf_counter()  # a wait for the session's own prompt counts too
+    # --- work on the cache ---------------------------------------------------------------------------------
+
+    async def _work_off(self) -> None:
+        """Piece after piece until the line is empty; each piece's event may put more in line."""
         try:
-            async with self._working:
-                match effect:
-                    case Prefill(token_ids):
-                        for start in range(0, len(token_ids), PREFILL_CHUNK_TOKENS):
-                            piece = token_ids[start : start + PREFILL_CHUNK_TOKENS]
-                            await self._in_line(self._verifier.prefilling(piece))
-                        return None
-                    case Decode(block):
-                        return await self._decode(block, submitted_s)
-                    case Score():
-                        return await self._score(effect)
+            while self._line:
+                event = await self._work(self._line.popleft())
+                if event is not None:
+                    self.handle(event)
+                if self._is_short:
+                    # Now that the core has let go of the stream, this session is among the abandoned ones.
+                    self._is_short = False
+                    self._on_exhausted()
+        finally:
+            self._working = None
+
+    async def _work(self, work: _Work) -> CloudEvent | None:
+        """Do one piece; returns the event it ends in."""
+        try:
+            match work.effect:
+                case TruncateCache(length):
+                    self._verifier.truncate(length)
+                    return None
+                case Prefill(token_ids):
+                    for start in range(0, len(token_ids), PREFILL_CHUNK_TOKENS):
+                        piece = token_ids[start : start + PREFILL_CHUNK_TOKENS]
+                        await self._in_line(self._verifier.prefilling(piece, cached=start))
+                    return None
+                case Decode(block):
+                    return await self._decode(block, work.issued_s)
+                case Score() as score:
+                    return await self._score(score)
+        except LocalProtocolError as error:  # no text comes of a cache that is not what the core believes
+            _log.error("session %s: %s", self._name, error.message)
+            return WorkFailed(error)
         except ThinwireError as error:
             return WorkFailed(error)
         except Exception as error:
@@ -253,8 +231,7 @@ class LiveSession:
         try:
             scoring = await in_line
         except ResourceExhaustedError:
-            # Once the core has let go of the stream, so that this session counts among the abandoned ones.
-            self._loop.call_soon(self._on_exhausted)
+            self._is_short = True
             raise
         outcome = scoring.outcome
         if outcome.decision_margin < CLOSE_DECISION_MARGIN:
@@ -278,11 +255,13 @@ class LiveSession:
     def _in_line(self, work: PassWork) -> asyncio.Future[Done]:
         return self._batcher.put(Item(self._tenant, self.session.session_id, work))
 
-    async def _write(self, epoch: int, response: Any) -> None:
+    # --- streams, the clock, the end -----------------------------------------------------------------------
+
+    def _put(self, epoch: int, response: Any) -> None:
         stream = self._streams.get(epoch)
         if stream is not None:
             self.account.sent(response.ByteSize())
-            await stream.write(response)
+            stream.put(response)
 
     def _end_stream(self, epoch: int, error: ThinwireError | None) -> None:
         stream = self._streams.get(epoch)
@@ -296,6 +275,7 @@ class LiveSession:
 
     def _release(self) -> None:
         self._arm(None)
+        self._line.clear()
         self._verifier.abandon()
         # Not awaited: the thread may be busy with another session.
         self._batcher.between_passes(self._verifier.close)

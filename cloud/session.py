@@ -119,6 +119,11 @@ class CloudSession:
         """Whether the pending block is past decoding."""
         self._last_verdict: tuple[bytes, Verdict] | None = None
 
+    @property
+    def has_round(self) -> bool:
+        """Whether a block is in decoding or verification."""
+        return self._pending is not None
+
     def step(self, event: CloudEvent, now: float) -> list[CloudEffect]:
         """
         Take one event.
@@ -200,8 +205,8 @@ class CloudSession:
     def _on_block(self, epoch: int, block: DraftBlock, now: float) -> list[CloudEffect]:
         if epoch != self.epoch:
             return [Refuse(epoch, _superseded(epoch, self.epoch))]
-        if self.state not in (State.IDLE, State.VERIFYING):
-            raise LocalProtocolError(f"a block came in state {self.state.value}; expected idle or verifying.")
+        if self.state is State.DETACHED:
+            return []  # its round was put off, or its link was lost: this stream is ending
         try:
             replayed = self._replayed(block)
             if self._pending is not None:

@@ -38,6 +38,8 @@ class CloudSettings:
     """How long a session whose stream ended without Close is kept."""
     idle_ttl_s: float = 600.0
     """How long an attached session may stay silent."""
+    write_timeout_s: float = 30.0
+    """How long a peer may take nothing of what waits for it; its stream is torn then, its session kept."""
     drain_grace_s: float = 5.0
     """How long rounds in flight may go on after SIGTERM."""
     allow_dense_f16: bool = False
@@ -51,7 +53,7 @@ class CloudSettings:
         if self.kv_bytes is not None:
             check_integer("kv_bytes", self.kv_bytes, 1, 2**63 - 1)
         check_integer("max_unopened_per_peer", self.max_unopened_per_peer, 1, 10_000)
-        for name in ("open_timeout_s", "resume_ttl_s", "idle_ttl_s"):
+        for name in ("open_timeout_s", "resume_ttl_s", "idle_ttl_s", "write_timeout_s"):
             value = getattr(self, name)
             check_real(name, value, "more than 0 seconds", value > 0)
         check_real("drain_grace_s", self.drain_grace_s, "0 or more seconds", self.drain_grace_s >= 0)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from cloud.batch_queue import PassWork
 from cloud.events import Score
-from common.causal_model import CachedSequence, CausalModel, ExtendRequest
+from common.causal_model import CachedSequence, CausalModel, ExtendRequest, check_cache_length
 from common.config import SamplingParameters
 from common.distributions import warp
 from common.draft_token import DraftToken
@@ -66,12 +66,18 @@ class Verifier:
         assert self._sequence is None, "reserved too late"
         self._sequence = self._model.open_sequence(reserve_tokens=tokens)
 
-    def prefilling(self, token_ids: Sequence[int]) -> PassWork:
-        """The work that feeds at most `PREFILL_CHUNK_TOKENS` prompt tokens; its outcome is None."""
+    def prefilling(self, token_ids: Sequence[int], *, cached: int) -> PassWork:
+        """
+        The work that feeds at most `PREFILL_CHUNK_TOKENS` prompt tokens; its outcome is None.
+
+        Args:
+            token_ids: the piece.
+            cached: tokens of the prompt before it.
+        """
         return PassWork(
             tokens=len(token_ids),
             is_round=False,
-            begin=lambda: ExtendRequest(self._opened(), token_ids, 1),
+            begin=lambda: ExtendRequest(self._opened(cached), token_ids, 1),
             finish=lambda rows: None,
         )
 
@@ -91,17 +97,15 @@ class Verifier:
         The work of one round: its part in a target pass over the last committed and the drafted tokens, then
         the acceptance tests; its outcome is a BlockOutcome.
 
-        It ends in SessionNotFoundError if the session ended meanwhile, NonFiniteLogitsError if the target's
-        logits cannot be used, ResourceExhaustedError if the cache has no room; the last leaves the sequence
-        as it was.
+        It ends in SessionNotFoundError if the session ended meanwhile, LocalProtocolError if the cache is not
+        what the core believes, NonFiniteLogitsError if the target's logits cannot be used,
+        ResourceExhaustedError if the cache has no room; the last leaves the sequence as it was.
         """
 
         def begin() -> ExtendRequest:
-            sequence = self._opened()
-            if self._keep is not None:
-                sequence.truncate(self._keep)
-                self._keep = None
-            return ExtendRequest(sequence, effect.feed_token_ids, len(effect.tokens) + 1)
+            return ExtendRequest(
+                self._opened(effect.cache_length), effect.feed_token_ids, len(effect.tokens) + 1
+            )
 
         def finish(logits: npt.NDArray[Any]) -> BlockOutcome:
             rows = _WarpedRows(logits, self._sampling)
@@ -123,11 +127,16 @@ class Verifier:
             self._sequence.close()
             self._sequence = None
 
-    def _opened(self) -> CachedSequence:
+    def _opened(self, length: int) -> CachedSequence:
+        """The sequence, rolled back if need be; it must hold `length` tokens then."""
         if self._abandoned:
             raise SessionNotFoundError("the session ended while its work was in line; expected a live one.")
         if self._sequence is None:
             self._sequence = self._model.open_sequence()
+        if self._keep is not None:
+            self._sequence.truncate(self._keep)
+            self._keep = None
+        check_cache_length(self._sequence.length, length)
         return self._sequence
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from common.errors import ThinwireError
+from common.errors import LocalProtocolError, ThinwireError
 
 
 class CachedSequence(Protocol):
@@ -102,3 +102,14 @@ def extend_one_by_one(requests: Sequence[ExtendRequest]) -> list[Extended]:
         except ThinwireError as error:
             answers.append(error)
     return answers
+
+
+def check_cache_length(length: int, expected: int) -> None:
+    """
+    Hold a sequence against what its session believes, before every pass.
+
+    Raises:
+        LocalProtocolError: they differ, and the pass would score another text.
+    """
+    if length != expected:
+        raise LocalProtocolError(f"the cache holds {length} tokens; expected {expected}.")

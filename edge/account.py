@@ -73,13 +73,16 @@ class GenerationAccount:
         self._broken_off(FinishReason.CANCELLED, None, now)
 
     def failed(self, error: ThinwireError, now: float) -> None:
-        """The request ends in an error."""
+        """The request ends in an error; only its first end counts."""
+        if self._over:
+            return
         self._metrics.refused(error.reason)
         self._broken_off(FinishReason.ERROR, error, now)
 
     def _broken_off(self, reason: FinishReason, error: ThinwireError | None, now: float) -> None:
         if self._over:
             return
+        self._over = True
         error_reason = None if error is None else error.reason
         failure = error.message if isinstance(error, _WITHOUT_TEXT) else None
         if self._running is None:

@@ -19,8 +19,6 @@ from common.causal_model import CausalModel
 from common.errors import ResourceExhaustedError, ThinwireError, TransportError
 from common.generation import (
     EdgeStatus,
-    GenerationEvent,
-    GenerationFinished,
     GenerationStarted,
     ServerInfo,
 )
@@ -34,6 +32,7 @@ from common.telemetry import RoundLog, generation_to_json
 from common.tenants import Credential
 from common.tracing import NO_TRACING, Trace, Tracing
 from edge.account import GenerationAccount
+from edge.client_stream import ClientStream
 from edge.cloud_link import CloudLink
 from edge.drafter import Drafter
 from edge.generation import run_generation
@@ -113,7 +112,9 @@ class EdgeServer(wire.GeneratorServicer):
         self._cloud_security = cloud_security or ClientSecurity()
         self._draining = False
         self.running: set[asyncio.Task[Any]] = set()
-        """The tasks of the generations running now."""
+        """The tasks of the generations running now; each is a slot."""
+        self._streams: set[asyncio.Task[Any]] = set()
+        """The handlers of the Generate streams that are not yet written to their end."""
         self._finished = 0
         self._output_tokens = 0
         self._log_text = log_text
@@ -159,8 +160,8 @@ class EdgeServer(wire.GeneratorServicer):
         self._draining = True
         await self._health.not_serving()
         grace_s = self._settings.drain_grace_s if grace_s is None else grace_s
-        await wire.drain(self._server, self.running, grace_s)
-        if self.running:  # cancelled above; each still says Close to the cloud
+        await wire.drain(self._server, self._streams, grace_s, cut=self._cut)
+        if self.running:  # cut above; each still says Close to the cloud
             await asyncio.wait(self.running, timeout=2 * self._settings.close_timeout_s)
         await self._link.close()
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
@@ -171,20 +172,51 @@ class EdgeServer(wire.GeneratorServicer):
         """One text; see proto/generator.proto."""
         trace = self._tracing.begin("Generate", context.invocation_metadata())
         account = GenerationAccount(self.metrics, trace=trace, with_text=self._log_text)
-        now = asyncio.get_running_loop().time
+        outbox = wire.Outbox(context, write_timeout_s=self._settings.write_timeout_s)
+        stream = asyncio.current_task()
+        assert stream is not None, "a gRPC handler runs in a task"
+        self._streams.add(stream)
+        generating = asyncio.create_task(self._run_into(outbox, request, context, account, trace))
         try:
-            await self._generate(request, context, account, trace)
+            try:
+                await outbox.write_all()
+            finally:
+                generating.cancel()  # it has ended, or its client is gone or takes nothing
+                await asyncio.wait([generating])
+        except ThinwireError as error:
+            account.failed(error, asyncio.get_running_loop().time())
+            await wire.abort_with(context, error)
+        finally:
+            self._streams.discard(stream)
+
+    def _cut(self) -> None:
+        """End what still runs, with the reason."""
+        for generating in self.running:
+            generating.cancel()
+
+    async def _run_into(
+        self, outbox: wire.Outbox, request: Any, context: Any, account: GenerationAccount, trace: Trace
+    ) -> None:
+        """Run one request to its end, which is its stream's."""
+        try:
+            await self._generate(outbox, request, context, account, trace)
         except asyncio.CancelledError:
-            account.cancelled(now())
-            raise
+            if not self._draining or outbox.is_ending:
+                account.cancelled(asyncio.get_running_loop().time())
+                raise
+            refusal: ThinwireError = TransportError(
+                "this edge stops and cut the text; expected another edge."
+            )
+        except ThinwireError as error:
+            refusal = error
         except Exception as error:
-            if isinstance(error, ThinwireError):
-                refusal = error
-            else:
-                _log.exception("a generation failed")
-                refusal = ThinwireError(f"the edge failed with {type(error).__name__}.")
-            account.failed(refusal, now())
-            await wire.abort_with(context, refusal)
+            _log.exception("a generation failed")
+            refusal = ThinwireError(f"the edge failed with {type(error).__name__}.")
+        else:
+            outbox.end()
+            return
+        account.failed(refusal, asyncio.get_running_loop().time())
+        outbox.end(refusal)
 
     async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         """What this edge serves and how it stands."""
@@ -209,7 +241,9 @@ class EdgeServer(wire.GeneratorServicer):
             )
         )
 
-    async def _generate(self, request: Any, context: Any, account: GenerationAccount, trace: Trace) -> None:
+    async def _generate(
+        self, outbox: wire.Outbox, request: Any, context: Any, account: GenerationAccount, trace: Trace
+    ) -> None:
         """Check the request, then run it under the bound on generations."""
         credential = wire.credential_of(context, self._security.access)
         account.admitted(credential.tenant)
@@ -229,7 +263,7 @@ class EdgeServer(wire.GeneratorServicer):
         self.running.add(task)
         try:
             await self._run(
-                self._model, self._vocabulary, request, context, credential, account, trace, started_s
+                self._model, self._vocabulary, outbox, request, credential, account, trace, started_s
             )
         finally:
             self.running.discard(task)
@@ -239,8 +273,8 @@ class EdgeServer(wire.GeneratorServicer):
         self,
         model: CausalModel,
         vocabulary: Vocabulary,
+        outbox: wire.Outbox,
         request: Any,
-        context: Any,
         credential: Credential,
         account: GenerationAccount,
         trace: Trace,
@@ -267,31 +301,26 @@ class EdgeServer(wire.GeneratorServicer):
         )
         account.begun(session, meter, scheme=scheme.name, prompt=prompt, prompt_tokens=len(prompt_ids))
 
-        async def emit(event: GenerationEvent) -> None:
-            self._security.access.check(credential)  # a token revoked meanwhile ends the text
-            if isinstance(event, tuple):
-                self._output_tokens += len(event)
-                account.emitted(event)
-            elif isinstance(event, GenerationFinished):
-                account.finished(event)
-            await context.write(wire.generation_event_to_proto(event))
-
+        client = ClientStream(outbox, account, check=lambda: self._security.access.check(credential))
         started = GenerationStarted(
             parameters.seed,
             len(prompt_ids),
             parameters.scheme,
             min(parameters.draft_length, scheme.max_draft_length),
         )
-        await emit(started)
-        finished = await run_generation(
-            session,
-            Drafter(model, scheme, parameters.sampling, KeyedDraws(parameters.seed)),
-            self._link.carrying(trace.context) if trace.context else self._link,
-            executor=self._executor,
-            settings=self._settings,
-            emit=emit,
-            meter=meter,
-        )
+        client.put(started)
+        try:
+            finished = await run_generation(
+                session,
+                Drafter(model, scheme, parameters.sampling, KeyedDraws(parameters.seed)),
+                self._link.carrying(trace.context) if trace.context else self._link,
+                executor=self._executor,
+                settings=self._settings,
+                client=client,
+                meter=meter,
+            )
+        finally:
+            self._output_tokens += client.tokens
         if self._round_log is not None:
             reason = finished.reason.value
             line = generation_to_json(meter.session_id, reason, parameters.seed, finished.statistics)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from common.causal_model import CachedSequence, CausalModel
+from common.causal_model import CachedSequence, CausalModel, check_cache_length
 from common.config import SamplingParameters
 from common.distributions import warp
 from common.random_streams import Draws
@@ -70,6 +70,7 @@ class Drafter:
 
         Raises:
             ModelError: the draft model failed.
+            LocalProtocolError: the cache is not what the session believes.
             DraftingCancelledError: `cancel` was called.
         """
         started_s = time.perf_counter()
@@ -77,6 +78,8 @@ class Drafter:
         if self._keep is not None:
             sequence.truncate(self._keep)
             self._keep = None
+        if effect.feed_token_ids:
+            check_cache_length(sequence.length, effect.first_position - len(effect.feed_token_ids))
         builder = DraftBlockBuilder.of(effect, self._scheme, self._draws)
         feed: Sequence[int] = effect.feed_token_ids
         while not builder.complete:

@@ -5,20 +5,21 @@ The driver decides nothing about tokens.
 Everything that happens becomes an event in one queue; each event is stepped through the session, and the
 effects are performed in the order given: drafting in the model's thread, writes on the Verify stream, text to
 the client.
+Only the next draft waits for a client that is slow to read, and nothing that frees does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 from common import wire
-from common.errors import LocalProtocolError, ThinwireError, TransportError
+from common.errors import LocalProtocolError, RemoteProtocolError, ThinwireError, TransportError
 from common.generation import GenerationEvent, GenerationFinished, Token
 from common.messages import Close, CloseReason, DraftBlock, Opened, Verdict
 from edge.cloud_link import CloudLink, CloudStream, FromCloud
@@ -48,7 +49,18 @@ from edge.meter import GenerationMeter
 from edge.session import EdgeSession
 from edge.settings import EdgeSettings
 
-EmitEvent = Callable[[GenerationEvent], Coroutine[Any, Any, None]]
+MAX_EVENTS = 64
+"""Events of one generation that wait to be taken; a cloud that keeps to the protocol brings a handful."""
+
+
+class Client(Protocol):
+    """Who reads the text."""
+
+    def put(self, event: GenerationEvent) -> None:
+        """Hand over an event, behind those before it; does not wait."""
+
+    async def room(self) -> None:
+        """Wait for a client that is slow to read."""
 
 
 async def run_generation(
@@ -58,7 +70,7 @@ async def run_generation(
     *,
     executor: Executor,
     settings: EdgeSettings,
-    emit: EmitEvent,
+    client: Client,
     meter: GenerationMeter,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> GenerationFinished:
@@ -69,7 +81,7 @@ async def run_generation(
         session: fresh.
         drafter: the generation's own; closed at the end.
         executor: the model's one thread.
-        emit: hands committed tokens and the end to the client, in order; may wait for a slow client.
+        client: is handed committed tokens and the end, in order.
         meter: measures the generation and logs its rounds.
         sleep: waits before a reconnect.
 
@@ -81,13 +93,13 @@ async def run_generation(
         ThinwireError: the cloud refused, or a model failed.
         asyncio.CancelledError: the client went away; both sides are freed before it is raised.
     """
-    driver = _Driver(session, drafter, link, executor, settings, emit, meter, sleep)
+    driver = _Driver(session, drafter, link, executor, settings, client, meter, sleep)
     try:
         finish = await driver.run()
         if finish.error is not None:
             raise finish.error
         finished = GenerationFinished(finish.reason, finish.text, meter.statistics(session))
-        await emit(finished)  # before the clean-up: the client need not wait for the cloud's Closed
+        client.put(finished)  # before the clean-up: the client need not wait for the cloud's Closed
         return finished
     finally:
         # A cancelled task must still say Close to the cloud; the shield lets a second cancel pass by.
@@ -114,7 +126,7 @@ class _Driver:
         link: CloudLink,
         executor: Executor,
         settings: EdgeSettings,
-        emit: EmitEvent,
+        client: Client,
         meter: GenerationMeter,
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
@@ -123,7 +135,7 @@ class _Driver:
         self._link = link
         self._executor = executor
         self._settings = settings
-        self._emit = emit
+        self._client = client
         self._meter = meter
         self._sleep = sleep
         self._loop = asyncio.get_running_loop()
@@ -132,7 +144,6 @@ class _Driver:
         self._stream: CloudStream | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._reconnecting: asyncio.Task[None] | None = None
-        self._writing: asyncio.Future[None] | None = None
         self._closed = False
         self._finish: Finish | None = None
 
@@ -156,19 +167,12 @@ class _Driver:
         for effect in self._session.step(event, self._loop.time()):
             await self._perform(effect)
 
-    async def _written(self) -> None:
-        """Wait for the client to have taken the tokens emitted last."""
-        if self._writing is not None:
-            await self._writing
-            self._writing = None
-
     async def clean_up(self) -> None:
         """Free everything, here and at the cloud, however the run ended."""
         self._drafter.cancel()
         self._arm(None)
-        for task in (self._reconnecting, self._writing):
-            if task is not None:
-                task.cancel()
+        if self._reconnecting is not None:
+            self._reconnecting.cancel()
         closing = self._loop.run_in_executor(self._executor, self._drafter.close)
         if self._stream is not None:
             if not self._closed:
@@ -192,13 +196,11 @@ class _Driver:
             case Send():
                 self._send(effect)
             case Draft():
+                await self._client.room()
                 self._draft(effect)
             case Emit(tokens):
                 self._meter.emitted(self._loop.time())
-                await self._written()
-                written = self._emit(tuple(Token(t.token_id, t.kind, t.text) for t in tokens))
-                # Writes to the client while the next block is drafted; at most one is under way.
-                self._writing = asyncio.ensure_future(written)
+                self._client.put(tuple(Token(t.token_id, t.kind, t.text) for t in tokens))
             case TruncateCache(length):
                 self._drafter.truncate(length)
             case ArmTimer(at_s):
@@ -209,7 +211,6 @@ class _Driver:
                     self._stream = None
                 self._reconnecting = asyncio.create_task(self._reconnect(attempt, pause_s))
             case Finish():
-                await self._written()
                 self._meter.finished(self._loop.time())
                 self._finish = effect
 
@@ -229,8 +230,12 @@ class _Driver:
             case ThinwireError():
                 # Only the link itself may come back; a status that the cloud chose would be chosen again.
                 event = LinkLost(message) if type(message) is TransportError else Refused(message)
-        if not self._closed:
-            self._events.put_nowait(_Received(stream, event, size_bytes, self._loop.time()))
+        if self._closed:
+            return
+        if self._events.qsize() >= MAX_EVENTS:
+            stream.abandon()
+            event = Refused(RemoteProtocolError(f"{MAX_EVENTS} messages wait; expected one a round."))
+        self._events.put_nowait(_Received(stream, event, size_bytes, self._loop.time()))
 
     def _send(self, effect: Send) -> None:
         assert self._stream is not None, "a Send effect before a stream"

@@ -22,6 +22,8 @@ class EdgeSettings:
     """At least for one round; between the two the deadline follows from what the rounds before it took."""
     close_timeout_s: float = 0.5
     """How long to wait for the cloud's answer to Close; half the second in which both sides are freed."""
+    write_timeout_s: float = 30.0
+    """How long a client may take nothing of the text that waits for it; its generation ends then."""
     patience_s: float = 60.0
     """How long a generation goes on reconnecting after a loss; a cloud may be restarted meanwhile."""
     backoff_s: float = 0.1
@@ -44,6 +46,7 @@ class EdgeSettings:
             "least_round_timeout_s",
             "close_timeout_s",
             "status_timeout_s",
+            "write_timeout_s",
         ):
             value = getattr(self, name)
             check_real(name, value, "more than 0 seconds", value > 0)

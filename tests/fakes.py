@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.causal_model import Extended, ExtendRequest, extend_one_by_one
+from common.generation import GenerationEvent
 from common.messages import VocabularyIdentity
 
 Prefix = tuple[int, ...]
@@ -193,3 +194,22 @@ class ManualClock:
     def advance(self, seconds: float) -> None:
         """Let `seconds` >= 0 pass."""
         self.now_s += seconds
+
+
+class Reader:
+    """A generation's client that takes every event at once."""
+
+    def __init__(self) -> None:
+        self.events: list[GenerationEvent] = []
+
+    def put(self, event: GenerationEvent) -> None:
+        """Keep it."""
+        self.events.append(event)
+
+    async def room(self) -> None:
+        """There is always room."""
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """Of all the output so far."""
+        return tuple(token.token_id for event in self.events if isinstance(event, tuple) for token in event)

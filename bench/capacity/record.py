@@ -85,16 +85,13 @@ async def _record(
     meter = _DraftTimes(scheme, started_s=time.monotonic())
     link.begin()
 
-    async def nowhere(event: Any) -> None:
-        """No client reads the text."""
-
     await run_generation(
         session,
         Drafter(draft, scheme, parameters.sampling, KeyedDraws(parameters.seed)),
         link,
         executor=executor,
         settings=settings,
-        emit=nowhere,
+        client=_Nobody(),
         meter=meter,
     )
     rounds = tuple(
@@ -102,6 +99,16 @@ async def _record(
         for request, draft_s, verdict in zip(link.blocks, meter.draft_times_s, link.verdicts, strict=True)
     )
     return RecordedText(prompt, link.open, rounds)
+
+
+class _Nobody:
+    """No client reads the text."""
+
+    def put(self, event: Any) -> None:
+        """Drop it."""
+
+    async def room(self) -> None:
+        """There is always room."""
 
 
 class _DraftTimes(GenerationMeter):

@@ -18,6 +18,7 @@ from common.wire.client_messages import (
 from common.wire.credentials import bind, call_metadata, open_channel, token_of
 from common.wire.guard import credential_of
 from common.wire.guarded_server import make_server
+from common.wire.outbox import Outbox
 from common.wire.session_messages import (
     CloudStreamReader,
     EdgeStreamWriter,
@@ -52,6 +53,7 @@ __all__ = [
     "GeneratorServicer",
     "GeneratorStub",
     "HealthReporter",
+    "Outbox",
     "VerifierServicer",
     "VerifierStub",
     "abort_with",

@@ -31,7 +31,7 @@ def make_verifier(
     """A verifier whose prompt is fed but for its last token."""
     model = model or TableModel(TARGET)
     verifier = Verifier(model, SCHEME, sampling or SamplingParameters(), KeyedDraws(7))
-    alone(model, verifier.prefilling(PROMPT[:-1]))
+    alone(model, verifier.prefilling(PROMPT[:-1], cached=0))
     return verifier, model
 
 
@@ -134,7 +134,7 @@ def test_work_in_line_when_the_session_ends_opens_no_new_cache() -> None:
     verifier.close()
 
     with pytest.raises(SessionNotFoundError):
-        verifier.prefilling(PROMPT).begin()
+        verifier.prefilling(PROMPT, cached=0).begin()
     with pytest.raises(SessionNotFoundError):
         verifier.scoring(score_of(tokens)).begin()
     assert model.open_sequences == 0

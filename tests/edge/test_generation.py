@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from fakes import TableModel, TableVocabulary, random_table
+from fakes import Reader, TableModel, TableVocabulary, random_table
 
 from common import wire
 from common.config import GenerationParameters
@@ -67,7 +67,7 @@ async def stubborn(cloud: StubbornCloud) -> AsyncIterator[str]:
 async def run(address: str, settings: EdgeSettings) -> tuple[list[GenerationEvent], list[float]]:
     """Run one generation; returns its events and the pauses before reconnects."""
     pauses: list[float] = []
-    events: list[GenerationEvent] = []
+    reader = Reader()
     parameters = GenerationParameters(seed=1)
     scheme = make_scheme(parameters.scheme, vocabulary_size=SIZE)
     session = EdgeSession(
@@ -85,9 +85,6 @@ async def run(address: str, settings: EdgeSettings) -> tuple[list[GenerationEven
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
-    async def emit(event: GenerationEvent) -> None:
-        events.append(event)
-
     link = CloudLink(address, settings)
     try:
         with ThreadPoolExecutor(1) as executor:
@@ -97,7 +94,7 @@ async def run(address: str, settings: EdgeSettings) -> tuple[list[GenerationEven
                 link,
                 executor=executor,
                 settings=settings,
-                emit=emit,
+                client=reader,
                 meter=GenerationMeter(scheme, started_s=asyncio.get_running_loop().time()),
                 sleep=sleep,
             )
@@ -107,7 +104,7 @@ async def run(address: str, settings: EdgeSettings) -> tuple[list[GenerationEven
     finally:
         await link.close()
         assert model.open_sequences == 0
-    return events, pauses
+    return reader.events, pauses
 
 
 async def test_reconnects_back_off_with_jitter_and_end() -> None:

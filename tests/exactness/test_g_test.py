@@ -19,13 +19,12 @@ from itertools import product
 import numpy as np
 import pytest
 from exactness.enumeration import PROMPT, Law, Rows, TokenIds, by_prefix, distance, fractions, target_law
-from fakes import TableModel, TableVocabulary
+from fakes import Reader, TableModel, TableVocabulary
 from scipy.stats import chi2, ncx2
 
 from cloud.daemon import CloudServer
 from cloud.settings import CloudSettings
 from common.config import GenerationParameters, SchemeParameters
-from common.generation import GenerationEvent
 from common.metrics import EdgeMetrics
 from common.random_streams import KeyedDraws
 from common.schemes import make_scheme
@@ -144,23 +143,18 @@ async def sample(
             round_timeout_s=60.0,
             patience_s=0.0,
         )
-        output: list[int] = []
-
-        async def emit(event: GenerationEvent) -> None:
-            if isinstance(event, tuple):
-                output.extend(token.token_id for token in event)
-
+        reader = Reader()
         finished = await run_generation(
             session,
             Drafter(model, made, parameters.sampling, KeyedDraws(seed)),
             link,
             executor=executor,
             settings=settings,
-            emit=emit,
+            client=reader,
             meter=GenerationMeter(made, started_s=0.0, metrics=metrics),
         )
         assert finished.statistics.reconnects == 0
-        return tuple(output)
+        return reader.token_ids
 
     try:
         with ThreadPoolExecutor(1) as executor:
