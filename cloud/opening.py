@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from common import wire
-from common.errors import DeadlineError, RemoteProtocolError, VocabularyMismatchError
+from common.errors import ConfigError, DeadlineError, RemoteProtocolError, VocabularyMismatchError
 from common.messages import TOKENIZER_PARTS, Open, VocabularyIdentity
 
 
@@ -56,12 +56,30 @@ def check_vocabulary(received: VocabularyIdentity, expected: VocabularyIdentity)
             f"expected {expected.size} ids (SHA-256 {expected.sha256.hex()[:16]}...): draft and target model "
             "must share one tokenizer."
         )
-    names = " and ".join(parts)
+    names = ", ".join(parts)
     raise VocabularyMismatchError(
         f"the edge's tokenizer differs from the target's in its {names}: received the digest "
         f"{_digests(received, parts)}; expected {_digests(expected, parts)}, for a text must mean the same "
         "tokens at both ends: give the edge the target's tokenizer (thinwire edge --tokenizer)."
     )
+
+
+def check_rows(prompt_token_ids: Sequence[int], rows: int) -> None:
+    """
+    Refuse a prompt that the target cannot be fed.
+
+    Args:
+        rows: ids below it have one in the target model, 0 where that is not known.
+
+    Raises:
+        ConfigError: the first id without a row is named.
+    """
+    for token_id in prompt_token_ids if rows else ():
+        if token_id >= rows:
+            raise ConfigError(
+                f"the prompt holds token id {token_id}, which the tokenizer defines and the target model has "
+                f"no row for; expected ids below {rows}."
+            )
 
 
 def _digests(identity: VocabularyIdentity, parts: tuple[str, ...]) -> str:

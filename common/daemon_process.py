@@ -35,6 +35,8 @@ class DaemonOptions:
     listen: str
     """HOST:PORT; port 0 for any free one."""
     revision: str | None = None
+    tokenizer: str | None = None
+    """Folder or hub id whose tokenizer is taken in place of the model's own."""
     dtype: str = "float32"
     device: str = "cpu"
     threads: int | None = None
@@ -181,6 +183,7 @@ def load_model(options: DaemonOptions, say: Announcer) -> LanguageModel:
     model = load_language_model(
         options.model,
         revision=options.revision,
+        tokenizer_path=options.tokenizer,
         dtype=options.dtype,
         device=options.device,
         on_progress=lambda stage: say(f"loading: {stage}"),

@@ -206,7 +206,7 @@ def _vocabulary_text(edge: VocabularyIdentity, cloud: VocabularyIdentity) -> str
     if edge == cloud:
         return "the same"
     parts = edge.differing_parts(cloud)
-    return f"ANOTHER{' in its ' if parts else ''}{' and '.join(parts)}: nothing can be generated"
+    return f"ANOTHER{' in its ' if parts else ''}{', '.join(parts)}: nothing can be generated"
 
 
 def _payload_text(s: GenerationStatistics) -> str:

@@ -21,7 +21,8 @@ from transformers.utils import logging as transformers_logging
 from common.errors import ConfigError, ModelLoadError, ThinwireError, VocabularyMismatchError
 from common.language_model.cache_kinds import check_croppable, check_stateless
 from common.language_model.generation_settings import end_of_text_ids, unused_settings
-from common.language_model.model import LanguageModel, output_rows
+from common.language_model.logits import output_rows
+from common.language_model.model import LanguageModel
 from common.language_model.vocabulary import Vocabulary
 from common.language_model.weight_layout import lay_out_for_few_rows
 from common.model_fingerprint import model_fingerprint
@@ -40,6 +41,7 @@ def load_language_model(
     path_or_id: str,
     *,
     revision: str | None = None,
+    tokenizer_path: str | None = None,
     dtype: str = "float32",
     device: str = "cpu",
     on_progress: OnProgress | None = None,
@@ -50,6 +52,7 @@ def load_language_model(
     Args:
         path_or_id: a local folder in Hugging Face format, or a hub id; its own code, if any, is never run.
         revision: branch, tag or commit of a hub id.
+        tokenizer_path: folder or hub id whose tokenizer is taken in place of the model's own.
         dtype: a key of `DTYPES`; float32 and float64 are the ones for which equal seeds give equal texts.
         device: a torch device, "cpu" or "cuda".
         on_progress: called with one short phrase a stage ("weights, 40 %"), fit for a one-line display.
@@ -58,30 +61,25 @@ def load_language_model(
         ConfigError: unknown dtype or device.
         ModelLoadError: nothing loadable under that path or id, or a checkpoint without some of its weights.
         UncroppableCacheError: sliding-window or recurrent layers.
-        VocabularyMismatchError: the model has fewer rows than its tokenizer has ids.
+        VocabularyMismatchError: the model has rows for less than half of its tokenizer's ids.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}.")
     _check_device(device)
     report = on_progress or (lambda stage: None)
-    local = Path(path_or_id).is_dir()
-    name = Path(path_or_id).resolve().name if local else path_or_id
-    if not local and _looks_like_a_path(path_or_id):
-        raise _not_loadable(path_or_id, "there is no such folder")
-    # The hub's client would retry for half a minute where there is no network at all.
-    offline = not local and not _hub_resolves()
-    where: dict[str, Any] = {
-        "revision": revision,
-        "local_files_only": local or offline,
-        "trust_remote_code": False,
-    }
+    where, offline = _whence(path_or_id, revision)
+    name = Path(path_or_id).resolve().name if Path(path_or_id).is_dir() else path_or_id
     try:
         with _quiet_libraries(report):
             report("configuration")
             config = AutoConfig.from_pretrained(path_or_id, **where)
             check_croppable(config, name)
             report("tokenizer")
-            tokenizer = AutoTokenizer.from_pretrained(path_or_id, **where)
+            tokenizer = (
+                AutoTokenizer.from_pretrained(path_or_id, **where)
+                if tokenizer_path is None
+                else _other_tokenizer(tokenizer_path)
+            )
             report("weights")
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path_or_id, config=config, dtype=DTYPES[dtype], output_loading_info=True, **where
@@ -89,8 +87,7 @@ def load_language_model(
     except ThinwireError:
         raise
     except Exception as error:  # every kind occurs, a bare Exception for a bad tokenizer file too
-        why = "the hub cannot be reached and nothing is cached" if offline else _first_line(error)
-        raise _not_loadable(path_or_id, why) from error
+        raise _not_loadable(path_or_id, _why(error, offline=offline)) from error
     model, loading = loaded
     if loading["missing_keys"]:
         missing = sorted(loading["missing_keys"])
@@ -98,10 +95,10 @@ def load_language_model(
     check_stateless(model, name)
     vocabulary = Vocabulary(tokenizer)
     rows, size = output_rows(model), vocabulary.identity.size
-    if rows < size:
+    if 2 * rows < size:  # a few ids without a row are added tokens; so many are another model's tokenizer
         raise VocabularyMismatchError(
             f"{name} has {rows} output rows but its tokenizer defines {size} ids; "
-            f"expected at least as many rows."
+            f"expected rows for at least half of them."
         )
     report(f"moving to {device}")
     model = model.to(device).eval()
@@ -120,9 +117,38 @@ def load_language_model(
     )
 
 
-def _not_loadable(path_or_id: str, why: str) -> ModelLoadError:
+def _whence(path_or_id: str, revision: str | None, what: str = "causal model") -> tuple[dict[str, Any], bool]:
+    """
+    The libraries' options for this folder or hub id, and whether it is sought in the hub's cache only.
+
+    Raises:
+        ModelLoadError: it can only be meant as a folder, and there is none.
+    """
+    local = Path(path_or_id).is_dir()
+    if not local and _looks_like_a_path(path_or_id):
+        raise _not_loadable(path_or_id, "there is no such folder", what)
+    # The hub's client would retry for half a minute where there is no network at all.
+    offline = not local and not _hub_resolves()
+    options = {"revision": revision, "local_files_only": local or offline, "trust_remote_code": False}
+    return options, offline
+
+
+def _other_tokenizer(path_or_id: str) -> Any:
+    """The tokenizer of another model; ModelLoadError where there is none."""
+    where, offline = _whence(path_or_id, None, "tokenizer")
+    try:
+        return AutoTokenizer.from_pretrained(path_or_id, **where)
+    except Exception as error:  # as for a model
+        raise _not_loadable(path_or_id, _why(error, offline=offline), "tokenizer") from error
+
+
+def _why(error: Exception, *, offline: bool) -> str:
+    return "the hub cannot be reached and nothing is cached" if offline else _first_line(error)
+
+
+def _not_loadable(path_or_id: str, why: str, what: str = "causal model") -> ModelLoadError:
     return ModelLoadError(
-        f"no causal model can be loaded from {path_or_id!r} ({why}); expected a local folder in Hugging Face "
+        f"no {what} can be loaded from {path_or_id!r} ({why}); expected a local folder in Hugging Face "
         f"format or a reachable hub id."
     )
 

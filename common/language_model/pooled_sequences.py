@@ -19,11 +19,12 @@ import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from common.causal_model import Extended, ExtendRequest
-from common.errors import NonFiniteLogitsError, ThinwireError
+from common.errors import ThinwireError
 from common.language_model import packed_attention
 from common.language_model.cache_kinds import new_cache
 from common.language_model.growing_cache import GrowingLayer
 from common.language_model.kv_pool import KvPool, LayerShape, PageTable, layer_shapes, token_bytes
+from common.language_model.logits import fed_ids, non_finite, output_rows, scored_rows
 from common.language_model.packed_attention import PackedPass, Stretch, on_device
 
 _TRIAL = ((3, 1, 4, 1, 5), (9, 2, 6))
@@ -58,6 +59,8 @@ class PooledSequences:
         default_tokens: int,
     ) -> None:
         self._module = module
+        self.rows = output_rows(module)
+        """Ids the model has rows for."""
         self._name = name
         self._vocabulary_size = vocabulary_size
         self._keeps_logits = keeps_logits
@@ -125,10 +128,7 @@ class PooledSequences:
                 options["logits_to_keep"] = keep
             output = self._module(input_ids=packed.token_ids, **options)
             logits = output.logits[0] if self._keeps_logits else output.logits[0][wanted]
-            logits = logits[:, : self._vocabulary_size]
-            if logits.dtype not in (torch.float32, torch.float64):
-                logits = logits.float()
-            return np.asarray(logits.cpu().numpy())
+            return scored_rows(logits, self._vocabulary_size, self.rows)
 
     def _try_layers(self) -> tuple[tuple[LayerShape, ...], torch.dtype]:
         """What each layer keeps of a token, seen in a pass."""
@@ -206,7 +206,7 @@ class PooledSequence:
         """
         assert self._table is not None, "used after close"
         self._table.make_room(self.length + len(token_ids))
-        return Stretch(self._table, self.length, token_ids)
+        return Stretch(self._table, self.length, fed_ids(token_ids, self._sequences.rows))
 
     def extend(self, token_ids: Sequence[int], *, logit_rows: int) -> npt.NDArray[Any]:
         """Append tokens and score; see `CachedSequence.extend`."""
@@ -259,27 +259,6 @@ class _PooledLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 def pools(config: Any) -> bool:
     """Whether every layer of the cache that `config` asks for is one the pool can hold."""
     return all(type(layer) is GrowingLayer for layer in new_cache(config).layers)
-
-
-def non_finite(rows: npt.NDArray[Any], name: str, length: int) -> NonFiniteLogitsError | None:
-    """
-    What is wrong with rows of logits; None if nothing is.
-
-    Args:
-        rows: (n, V).
-        name: of the model.
-        length: tokens of the sequence after the pass.
-    """
-    highest = rows.max(axis=-1)
-    if np.isfinite(highest).all():  # max propagates NaN; -inf means a row without any finite logit
-        return None
-    row = int(np.flatnonzero(~np.isfinite(highest))[0])
-    bad = np.flatnonzero(np.isnan(rows[row]) | (rows[row] == np.inf))
-    what = f"the logit of id {bad[0]} is {rows[row][bad[0]]}" if bad.size else "all logits are -inf"
-    return NonFiniteLogitsError(
-        f"{name}: in row {row} of {len(rows)} (after position {length - len(rows) + row}) {what}; "
-        f"expected finite numbers."
-    )
 
 
 def _pooled_cache(pool: KvPool, stretch: Stretch) -> Cache:

@@ -40,8 +40,10 @@ _SAMPLE_TEXTS = (
     "https://a.example/b?c=d&e=%20f", "....---===___***///\\\\ (((a)))",
     "na\u00efve nai\u0308ve \u00c5 A\u030a \u212b", "stra\u00dfe STRASSE \u0130\u0131 \ufb01 \uff21\uff11",
     "\u00bd \u2460", "\u65e5\u672c\u8a9e \u4e2d\u6587\u3002\ud55c\uad6d\uc5b4",
-    "\u041f\u0440\u0438\u0432\u0435\u0442", "\u0645\u0631\u062d\u0628\u0627 \u0928\u092e\u0938\u094d\u0924\u0947",
-    "\U0001f642\U0001f1e9\U0001f1ea", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\u0000\u0001\u001b[0m\u007f",
+    "\u041f\u0440\u0438\u0432\u0435\u0442",
+    "\u0645\u0631\u062d\u0628\u0627 \u0928\u092e\u0938\u094d\u0924\u0947",
+    "\U0001f642\U0001f1e9\U0001f1ea", "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "\u0000\u0001\u001b[0m\u007f",
     "\u2581 \u0120 ## </w> <0x0A> <unk> <s> </s> [CLS]", " " * 17 + "z" + " " * 4, "a" * 40,
     "\u2018single\u2019 \u201cdouble\u201d \u2013 \u2014 \u2026",
 )  # fmt: skip
@@ -109,9 +111,18 @@ def _strings(tokenizer: Any) -> bytes:
 
 def _added_tokens(tokenizer: Any, *, normalized: bool) -> list[list[Any]]:
     """Id, string and flags of each, by id."""
-    flags = ["single_word", "lstrip", "rstrip", "special", *(["normalized"] if normalized else [])]
-    tokens = sorted(tokenizer.added_tokens_decoder.items())
-    return [[index, token.content, *(getattr(token, flag) for flag in flags)] for index, token in tokens]
+    return [
+        [
+            index,
+            one.content,
+            one.single_word,
+            one.lstrip,
+            one.rstrip,
+            one.special,
+            normalized and one.normalized,
+        ]
+        for index, one in sorted(tokenizer.added_tokens_decoder.items())
+    ]
 
 
 def _model(model: dict[str, Any]) -> Any:

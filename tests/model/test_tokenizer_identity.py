@@ -178,6 +178,15 @@ def test_a_tokenizer_without_a_backend_is_compared_by_its_class_and_samples() ->
     assert "model" in identity(Backwards()).differing_parts(identity(first))
 
 
+def test_one_file_may_be_two_tokenizers(tmp_path: Path) -> None:
+    """For some kinds of model the library sets a normaliser and a pre-tokenizer, whatever the file says."""
+    llama, qwen = (loaded(Path(save_checkpoint(tmp_path / kind, kind))) for kind in ("Llama", "Qwen2"))
+    files = [(tmp_path / kind / "tokenizer.json").read_bytes() for kind in ("Llama", "Qwen2")]
+    assert files[0] == files[1]
+    assert llama("i\u0308")["input_ids"] != qwen("i\u0308")["input_ids"]
+    assert identity(llama).differing_parts(identity(qwen)) == ("normaliser", "pre-tokenizer")
+
+
 async def test_a_draft_that_begins_texts_otherwise_is_refused_by_the_daemons(tmp_path: Path) -> None:
     """Equal strings, but the target's tokenizer puts a token first: the text would be another prompt's."""
     folders = [save_checkpoint(tmp_path / name, "Llama", seed=n) for n, name in enumerate(("t", "d"))]
