@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             kv_bytes=arguments.kv_bytes,
             resume_ttl_s=arguments.resume_ttl,
             idle_ttl_s=arguments.idle_ttl,
+            write_timeout_s=arguments.write_timeout,
             drain_grace_s=arguments.drain_grace,
             allow_dense_f16=arguments.allow_dense_f16,
             max_unopened_per_peer=arguments.max_unopened_per_peer,
@@ -213,6 +214,7 @@ def make_parser() -> argparse.ArgumentParser:
     for flag, value, text in (
         ("--resume-ttl", defaults.resume_ttl_s, "a session without a stream is kept"),
         ("--idle-ttl", defaults.idle_ttl_s, "a session with a stream may stay silent"),
+        ("--write-timeout", defaults.write_timeout_s, "a peer may take nothing that waits for it"),
         ("--drain-grace", defaults.drain_grace_s, "streams may go on after SIGTERM"),
     ):
         limits.add_argument(

@@ -118,6 +118,7 @@ def edge_settings(arguments: argparse.Namespace) -> EdgeSettings:
     return EdgeSettings(
         connect_timeout_s=arguments.connect_timeout,
         round_timeout_s=arguments.round_timeout,
+        write_timeout_s=arguments.write_timeout,
         max_generations=arguments.max_generations,
         drain_grace_s=arguments.drain_grace,
         keepalive_s=arguments.keepalive,
@@ -159,6 +160,12 @@ def _add_edge(commands: Any) -> None:
         "--round-timeout",
         default=_SETTINGS.round_timeout_s,
         help="for one round (default %(default)g)",
+        **seconds,
+    )
+    limits.add_argument(
+        "--write-timeout",
+        default=_SETTINGS.write_timeout_s,
+        help="a client may take nothing of the text that waits for it (default %(default)g)",
         **seconds,
     )
     limits.add_argument(
