@@ -23,7 +23,8 @@ import numpy.typing as npt
 from common.config import MAX_DRAFT_LENGTH, SchemeParameters
 from common.draft_token import DraftToken, QuantizedDistribution
 from common.errors import ConfigError, ModelError, PayloadInvalidError
-from common.schemes.base import DraftDistribution, Scheme, SchemeState
+from common.random_streams import Draws
+from common.schemes.base import DraftDistribution, Scheme, SchemeState, token_at
 from common.selection import IntArray
 
 MAX_DENSE_ROUND_BYTES = 4 * 1024 * 1024 - 1024
@@ -35,6 +36,10 @@ ONE = 0x3C00
 """Bit pattern of 1.0, the largest legal value."""
 UNIT_BITS = 24
 """Counts are in units of 2**-24."""
+
+
+_ROUNDING = 2.0**-11
+"""Largest relative change that rounding to float16 makes; of values that are no subnormals."""
 
 
 class DenseF16(Scheme):
@@ -86,6 +91,35 @@ class DenseF16(Scheme):
     def next_state(self, state: SchemeState, drafted: DraftDistribution) -> SchemeState:
         """Unchanged."""
         return state
+
+    def sample_with_margin(
+        self,
+        draft_probs: npt.NDArray[Any],
+        drafted: DraftDistribution,
+        draws: Draws,
+        *,
+        position: int,
+        attempt: int,
+    ) -> tuple[DraftToken, float]:
+        """
+        See the base class.
+
+        Among V roundings some always hang by a thread, so other counts than the drafted token's are let go:
+        each moves by 2**-11 of itself at most, and with them the token's share of [0, S) by as much of S.
+        """
+        quantized = drafted.quantized
+        total = quantized.lattice_resolution
+        pick = draws.draft_integer(position, attempt, total)
+        token = token_at(quantized, pick)
+        count = int(quantized.lattice_counts[token.token_index])
+        end = int(quantized.lattice_counts[: token.token_index + 1].sum())
+        edges = [float(pick) - (end - count)] if end > count else []
+        edges += [end - float(pick)] if end < total else []
+        drawn = 2 * (min(edges) / total - _ROUNDING) if edges else 1.0
+        exact = math.ldexp(float(draft_probs[token.token_id]), UNIT_BITS)
+        spacing = 1 << max(0, count.bit_length() - 11)
+        rounded = (spacing / 2 - abs(exact - count)) / exact
+        return token, max(0.0, min(drawn, rounded, 1.0))
 
     def state_after_verdict(self, states: Sequence[SchemeState], accepted: int) -> SchemeState:
         """All are the same."""

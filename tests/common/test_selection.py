@@ -45,7 +45,7 @@ def test_the_largest_are_those_of_a_full_sort(
     expected = np.lexsort((np.arange(size), -values))[:count]
     expected = expected[values[expected] > 0]
 
-    assert largest(values, count).tolist() == sorted(expected.tolist())
+    assert largest(values, count).ids.tolist() == sorted(expected.tolist())
     few = reaching(values, count)
     assert (np.diff(few) > 0).all()
     assert set(expected.tolist()) <= set(few.tolist())
@@ -72,7 +72,7 @@ def test_a_threshold_keeps_what_reaches_it_up_to_the_cap(
         wanted = np.array([np.argmax(values)])
     best = wanted[np.lexsort((wanted, -values[wanted]))][:cap]
 
-    ids, cap_binds = above(values, threshold, cap)
+    ids, _, cap_binds = above(values, threshold, cap)
 
     assert ids.tolist() == sorted(best.tolist())
     assert cap_binds == (wanted.size > cap)
