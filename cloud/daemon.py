@@ -137,6 +137,7 @@ class CloudServer(wire.VerifierServicer):
         self._server = wire.make_server(
             listen,
             self._security,
+            max_round_bytes=self._settings.max_round_bytes,
             on_refused=self.metrics.refused,
             on_closed=self.metrics.connection_closed,
         )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import check_integer, check_real
+from common.config import MAX_ROUND_BYTES, check_integer, check_seconds
 from common.errors import ConfigError
 from common.schemes import scheme_names
-from common.schemes.dense_f16 import DenseF16
+from common.schemes.dense_f16 import MAX_DENSE_ROUND_BYTES, DenseF16
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,18 @@ class CloudSettings:
             check_integer("kv_bytes", self.kv_bytes, 1, 2**63 - 1)
         check_integer("max_unopened_per_peer", self.max_unopened_per_peer, 1, 10_000)
         for name in ("open_timeout_s", "resume_ttl_s", "idle_ttl_s", "write_timeout_s"):
-            value = getattr(self, name)
-            check_real(name, value, "more than 0 seconds", value > 0)
-        check_real("drain_grace_s", self.drain_grace_s, "0 or more seconds", self.drain_grace_s >= 0)
+            check_seconds(name, getattr(self, name))
+        check_seconds("drain_grace_s", self.drain_grace_s, or_none=True)
 
     @property
     def schemes(self) -> tuple[str, ...]:
         """Names of the schemes this cloud serves."""
         return tuple(name for name in scheme_names() if self.allow_dense_f16 or name != DenseF16.name)
+
+    @property
+    def max_round_bytes(self) -> int:
+        """The longest payload of a round that this cloud serves."""
+        return MAX_DENSE_ROUND_BYTES if self.allow_dense_f16 else MAX_ROUND_BYTES
 
     def check_scheme(self, name: str) -> None:
         """
@@ -73,5 +77,6 @@ class CloudSettings:
         if name == DenseF16.name and not self.allow_dense_f16:
             raise ConfigError(
                 f"scheme is {name!r}, which this cloud does not serve; expected one of "
-                f"{', '.join(self.schemes)} (thinwire-cloud serve --allow-dense-f16 switches it on)."
+                f"{', '.join(self.schemes)} (thinwire-cloud serve --allow-dense-f16 switches it on).",
+                setting="scheme",
             )

@@ -140,7 +140,10 @@ async def connect(
 
 
 async def _why_not(channel: grpc.aio.Channel, address: str, security: ClientSecurity) -> str:
-    """One sentence; by TLS with the reason, since a refused certificate looks like nobody."""
+    """One sentence; with the reason where the two ends do not agree on TLS, which looks like nobody."""
+    mistaken = await wire.wrong_protection(address, security, option="--ca")
+    if mistaken is not None:
+        return f"no edge answers at {address}: {mistaken}."
     if security.of(address) in (LinkSecurity.LOOPBACK, LinkSecurity.PLAINTEXT):
         return f"no edge answers at {address}; expected a running `thinwire edge` there."
     reason = "no answer"

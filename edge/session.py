@@ -342,7 +342,6 @@ class EdgeSession:
     def _on_link_lost(self, error: ThinwireError, now: float) -> list[EdgeEffect]:
         if not self._patience.after_loss(now):
             return self._fail(error)
-        self.tally.reconnects += 1
         if self.state is not State.NEW:
             self.state = after(self.state, Happening.LINK_LOST)
         return [ArmTimer(None), Reconnect(self._patience.tries)]
@@ -362,12 +361,12 @@ class EdgeSession:
         """Come again after the pause asked for; the cloud keeps the session meanwhile."""
         if not self._patience.for_pause(error.retry_after_s, now):
             return self._fail(error)
-        self.tally.reconnects += 1
         self._sent_s = now + error.retry_after_s  # the pause says nothing of how long a round takes
         self.state = after(self.state, Happening.LINK_LOST)
         return [ArmTimer(None), Reconnect(self._patience.tries + 1, error.retry_after_s)]
 
     def _on_link_restored(self, now: float) -> list[EdgeEffect]:
+        self.tally.reconnects += 1
         if self.state is State.NEW:
             return self._on_started(now)
         if self.state is not State.DETACHED:

@@ -30,6 +30,7 @@ class Tally:
     cap_bound_positions: int = 0
     """Kept positions at which K_max cut the support."""
     reconnects: int = 0
+    """Streams opened beyond the first; an attempt that reaches nobody opens none."""
     close_drafts: int = 0
     """Rounds whose block's margin was below `CLOSE_DRAFT_MARGIN`."""
     rebuilds: int = 0

@@ -133,12 +133,27 @@ def text_s(cell: Cell, method: Method, parameters: Parameters, tokens: int, cost
     return opening_s + prompt_s + tokens * token_s(cell, method, parameters, costs) + SETTLE_S
 
 
-def tuning_texts(method: Method, plan: Plan) -> int:
-    """Texts that tuning runs in a cell."""
-    if plan.tuning_candidates == 0:
-        return 0
-    axes = [values for name, values in method.axes.items() if name in plan.tuned]
-    return plan.tuning_prompts * sum(min(len(values), plan.tuning_candidates) for values in axes)
+def candidates(
+    cell: Cell, method: Method, parameters: Parameters, axis: str, plan: Plan, costs: Costs
+) -> list[dict[str, Any]]:
+    """
+    What tuning runs of one parameter in a cell, the likeliest first; the others as in `parameters`.
+
+    A value that makes rounds slow is none of them, unless it stands in `parameters`.
+    """
+    values = best_first(cell, method, parameters, axis, method.axes[axis], costs)
+    found = [{**parameters, axis: value} for value in values]
+    known = [one for one in found if one == parameters or not is_slow(cell, method, one, plan, costs)]
+    return known[: plan.tuning_candidates]
+
+
+def tuning_texts(cell: Cell, method: Method, plan: Plan, costs: Costs) -> Iterator[Parameters]:
+    """Every setting that tuning runs in a cell, once for each tuning prompt; none by transfer."""
+    parameters = by_arithmetic(cell, method, plan.tuned, costs)
+    if plan.tuning_candidates and not is_slow(cell, method, parameters, plan, costs):
+        for axis in method.axes:
+            if axis in plan.tuned:
+                yield from candidates(cell, method, parameters, axis, plan, costs)
 
 
 def checked_lengths(cell: Cell, method: Method, plan: Plan) -> tuple[int, ...]:
@@ -196,11 +211,9 @@ def estimate(plan: Plan, methods: Sequence[Method], costs: Costs) -> Estimate:
             parameters = by_arithmetic(cell, method, plan.tuned, costs)
             tokens = tokens_to_run(cell, method, parameters, plan, costs)
             seconds += plan.prompts * text_s(cell, method, parameters, tokens, costs)
-            if not is_slow(cell, method, parameters, plan, costs):
-                tuning += tuning_texts(method, plan)
-                seconds += tuning_texts(method, plan) * text_s(
-                    cell, method, parameters, plan.tuning_tokens, costs
-                )
+            for tried in tuning_texts(cell, method, plan, costs):
+                tuning += plan.tuning_prompts
+                seconds += plan.tuning_prompts * text_s(cell, method, tried, plan.tuning_tokens, costs)
     texts = len(plan.cells) * len(methods) * plan.prompts
     return Estimate(texts, tuning, len(plan.links), seconds)
 

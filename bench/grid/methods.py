@@ -34,7 +34,6 @@ SHORT_NAMES = {
 }
 """As on Thinwire's command line; the full field names work too."""
 DRAFT_LENGTHS = (1, 2, 4, 6, 8)
-DENSE_DRAFT_LENGTHS = (1, 2)
 LATTICE_RESOLUTIONS = (25, 50, 100, 200, 400)
 THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.2)
 SUPPORT_SIZES = (2, 3, 8, 32)
@@ -131,8 +130,7 @@ def _axes(scheme: str) -> dict[str, tuple[Any, ...]]:
     """What can be tuned of a scheme; one that nobody told this module of is tuned in its draft length."""
     if SCHEMES[scheme].max_draft_length == 0:
         return {}
-    lengths = DENSE_DRAFT_LENGTHS if scheme == "dense-f16" else DRAFT_LENGTHS
-    axes: dict[str, tuple[Any, ...]] = {"draft_length": lengths}
+    axes: dict[str, tuple[Any, ...]] = {"draft_length": DRAFT_LENGTHS}
     if scheme in ("k-sqs", "c-sqs", "dense-qs"):
         axes["lattice_resolution"] = LATTICE_RESOLUTIONS
     if scheme == "k-sqs":

@@ -3,6 +3,7 @@ Chooses a method's open parameters in a cell, on prompts that are not measured.
 
 One parameter after the other, the others as they stand: of each the values that the arithmetic likes best are
 run, and the fastest per output token stays.
+None of them makes rounds slow: the arithmetic knows that those lose.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bench.grid.arithmetic import Costs, best_first, by_arithmetic, is_slow
+from bench.grid.arithmetic import Costs, by_arithmetic, candidates, is_slow
 from bench.grid.cells import Cell, Plan
 from bench.grid.methods import Method
 from bench.grid.transfer import trial_name
@@ -37,11 +38,8 @@ def tune(cell: Cell, method: Method, plan: Plan, costs: Costs, run: Try) -> tupl
         return parameters, "arithmetic"
     seen: dict[str, float | None] = {}
     for axis in open_axes:
-        values = best_first(cell, method, parameters, axis, method.axes[axis], costs)
-        values = values[: plan.tuning_candidates]
         scored = []
-        for value in values:
-            candidate = {**parameters, axis: value}
+        for candidate in candidates(cell, method, parameters, axis, plan, costs):
             name = trial_name(candidate)
             if name not in seen:
                 seen[name] = run(candidate)

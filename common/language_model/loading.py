@@ -64,7 +64,7 @@ def load_language_model(
         VocabularyMismatchError: the model has rows for less than half of its tokenizer's ids.
     """
     if dtype not in DTYPES:
-        raise ConfigError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}.")
+        raise ConfigError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}.", setting="dtype")
     _check_device(device)
     report = on_progress or (lambda stage: None)
     where, offline = _whence(path_or_id, revision)
@@ -179,7 +179,8 @@ def _check_device(device: str) -> None:
     try:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(f"device is {device!r}; expected one torch can use here, such as 'cpu'.") from error
+        sentence = f"device is {device!r}; expected one torch can use here, such as 'cpu'."
+        raise ConfigError(sentence, setting="device") from error
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from common.addresses import is_loopback
+from common.config import MAX_ROUND_BYTES
 from common.doorkeeper import Doorkeeper
 from common.security import ServerSecurity
 from common.wire.guard import Guard
@@ -75,6 +76,7 @@ def make_server(
     listen: str,
     security: ServerSecurity,
     *,
+    max_round_bytes: int = MAX_ROUND_BYTES,
     on_refused: Callable[[str], None] | None = None,
     on_closed: Callable[[str], None] | None = None,
 ) -> GuardedServer:
@@ -84,6 +86,7 @@ def make_server(
     Args:
         listen: where it will; reflection without tokens is for loopback.
         security: with the tokens, and the bounds on who has none.
+        max_round_bytes: of `server_options`.
         on_refused: called with the reason of every call that the guard refuses.
         on_closed: called with "crowd" or "silence" for every connection that did not prove itself.
     """
@@ -98,5 +101,7 @@ def make_server(
         on_refused=on_refused,
         on_call=lambda peer, proves: doorkeeper.called(peer, proves=proves),
     )
-    options = server_options(handshake_timeout_s=security.handshake_timeout_s)
+    options = server_options(
+        handshake_timeout_s=security.handshake_timeout_s, max_round_bytes=max_round_bytes
+    )
     return GuardedServer(grpc.aio.server(interceptors=(guard,), options=options), doorkeeper)

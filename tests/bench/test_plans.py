@@ -16,6 +16,7 @@ from bench.grid.arithmetic import (
     token_bits,
     tokens_per_round,
     tokens_to_run,
+    tuning_texts,
 )
 from bench.grid.cells import FULL, SHORT, SMOKE, Cell
 from bench.grid.methods import DEFAULT_METHODS, parse_method
@@ -113,6 +114,18 @@ def test_the_arithmetic_prefers_short_blocks_where_bits_are_dear() -> None:
 
     assert best_first(SLOW, dense, {}, "draft_length", (1, 2), Costs())[0] == 1
     assert by_arithmetic(FAST, sparse, ("draft_length",), Costs())["draft_length"] >= 4
+
+
+@pytest.mark.parametrize(
+    ("rate_bps", "lengths"),
+    [(32_000, [1]), (128_000, [1, 2, 4]), (2_000_000, [1, 2, 4, 6, 8]), (20_000_000, [4, 6, 8, 2, 1])],
+)
+def test_tuning_tries_every_dense_block_that_is_not_slow(rate_bps: int, lengths: list[int]) -> None:
+    """The default length among them: a longer block is what a fast line with a long way asks for."""
+    cell, method = Cell(rate_bps, 0.15, 1.0), parse_method("dense-f16")
+    tried = [parameters["draft_length"] for parameters in tuning_texts(cell, method, FULL, Costs())]
+
+    assert tried == lengths
 
 
 def test_the_estimate_counts_every_text() -> None:

@@ -45,7 +45,7 @@ EVENTS: list[GenerationEvent] = [
 
 def shown(console: Console, prompt: str | None = None) -> str:
     """Everything a display writes."""
-    display = Display(console, prompt=prompt)
+    display = Display(console, console, prompt=prompt)
     for event in EVENTS:
         display.show(event)
     file = console.file
@@ -102,6 +102,18 @@ def test_a_pipe_gets_the_text_as_it_is() -> None:
     assert text.startswith("one [red] two \x1b[2Jthree\n\tfour held\n")
 
 
+def test_text_and_table_go_different_ways() -> None:
+    """A file gets the text and a line end; without a second stream there is no table."""
+    text, table = io.StringIO(), io.StringIO()
+    for statistics in (Console(file=table, highlight=False), None):
+        display = Display(Console(file=text, highlight=False), statistics, prompt=None)
+        for event in EVENTS:
+            display.show(event)
+
+    assert text.getvalue() == 2 * "one [red] two \x1b[2Jthree\n\tfour held\n"
+    assert table.getvalue().count("tokens/s") == 1
+
+
 def test_a_terminal_tells_the_kinds_of_tokens_apart() -> None:
     """Three colours and a legend; control characters of the text do not reach the terminal."""
     console = Console(
@@ -133,11 +145,12 @@ def test_json_is_one_object_a_line_with_the_statistics_last() -> None:
     lines = JsonLines(file)
     for event in EVENTS[:-1]:
         lines.show(event)
-    lines.show(GenerationFinished(FinishReason.EOS, "", GenerationStatistics()))
+    lines.show(GenerationFinished(FinishReason.EOS, " held", GenerationStatistics()))
     objects = [json.loads(line) for line in file.getvalue().splitlines()]
 
     assert [o["event"] for o in objects] == ["token"] * 3 + ["statistics"]
     assert objects[1] == {"event": "token", "token_id": 2, "kind": "resampled", "text": " two"}
+    assert objects[-1]["text"] == "one [red] two \x1b[2Jthree\n\tfour held"
     assert objects[-1]["seed"] == 2**64 - 1
     assert objects[-1]["reason"] == "eos"
     assert objects[-1]["mean_dropped_mass"] is None

@@ -52,7 +52,7 @@ SCHEMES = (
     SchemeParameters("dense-qs", lattice_resolution=12),
     SchemeParameters("cloud-ar"),
 )
-EDGE = EdgeSettings(patience_s=1e6, round_timeout_s=1000.0, least_round_timeout_s=1000.0, keepalive_s=0)
+EDGE = EdgeSettings(patience_s=86_400.0, round_timeout_s=1000.0, least_round_timeout_s=1000.0, keepalive_s=0)
 HANGING_S = 200.0
 """No text takes so long unless somebody waits in vain: links are cut, single messages are never lost."""
 _METRICS = EdgeMetrics(generations=lambda: 1)

@@ -70,7 +70,8 @@ async def test_the_demo_streams_a_text_and_leaves_nothing_behind(tmp_path: Path)
     assert process.returncode == 0, err.decode()
     assert out.decode().startswith(PROMPT)
     for name in ("output tokens", "tokens/s", "block efficiency", "resampling rate", "mean dropped mass"):
-        assert name in out.decode()
+        assert name in err.decode()
+        assert name not in out.decode()
     assert leftovers(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 

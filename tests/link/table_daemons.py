@@ -1,10 +1,10 @@
 """
 Either daemon's own service over a table model, in a process of its own.
 
-    python -m tests.link.table_daemons cloud ADDRESS          prints its port, serves until its input closes
-    python -m tests.link.table_daemons edge CLOUD ROUND_LOG   prints "ready"; then one request a line, as JSON
-                                                              of `bench.grid.client.thinwire_request_to_dict`,
-                                                              answered by its number of tokens
+    python -m tests.link.table_daemons V cloud ADDRESS          prints its port, serves until its input closes
+    python -m tests.link.table_daemons V edge CLOUD ROUND_LOG   prints "ready"; then a line is a JSON list of
+                                                                `bench.grid.client.thinwire_request_to_dict`,
+                                                                made together, answered by their tokens
 
 The edge pings nobody, so nothing but its texts crosses the link.
 """
@@ -14,32 +14,32 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
-from fakes import TableModel, TableVocabulary, random_law
+import numpy as np
+from fakes import Law, TableModel, TableVocabulary, random_law
 
 from bench.grid.client import thinwire_request
 from cloud.daemon import CloudServer
 from cloud.settings import CloudSettings
 from common.security import ClientSecurity, ServerSecurity
 from common.telemetry import RoundLog
-from edge.client import connect
+from edge.client import EdgeClient, connect
 from edge.daemon import EdgeServer
 from edge.settings import EdgeSettings
 
-VOCABULARY_SIZE = 300
-"""Ids of one and of two bytes; the dense payload is then longer than a segment."""
 CONTEXT_LENGTH = 4096
 TARGET_SEED, DRAFT_SEED = 1, 2
 _EVENT_TIMEOUT_S = 30.0
 
 
-async def serve_cloud(listen: str) -> None:
+async def serve_cloud(size: int, listen: str) -> None:
     """The Verifier service."""
-    model = TableModel(random_law(VOCABULARY_SIZE, TARGET_SEED), context_length=CONTEXT_LENGTH)
+    model = TableModel(_law(size, TARGET_SEED), vocabulary_size=size, context_length=CONTEXT_LENGTH)
     server = CloudServer(
         model,
-        vocabulary=TableVocabulary(VOCABULARY_SIZE).identity,
+        vocabulary=TableVocabulary(size).identity,
         fingerprint=TARGET_SEED.to_bytes(8),
         settings=CloudSettings(allow_dense_f16=True),
         security=ServerSecurity(insecure_plaintext=True),
@@ -50,12 +50,12 @@ async def serve_cloud(listen: str) -> None:
     await server.stop(0)
 
 
-async def serve_edge(cloud_address: str, round_log: str) -> None:
+async def serve_edge(size: int, cloud_address: str, round_log: str) -> None:
     """The Generator service and a client of it."""
     log = RoundLog(round_log)
     server = EdgeServer(
-        TableModel(random_law(VOCABULARY_SIZE, DRAFT_SEED), context_length=CONTEXT_LENGTH),
-        vocabulary=TableVocabulary(VOCABULARY_SIZE),
+        TableModel(_law(size, DRAFT_SEED), vocabulary_size=size, context_length=CONTEXT_LENGTH),
+        vocabulary=TableVocabulary(size),
         cloud_address=cloud_address,
         settings=EdgeSettings(keepalive_s=0),
         round_log=log,
@@ -65,12 +65,25 @@ async def serve_edge(cloud_address: str, round_log: str) -> None:
     async with connect(f"127.0.0.1:{port}", event_timeout_s=_EVENT_TIMEOUT_S) as client:
         print("ready", flush=True)
         async for line in _lines():
-            tokens = 0
-            async for event in client.generate(thinwire_request(json.loads(line))):
-                tokens += len(event) if isinstance(event, tuple | list) else 0
-            print(tokens, flush=True)
+            print(sum(await asyncio.gather(*(_tokens(client, one) for one in json.loads(line)))), flush=True)
     await server.stop(0)
     log.close()
+
+
+def _law(size: int, seed: int) -> Law:
+    """A random one; over a large vocabulary, where a row takes long to make, one row for every prefix."""
+    if size <= 1000:
+        return random_law(size, seed)
+    row = np.random.default_rng(seed).dirichlet(np.ones(size))
+    return lambda prefix: row
+
+
+async def _tokens(client: EdgeClient, request: Mapping[str, Any]) -> int:
+    """Of one text."""
+    tokens = 0
+    async for event in client.generate(thinwire_request(request)):
+        tokens += len(event) if isinstance(event, tuple | list) else 0
+    return tokens
 
 
 async def _lines() -> AsyncIterator[bytes]:
@@ -82,5 +95,5 @@ async def _lines() -> AsyncIterator[bytes]:
 
 
 if __name__ == "__main__":
-    role, *arguments = sys.argv[1:]
-    asyncio.run({"cloud": serve_cloud, "edge": serve_edge}[role](*arguments))
+    vocabulary_size, role, *arguments = sys.argv[1:]
+    asyncio.run({"cloud": serve_cloud, "edge": serve_edge}[role](int(vocabulary_size), *arguments))

@@ -8,10 +8,7 @@ Pure ACKs and repeats are left out, because when they come is the kernels' affai
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,14 +18,13 @@ from typing import Any
 import pytest
 from loopback import make_request
 
-from bench.grid.client import thinwire_request_to_dict
 from bench.link.description import LinkDescription
 from bench.link.devices import DEVICE
 from bench.link.link import End, NamespaceLink
-from bench.link.self_test import module_environment
 from bench.simulation import round_bytes
 from common.pb import verifier_pb2
 from tests.link.capture import read_frames
+from tests.link.on_link import PROCESS_TIMEOUT_S, ask, start, stop
 from tests.link.packets import (
     DATA,
     ETHERNET_BYTES,
@@ -43,7 +39,9 @@ from tests.link.packets import (
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENS = 48
-PROCESS_TIMEOUT_S = 10.0
+DAEMONS = "tests.link.table_daemons"
+VOCABULARY_SIZE = "300"
+"""Ids of one and of two bytes; the dense payload is then longer than a segment."""
 REQUESTS: dict[str, dict[str, Any]] = {
     "k-sqs": {},
     "k-sqs γ=1": {"scheme": "k-sqs", "draft_length": 1},
@@ -99,18 +97,17 @@ def traffic(tmp_path_factory: pytest.TempPathFactory) -> Traffic:
     with ExitStack() as pipes, NamespaceLink(line, kind="tc", congestion_control="cubic", seed=0) as link:
         for end in (link.edge, link.cloud):
             _unshape(end)
-        capture, _ = _start(pipes, link.cloud, "tests.link.capture", DEVICE, str(folder / "frames"))
+        capture, _ = start(pipes, link.cloud, "tests.link.capture", DEVICE, str(folder / "frames"))
         listen = f"{link.cloud.address}:0"
-        cloud, port = _start(pipes, link.cloud, "tests.link.table_daemons", "cloud", listen)
+        cloud, port = start(pipes, link.cloud, DAEMONS, VOCABULARY_SIZE, "cloud", listen)
         address = f"{link.cloud.address}:{port}"
-        edge, _ = _start(
-            pipes, link.edge, "tests.link.table_daemons", "edge", address, str(folder / "rounds")
-        )
+        edge, _ = start(pipes, link.edge, DAEMONS, VOCABULARY_SIZE, "edge", address, str(folder / "rounds"))
         for name, changes in REQUESTS.items():
-            assert _ask(edge, name, changes) == TOKENS
+            values = {"scheme": name, "max_tokens": TOKENS, "ignore_eos": True, **changes}
+            assert ask(edge, make_request("a", min_block_acceptance=0.0, **values)) == TOKENS
         for process in (edge, cloud):
-            _stop(process)
-        assert _stop(capture) == "0", "the kernel had no room for a frame"
+            stop(process)
+        assert stop(capture) == "0", "the kernel had no room for a frame"
     segments = new_segments(read_frames(folder / "frames"), int(port))
     frames = list(http2_frames(segments))
     log = [json.loads(text) for text in (folder / "rounds").read_text().splitlines()]
@@ -284,41 +281,6 @@ def _unshape(end: End) -> None:
         timeout=PROCESS_TIMEOUT_S,
     )
     assert "tbf" not in shown.stdout
-
-
-def _start(pipes: ExitStack, end: End, *command: str) -> tuple[subprocess.Popen[str], str]:
-    """A module of the tests at one end of the link; returns it with its first line."""
-    environment = module_environment()
-    environment["PYTHONPATH"] = os.pathsep.join([environment["PYTHONPATH"], str(ROOT / "tests")])
-    process = end.popen(
-        [sys.executable, "-m", *command],
-        env=environment,
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    pipes.enter_context(process)
-    line = process.stdout.readline().strip()
-    assert line, f"{command} ended with {process.wait(PROCESS_TIMEOUT_S)}"
-    return process, line
-
-
-def _ask(edge: subprocess.Popen[str], name: str, changes: dict[str, Any]) -> int:
-    """One text; returns its number of tokens."""
-    assert edge.stdin is not None
-    assert edge.stdout is not None
-    values = {"scheme": name, "max_tokens": TOKENS, "ignore_eos": True, **changes}
-    request = make_request("a", min_block_acceptance=0.0, **values)
-    print(json.dumps(thinwire_request_to_dict(request)), file=edge.stdin, flush=True)
-    return int(edge.stdout.readline())
-
-
-def _stop(process: subprocess.Popen[str]) -> str:
-    """Close its input and wait; returns what it said last."""
-    said, _ = process.communicate(timeout=PROCESS_TIMEOUT_S)
-    assert process.returncode == 0
-    return said.strip()
 
 
 def _rounds(

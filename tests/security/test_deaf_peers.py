@@ -89,7 +89,8 @@ async def test_a_peer_that_takes_nothing_loses_its_stream(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-async def test_a_client_that_takes_nothing_gives_its_slot_back() -> None:
+@pytest.mark.parametrize("heard", [0, 1, 3], ids=["the beginning", "the first tokens", "later ones"])
+async def test_a_client_that_stops_reading_gives_its_slot_back(heard: int) -> None:
     """Its generation ends at both ends, and the next one is served."""
     target, draft = watched(), TableModel(DRAFT, context_length=512)
     settings = EdgeSettings(max_generations=1, write_timeout_s=SHORT_S)
@@ -100,6 +101,8 @@ async def test_a_client_that_takes_nothing_gives_its_slot_back() -> None:
         fields = _request(max_tokens=200, draft_length=1)
         call: Any = wire.GeneratorStub(channel).Generate(wire.generate_request_to_proto("abc", **fields))
         await call.wait_for_connection()
+        for _ in range(heard):
+            await call.read()
         while not pair.edge.running:
             await asyncio.sleep(0.01)
         while pair.edge.running:
