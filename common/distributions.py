@@ -15,7 +15,7 @@ import numpy.typing as npt
 from common.config import SamplingParameters
 from common.decision_margin import between, of_logits, of_shares
 from common.errors import NonFiniteLogitsError
-from common.selection import kth_largest, reaching
+from common.selection import kth_and_next, reaching
 
 
 def check_logits(logits: npt.NDArray[Any]) -> None:
@@ -94,13 +94,10 @@ def _warp(
     if sampling.temperature != 1.0:
         scores /= sampling.temperature
     if 0 < sampling.top_k < scores.size:
-        last = kth_largest(scores, sampling.top_k)
-        dropped = scores < last
-        if margins is not None:
-            ties = scores.size - int(np.count_nonzero(dropped)) > sampling.top_k
-            below = last if ties else scores[dropped].max(initial=-np.inf)
-            margins.append(of_logits(float(last - below)))
-        scores[dropped] = -np.inf
+        last, behind = kth_and_next(scores, sampling.top_k)
+        if margins is not None and np.isfinite(last):  # two that tie are kept, and rounding may part them
+            margins.append(of_logits(float(last - behind)))
+        scores[scores < last] = -np.inf
     probs = softmax(scores)
     if sampling.top_p < 1.0:
         kept = _nucleus(probs, sampling.top_p, margins)

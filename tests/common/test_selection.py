@@ -14,7 +14,7 @@ from common.distributions import softmax, warp
 from common.lattice import quantize
 from common.schemes import make_scheme
 from common.schemes.sparsify import above, largest
-from common.selection import kth_largest, reaching
+from common.selection import kth_and_next, reaching
 
 
 def make_probs(size: int, levels: int, zeros: float, dtype: str, seed: int) -> np.ndarray[Any, Any]:
@@ -50,7 +50,9 @@ def test_the_largest_are_those_of_a_full_sort(
     assert (np.diff(few) > 0).all()
     assert set(expected.tolist()) <= set(few.tolist())
     if count <= size:
-        assert kth_largest(values, count) == np.sort(values)[size - count]
+        ascending = np.sort(values)
+        behind = ascending[size - count - 1] if count < size else -np.inf
+        assert kth_and_next(values, count) == (ascending[size - count], behind)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
