@@ -54,6 +54,7 @@ class GenerationStatistics:
     rebuilds: int = 0
     encode_s: float = 0.0
     close_drafts: int = 0
+    draft_full_from: int = 0
 
     @property
     def acceptance_rate(self) -> float:

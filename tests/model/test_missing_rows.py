@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from common.errors import ConfigError, VocabularyMismatchError
 from common.language_model import LanguageModel
+from common.language_model.logits import output_rows
 
 PADDING = "<|pad|>"
 V = VOCABULARY_SIZE + 1
@@ -78,13 +79,9 @@ def test_rows_of_the_input_count_as_well(tmp_path: Path) -> None:
     model = torch_device.load_on_device(folder)
     embedding = model.module.get_input_embeddings()
     embedding.weight = torch.nn.Parameter(embedding.weight[:200].detach())
-    embedding.num_embeddings = 200
-    other = LanguageModel(
-        model.module, model.vocabulary, name="m", dtype="float32", device=model.device,
-        eos_token_ids=(), fingerprint=b"", warnings=(),
-    )  # fmt: skip
-    assert other.model_rows == 200
-    row = other.open_sequence().extend([1, 250], logit_rows=1)[0]
+    model.model_rows = output_rows(model.module)
+    assert model.model_rows == 200
+    row = model.open_sequence().extend([1, 250], logit_rows=1)[0]
     assert np.isfinite(row[:200]).all()
     assert (row[200:] == -np.inf).all()
 
