@@ -274,7 +274,7 @@ def _say(line: str) -> None:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(prog="python -m bench.core", description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m bench.core", description=__doc__)
     parser.add_argument("--pair", type=Path, default=bundled.target_path().parent, help="target/ and draft/")
     parser.add_argument("--tokens", type=int, default=128, help="tokens of each text (default %(default)s)")
     parser.add_argument("--repetitions", type=int, default=10, help="texts of each way (default %(default)s)")

@@ -259,6 +259,7 @@ def table(rounds: dict[tuple[str, float], list[Round]], times: PassTimes, overhe
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="python -m bench.draft_stop",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -192,6 +192,6 @@ def main(repetitions: int = 40) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m bench.kernels", description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m bench.kernels", description=__doc__)
     parser.add_argument("--repetitions", type=int, default=40, help="turns (default %(default)s)")
     main(parser.parse_args().repetitions)

@@ -69,20 +69,20 @@ class Admission:
         """Charge a prompt that `check_prompt` let pass, once its session is there."""
         self._ledger.take(tenant, rounds=0, tokens=tokens, now=self._now())
 
-    def round(self, tenant: str, draft_length: int, *, is_paid: bool) -> None:
+    def round(self, tenant: str, tokens: int, *, is_paid: bool) -> None:
         """
-        Charge one round before its session sees it.
+        Charge one round before its session sees it; one that turns out to be invalid has cost the same.
 
         Args:
             tenant: whose it is.
-            draft_length: γ.
+            tokens: what it costs: γ + 1 to score, and the price of its decoding.
             is_paid: whether its stream has paid for it; its tokens are charged all the same.
 
         Raises:
             QuotaExceededError: the round must come again later.
         """
         rounds = 0 if is_paid else 1
-        self._ledger.charge(tenant, rounds=rounds, tokens=draft_length + 1, now=self._now())
+        self._ledger.charge(tenant, rounds=rounds, tokens=tokens, now=self._now())
 
     async def hold_back(self, tenant: str, refusal: QuotaExceededError) -> QuotaExceededError:
         """

@@ -3,7 +3,9 @@ The target model's thread and its queue: many sessions, one pass.
 
 As soon as one pass is done the next is made of what is in line (`cloud.batch_queue`); nothing waits for a
 pass to fill.
-Payloads that came meanwhile are decoded first, all in one go, so that their rounds can be part of the pass.
+Payloads that came meanwhile are decoded between two passes, tenants in turn (`cloud.decode_lines`), for a
+share of the time that the passes take: a short one's round can be part of the next pass, a long one is spread
+over many, and no tenant's rounds wait for more than that share.
 Decoding, acceptance tests and draws are done session by session, in the model's thread, around the pass that
 is shared: what one of them raises ends its own work and no other's.
 """
@@ -19,8 +21,15 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from cloud.batch_queue import BatchQueue, Item
+from cloud.decode_lines import SLICE_S, DecodeLines, Decoding
 from common.causal_model import CausalModel, Extended, ExtendRequest
 from common.errors import SessionNotFoundError
+from common.steps import Steps
+
+DECODING_SHARE = 0.1
+"""Of the last pass's time, for decoding before the next one: so much longer may a tenant's rounds take."""
+MIN_DECODING_S = 0.001
+"""Decoding gets so much between two passes, however short they are."""
 
 
 class Done(NamedTuple):
@@ -58,14 +67,29 @@ class Batcher:
         model: the target model.
         executor: its one thread.
         queue: empty.
+        now: the clock that measures work and cuts decoding into slices.
     """
 
-    def __init__(self, model: CausalModel, executor: Executor, queue: BatchQueue) -> None:
+    def __init__(
+        self,
+        model: CausalModel,
+        executor: Executor,
+        queue: BatchQueue,
+        *,
+        now: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._model = model
         self._executor = executor
         self._queue = queue
         self._loop = asyncio.get_running_loop()
-        self._decodings: list[tuple[_Ticket, Callable[[], Any]]] = []
+        self._now = now
+        self._arrived: list[Decoding] = []
+        """Payloads that are not in their lines yet."""
+        self._decode_lines = DecodeLines()
+        """The model's thread's while it decodes, otherwise the event loop's."""
+        self._decode_tickets: dict[Decoding, _Ticket] = {}
+        self._pass_s = 0.0
+        """Of the last pass."""
         self._tickets: dict[bytes, _Ticket] = {}
         """Of the work in line, by session."""
         self._running: asyncio.Task[None] | None = None
@@ -73,17 +97,27 @@ class Batcher:
         self.passes = 0
         """Target passes begun."""
 
-    def decode(self, job: Callable[[], Any], *, submitted_s: float) -> asyncio.Future[Done]:
+    def decode(
+        self, steps: Steps[Any], *, tenant: str, submitted_s: float, is_short: bool
+    ) -> asyncio.Future[Done]:
         """
-        Do `job` in the model's thread before the next pass; its outcome comes with the future.
+        Have a payload decoded; its outcome comes with the future.
 
         Args:
-            job: short, since every session waits for it.
-            submitted_s: a reading of `perf_counter`; the job's wait counts from there.
+            steps: the decoding, not yet begun.
+            tenant: whose turn it takes.
+            submitted_s: a reading of `now`; the wait counts from there.
+            is_short: it is begun here and now, which takes less time than to wake another thread; only what
+                is left after a slice stands in line.
         """
+        decoding = Decoding(tenant, steps, submitted_s=submitted_s)
         ticket = _Ticket(submitted_s, self._loop.create_future())
-        self._decodings.append((ticket, job))
-        self._run()
+        if is_short and decoding.advance(self._now() + SLICE_S, self._now):
+            self._tell(decoding, ticket)
+        else:
+            self._decode_tickets[decoding] = ticket
+            self._arrived.append(decoding)
+            self._run()
         return ticket.future
 
     def put(self, item: Item) -> asyncio.Future[Done]:
@@ -94,7 +128,7 @@ class Batcher:
             ResourceExhaustedError: too many rounds are in line.
         """
         self._queue.put(item)
-        ticket = _Ticket(time.perf_counter(), self._loop.create_future())
+        ticket = _Ticket(self._now(), self._loop.create_future())
         self._tickets[item.session] = ticket
         self._run()
         return ticket.future
@@ -114,22 +148,39 @@ class Batcher:
             self._running = self._loop.create_task(self._work_off())
 
     async def _work_off(self) -> None:
-        """Pass after pass until nothing is in line."""
-        while self._decodings or len(self._queue):
+        """Decoding and passes in turn until nothing is in line."""
+        passed = True
+        while self._decode_tickets or len(self._queue):
             if self._stopped:
                 self._refuse_all()
-            elif self._decodings:
-                jobs, self._decodings = self._decodings, []
-                await self._loop.run_in_executor(self._executor, self._decode_all, jobs)
+            elif self._decode_tickets and (passed or not len(self._queue)):
+                passed = False
+                await self._decode_some()
                 await asyncio.sleep(0)  # the sessions put the rounds just decoded in line
             else:
+                passed = True
                 batch = [(item, self._tickets.pop(item.session)) for item in self._queue.take()]
                 self.passes += 1  # before anybody hears of its outcome
                 await self._loop.run_in_executor(self._executor, self._pass, batch)
 
+    async def _decode_some(self) -> None:
+        """What there is to decode, for no longer than a round that comes meanwhile may wait."""
+        for decoding in self._arrived:
+            self._decode_lines.put(decoding)
+        self._arrived = []
+        budget_s = max(MIN_DECODING_S, DECODING_SHARE * self._pass_s)
+        work = partial(self._decode_lines.work, budget_s, self._now)
+        for decoding in await self._loop.run_in_executor(self._executor, work):
+            self._tell(decoding, self._decode_tickets.pop(decoding))
+
+    def _tell(self, decoding: Decoding, ticket: _Ticket) -> None:
+        now_s = self._now()
+        ticket.settle(decoding.take_outcome(), now_s - decoding.worked_s, now_s)
+
     def _refuse_all(self) -> None:
-        waiting = [ticket for ticket, _ in self._decodings]
-        self._decodings = []
+        waiting = [*self._decode_tickets.values()]
+        self._decode_tickets = {}
+        self._arrived, self._decode_lines = [], DecodeLines()
         while batch := self._queue.take():
             waiting += [self._tickets.pop(item.session) for item in batch]
         for ticket in waiting:
@@ -137,13 +188,8 @@ class Batcher:
 
     # --- in the model's thread ----------------------------------------------------------------------------
 
-    def _decode_all(self, jobs: list[tuple[_Ticket, Callable[[], Any]]]) -> None:
-        for ticket, job in jobs:
-            begun_s = time.perf_counter()
-            self._settle(ticket, _outcome(job), begun_s)
-
     def _pass(self, batch: list[tuple[Item, _Ticket]]) -> None:
-        begun_s = time.perf_counter()
+        begun_s = self._now()
         ready: list[tuple[Item, _Ticket]] = []
         requests: list[ExtendRequest] = []
         for item, ticket in batch:
@@ -156,6 +202,7 @@ class Batcher:
         for (item, ticket), rows in zip(ready, self._extended(requests), strict=True):
             outcome = rows if isinstance(rows, Exception) else _outcome(partial(item.work.finish, rows))
             self._settle(ticket, outcome, begun_s)
+        self._pass_s = self._now() - begun_s
 
     def _extended(self, requests: list[ExtendRequest]) -> list[Extended] | list[Exception]:
         if not requests:
@@ -168,14 +215,7 @@ class Batcher:
             return [error for _ in requests]
 
     def _settle(self, ticket: _Ticket, outcome: Any, begun_s: float) -> None:
-        self._loop.call_soon_threadsafe(ticket.settle, outcome, begun_s, time.perf_counter())
-
-
-def done_at_once(job: Callable[[], Any]) -> Done:
-    """Do `job` here and now; what it raises is raised."""
-    begun_s = time.perf_counter()
-    outcome = job()
-    return Done(outcome, 0, round((time.perf_counter() - begun_s) * 1e6))
+        self._loop.call_soon_threadsafe(ticket.settle, outcome, begun_s, self._now())
 
 
 def _outcome(job: Callable[[], Any]) -> Any:

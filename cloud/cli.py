@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from cloud.daemon import CloudServer
 from cloud.settings import CloudSettings
 from cloud.token_file import add_token, revoke_tokens
 from common import bundled, wire
+from common.command_parser import CommandParser, as_typed, option_names
 from common.daemon_arguments import add_daemon_arguments, add_trace_argument, daemon_options
 from common.daemon_log import Announcer
 from common.daemon_process import DaemonOptions, run_daemon
@@ -24,6 +26,7 @@ from common.exit_codes import EXIT_CODES_HELP, ExitCode
 from common.health_command import add_health_command, health
 from common.release import version
 from common.security_arguments import dialling_security
+from common.standard_streams import OutputError, prepare_streams, writing_output
 from common.tracing import NO_TRACING, Tracing, start_tracing
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ PROGRAM = "thinwire-cloud"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
+    prepare_streams()
     arguments = make_parser().parse_args(argv)
     try:
         if arguments.command == "certs":
@@ -52,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             kv_bytes=arguments.kv_bytes,
             resume_ttl_s=arguments.resume_ttl,
             idle_ttl_s=arguments.idle_ttl,
+            write_timeout_s=arguments.write_timeout,
             drain_grace_s=arguments.drain_grace,
             allow_dense_f16=arguments.allow_dense_f16,
             max_unopened_per_peer=arguments.max_unopened_per_peer,
@@ -59,8 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         exporter = os.environ.get("OTEL_TRACES_EXPORTER")
         tracing = start_tracing(PROGRAM, exporter) if arguments.trace else NO_TRACING
     except ConfigError as error:
-        print(f"thinwire-cloud: {error.message}", file=sys.stderr)
+        print(f"{PROGRAM}: {as_typed(error, option_names(arguments))}", file=sys.stderr)
         return ExitCode.USAGE
+    except OutputError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return ExitCode.FAILED
+    except BrokenPipeError:
+        return ExitCode.OK
     return asyncio.run(_serve(options, settings, tracing))
 
 
@@ -68,10 +78,11 @@ def _certs(arguments: argparse.Namespace) -> ExitCode:
     """Make a development authority and both pairs."""
     from cloud.certificates import DESCRIPTION, LOCAL_HOSTS, VALID_DAYS, write_certificates
 
-    for path in write_certificates(Path(arguments.folder), arguments.host):
-        print(path)
+    paths = write_certificates(Path(arguments.folder), arguments.host)
     hosts = ", ".join(dict.fromkeys((*LOCAL_HOSTS, *arguments.host)))
-    print(f"\n{DESCRIPTION}\nvalid for {VALID_DAYS} days, and for {hosts}; the keys are not encrypted")
+    with writing_output():
+        print(*paths, sep="\n")
+        print(f"\n{DESCRIPTION}\nvalid for {VALID_DAYS} days, and for {hosts}; the keys are not encrypted")
     return ExitCode.OK
 
 
@@ -79,15 +90,17 @@ def _token(arguments: argparse.Namespace) -> ExitCode:
     """Draw or revoke; a new token is all that standard output gets."""
     reload = "a running daemon reads the file again on SIGHUP"
     if arguments.revoke:
-        count = revoke_tokens(arguments.file, arguments.tenant)
+        count = revoke_tokens(arguments.tokens, arguments.tenant)
         print(f"thinwire-cloud: {count} tokens of {arguments.tenant} revoked; {reload}", file=sys.stderr)
         return ExitCode.OK
     given = {name: getattr(arguments, name) for name in ("max_sessions", "rounds_per_s", "tokens_per_s")}
     quotas = {name: value for name, value in given.items() if value is not None}
-    print(add_token(arguments.file, arguments.tenant, quotas), flush=True)
+    token = add_token(arguments.tokens, arguments.tenant, quotas)
+    with writing_output():
+        print(token)
     print(
-        f"thinwire-cloud: a token for {arguments.tenant}, shown this once; {arguments.file} holds its hash, "
-        f"and {reload}",
+        f"thinwire-cloud: a token for {arguments.tenant}, shown this once; {arguments.tokens} holds its "
+        f"hash, and {reload}",
         file=sys.stderr,
     )
     return ExitCode.OK
@@ -99,7 +112,8 @@ async def _health(arguments: argparse.Namespace) -> ExitCode:
     code, sentence = await health(
         arguments.health_address, wire.VERIFIER_SERVICE, security, timeout_s=arguments.timeout
     )
-    print(sentence)
+    with writing_output():
+        print(sentence)
     return code
 
 
@@ -133,7 +147,12 @@ async def _serve(options: DaemonOptions, settings: CloudSettings, tracing: Traci
 
     try:
         return await run_daemon(
-            server, options, program=PROGRAM, executor=executor, on_loaded=on_loaded, metrics=server.metrics
+            server,
+            replace(options, for_pool=True),
+            program=PROGRAM,
+            executor=executor,
+            on_loaded=on_loaded,
+            metrics=server.metrics,
         )
     finally:
         await asyncio.to_thread(tracing.close)
@@ -163,7 +182,7 @@ def pool_sequences(model: LanguageModel, settings: CloudSettings) -> str:
 
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="thinwire-cloud",
         description="The cloud's half of Thinwire: verifies drafted tokens with a large model.",
         epilog=EXIT_CODES_HELP,
@@ -213,6 +232,7 @@ def make_parser() -> argparse.ArgumentParser:
     for flag, value, text in (
         ("--resume-ttl", defaults.resume_ttl_s, "a session without a stream is kept"),
         ("--idle-ttl", defaults.idle_ttl_s, "a session with a stream may stay silent"),
+        ("--write-timeout", defaults.write_timeout_s, "a peer may take nothing that waits for it"),
         ("--drain-grace", defaults.drain_grace_s, "streams may go on after SIGTERM"),
     ):
         limits.add_argument(
@@ -255,7 +275,7 @@ def _add_token(commands: Any) -> None:
     )
     add = parser.add_argument
     add("tenant", metavar="TENANT", help="a new one, or one in the file, which keeps its other tokens")
-    add("--file", required=True, metavar="FILE", help="token file; made if it is not there")
+    add("--file", dest="tokens", required=True, metavar="FILE", help="token file; made if it is not there")
     add("--max-sessions", type=int, metavar="N", help="quota: sessions at once (default: no limit)")
     add("--rounds-per-s", type=float, metavar="RATE", help="quota: rounds a second (default: no limit)")
     add(

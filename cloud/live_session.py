@@ -19,12 +19,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from cloud.account import SessionAccount
 from cloud.batch_queue import Item, PassWork
-from cloud.batcher import Batcher, Done, done_at_once
+from cloud.batcher import Batcher, Done
 from cloud.events import (
     ArmTimer,
     Attached,
@@ -50,8 +49,6 @@ from common.errors import LocalProtocolError, ResourceExhaustedError, ThinwireEr
 from common.messages import DraftBlock
 from common.tenants import DEFAULT_TENANT
 
-SHORT_PAYLOAD_BYTES = 256
-"""A payload up to this size is decoded at once, in less time than it takes to wake another thread."""
 _log = logging.getLogger(__name__)
 
 
@@ -219,11 +216,11 @@ class LiveSession:
     async def _decode(self, block: DraftBlock, submitted_s: float) -> Decoded:
         self.reader.accept(block)
         self._payload_bytes = len(block.payload)
-        decode = partial(self._verifier.decode, block)
-        if len(block.payload) <= SHORT_PAYLOAD_BYTES:
-            self._decoding = done_at_once(decode)
-        else:
-            self._decoding = await self._batcher.decode(decode, submitted_s=submitted_s)
+        steps = self._verifier.decoding(block)
+        price = self.session.scheme.decoding_tokens(block.draft_length, len(block.payload))
+        self._decoding = await self._batcher.decode(
+            steps, tenant=self._tenant, submitted_s=submitted_s, is_short=price == 0
+        )
         return Decoded(block.round, self._decoding.outcome)
 
     async def _score(self, effect: Score) -> Scored:

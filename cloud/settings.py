@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import MAX_ROUND_BYTES, check_integer, check_real
+from common.config import MAX_ROUND_BYTES, check_integer, check_seconds
 from common.errors import ConfigError
 from common.schemes import scheme_names
 from common.schemes.dense_f16 import MAX_DENSE_ROUND_BYTES, DenseF16
@@ -54,9 +54,8 @@ class CloudSettings:
             check_integer("kv_bytes", self.kv_bytes, 1, 2**63 - 1)
         check_integer("max_unopened_per_peer", self.max_unopened_per_peer, 1, 10_000)
         for name in ("open_timeout_s", "resume_ttl_s", "idle_ttl_s", "write_timeout_s"):
-            value = getattr(self, name)
-            check_real(name, value, "more than 0 seconds", value > 0)
-        check_real("drain_grace_s", self.drain_grace_s, "0 or more seconds", self.drain_grace_s >= 0)
+            check_seconds(name, getattr(self, name))
+        check_seconds("drain_grace_s", self.drain_grace_s, or_none=True)
 
     @property
     def schemes(self) -> tuple[str, ...]:
@@ -78,5 +77,6 @@ class CloudSettings:
         if name == DenseF16.name and not self.allow_dense_f16:
             raise ConfigError(
                 f"scheme is {name!r}, which this cloud does not serve; expected one of "
-                f"{', '.join(self.schemes)} (thinwire-cloud serve --allow-dense-f16 switches it on)."
+                f"{', '.join(self.schemes)} (thinwire-cloud serve --allow-dense-f16 switches it on).",
+                setting="scheme",
             )

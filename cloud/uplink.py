@@ -89,8 +89,10 @@ class Uplink:
             raise
         if block.round <= self._live.session.rounds:
             return  # a replay is answered from memory and costs nothing
+        scheme = self._live.session.scheme
+        decoding = scheme.decoding_tokens(block.draft_length, len(block.payload))
         try:
-            self._admission.round(credential.tenant, block.draft_length, is_paid=self._is_paid)
+            self._admission.round(credential.tenant, block.draft_length + 1 + decoding, is_paid=self._is_paid)
         except QuotaExceededError as error:
             held_s = held_back_s(error)
             await self._outbox.ended(within_s=held_s)

@@ -23,6 +23,7 @@ from common.messages import DraftBlock
 from common.random_streams import Draws
 from common.schemes.base import Scheme
 from common.speculative import BlockOutcome
+from common.steps import Steps
 
 PREFILL_CHUNK_TOKENS = 256
 """A prompt is fed in pieces of this size, so that other sessions' rounds come in between."""
@@ -38,8 +39,8 @@ class Verifier:
         sampling: the warping that defines the target's law.
         draws: the session's randomness.
 
-    `decode`, `close` and the functions of the work run in the model's thread, everything else in the event
-    loop's; `reserve` comes before any work.
+    `close` and the functions of the work run in the model's thread, everything else in the event loop's;
+    `decoding` is stepped in either, in one at a time; `reserve` comes before any work.
     """
 
     def __init__(
@@ -81,16 +82,25 @@ class Verifier:
             finish=lambda rows: None,
         )
 
-    def decode(self, block: DraftBlock) -> tuple[DraftToken, ...]:
+    def decoding(self, block: DraftBlock) -> Steps[tuple[DraftToken, ...]]:
         """
-        The block's drafted tokens.
+        The block's drafted tokens, in steps.
 
         Raises:
             PayloadInvalidError: the payload decodes to nothing legal.
+            SessionNotFoundError: the session ended meanwhile.
         """
-        return self._scheme.decode(
+        steps = self._scheme.decoding(
             block.payload, draft_length=block.draft_length, support_size_code=block.support_size_code
         )
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                tokens: tuple[DraftToken, ...] = end.value
+                return tokens
+            self._check_live()
+            yield
 
     def scoring(self, effect: Score) -> PassWork:
         """
@@ -129,8 +139,7 @@ class Verifier:
 
     def _opened(self, length: int) -> CachedSequence:
         """The sequence, rolled back if need be; it must hold `length` tokens then."""
-        if self._abandoned:
-            raise SessionNotFoundError("the session ended while its work was in line; expected a live one.")
+        self._check_live()
         if self._sequence is None:
             self._sequence = self._model.open_sequence()
         if self._keep is not None:
@@ -138,6 +147,10 @@ class Verifier:
             self._keep = None
         check_cache_length(self._sequence.length, length)
         return self._sequence
+
+    def _check_live(self) -> None:
+        if self._abandoned:
+            raise SessionNotFoundError("the session ended while its work was in line; expected a live one.")
 
 
 class _WarpedRows(Sequence[npt.NDArray[np.float64]]):

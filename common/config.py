@@ -21,6 +21,8 @@ MAX_LATTICE_RESOLUTION = 4096
 """Lattice resolution of a sparse scheme; beyond it quantisation error is far below any dropped mass."""
 MAX_ROUND_BYTES = 256 * 1024
 """Serialised bytes of one round."""
+MAX_SECONDS = 86_400
+"""Of any time that a daemon or client is told to wait; the timers below have limits of their own."""
 MAX_SEED = 2**64 - 1
 MIN_TEMPERATURE = 0.01
 MAX_TEMPERATURE = 10.0
@@ -34,7 +36,8 @@ def check_integer(name: str, value: object, low: int, high: int) -> None:
         ConfigError: naming the value received and the range expected.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigError(f"{name} is {value!r}; expected an integer from {low} to {high}.")
+        sentence = f"{name} is {value!r}; expected an integer from {low} to {high}."
+        raise ConfigError(sentence, setting=name.partition(" ")[0])
 
 
 def check_real(name: str, value: object, expected: str, ok: bool) -> None:
@@ -45,7 +48,21 @@ def check_real(name: str, value: object, expected: str, ok: bool) -> None:
         ConfigError: naming the value received and the range expected.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and ok):
-        raise ConfigError(f"{name} is {value!r}; expected {expected}.")
+        raise ConfigError(f"{name} is {value!r}; expected {expected}.", setting=name.partition(" ")[0])
+
+
+def check_seconds(name: str, value: object, *, or_none: bool = False) -> None:
+    """
+    Refuse `value` unless it is a time to wait: more than 0 seconds and at most a day.
+
+    Args:
+        or_none: take 0 too, for no time at all.
+
+    Raises:
+        ConfigError: naming the value received and the range expected.
+    """
+    ok = isinstance(value, (int, float)) and (0 < value <= MAX_SECONDS or (or_none and value == 0))
+    check_real(name, value, f"{'0' if or_none else 'more than 0'} to {MAX_SECONDS} seconds", ok)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +125,8 @@ class SchemeParameters:
         check_integer("support_size", self.support_size, 1, MAX_SUPPORT_SIZE)
         check_integer("max_support_size", self.max_support_size, 1, MAX_SUPPORT_SIZE)
         beta, eta, target = self.initial_threshold, self.threshold_step, self.target_dropped_mass
-        check_real("initial_threshold (beta)", beta, "a number at most 1", beta <= 1)
-        check_real("threshold_step (eta)", eta, "a number in (0, 1]", 0 < eta <= 1)
+        check_real("initial_threshold", beta, "a number at most 1", beta <= 1)
+        check_real("threshold_step", eta, "a number in (0, 1]", 0 < eta <= 1)
         check_real("target_dropped_mass", target, "a number in [0, 1)", 0 <= target < 1)
 
 
@@ -181,6 +198,8 @@ class GenerationParameters:
     stop: tuple[str, ...] = ()
     """Stop strings; the text ends before the first match. At most 16, each 1 to 256 characters."""
     ignore_eos: bool = False
+    stop_token_ids: tuple[int, ...] = ()
+    """Ids that end the text as a stop string does, without text of their own. At most 64, each below V."""
 
     def __post_init__(self) -> None:
         check_integer("seed", self.seed, 0, MAX_SEED)
@@ -190,7 +209,11 @@ class GenerationParameters:
         least = self.min_block_acceptance
         check_real("min_block_acceptance", least, "a number in [0, 1)", 0 <= least < 1)
         if len(self.stop) > 16:
-            raise ConfigError(f"stop holds {len(self.stop)} strings; expected at most 16.")
+            raise ConfigError(f"stop holds {len(self.stop)} strings; expected at most 16.", setting="stop")
         for text in self.stop:
             if not 1 <= len(text) <= 256:
                 raise ConfigError(f"a stop string has {len(text)} characters; expected 1 to 256.")
+        if len(self.stop_token_ids) > 64:
+            raise ConfigError(f"stop_token_ids holds {len(self.stop_token_ids)} ids; expected at most 64.")
+        for token_id in self.stop_token_ids:
+            check_integer("a stop token id", token_id, 0, 2**31 - 1)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 
+from common.command_parser import option_names
 from common.daemon_log import FORMATS
 from common.daemon_process import DaemonOptions
 from common.security_arguments import add_listener_arguments, listener_security
+
+_HOST = re.compile(r"\[[0-9A-Fa-f:.%\w]+\]|[^\s:/@\[\]\ud800-\udfff]+")
+"""A name or an IPv4 address, or an IPv6 address in brackets, whose colons are then not the port's."""
+_PORT = re.compile(r"[0-9]{1,5}")
 
 
 def address(text: str) -> str:
@@ -17,8 +23,21 @@ def address(text: str) -> str:
         argparse.ArgumentTypeError: not of that shape.
     """
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    if not _HOST.fullmatch(host) or not _PORT.fullmatch(port) or int(port) > 65535:
+        looks_like = ", not a URL" if "/" in text else ", an IPv6 address in brackets" if ":" in host else ""
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT{looks_like}")
+    return text
+
+
+def peer_address(text: str) -> str:
+    """
+    HOST:PORT of somebody else: port 0, which is any free one, is nobody's.
+
+    Raises:
+        argparse.ArgumentTypeError: not of that shape.
+    """
+    if int(address(text).rpartition(":")[2]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} has port 0; expected the port that its daemon listens on")
     return text
 
 
@@ -99,4 +118,5 @@ def daemon_options(arguments: argparse.Namespace) -> DaemonOptions:
         security=listener_security(arguments),
         metrics_listen=arguments.metrics_listen,
         log_format=arguments.log_format,
+        option_names=option_names(arguments),
     )

@@ -66,9 +66,11 @@ def logging_to(stream: TextIO, *, format_: str, exception_messages: bool = True)
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.INFO)
+    logging.captureWarnings(True)  # of Python's libraries, which would else be lines of another format
     try:
         yield
     finally:
+        logging.captureWarnings(False)
         root.removeHandler(handler)
         root.setLevel(level)
 

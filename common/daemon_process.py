@@ -8,12 +8,14 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from common.command_parser import as_typed
+from common.controlling_terminal import controlling_terminal
 from common.daemon_log import FORMATS, Announcer, logging_to
 from common.errors import ConfigError, ThinwireError, TransportError
 from common.exit_codes import ExitCode
@@ -37,6 +39,8 @@ class DaemonOptions:
     revision: str | None = None
     dtype: str = "float32"
     device: str = "cpu"
+    for_pool: bool = False
+    """Whether the model's sequences will be pooled as soon as it is loaded; see `load_language_model`."""
     threads: int | None = None
     """Threads of the model; None leaves torch's own choice."""
     port_file: str | None = None
@@ -49,10 +53,12 @@ class DaemonOptions:
     """One of `common.daemon_log.FORMATS`."""
     log_exception_messages: bool = True
     """Whether a traceback in the log ends with the exception's message, which may quote a text."""
+    option_names: Mapping[str, str] = field(default_factory=dict)
+    """Setting → option, for the sentences that refuse one."""
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"threads is {self.threads}; expected at least 1.")
+            raise ConfigError(f"threads is {self.threads}; expected at least 1.", setting="threads")
         if self.log_format not in FORMATS:
             raise ConfigError(f"log_format is {self.log_format!r}; expected one of {', '.join(FORMATS)}.")
 
@@ -114,7 +120,15 @@ async def _run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     if options.security.access.is_required:
-        loop.add_signal_handler(signal.SIGHUP, _reload_tokens, options.security.access, say)
+        terminal = stack.enter_context(controlling_terminal())
+
+        def hang_up() -> None:
+            if terminal is not None and terminal.hangs_up():
+                stopping.set()  # as without tokens, where the signal ends the process
+            else:
+                _reload_tokens(options.security.access, say)
+
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
     host = options.listen.rpartition(":")[0]
     try:
         protection = options.security.described(options.listen)
@@ -125,13 +139,18 @@ async def _run(
             say(f"metrics on port {metrics_port}, path /metrics")
         port = await server.start(options.listen)
     except ConfigError as error:
-        say(error.message, logging.ERROR)
+        say(as_typed(error, options.option_names), logging.ERROR)
         return ExitCode.USAGE
     except TransportError as error:
         say(error.message, logging.ERROR)
         return ExitCode.CANNOT_LISTEN
     if options.port_file is not None:
-        _write_port(options.port_file, port)
+        try:
+            _write_port(options.port_file, port)
+        except ConfigError as error:
+            say(as_typed(error, options.option_names), logging.ERROR)
+            await server.stop(0)
+            return ExitCode.USAGE
     say(f"listening on {host}:{port} ({protection}), loading {options.model}")
     loading = loop.run_in_executor(executor, load_model, options, say)
     stopped: asyncio.Future[Any] = asyncio.ensure_future(stopping.wait())
@@ -146,6 +165,9 @@ async def _run(
         try:
             model = loading.result()
             await on_loaded(model)
+        except ConfigError as error:
+            say(as_typed(error, options.option_names), logging.ERROR)
+            return ExitCode.USAGE
         except ThinwireError as error:
             say(error.message, logging.ERROR)
             return ExitCode.USAGE if error.status == "INVALID_ARGUMENT" else ExitCode.MODEL
@@ -183,6 +205,7 @@ def load_model(options: DaemonOptions, say: Announcer) -> LanguageModel:
         revision=options.revision,
         dtype=options.dtype,
         device=options.device,
+        for_pool=options.for_pool,
         on_progress=lambda stage: say(f"loading: {stage}"),
     )
     for warning in model.warnings:
@@ -208,8 +231,19 @@ def _read_tokens(access: Access, say: Announcer) -> None:
 
 
 def _write_port(path: str, port: int) -> None:
-    """Write the bound port so that a reader never sees half of it."""
+    """
+    Write the bound port so that a reader never sees half of it.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
     partial = f"{path}.partial"
-    with open(partial, "w", encoding="ascii") as file:
-        file.write(f"{port}\n")
-    os.replace(partial, path)
+    try:
+        with open(partial, "w", encoding="ascii") as file:
+            file.write(f"{port}\n")
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            os.unlink(partial)
+        sentence = f"port_file is {path!r}; expected a file that can be written ({error.strerror})."
+        raise ConfigError(sentence, setting="port_file") from None

@@ -12,15 +12,18 @@ Every error Thinwire raises on purpose, in one tree.
     │   ├── RoundOrderError             a round out of order, or changed on retry
     │   ├── SessionNotFoundError        expired, closed or never opened
     │   ├── EpochSupersededError        a newer stream has taken the session over
-    │   └── ProtocolVersionError
+    │   ├── ProtocolVersionError
+    │   └── WrongDaemonError            another kind of daemon listens there
     ├── TransportError              the link: unreachable, torn or too late
     │   └── DeadlineError
     ├── ModelError                  a model that cannot be loaded or used
     │   ├── ModelLoadError
     │   ├── NonFiniteLogitsError
     │   ├── UncroppableCacheError
+    │   ├── ModelTrialError
     │   └── DegenerateResidualError
     ├── UnauthenticatedError        no token, a wrong one, or one that was revoked
+    │   └── EdgeTokenError              not the caller's: the edge's own, for its cloud
     └── ResourceExhaustedError      a bound was reached; retry later
         └── QuotaExceededError          a tenant's own bound; the edge waits and retries
 
@@ -54,10 +57,20 @@ class ThinwireError(Exception):
 
 
 class ConfigError(ThinwireError):
-    """A setting or request parameter is outside its documented range."""
+    """
+    A setting or request parameter is outside its documented range.
+
+    Args:
+        message: one public sentence; it begins with the setting's name where there is one.
+        setting: that name, so that a command line can say its option instead; travels in ErrorInfo.
+    """
 
     status = "INVALID_ARGUMENT"
     reason = "PARAMETER_OUT_OF_RANGE"
+
+    def __init__(self, message: str, *, setting: str = "") -> None:
+        super().__init__(message)
+        self.setting = setting
 
 
 class LocalProtocolError(ThinwireError):
@@ -137,6 +150,13 @@ class ProtocolVersionError(RemoteProtocolError):
     reason = "PROTOCOL_VERSION"
 
 
+class WrongDaemonError(RemoteProtocolError):
+    """A cloud was called for what an edge does, an edge for what a cloud does, or neither was there."""
+
+    status = "UNIMPLEMENTED"
+    reason = "WRONG_DAEMON"
+
+
 class TransportError(ThinwireError):
     """The link failed: peer unreachable or stream torn."""
 
@@ -178,6 +198,13 @@ class UncroppableCacheError(ModelError):
     reason = "UNCROPPABLE_CACHE"
 
 
+class ModelTrialError(ModelError):
+    """The model, served as sessions are, does not score as its own plain forward pass does."""
+
+    status = "FAILED_PRECONDITION"
+    reason = "MODEL_TRIAL"
+
+
 class DegenerateResidualError(ModelError):
     """The residual distribution has no mass, so the rejection it answers was impossible."""
 
@@ -189,6 +216,12 @@ class UnauthenticatedError(ThinwireError):
 
     status = "UNAUTHENTICATED"
     reason = "UNAUTHENTICATED"
+
+
+class EdgeTokenError(UnauthenticatedError):
+    """The cloud refuses the token of the edge itself; whoever asks the edge for a text cannot mend it."""
+
+    reason = "EDGE_TOKEN"
 
 
 class ResourceExhaustedError(ThinwireError):

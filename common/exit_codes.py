@@ -10,7 +10,7 @@ class ExitCode(enum.IntEnum):
 
     OK = 0
     FAILED = 1
-    """The generation failed and the status is printed, or health is not SERVING."""
+    """The generation failed, health is not SERVING, or status shows two ends that are no pair."""
     USAGE = 2
     """Bad usage or bad input."""
     CANNOT_LISTEN = 3
@@ -25,7 +25,7 @@ class ExitCode(enum.IntEnum):
 EXIT_CODES_HELP = """\
 exit codes:
   0    done
-  1    the generation failed (its status is printed), or health is not SERVING
+  1    the generation failed (its status is printed), health is not SERVING, or edge and cloud are no pair
   2    bad usage or bad input
   3    the address cannot be listened on
   4    the model cannot be loaded

@@ -53,6 +53,7 @@ class GenerationStatistics:
     first_token_s: float = 0.0
     rebuilds: int = 0
     encode_s: float = 0.0
+    draft_full_from: int = 0
 
     @property
     def acceptance_rate(self) -> float:
@@ -125,5 +126,19 @@ class EdgeStatus:
     generations_finished: int
     output_tokens: int
     schemes: tuple[str, ...]
+    """That it drafts with."""
     dtype: str
     device: str
+
+    @property
+    def is_pair(self) -> bool | None:
+        """Whether both models have one vocabulary, as any text needs; None until both are there."""
+        if self.cloud_info is None or self.vocabulary.size == 0:
+            return None
+        return self.cloud_info.vocabulary == self.vocabulary
+
+    @property
+    def common_schemes(self) -> tuple[str, ...]:
+        """Names of the schemes that both ends serve; none without a cloud."""
+        served = () if self.cloud_info is None else self.cloud_info.schemes
+        return tuple(name for name in self.schemes if name in served)

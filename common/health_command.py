@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from common import wire
-from common.config import check_real
-from common.daemon_arguments import address
+from common.config import check_seconds
+from common.daemon_arguments import peer_address
 from common.errors import ThinwireError, TransportError
 from common.exit_codes import EXIT_CODES_HELP, ExitCode
 from common.security import ClientSecurity
@@ -36,7 +36,7 @@ def add_health_command(commands: Any, *, peer: str, default: str) -> None:
     parser.add_argument(
         f"--{peer}",
         dest="health_address",
-        type=address,
+        type=peer_address,
         default=default,
         metavar="HOST:PORT",
         help="whom to ask (default %(default)s)",
@@ -74,12 +74,13 @@ async def health(
     Raises:
         ConfigError: the timeout is no time to wait.
     """
-    check_real("timeout", timeout_s, "more than 0 seconds", timeout_s > 0)
+    check_seconds("timeout", timeout_s)
     async with wire.open_channel(at, security) as channel:
         try:
             status = await wire.serving_status(channel, service, timeout_s=timeout_s)
         except TransportError as error:
-            return ExitCode.UNREACHABLE, f"{at} does not answer: {error.message}"
+            mistaken = await wire.wrong_protection(at, security, option="--ca")
+            return ExitCode.UNREACHABLE, f"{at} does not answer: {mistaken or error.message}"
         except ThinwireError as error:
             return ExitCode.FAILED, f"{at} refuses: {error.message}"
     return ExitCode.OK if status == "SERVING" else ExitCode.FAILED, f"{service} at {at}: {status}"

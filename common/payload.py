@@ -18,6 +18,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from common.errors import PayloadInvalidError
+from common.steps import Steps
 
 Symbol = tuple[int, int, int]
 """(start, frequency, total), 0 <= start < start + frequency <= total."""
@@ -33,6 +34,15 @@ def encode_symbols(symbols: Sequence[Symbol]) -> bytes:
             quotient, remainder = divmod(state, frequency)
             state = quotient * total + start + remainder
     return state.to_bytes((state.bit_length() + 7) // 8, "little")
+
+
+_SEGMENT_BITS = 1 << 13
+"""
+A payload is read as digits of this many bits, so that the division of all of it comes in steps.
+
+Digits by large totals, of some thousand bits, then take less than 0.1 ms a step.
+"""
+_SEGMENT_MASK = (1 << _SEGMENT_BITS) - 1
 
 
 class SymbolReader:
@@ -51,24 +61,38 @@ class SymbolReader:
             raise PayloadInvalidError(
                 f"a payload of {len(payload)} bytes ends in a zero byte; expected no spare bytes."
             )
-        self._state = int.from_bytes(payload, "little")
+        size = _SEGMENT_BITS // 8
+        pieces = (payload[start : start + size] for start in range(0, len(payload), size))
+        self._segments = [int.from_bytes(piece, "little") for piece in pieces]
+        """The state, least significant first, without a zero at the end."""
 
-    def digit(self, total: int) -> int:
-        """A uniform digit in [0, total)."""
-        self._state, digit = divmod(self._state, total)
-        return digit
+    def digit(self, total: int) -> Steps[int]:
+        """A uniform digit in [0, total), in steps."""
+        segments = self._segments
+        rest = 0
+        for n in range(len(segments) - 1, -1, -1):
+            segments[n], rest = divmod(rest << _SEGMENT_BITS | segments[n], total)
+            if n:
+                yield
+        self._trim()
+        return rest
 
-    def symbol(self, cumulative: Sequence[int]) -> int:
+    def symbol(self, cumulative: Sequence[int]) -> Steps[int]:
         """
-        An index i in [0, len(cumulative) - 1).
+        An index i in [0, len(cumulative) - 1), in steps.
 
         Args:
             cumulative: ascending from 0 to the total; symbol i owns [cumulative[i], cumulative[i + 1]).
         """
-        quotient, slot = divmod(self._state, cumulative[-1])
+        slot = yield from self.digit(cumulative[-1])
         index = bisect_right(cumulative, slot) - 1
         start = cumulative[index]
-        self._state = quotient * (cumulative[index + 1] - start) + slot - start
+        frequency, carry = cumulative[index + 1] - start, slot - start
+        for n, segment in enumerate(self._segments):
+            value = segment * frequency + carry
+            self._segments[n], carry = value & _SEGMENT_MASK, value >> _SEGMENT_BITS
+        if carry:
+            self._segments.append(carry)
         return index
 
     def finish(self) -> None:
@@ -78,7 +102,10 @@ class SymbolReader:
         Raises:
             PayloadInvalidError: the padding is not zero (a rank out of range ends here too).
         """
-        if self._state:
-            raise PayloadInvalidError(
-                f"{self._state.bit_length()} bits are left after the last symbol; expected zero padding."
-            )
+        if self._segments:
+            bits = self._segments[-1].bit_length() + _SEGMENT_BITS * (len(self._segments) - 1)
+            raise PayloadInvalidError(f"{bits} bits are left after the last symbol; expected zero padding.")
+
+    def _trim(self) -> None:
+        while self._segments and not self._segments[-1]:
+            self._segments.pop()

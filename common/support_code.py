@@ -17,6 +17,8 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from operator import getitem, sub
 
+from common.steps import Steps, finished
+
 SIZE_CODES = 128
 """Number of shipped tables of support sizes."""
 TABLE_TOTAL = 1 << 16
@@ -39,6 +41,10 @@ C(x, i) kept at hand for i up to 128 and x below 1025, for i up to 64 and x belo
 Made when a subset of that size is first met, in about 0.7 ms for each long column.
 The last entry is above every rank whose x lies in 0 to 1023, or 0 to 8191.
 """
+_STRIDE = 32
+"""Elements of a large subset found in one step, each in 5 to 10 µs."""
+_sizes_met: set[int] = set()
+"""Sizes whose columns are there."""
 
 
 @lru_cache(maxsize=_COLUMNS + 1)
@@ -90,8 +96,13 @@ def subset_rank(ids: Sequence[int]) -> int:
 
 
 def subset_unrank(rank: int, size: int) -> list[int]:
+    """`subset_unranking` in one go."""
+    return finished(subset_unranking(rank, size))
+
+
+def subset_unranking(rank: int, size: int) -> Steps[list[int]]:
     """
-    Inverse of `subset_rank`.
+    Inverse of `subset_rank`, in steps.
 
     Args:
         rank: >= 0, below C(universe, size); not checked.
@@ -101,11 +112,19 @@ def subset_unrank(rank: int, size: int) -> list[int]:
     steps each. No scan of the universe.
     """
     descending: list[int] = []
-    columns = _columns(min(size, _COLUMNS))
+    at_hand = min(size, _COLUMNS)
+    if at_hand not in _sizes_met:
+        for i in range(at_hand + 1):
+            _column(i)
+            yield
+        _sizes_met.add(at_hand)
+    columns = _columns(at_hand)
     i, known = size, (-1, 0)
     while i > _COLUMNS or (i and rank >= columns[i - 1][-1]):
         if rank == 0:  # what is left is {0, ..., i - 1}
             return [*range(i), *reversed(descending)]
+        if not i % _STRIDE:
+            yield
         x, value = _largest(rank, i, known)
         known = (x - 1, value * i // x) if i > _STEPPING else (-1, 0)  # C(x - 1, i - 1)
         descending.append(x)
@@ -179,10 +198,17 @@ def point_rank(ids: Sequence[int], counts: Sequence[int], resolution: int) -> in
 
 
 def point_unrank(rank: int, size: int, resolution: int) -> tuple[list[int], list[int]]:
-    """(ids, counts), inverse of `point_rank`."""
+    """`point_unranking` in one go."""
+    return finished(point_unranking(rank, size, resolution))
+
+
+def point_unranking(rank: int, size: int, resolution: int) -> Steps[tuple[list[int], list[int]]]:
+    """(ids, counts), inverse of `point_rank`, in steps."""
     support, composition = divmod(rank, _compositions(resolution, size))
-    places = [-1, *subset_unrank(composition, size - 1), resolution - 1]
-    return subset_unrank(support, size), list(map(sub, places[1:], places))
+    inner = yield from subset_unranking(composition, size - 1)
+    places = [-1, *inner, resolution - 1]
+    ids = yield from subset_unranking(support, size)
+    return ids, list(map(sub, places[1:], places))
 
 
 @lru_cache(maxsize=8192)
@@ -201,6 +227,17 @@ def point_count(vocabulary_size: int, size: int, resolution: int) -> int:
 def point_bits(vocabulary_size: int, size: int, resolution: int) -> float:
     """log2 of `point_count`."""
     return math.log2(point_count(vocabulary_size, size, resolution))
+
+
+def most_frequent_size(vocabulary_size: int, max_size: int, resolution: int) -> int:
+    """
+    The size up to `max_size` with the most lattice points; the largest of equals.
+
+    From size k to k + 1 the points multiply by (V - k) (ℓ - k) / (k (k + 1)), which falls in k and is at
+    least 1 while k (V + ℓ + 1) <= V ℓ.
+    """
+    peak = vocabulary_size * resolution // (vocabulary_size + resolution + 1) + 1
+    return min(peak, max_size, vocabulary_size, resolution)
 
 
 @lru_cache(maxsize=64)

@@ -7,14 +7,20 @@ Field names carry their unit. NaN and infinity are written as null, so that ever
 from __future__ import annotations
 
 import json
+import logging
 import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
-from typing import Any, TextIO
+from typing import Any
 
 from common.generation import GenerationStatistics
 
 SCHEMA_VERSION = 1
 """Rises when a field changes its meaning or leaves; a new field does not raise it."""
+_WARNING_EVERY_S = 60.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,25 +79,53 @@ def statistics_to_dict(statistics: GenerationStatistics) -> dict[str, Any]:
 
 class RoundLog:
     """
-    Appends records to a file, a line each, flushed at once.
+    Appends records to a file, a line each, at once.
+
+    A line that cannot be written is lost, and a warning says so: a text is worth more than its record.
 
     Args:
         path: created when missing, appended to otherwise.
+        clock: monotonic seconds.
 
     Raises:
         OSError: the file cannot be opened.
     """
 
-    def __init__(self, path: str) -> None:
-        self._file: TextIO = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed by close()
+    def __init__(self, path: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        # Without a buffer: one that could not be written would be tried again with every later line.
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
+        self._path = path
+        self._clock = clock
+        self._torn = b""
+        self._lost = 0
+        self._warned_s = -math.inf
 
     def write(self, line: str) -> None:
-        """Append one line."""
-        self._file.write(line + "\n")
+        """Append one line, or lose it."""
+        content = self._torn + line.encode("utf-8") + b"\n"
+        try:
+            written = self._file.write(content)
+        except OSError as error:
+            self._lose(error.strerror)
+            return
+        if written:
+            self._torn = b"" if content[:written].endswith(b"\n") else b"\n"
+        if written != len(content):
+            self._lose("no room for the whole line")
 
     def close(self) -> None:
         """Nothing may be written afterwards."""
-        self._file.close()
+        with suppress(OSError):
+            self._file.close()
+
+    def _lose(self, why: str | None) -> None:
+        """Count a lost line; warn at the first, and then once a minute at most."""
+        self._lost += 1
+        now = self._clock()
+        if now - self._warned_s < _WARNING_EVERY_S:
+            return
+        self._warned_s = now
+        _log.warning("%d lines of the round log %s are lost so far (%s)", self._lost, self._path, why)
 
 
 def _line(kind: str, values: dict[str, Any]) -> str:

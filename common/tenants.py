@@ -207,7 +207,8 @@ def read_tenants(path: str) -> dict[str, Tenant]:
             content = json.load(file)
     except OSError as error:
         raise ConfigError(
-            f"tokens is {path!r}; expected a file that can be read ({error.strerror})."
+            f"tokens is {path!r}; expected a file that can be read ({error.strerror}).",
+            setting="tokens",
         ) from None
     except ValueError:
         raise ConfigError(
@@ -255,7 +256,8 @@ def write_tenants(path: str, tenants: Mapping[str, Tenant]) -> None:
         os.replace(partial, path)
     except OSError as error:
         raise ConfigError(
-            f"tokens is {path!r}; expected a file that can be written ({error.strerror})."
+            f"tokens is {path!r}; expected a file that can be written ({error.strerror}).",
+            setting="tokens",
         ) from None
 
 

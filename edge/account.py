@@ -5,7 +5,13 @@ from __future__ import annotations
 import logging
 
 from common.daemon_log import log_request, short_session
-from common.errors import ResourceExhaustedError, ThinwireError, TransportError, UnauthenticatedError
+from common.errors import (
+    ResourceExhaustedError,
+    ThinwireError,
+    TransportError,
+    UnauthenticatedError,
+    WrongDaemonError,
+)
 from common.generation import GenerationFinished, GenerationStatistics, Token
 from common.messages import FinishReason
 from common.metrics import EdgeMetrics
@@ -15,7 +21,7 @@ from edge.session import EdgeSession
 
 _log = logging.getLogger(__name__)
 
-_WITHOUT_TEXT = (TransportError, ResourceExhaustedError, UnauthenticatedError)
+_WITHOUT_TEXT = (TransportError, ResourceExhaustedError, UnauthenticatedError, WrongDaemonError)
 """Errors whose sentences speak of addresses, counts and tenants; those of others may quote a request."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common import bundled
+from common.command_parser import CommandParser
 from common.config import (
     MAX_DRAFT_LENGTH,
     GenerationParameters,
@@ -14,12 +15,13 @@ from common.config import (
     SamplingParameters,
     default_scheme,
 )
-from common.daemon_arguments import add_daemon_arguments, add_trace_argument, address
+from common.daemon_arguments import add_daemon_arguments, add_trace_argument, peer_address
 from common.exit_codes import EXIT_CODES_HELP
 from common.health_command import add_health_command
 from common.release import version
 from common.schemes import scheme_names
 from common.security_arguments import add_dialling_arguments
+from common.standard_streams import check_utf8
 from edge.client import GenerationRequest
 from edge.settings import EdgeSettings
 
@@ -44,7 +46,7 @@ def make_parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     Args:
         environment: THINWIRE_EDGE names the default edge, THINWIRE_PROMPT the default prompt of the demo.
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="thinwire",
         description="Text with exactly a large model's law, drafted by a small one over a thin link.",
         epilog=EXIT_CODES_HELP,
@@ -67,18 +69,22 @@ def generation_request(arguments: argparse.Namespace, prompt: str) -> Generation
     Raises:
         ConfigError: a value out of its range.
     """
+    check_utf8("the prompt", prompt)
+    for text in arguments.stop:
+        check_utf8("stop", text)
+    check_utf8("scheme", arguments.scheme)
     sampling = SamplingParameters(arguments.temperature, arguments.top_k, arguments.top_p)
     by_temperature = {
-        "max_support_size": arguments.k_max,
+        "max_support_size": arguments.max_support_size,
         "target_dropped_mass": arguments.target_dropped_mass,
     }
     scheme = default_scheme(
         sampling.temperature,
         scheme=arguments.scheme,
-        lattice_resolution=arguments.ell,
-        support_size=arguments.k,
-        initial_threshold=arguments.beta,
-        threshold_step=arguments.eta,
+        lattice_resolution=arguments.lattice_resolution,
+        support_size=arguments.support_size,
+        initial_threshold=arguments.initial_threshold,
+        threshold_step=arguments.threshold_step,
         rollback=Rollback(arguments.rollback),
         frozen_threshold=arguments.frozen_threshold,
         **{name: value for name, value in by_temperature.items() if value is not None},
@@ -94,6 +100,7 @@ def generation_request(arguments: argparse.Namespace, prompt: str) -> Generation
         min_block_acceptance=arguments.min_block_acceptance,
         stop=tuple(arguments.stop),
         ignore_eos=arguments.ignore_eos,
+        stop_token_ids=tuple(arguments.stop_token_id),
     )
     GenerationParameters(
         seed=0 if request.seed is None else request.seed,
@@ -104,6 +111,7 @@ def generation_request(arguments: argparse.Namespace, prompt: str) -> Generation
         uplink_budget_bits=request.uplink_budget_bits,
         min_block_acceptance=request.min_block_acceptance,
         stop=request.stop,
+        stop_token_ids=request.stop_token_ids,
     )  # checked here too, so that a slip is answered without an edge
     return request
 
@@ -118,9 +126,11 @@ def edge_settings(arguments: argparse.Namespace) -> EdgeSettings:
     return EdgeSettings(
         connect_timeout_s=arguments.connect_timeout,
         round_timeout_s=arguments.round_timeout,
+        write_timeout_s=arguments.write_timeout,
         max_generations=arguments.max_generations,
         drain_grace_s=arguments.drain_grace,
         keepalive_s=arguments.keepalive,
+        patience_s=arguments.patience,
     )
 
 
@@ -134,7 +144,7 @@ def _add_edge(commands: Any) -> None:
     )
     parser.add_argument(
         "--cloud",
-        type=address,
+        type=peer_address,
         default=DEFAULT_CLOUD,
         metavar="HOST:PORT",
         help="the cloud (default %(default)s)",
@@ -154,6 +164,18 @@ def _add_edge(commands: Any) -> None:
         "--round-timeout",
         default=_SETTINGS.round_timeout_s,
         help="for one round (default %(default)g)",
+        **seconds,
+    )
+    limits.add_argument(
+        "--write-timeout",
+        default=_SETTINGS.write_timeout_s,
+        help="a client may take nothing of the text that waits for it (default %(default)g)",
+        **seconds,
+    )
+    limits.add_argument(
+        "--patience",
+        default=_SETTINGS.patience_s,
+        help="a generation goes on reconnecting after a loss of the cloud (default %(default)g)",
         **seconds,
     )
     limits.add_argument(
@@ -232,7 +254,7 @@ def _add_demo(commands: Any, environment: Mapping[str, str]) -> None:
 def _add_edge_address(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
     parser.add_argument(
         "--edge",
-        type=address,
+        type=peer_address,
         default=environment.get("THINWIRE_EDGE", DEFAULT_EDGE),
         metavar="HOST:PORT",
         help="the edge (default: THINWIRE_EDGE, else " + DEFAULT_EDGE + ")",
@@ -251,17 +273,51 @@ def _add_generation_flags(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     default = "(default %(default)s)"
     add("--scheme", default=scheme.scheme, help=f"one of {', '.join(scheme_names())} {default}")
-    add("--ell", type=int, default=scheme.lattice_resolution, help=f"lattice resolution ℓ {default}")
-    add("--k", type=int, default=scheme.support_size, help=f"support size K of k-sqs {default}")
-    add("--beta", type=float, default=scheme.initial_threshold, help=f"first threshold β of c-sqs {default}")
-    add("--eta", type=float, default=scheme.threshold_step, help=f"threshold step η of c-sqs {default}")
+    add(
+        "--ell",
+        dest="lattice_resolution",
+        metavar="ELL",
+        type=int,
+        default=scheme.lattice_resolution,
+        help=f"lattice resolution ℓ {default}",
+    )
+    add(
+        "--k",
+        dest="support_size",
+        metavar="K",
+        type=int,
+        default=scheme.support_size,
+        help=f"support size K of k-sqs {default}",
+    )
+    add(
+        "--beta",
+        dest="initial_threshold",
+        metavar="BETA",
+        type=float,
+        default=scheme.initial_threshold,
+        help=f"first threshold β of c-sqs {default}",
+    )
+    add(
+        "--eta",
+        dest="threshold_step",
+        metavar="ETA",
+        type=float,
+        default=scheme.threshold_step,
+        help=f"threshold step η of c-sqs {default}",
+    )
     add(
         "--target-dropped-mass",
         type=float,
         metavar="MASS",
         help="α* of c-sqs (default: by the temperature)",
     )
-    add("--k-max", type=int, help="largest support of c-sqs (default: by the temperature)")
+    add(
+        "--k-max",
+        dest="max_support_size",
+        metavar="K_MAX",
+        type=int,
+        help="largest support of c-sqs (default: by the temperature)",
+    )
     add(
         "--rollback",
         default=scheme.rollback.value,
@@ -310,12 +366,26 @@ def _add_generation_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="TEXT",
-        help="end the text before this string; repeatable",
+        help="end the text before this string, or at the special token of this name; repeatable",
+    )
+    add(
+        "--stop-token-id",
+        type=int,
+        action="append",
+        default=[],
+        metavar="N",
+        help="end the text at this token; repeatable",
     )
     add("--ignore-eos", action="store_true", help="go on after an end-of-text token")
     group = parser.add_argument_group("output")
-    group.add_argument(
-        "--json", action="store_true", help="one JSON object a line: tokens, then the statistics"
+    form = group.add_mutually_exclusive_group()
+    form.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object a line: tokens, then the whole text and its statistics",
+    )
+    form.add_argument(
+        "--quiet", action="store_true", help="the text alone, without its statistics on standard error"
     )
     group.add_argument(
         "--timeout",

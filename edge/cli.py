@@ -1,9 +1,9 @@
 """
 `thinwire`: the edge daemon, and the client that talks to one.
 
-Exit codes: 0 done; 1 the generation failed, or health is not SERVING; 2 bad usage or bad input; 3 the
-address cannot be listened on; 4 the model cannot be loaded; 5 the edge or the cloud cannot be reached; 130
-interrupted.
+Exit codes: 0 done; 1 the generation failed, health is not SERVING, or edge and cloud are no pair; 2 bad usage
+or bad input; 3 the address cannot be listened on; 4 the model cannot be loaded; 5 the edge or the cloud
+cannot be reached; 130 interrupted.
 Errors are one sentence on standard error.
 """
 
@@ -14,14 +14,16 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from common import wire
+from common.command_parser import as_typed, option_names
+from common.config import check_seconds
 from common.daemon_arguments import daemon_options
 from common.daemon_process import run_daemon
 from common.errors import ConfigError, ThinwireError
@@ -29,6 +31,7 @@ from common.exit_codes import ExitCode, exit_code_of
 from common.health_command import health
 from common.security import ClientSecurity
 from common.security_arguments import dialling_security
+from common.standard_streams import OutputError, prepare_streams, read_input, writing_output
 from common.telemetry import RoundLog
 from common.tracing import NO_TRACING, start_tracing
 from edge.arguments import edge_settings, generation_request, make_parser
@@ -43,49 +46,49 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    prepare_streams()
     arguments = make_parser(os.environ).parse_args(argv)
     try:
-        return int(asyncio.run(_run(arguments)))
+        return int(asyncio.run(_command(arguments)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return ExitCode.INTERRUPTED
     except ConfigError as error:
-        print(f"thinwire: {error.message}", file=sys.stderr)
-        return ExitCode.USAGE
+        return _failed(as_typed(error, option_names(arguments)), ExitCode.USAGE)
     except ThinwireError as error:
-        print(f"thinwire: {error.message} [{error.status}]", file=sys.stderr)
-        return exit_code_of(error.status)
+        return _failed(f"{error.message} [{error.status}]", exit_code_of(error.status))
+    except OutputError as error:
+        return _failed(str(error), ExitCode.FAILED)
     except BrokenPipeError:
-        # The reader of our output has gone; Python must not complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
 
 
-async def _run(arguments: argparse.Namespace) -> int:
+def _failed(sentence: str, code: ExitCode) -> ExitCode:
+    print(f"thinwire: {sentence}", file=sys.stderr)
+    return code
+
+
+def _command(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    """The command, not yet begun; standard input is read here, where Ctrl-C still breaks a wait for it."""
     match arguments.command:
         case "edge":
-            return await _edge(arguments)
+            return _edge(arguments)
         case "generate":
-            prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+            prompt = read_input() if arguments.prompt == "-" else arguments.prompt
             request = generation_request(arguments, prompt)
-            return await _generate(
-                arguments.edge, request, arguments, security=dialling_security(arguments, os.environ)
-            )
+            security = dialling_security(arguments, os.environ)
+            return _generate(arguments.edge, request, arguments, security=security)
         case "status":
             security = dialling_security(arguments, os.environ)
-            return await _status(arguments.edge, security, as_json=arguments.json)
+            return _status(arguments.edge, security, as_json=arguments.json)
         case "health":
-            security = dialling_security(arguments, os.environ)
-            code, sentence = await health(
-                arguments.health_address, wire.GENERATOR_SERVICE, security, timeout_s=arguments.timeout
-            )
-            print(sentence)
-            return code
+            return _health(arguments)
         case _:
             request = generation_request(arguments, arguments.prompt or DEFAULT_PROMPT)
-            return await run_demo(
+            return run_demo(
                 lambda edge: _generate(edge, request, arguments, security=ClientSecurity(), echo=True),
                 pair=arguments.pair,
                 console=Console(stderr=True),
+                quiet=arguments.quiet,
             )
 
 
@@ -139,7 +142,8 @@ def _round_log(path: str | None) -> RoundLog | None:
         return RoundLog(path)
     except OSError as error:
         raise ConfigError(
-            f"round_log is {path!r}; expected a file that can be written ({error.strerror})."
+            f"round_log is {path!r}; expected a file that can be written ({error.strerror}).",
+            setting="round_log",
         ) from None
 
 
@@ -151,16 +155,24 @@ async def _generate(
     security: ClientSecurity,
     echo: bool = False,
 ) -> int:
-    """Stream one completion to standard output."""
+    """Stream one completion to standard output, and what it took to standard error."""
+    check_seconds("timeout", arguments.timeout)
     console = Console(highlight=False)
     prompt = request.prompt if echo or console.is_terminal else None
-    display = JsonLines(sys.stdout) if arguments.json else Display(console, prompt=prompt)
+    statistics = None if arguments.quiet else Console(highlight=False, stderr=True)
+    display = JsonLines(sys.stdout) if arguments.json else Display(console, statistics, prompt=prompt)
     traceparent = os.environ.get("TRACEPARENT")
     async with connect(
         edge, event_timeout_s=arguments.timeout, security=security, traceparent=traceparent
     ) as client:
-        async for event in client.generate(request):
-            display.show(event)
+        try:
+            async for event in client.generate(request):
+                with writing_output():
+                    display.show(event)
+        except ThinwireError:
+            with writing_output():
+                display.broken_off()
+            raise
     return ExitCode.OK
 
 
@@ -169,9 +181,24 @@ async def _status(edge: str, security: ClientSecurity, *, as_json: bool) -> int:
     async with connect(edge, security=security) as client:
         status = await client.status(timeout_s=10.0)
     edge_security = security.of(edge)
-    if as_json:
-        shown = {**asdict(status), "edge_security": edge_security.value}
-        print(json.dumps(shown, default=lambda value: value.hex()))
-    else:
-        print_rows(Console(highlight=False), status_rows(status, edge_security=edge_security))
-    return ExitCode.OK if status.cloud_info is not None else ExitCode.UNREACHABLE
+    with writing_output():
+        if as_json:
+            known = {"is_pair": status.is_pair, "common_schemes": status.common_schemes}
+            shown = {**asdict(status), **known, "edge_security": edge_security.value}
+            print(json.dumps(shown, default=lambda value: value.hex()))
+        else:
+            print_rows(Console(highlight=False), status_rows(status, edge_security=edge_security))
+    if status.cloud_info is None:
+        return ExitCode.UNREACHABLE
+    return ExitCode.FAILED if status.is_pair is False else ExitCode.OK
+
+
+async def _health(arguments: argparse.Namespace) -> int:
+    """Ask an edge whether it serves."""
+    security = dialling_security(arguments, os.environ)
+    code, sentence = await health(
+        arguments.health_address, wire.GENERATOR_SERVICE, security, timeout_s=arguments.timeout
+    )
+    with writing_output():
+        print(sentence)
+    return code

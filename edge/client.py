@@ -34,6 +34,7 @@ class GenerationRequest:
     min_block_acceptance: float
     stop: tuple[str, ...]
     ignore_eos: bool
+    stop_token_ids: tuple[int, ...] = ()
 
 
 class EdgeClient:
@@ -79,6 +80,7 @@ class EdgeClient:
                 min_block_acceptance=request.min_block_acceptance,
                 stop=request.stop,
                 ignore_eos=request.ignore_eos,
+                stop_token_ids=request.stop_token_ids,
             ),
             metadata=self._metadata + self._context,
         )
@@ -140,7 +142,10 @@ async def connect(
 
 
 async def _why_not(channel: grpc.aio.Channel, address: str, security: ClientSecurity) -> str:
-    """One sentence; by TLS with the reason, since a refused certificate looks like nobody."""
+    """One sentence; with the reason where the two ends do not agree on TLS, which looks like nobody."""
+    mistaken = await wire.wrong_protection(address, security, option="--ca")
+    if mistaken is not None:
+        return f"no edge answers at {address}: {mistaken}."
     if security.of(address) in (LinkSecurity.LOOPBACK, LinkSecurity.PLAINTEXT):
         return f"no edge answers at {address}; expected a running `thinwire edge` there."
     reason = "no answer"

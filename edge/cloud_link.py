@@ -11,7 +11,14 @@ from typing import Any
 import grpc
 
 from common import wire
-from common.errors import RemoteProtocolError, ThinwireError, TransportError
+from common.errors import (
+    EdgeTokenError,
+    RemoteProtocolError,
+    ThinwireError,
+    TransportError,
+    UnauthenticatedError,
+    WrongDaemonError,
+)
 from common.generation import ServerInfo
 from common.messages import Close, DraftBlock, Open, Opened, Verdict
 from common.security import ClientSecurity
@@ -53,6 +60,7 @@ class CloudLink:
         self.protection = security.of(address)
         """What protects the link."""
         self._settings = settings
+        self._security = security
         self._metadata = wire.call_metadata(security)
         keepalive_ms = round(settings.keepalive_s * 1000)
         options: list[tuple[str, Any]] = [
@@ -107,6 +115,9 @@ class CloudLink:
 
     async def _why_not(self) -> str:
         """What the last attempt to connect met, a refused certificate for example."""
+        mistaken = await wire.wrong_protection(self.address, self._security, option="--cloud-ca")
+        if mistaken is not None:
+            return mistaken
         answer = await self._ask(_REASON_TIMEOUT_S)
         return answer.message if isinstance(answer, ThinwireError) else "it does now"
 
@@ -192,4 +203,10 @@ class CloudStream:
         torn = wire.reason_of(rpc_error) is None and rpc_error.code() in _TORN
         if torn or type(error) is TransportError:
             return TransportError(f"the link to the cloud at {self._address} is lost: {error.message}")
+        if isinstance(error, UnauthenticatedError):  # whoever reads it may have a token too, which is good
+            return EdgeTokenError(
+                f"the cloud at {self._address} refuses the edge's own token, not yours: {error.message}"
+            )
+        if isinstance(error, WrongDaemonError):
+            return WrongDaemonError(f"at {self._address}, the edge's --cloud: {error.message}")
         return error

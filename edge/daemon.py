@@ -37,6 +37,7 @@ from edge.cloud_link import CloudLink
 from edge.drafter import Drafter
 from edge.generation import run_generation
 from edge.meter import GenerationMeter
+from edge.pair import PairWatch
 from edge.session import EdgeSession
 from edge.settings import EdgeSettings
 from edge.text_stream import TextStream
@@ -51,6 +52,10 @@ class Vocabulary(Protocol):
     @property
     def identity(self) -> VocabularyIdentity:
         """Size and hash, compared with the target's at Open."""
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The ids without text, by their names."""
 
     def encode(self, text: str) -> list[int]:
         """Prompt text to token ids."""
@@ -115,6 +120,8 @@ class EdgeServer(wire.GeneratorServicer):
         """The tasks of the generations running now; each is a slot."""
         self._streams: set[asyncio.Task[Any]] = set()
         """The handlers of the Generate streams that are not yet written to their end."""
+        self._pair: PairWatch | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._finished = 0
         self._output_tokens = 0
         self._log_text = log_text
@@ -150,14 +157,30 @@ class EdgeServer(wire.GeneratorServicer):
         return port
 
     async def model_loaded(self, model: CausalModel, *, vocabulary: Vocabulary, shown: ModelShown) -> None:
-        """Bring the model of a server that was started without one."""
+        """Bring the model of a server that was started without one, and see what cloud it has."""
         self._model, self._vocabulary, self._shown = model, vocabulary, shown
-        if not self._draining:
+        self._pair = PairWatch(
+            self._link.server_info,
+            cloud=self._cloud_address,
+            vocabulary=vocabulary.identity,
+            on_change=self._show_health,
+        )
+        await self._pair.look()
+        if self._pair.is_right is None:  # a cloud that is not there yet may come
+            await self._show_health(True)
+        self._watching = asyncio.create_task(self._pair.run())
+
+    async def _show_health(self, texts_can_be_made: bool) -> None:
+        if texts_can_be_made and not self._draining:
             await self._health.serving()
+        else:
+            await self._health.not_serving()
 
     async def stop(self, grace_s: float | None = None) -> None:
         """Drain: NOT_SERVING, no new generations; those in flight may go on for `grace_s`."""
         self._draining = True
+        if self._watching is not None:
+            self._watching.cancel()
         await self._health.not_serving()
         grace_s = self._settings.drain_grace_s if grace_s is None else grace_s
         await wire.drain(self._server, self._streams, grace_s, cut=self._cut)
@@ -208,6 +231,8 @@ class EdgeServer(wire.GeneratorServicer):
                 "this edge stops and cut the text; expected another edge."
             )
         except ThinwireError as error:
+            if self._pair is not None:
+                self._pair.doubt(error)
             refusal = error
         except Exception as error:
             _log.exception("a generation failed")
@@ -222,6 +247,8 @@ class EdgeServer(wire.GeneratorServicer):
         """What this edge serves and how it stands."""
         identity = self._vocabulary.identity if self._vocabulary else VocabularyIdentity(0, b"")
         answer = await self._link.server_info()
+        if self._pair is not None:
+            await self._pair.heard(answer)
         return wire.edge_status_to_proto(
             EdgeStatus(
                 version=version(),
@@ -257,7 +284,10 @@ class EdgeServer(wire.GeneratorServicer):
         bound = self._settings.max_generations
         running = len(self.running)
         if running >= bound:
-            raise ResourceExhaustedError(f"{running} generations are running; expected fewer than {bound}.")
+            raise ResourceExhaustedError(
+                f"{running} generations are running; expected fewer than {bound} "
+                "(thinwire edge --max-generations N allows more)."
+            )
         task = asyncio.current_task()
         assert task is not None, "a gRPC handler runs in a task"
         self.running.add(task)
@@ -290,7 +320,12 @@ class EdgeServer(wire.GeneratorServicer):
             prompt_ids,
             vocabulary=vocabulary.identity,
             scheme=scheme,
-            text=TextStream(vocabulary.decode, stop=parameters.stop, prompt_token_ids=prompt_ids),
+            text=TextStream(
+                vocabulary.decode,
+                stop=parameters.stop,
+                prompt_token_ids=prompt_ids,
+                special_tokens=vocabulary.special_tokens,
+            ),
             context_length=model.context_length,
             round_timeout_s=self._settings.round_timeout_s,
             least_round_timeout_s=self._settings.least_round_timeout_s,

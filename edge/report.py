@@ -1,4 +1,4 @@
-"""What a person sees of a generation: coloured text while it streams, then a short table; or JSON lines."""
+"""What a person sees of a generation: coloured text as it streams, and a short table; or JSON lines."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from common.generation import (
     GenerationFinished,
     GenerationStarted,
     GenerationStatistics,
+    ServerInfo,
     Token,
 )
 from common.messages import TokenKind
@@ -38,12 +39,14 @@ class Display:
     Shows one generation on a terminal, or plainly into a pipe.
 
     Args:
-        console: where to; colours follow the terminal and NO_COLOR.
+        console: of the text; colours follow the terminal and NO_COLOR.
+        statistics: of the table, another stream than the text's; None for no table.
         prompt: echoed before the text; None for no echo.
     """
 
-    def __init__(self, console: Console, *, prompt: str | None) -> None:
+    def __init__(self, console: Console, statistics: Console | None, *, prompt: str | None) -> None:
         self._console = console
+        self._statistics = statistics
         self._prompt = prompt
         self._kind = TokenKind.BONUS
         self._started: GenerationStarted | None = None
@@ -59,13 +62,20 @@ class Display:
         elif isinstance(event, GenerationFinished):
             self._write(event.text, STYLES[self._kind])
             self._console.file.write("\n")
-            self._console.print()
-            print_rows(self._console, statistics_rows(event, self._started))
+            self._console.file.flush()  # before the table, which goes another way
+            if self._statistics is not None:
+                self._statistics.print()
+                print_rows(self._statistics, statistics_rows(event, self._started))
         else:
             for token in event:
                 self._kind = token.kind
                 self._write(token.text, STYLES[token.kind])
             self._console.file.flush()
+
+    def broken_off(self) -> None:
+        """The text ends in an error, whose sentence shall stand on a line of its own."""
+        if self._console.is_terminal and self._started is not None:
+            self._console.file.write("\n")
 
     def _legend(self) -> None:
         words = {
@@ -88,7 +98,7 @@ class Display:
 
 class JsonLines:
     """
-    Writes one JSON object a line: each token, then the statistics.
+    Writes one JSON object a line: each token, then the whole text with its statistics (docs/operations.md).
 
     Args:
         file: where to.
@@ -97,6 +107,7 @@ class JsonLines:
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._started: GenerationStarted | None = None
+        self._texts: list[str] = []
 
     def show(self, event: GenerationEvent) -> None:
         """Write one event."""
@@ -104,11 +115,16 @@ class JsonLines:
             self._started = event
         elif isinstance(event, GenerationFinished):
             seed = self._started.seed if self._started is not None else None
-            head = {"event": "statistics", "reason": event.reason.value, "text": event.text, "seed": seed}
+            text = "".join([*self._texts, event.text])
+            head = {"event": "statistics", "reason": event.reason.value, "text": text, "seed": seed}
             self._line({**head, **statistics_to_dict(event.statistics)})
         else:
+            self._texts += [token.text for token in event]
             for token in event:
                 self._line(_token_to_dict(token))
+
+    def broken_off(self) -> None:
+        """Without statistics: the exit code and standard error tell."""
 
     def _line(self, values: dict[str, object]) -> None:
         self._file.write(json.dumps(values, allow_nan=False, ensure_ascii=False) + "\n")
@@ -134,6 +150,10 @@ def statistics_rows(finished: GenerationFinished, started: GenerationStarted | N
         ("  guaranteed at most", guarantee_text(s)),
         ("time", _time_text(s)),
     ]
+    if s.draft_full_from:
+        rows.append(
+            ("draft context", f"full from output token {s.draft_full_from} on; the cloud wrote alone")
+        )
     if s.reconnects:
         rows.append(("reconnects", f"{s.reconnects} (sessions opened again: {s.rebuilds})"))
     if started is not None:
@@ -168,7 +188,7 @@ def status_rows(status: EdgeStatus, *, edge_security: LinkSecurity) -> list[tupl
         ("  listener", status.listener_security),
         ("  connection", edge_security.value),
         ("vocabulary", f"{status.vocabulary.size} ids, sha256 {status.vocabulary.sha256.hex()[:16]}"),
-        ("schemes", ", ".join(status.schemes)),
+        ("schemes", _schemes_text(status)),
         ("running", f"{status.generations} generations"),
         ("since start", f"{status.generations_finished} generations, {status.output_tokens} output tokens"),
     ]
@@ -190,9 +210,27 @@ def status_rows(status: EdgeStatus, *, edge_security: LinkSecurity) -> list[tupl
         ("  sessions", f"{cloud.sessions} of {cloud.max_sessions}"),
         (
             "  vocabulary",
-            "the same" if cloud.vocabulary == status.vocabulary else "ANOTHER: nothing can be generated",
+            _pair_text(status, cloud),
         ),
     ]
+
+
+def _pair_text(status: EdgeStatus, cloud: ServerInfo) -> str:
+    if status.is_pair is None:
+        return "not compared, the edge has no model yet"
+    if status.is_pair:
+        return "the same"
+    identity = f"{cloud.vocabulary.size} ids, sha256 {cloud.vocabulary.sha256.hex()[:16]}"
+    return f"ANOTHER ({identity}): nothing can be generated"
+
+
+def _schemes_text(status: EdgeStatus) -> str:
+    """Those that a text can have: both ends must serve them."""
+    if status.cloud_info is None:
+        return f"{', '.join(status.schemes)} (of the edge; the cloud's are not known)"
+    alone = [name for name in status.schemes if name not in status.common_schemes]
+    not_there = f" (not served by the cloud: {', '.join(alone)})" if alone else ""
+    return (", ".join(status.common_schemes) or "none") + not_there
 
 
 def print_rows(console: Console, rows: list[tuple[str, str]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.config import check_integer, check_real
+from common.config import check_integer, check_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,7 @@ class EdgeSettings:
             "status_timeout_s",
             "write_timeout_s",
         ):
-            value = getattr(self, name)
-            check_real(name, value, "more than 0 seconds", value > 0)
+            check_seconds(name, getattr(self, name))
         for name in ("patience_s", "backoff_s", "max_backoff_s", "keepalive_s", "drain_grace_s"):
-            value = getattr(self, name)
-            check_real(name, value, "0 or more seconds", value >= 0)
+            check_seconds(name, getattr(self, name), or_none=True)
         check_integer("max_generations", self.max_generations, 1, 10_000)

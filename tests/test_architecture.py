@@ -143,3 +143,18 @@ def test_the_core_does_no_io(module: str) -> None:
     forbidden = {"time", "asyncio", "threading", "socket", "random", "secrets", "logging", "grpc", "torch"}
 
     assert {name.split(".")[0] for name in IMPORTS[module]} & forbidden == set()
+
+
+def test_no_command_takes_an_abbreviated_option() -> None:
+    """An abbreviation that works today is another option after the next release."""
+    loose = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for folder in (*PACKAGES, "bench", "tests")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith("ArgumentParser")
+        and "allow_abbrev=False" not in ast.unparse(node)
+    ]
+
+    assert loose == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 from dataclasses import fields
 from pathlib import Path
@@ -15,8 +16,11 @@ from cloud.cli import make_parser as cloud_parser
 from cloud.settings import CloudSettings
 from common import bundled
 from common.errors import ThinwireError
+from common.generation import GenerationFinished, GenerationStatistics, Token
+from common.messages import FinishReason, TokenKind
 from common.metrics import error_reasons
 from edge.arguments import make_parser as edge_parser
+from edge.report import JsonLines
 from edge.settings import EdgeSettings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -120,6 +124,24 @@ def test_every_metric_is_there_with_its_type_and_labels() -> None:
     assert by_daemon(table, "metric", "labels") == labels
 
 
+def test_every_field_of_json_output_is_there() -> None:
+    """The table names the fields of a token event and of the statistics event, and no others."""
+    (table,) = tables_below(PAGE, "Output")
+    documented = {
+        (event, name.strip("`"))
+        for row in table
+        for event in row["of"].split(", ")
+        for name in row["field"].split(", ")
+    }
+    file = io.StringIO()
+    lines = JsonLines(file)
+    lines.show((Token(1, TokenKind.BONUS, "a"),))
+    lines.show(GenerationFinished(FinishReason.EOS, "", GenerationStatistics()))
+    written = [json.loads(line) for line in file.getvalue().splitlines()]
+
+    assert documented == {(line["event"], name) for line in written for name in line}
+
+
 def test_every_reason_is_there_with_its_status_cause_and_remedy() -> None:
     """All reasons of the error tree, and all that docs/protocol.md names."""
     (table,) = tables_below(PAGE, "Errors")
@@ -156,7 +178,9 @@ def test_the_sizes_follow_from_the_formula() -> None:
     assert f"`--kv-bytes` {16 * 4096 * 57344} (3.5 GiB)" in PAGE
 
 
-@pytest.mark.parametrize("link", ["settings", "health", "metrics", "log", "tracing", "errors", "sizing"])
+@pytest.mark.parametrize(
+    "link", ["settings", "health", "metrics", "log", "output", "tracing", "errors", "sizing"]
+)
 def test_the_links_at_the_top_lead_somewhere(link: str) -> None:
     """A section each."""
     assert f"(#{link})" in PAGE

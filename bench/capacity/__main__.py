@@ -27,6 +27,7 @@ from bench import command
 from bench.capacity.measure import Cell, MeasuredDaemon, Way, measure
 from bench.capacity.messages import SERVICE
 from bench.capacity.recording import record
+from bench.capacity.slices import DECODING, QUOTAS
 from bench.capacity.tenants import TenantPlan, run_tenants
 from common import wire
 from edge.demo import target_threads
@@ -232,10 +233,13 @@ def _say(sentence: str) -> None:
 
 def main() -> int:
     """Measure and print; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.capacity", description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m bench.capacity", description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="a small table, in a minute or two")
     parser.add_argument(
         "--tenants", action="store_true", help="what one tenant notices of another that offers ten quotas"
+    )
+    parser.add_argument(
+        "--decoding", action="store_true", help="with --tenants: of another that sends the dearest blocks"
     )
     parser.add_argument("--edges", type=_numbers, metavar="N,N,...", help="how many at once")
     parser.add_argument("--seconds", type=float, help="of each slice (default 3.5; with --tenants 5)")
@@ -243,6 +247,8 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=target_threads(), help="of the target")
     parser.add_argument("--out", type=Path, metavar="PATH", help="append one JSON line a cell to this file")
     arguments = parser.parse_args()
+    if arguments.decoding and not arguments.tenants:
+        parser.error("--decoding has no meaning alone; expected --tenants beside it")
     if arguments.tenants and arguments.edges:
         parser.error("--edges has no place beside --tenants; expected one of them")
 
@@ -276,9 +282,19 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 
 
 def _tenant_plan(arguments: argparse.Namespace) -> TenantPlan:
+    offers = DECODING if arguments.decoding else QUOTAS
     if arguments.smoke:
-        return TenantPlan(texts=4, tokens=32, cycles=1, seconds=2.0, settle_s=1.0, threads=arguments.threads)
+        return TenantPlan(
+            texts=4,
+            tokens=32,
+            cycles=1,
+            seconds=2.0,
+            settle_s=1.0,
+            threads=arguments.threads,
+            offers=offers,
+        )
     return TenantPlan(
+        offers=offers,
         texts=12,
         tokens=96,
         cycles=arguments.slices or 6,

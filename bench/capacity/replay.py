@@ -69,7 +69,9 @@ class Seen:
 
 def main() -> int:
     """Run until the measurement is over."""
-    parser = argparse.ArgumentParser(prog="python -m bench.capacity.replay", description=__doc__)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="python -m bench.capacity.replay", description=__doc__
+    )
     add = parser.add_argument
     add("--address", required=True, metavar="HOST:PORT")
     add("--texts", required=True, type=Path)

@@ -21,16 +21,28 @@ class Offer(enum.Enum):
     """The same sessions, and no pause that is asked for is made; only the refusal is waited for."""
     TEARING = "ten times, tearing"
     """Ten quotas of attempts a second, come what may: a stream unanswered by then is torn for a new one."""
+    ALONE = "alone"
+    """Nothing."""
+    RANDOM_PAYLOADS = "at quota, random payloads"
+    """Exactly the quota, each round a session of its own with the block that takes longest to decode."""
 
     @property
     def factor(self) -> int:
         """Quotas offered."""
-        return 1 if self is Offer.AT_QUOTA else EXCESS
+        if self is Offer.ALONE:
+            return 0
+        return 1 if self in (Offer.AT_QUOTA, Offer.RANDOM_PAYLOADS) else EXCESS
 
     @property
     def is_paused(self) -> bool:
         """Whether the pauses asked for are made."""
-        return self in (Offer.AT_QUOTA, Offer.PATIENT)
+        return self in (Offer.AT_QUOTA, Offer.PATIENT, Offer.RANDOM_PAYLOADS)
+
+
+QUOTAS = (Offer.AT_QUOTA, Offer.PATIENT, Offer.HOSTILE, Offer.TEARING)
+"""What offering ten quotas does, held against one."""
+DECODING = (Offer.ALONE, Offer.RANDOM_PAYLOADS)
+"""What one quota of the dearest blocks does, held against none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +60,14 @@ class Slice:
         return self.counted_s <= now_s < self.end_s
 
 
-def schedule(begin_s: float, *, cycles: int, seconds: float, settle_s: float) -> list[Slice]:
+def schedule(
+    begin_s: float,
+    *,
+    cycles: int,
+    seconds: float,
+    settle_s: float,
+    offers: tuple[Offer, ...] = QUOTAS,
+) -> list[Slice]:
     """
     Every offer once a cycle, in turn, every second cycle backwards, so that what else the machine does meets
     all of them and a drift none more than another.
@@ -58,10 +77,10 @@ def schedule(begin_s: float, *, cycles: int, seconds: float, settle_s: float) ->
         cycles: of all offers.
         seconds: counted of each slice.
         settle_s: before them.
+        offers: the one that the others are held against first.
     """
     slices = []
     for cycle in range(cycles):
-        offers = list(Offer)
         for offer in offers if cycle % 2 == 0 else reversed(offers):
             slices.append(Slice(offer, begin_s, begin_s + settle_s, begin_s + settle_s + seconds))
             begin_s += settle_s + seconds

@@ -161,7 +161,9 @@ def generate_together(
 
 def main() -> int:
     """Serve until a signal; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.capacity.streamed", description=__doc__)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="python -m bench.capacity.streamed", description=__doc__
+    )
     add_daemon_arguments(parser, role="target", model=str(bundled.target_path()), listen="127.0.0.1:7074")
     add_watch_arguments(parser)
     return asyncio.run(_serve(parser.parse_args()))

@@ -21,6 +21,7 @@ from typing import Any
 
 import grpc
 
+from bench.capacity.random_payloads import RandomPayloads
 from bench.capacity.replay import LostRefusalError, answer, refusal_of, request_of
 from bench.capacity.slices import EXCESS, Offer, Slice, from_line
 from bench.capacity.texts import RecordedText, read_texts
@@ -193,12 +194,21 @@ async def _steady(session: ReplayedSession, load: Load, *, end_s: float, think_s
 
 
 async def _offer(
-    session: ReplayedSession, slices: list[Slice], load: Load, *, number: int, sessions: int, rate: float
+    session: ReplayedSession,
+    payloads: RandomPayloads,
+    slices: list[Slice],
+    load: Load,
+    *,
+    number: int,
+    sessions: int,
+    rate: float,
 ) -> None:
     """
     One session's ticks; one that is behind them sends as soon as it may.
 
     Args:
+        session: for recorded texts.
+        payloads: for random ones.
         number: of this session, from 0.
         sessions: that take part at the quota; ten times as many above it.
         rate: the quota, rounds a second.
@@ -212,7 +222,8 @@ async def _offer(
         while due_s < part.end_s:
             await asyncio.sleep(due_s - loop.time())
             longest_s = period_s if part.offer is Offer.TEARING else ROUND_TIMEOUT_S
-            refused = await _attempt(session, part, counts, longest_s)
+            sender = payloads if part.offer is Offer.RANDOM_PAYLOADS else session
+            refused = await _attempt(sender, part, counts, longest_s)
             if refused is not None and part.offer.is_paused:
                 due_s = loop.time() + _pause_s(refused)
             else:
@@ -222,7 +233,7 @@ async def _offer(
 
 
 async def _attempt(
-    session: ReplayedSession, part: Slice, counts: Counts, longest_s: float
+    session: ReplayedSession | RandomPayloads, part: Slice, counts: Counts, longest_s: float
 ) -> ResourceExhaustedError | None:
     """Send a round and count what becomes of it; it is given up after `longest_s`."""
     refused: ResourceExhaustedError | None = None
@@ -282,17 +293,24 @@ async def _run(arguments: argparse.Namespace) -> Load:
     load = Load(slices=[Counts() for _ in slices])
     async with asyncio.TaskGroup() as group:
         for number, session in enumerate(sessions):
-            group.create_task(_work(session, slices, load, number, arguments))
+            payloads = RandomPayloads(channels[number], metadata, texts[0], number)
+            group.create_task(_work(session, payloads, slices, load, number, arguments))
     for session in sessions:
         session.abandon()
     return load
 
 
 async def _work(
-    session: ReplayedSession, slices: list[Slice], load: Load, number: int, arguments: argparse.Namespace
+    session: ReplayedSession,
+    payloads: RandomPayloads,
+    slices: list[Slice],
+    load: Load,
+    number: int,
+    arguments: argparse.Namespace,
 ) -> None:
     if arguments.rate:
-        await _offer(session, slices, load, number=number, sessions=arguments.sessions, rate=arguments.rate)
+        sessions, rate = arguments.sessions, arguments.rate
+        await _offer(session, payloads, slices, load, number=number, sessions=sessions, rate=rate)
     else:
         think_s, draft = arguments.think_ms / 1e3, not arguments.back_to_back
         await _steady(session, load, end_s=slices[-1].end_s, think_s=think_s, draft=draft)
@@ -300,7 +318,9 @@ async def _work(
 
 def main() -> int:
     """Run until the measurement is over."""
-    parser = argparse.ArgumentParser(prog="python -m bench.capacity.tenant_load", description=__doc__)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="python -m bench.capacity.tenant_load", description=__doc__
+    )
     add = parser.add_argument
     add("--address", required=True, metavar="HOST:PORT")
     add("--texts", required=True, type=Path)

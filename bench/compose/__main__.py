@@ -299,7 +299,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m bench.compose", description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m bench.compose", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the work folder of an engine of our own")
     for signal_number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signal_number, _end)

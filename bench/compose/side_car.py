@@ -173,7 +173,9 @@ def _test(tester: Tester, shared: Path) -> bool:
 
 def main() -> int:
     """Read the command line and run; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.compose.side_car", description=__doc__)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="python -m bench.compose.side_car", description=__doc__
+    )
     parser.add_argument("end", choices=("edge", "cloud"), help="the service beside it")
     parser.add_argument("--kind", choices=("wire", "tc"), default="wire", help="default: %(default)s")
     parser.add_argument(

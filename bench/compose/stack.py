@@ -169,8 +169,7 @@ def parse_generation(printed: str) -> Generation:
     if statistics["event"] != "statistics":
         raise StepError(f"the generation ended without statistics: {printed[-500:]}")
     tokens = [line for line in lines if line["event"] == "token"]
-    text = "".join(token["text"] for token in tokens) + statistics["text"]
-    return Generation(text, tuple(token["token_id"] for token in tokens), statistics)
+    return Generation(statistics["text"], tuple(token["token_id"] for token in tokens), statistics)
 
 
 def free_port() -> int:

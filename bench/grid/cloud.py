@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Serve until a signal; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.grid.cloud", description=__doc__)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="python -m bench.grid.cloud", description=__doc__
+    )
     add_daemon_arguments(parser, role="target", model=str(bundled.target_path()), listen="127.0.0.1:7071")
     add_watch_arguments(parser)
     defaults = CloudSettings()

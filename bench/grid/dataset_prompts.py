@@ -98,7 +98,7 @@ def _revision_of(dataset: str) -> str | None:
 def main(arguments: list[str] | None = None) -> int:
     """Write the file; 2 for what cannot be had."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--dataset", default=LM1B, help="folder, or name on the hub (default %(default)s)")
     parser.add_argument("--revision", help=f"on the hub (default: main; of {LM1B} {PARQUET_BRANCH})")

@@ -178,7 +178,9 @@ def short_rate(rate_bps: int) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw the figures of a folder; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.grid.figures", description=__doc__)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="python -m bench.grid.figures", description=__doc__
+    )
     parser.add_argument("folder", type=Path, metavar="DIR")
     arguments = parser.parse_args(argv)
 

@@ -131,7 +131,10 @@ def name_of(folder: Path) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Publish; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog=COMMAND, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        allow_abbrev=False,
+        prog=COMMAND,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="of a run, or of published lines")
     parser.add_argument("--paced", type=Path, metavar="DIR", help="the same cells, paced")

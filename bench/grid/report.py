@@ -197,7 +197,9 @@ cloud-assisted: by its assisted generation, both models in the cloud; cloud-ar: 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the report of a folder; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.grid.report", description=__doc__)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="python -m bench.grid.report", description=__doc__
+    )
     parser.add_argument("folder", type=Path, metavar="DIR")
     arguments = parser.parse_args(argv)
 

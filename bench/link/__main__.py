@@ -139,6 +139,7 @@ def _run_at_the_edge(link: Link, command: list[str]) -> int:
 def main() -> int:
     """Read the command line and run; the exit code."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="python -m bench.link",
         description=__doc__,
         epilog=EXIT_CODES,

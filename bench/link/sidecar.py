@@ -181,7 +181,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main() -> int:
     """Read the command line and run; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.link.sidecar", description=__doc__)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, prog="python -m bench.link.sidecar", description=__doc__
+    )
     add_description_arguments(parser, mtu_bytes=SIDECAR_MTU_BYTES)
     parser.add_argument(
         "--end", choices=("edge", "cloud"), required=True, help="whose egress this one shapes"

@@ -135,7 +135,7 @@ def measure(pair: Path, work: Path) -> dict[str, object]:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description="Measure the pair as it is shipped.")
+    parser = argparse.ArgumentParser(allow_abbrev=False, description="Measure the pair as it is shipped.")
     parser.add_argument("--pair", type=Path, default=bundled.target_path().parent)
     parser.add_argument("--work", type=Path, default=data.WORK, help="folder of the corpus (held-out text)")
     arguments = parser.parse_args()

@@ -293,7 +293,7 @@ def where(device: str) -> str:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[1])
     parser.add_argument("--minutes", type=float, default=90.0, help="wall-clock minutes (default 90)")
     parser.add_argument("--work", type=Path, default=data.WORK, help="folder of corpus, curves, checkpoints")
     parser.add_argument("--out", type=Path, default=None, help="where the pair goes (default WORK/pair)")

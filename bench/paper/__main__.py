@@ -195,6 +195,7 @@ def _describe_steps(plan: PaperPlan, settings: RunSettings) -> dict[str, Any]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="python -m bench.paper",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

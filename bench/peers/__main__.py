@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Serve until a signal; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m bench.peers", description=__doc__)
     pair = bundled.target_path().parent
     parser.add_argument("--target", default=str(pair / "target"), help="folder or hub id")
     parser.add_argument("--draft", default=str(pair / "draft"), help="folder or hub id")

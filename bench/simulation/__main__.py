@@ -84,6 +84,7 @@ def _write(path: Path, lines: Iterable[str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="python -m bench.simulation",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -56,7 +56,8 @@ class KvPool:
         if pages < 1:
             raise ConfigError(
                 f"kv_bytes is {budget_bytes}; expected at least {PAGE_TOKENS * self.token_bytes}, one page "
-                f"of {PAGE_TOKENS} tokens."
+                f"of {PAGE_TOKENS} tokens.",
+                setting="kv_bytes",
             )
         self.allocator = PageAllocator(pages)
         tokens = pages * PAGE_TOKENS

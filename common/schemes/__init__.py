@@ -34,5 +34,6 @@ def make_scheme(parameters: SchemeParameters, *, vocabulary_size: int) -> Scheme
     """
     kind = SCHEMES.get(parameters.scheme)
     if kind is None:
-        raise ConfigError(f"scheme is {parameters.scheme!r}; expected one of {', '.join(SCHEMES)}.")
+        sentence = f"scheme is {parameters.scheme!r}; expected one of {', '.join(SCHEMES)}."
+        raise ConfigError(sentence, setting="scheme")
     return kind(parameters, vocabulary_size=vocabulary_size)

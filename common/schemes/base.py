@@ -19,6 +19,7 @@ from common.config import MAX_DRAFT_LENGTH, SchemeParameters
 from common.draft_token import DraftToken, QuantizedDistribution
 from common.random_streams import Draws
 from common.speculative import BlockOutcome, verify_block
+from common.steps import Steps, finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +130,27 @@ class Scheme(abc.ABC):
     def encode(self, tokens: Sequence[DraftToken], *, support_size_code: int) -> bytes:
         """One integer-coded bit string for the whole block (`proto/README.md`); empty for an empty block."""
 
-    @abc.abstractmethod
     def decode(self, payload: bytes, *, draft_length: int, support_size_code: int) -> tuple[DraftToken, ...]:
+        """`decoding` in one go."""
+        steps = self.decoding(payload, draft_length=draft_length, support_size_code=support_size_code)
+        return finished(steps)
+
+    @abc.abstractmethod
+    def decoding(
+        self, payload: bytes, *, draft_length: int, support_size_code: int
+    ) -> Steps[tuple[DraftToken, ...]]:
         """
-        Inverse of `encode`. Cost is bounded by `draft_length`, the parameters and the payload's length.
+        Inverse of `encode`, in steps.
+
+        Their cost is bounded by `draft_length`, the parameters and the payload's length.
 
         Raises:
             PayloadInvalidError: a rank out of range, non-zero padding or spare bytes.
         """
+
+    @abc.abstractmethod
+    def decoding_tokens(self, draft_length: int, payload_bytes: int) -> int:
+        """What decoding a block may cost, in tokens of about a millisecond; charged before it is done."""
 
     @abc.abstractmethod
     def max_payload_bytes(self, draft_length: int) -> int:

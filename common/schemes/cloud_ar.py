@@ -17,6 +17,7 @@ import numpy.typing as npt
 from common.draft_token import DraftToken, QuantizedDistribution
 from common.errors import LocalProtocolError, PayloadInvalidError
 from common.schemes.base import DraftDistribution, Scheme, SchemeState
+from common.steps import Steps
 
 
 class CloudAr(Scheme):
@@ -59,14 +60,21 @@ class CloudAr(Scheme):
             raise LocalProtocolError(f"a cloud-ar block holds {len(tokens)} tokens; expected none.")
         return b""
 
-    def decode(self, payload: bytes, *, draft_length: int, support_size_code: int) -> tuple[DraftToken, ...]:
+    def decoding(
+        self, payload: bytes, *, draft_length: int, support_size_code: int
+    ) -> Steps[tuple[DraftToken, ...]]:
         """No tokens; see the base class."""
+        yield from ()
         if payload or draft_length or support_size_code:
             raise PayloadInvalidError(
                 f"a cloud-ar block has {len(payload)} bytes for {draft_length} tokens, support-size code "
                 f"{support_size_code}; expected 0, 0 and 0."
             )
         return ()
+
+    def decoding_tokens(self, draft_length: int, payload_bytes: int) -> int:
+        """0."""
+        return 0
 
     def max_payload_bytes(self, draft_length: int) -> int:
         """0."""

@@ -16,6 +16,7 @@ from common.wire.client_messages import (
     server_info_to_proto,
 )
 from common.wire.credentials import bind, call_metadata, open_channel, token_of
+from common.wire.diagnosis import wrong_protection
 from common.wire.guard import credential_of
 from common.wire.guarded_server import make_server
 from common.wire.outbox import Outbox
@@ -85,4 +86,5 @@ __all__ = [
     "server_options",
     "serving_status",
     "token_of",
+    "wrong_protection",
 ]

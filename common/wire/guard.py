@@ -9,16 +9,22 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health
 
-from common.errors import ThinwireError, UnauthenticatedError
+from common.errors import ThinwireError, UnauthenticatedError, WrongDaemonError
 from common.peer_bound import PeerBound
 from common.tenants import Access, Credential
 from common.wire.credentials import token_of
 from common.wire.status import abort_with
+from common.wire.transport import GENERATOR_METHODS, VERIFIER_METHODS
 
 MAX_WATCHES_PER_PEER = 8
 """Health streams of one address: they need no token and have no end."""
 _HEALTH = f"/{health.SERVICE_NAME}/"
 _REFLECTION = "/grpc.reflection."
+_OF_OTHERS = {
+    **dict.fromkeys(GENERATOR_METHODS, ("a cloud", "an edge")),
+    **dict.fromkeys(VERIFIER_METHODS, ("an edge", "a cloud")),
+}
+"""Method → who answers where it is not served, and who serves it."""
 _NAMES = {
     (False, False): "unary_unary",
     (False, True): "unary_stream",
@@ -61,7 +67,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
         """The call's own handler, or one that refuses it."""
         handler = await continuation(details)
         if handler is None:
-            return None  # no such method
+            return self._elsewhere(details.method)
         if details.method.startswith(_HEALTH):
             return self._noting(self._bounded(handler), proves=False)
         try:
@@ -74,6 +80,15 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
             self._refused(error)
             return _refusing(handler, error)
         return self._noting(handler, proves=True)
+
+    def _elsewhere(self, method: str) -> Any:
+        """For a method of the other daemon's service, a handler that says so; None for one of nobody's."""
+        if method not in _OF_OTHERS:
+            return None
+        here, expected = _OF_OTHERS[method]
+        error = WrongDaemonError(f"{here} answers there; expected the address of {expected}.")
+        self._refused(error)
+        return grpc.stream_stream_rpc_method_handler(_refusal(error))
 
     def _noting(self, handler: Any, *, proves: bool) -> Any:
         """The handler, which tells first who calls."""
@@ -131,9 +146,12 @@ def credential_of(context: Any, access: Access) -> Credential:
 
 def _refusing(handler: Any, error: ThinwireError) -> Any:
     """A handler of the same kind that refuses; its requests are never read."""
+    make = _MAKERS[handler.request_streaming, handler.response_streaming]
+    return make(_refusal(error), handler.request_deserializer, handler.response_serializer)
 
+
+def _refusal(error: ThinwireError) -> Callable[[Any, Any], Awaitable[None]]:
     async def refuse(_: Any, context: Any) -> None:
         await abort_with(context, error)
 
-    make = _MAKERS[handler.request_streaming, handler.response_streaming]
-    return make(refuse, handler.request_deserializer, handler.response_serializer)
+    return refuse

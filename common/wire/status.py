@@ -11,7 +11,14 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from common.errors import ConfigError, DeadlineError, ResourceExhaustedError, ThinwireError, TransportError
+from common.errors import (
+    ConfigError,
+    DeadlineError,
+    ResourceExhaustedError,
+    ThinwireError,
+    TransportError,
+    WrongDaemonError,
+)
 
 DOMAIN = "thinwire"
 MAX_MESSAGE_LENGTH = 300
@@ -40,7 +47,8 @@ async def abort_with(context: grpc.aio.ServicerContext, error: ThinwireError) ->
     sentence = error.message
     if len(sentence) > MAX_MESSAGE_LENGTH:
         sentence = sentence[: MAX_MESSAGE_LENGTH - 3] + "..."
-    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]
+    setting = {"setting": error.setting} if isinstance(error, ConfigError) and error.setting else {}
+    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=setting)]
     if isinstance(error, ResourceExhaustedError) and math.isfinite(error.retry_after_s):
         delay = duration_pb2.Duration()
         delay.FromMicroseconds(round(error.retry_after_s * 1e6))
@@ -63,11 +71,14 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> ThinwireError:
     TransportError or DeadlineError (the link), anything else as a ThinwireError with that status.
     """
     message = error.details() or error.code().name
+    info = _detail(error, error_details_pb2.ErrorInfo)
     reason = reason_of(error)
     known = _by_reason().get(reason) if reason else None
     if known is not None and known.status == error.code().name:
         if issubclass(known, ResourceExhaustedError):
             return known(message, retry_after_s=_retry_delay_s(error))
+        if issubclass(known, ConfigError):
+            return known(message, setting=str(info.metadata["setting"]))
         return known(message)
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return TransportError(message)
@@ -75,6 +86,8 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> ThinwireError:
         return DeadlineError(message)
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:  # a message too large, for example
         return ResourceExhaustedError(message, retry_after_s=_retry_delay_s(error))
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:  # no daemon of ours, which would say which it is
+        return WrongDaemonError(f"another service answers there ({message}); expected an edge or a cloud.")
     if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
         return ConfigError(message)
     return ThinwireError(f"{error.code().name}: {message}")

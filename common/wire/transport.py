@@ -19,6 +19,15 @@ from common.wire.status import error_from_rpc
 VERIFIER_SERVICE = verifier_pb2.DESCRIPTOR.services_by_name["Verifier"].full_name
 GENERATOR_SERVICE = generator_pb2.DESCRIPTOR.services_by_name["Generator"].full_name
 
+VERIFIER_METHODS, GENERATOR_METHODS = (
+    tuple(f"/{service.full_name}/{method}" for method in service.methods_by_name)
+    for service in (
+        verifier_pb2.DESCRIPTOR.services_by_name["Verifier"],
+        generator_pb2.DESCRIPTOR.services_by_name["Generator"],
+    )
+)
+"""As gRPC spells them, with the service in front."""
+
 VerifierStub: Callable[[grpc.aio.Channel], Any] = verifier_pb2_grpc.VerifierStub
 VerifierServicer = verifier_pb2_grpc.VerifierServicer
 GeneratorStub: Callable[[grpc.aio.Channel], Any] = generator_pb2_grpc.GeneratorStub

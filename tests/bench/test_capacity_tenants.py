@@ -17,7 +17,7 @@ from verify_peer import TARGET, EdgeText, running_cloud
 
 from bench.capacity import __main__ as command
 from bench.capacity.replay import LostRefusalError
-from bench.capacity.slices import EXCESS, Offer, Slice, from_line, schedule, to_line
+from bench.capacity.slices import DECODING, EXCESS, QUOTAS, Offer, Slice, from_line, schedule, to_line
 from bench.capacity.tenant_load import ForgottenSessionError, ReplayedSession, is_for_want_of_room
 from bench.capacity.tenants import (
     LIMITED,
@@ -46,7 +46,7 @@ def test_every_offer_gets_as_much_time_and_every_second_cycle_runs_backwards() -
     """Without gaps; a drift of the machine then meets all of them."""
     slices = schedule(100.0, cycles=2, seconds=5.0, settle_s=1.5)
 
-    assert [part.offer for part in slices] == [*Offer, *reversed(Offer)]
+    assert [part.offer for part in slices] == [*QUOTAS, *reversed(QUOTAS)]
     assert slices[0] == Slice(Offer.AT_QUOTA, 100.0, 101.5, 106.5)
     assert [part.begin_s for part in slices[1:]] == [part.end_s for part in slices[:-1]]
     assert {part.end_s - part.counted_s for part in slices} == {5.0}
@@ -62,7 +62,8 @@ def test_a_schedule_survives_its_line() -> None:
 
 def test_one_quota_and_ten() -> None:
     """All ways of offering too much offer as much."""
-    assert [offer.factor for offer in Offer] == [1, EXCESS, EXCESS, EXCESS]
+    assert [offer.factor for offer in QUOTAS] == [1, EXCESS, EXCESS, EXCESS]
+    assert [offer.factor for offer in DECODING] == [0, 1]
 
 
 def test_what_ends_in_a_slice_counts_for_its_offer() -> None:
@@ -75,7 +76,7 @@ def test_what_ends_in_a_slice_counts_for_its_offer() -> None:
 
     found = outcomes(slices, steady, limited, [0.25] * 8)
 
-    assert [outcome.offer for outcome in found] == list(Offer)
+    assert [outcome.offer for outcome in found] == list(QUOTAS)
     assert found[0].round_s == [pytest.approx([0.011, 0.0125]), pytest.approx([0.0325])]
     assert found[1].round_s == [pytest.approx([0.0145]), []]
     assert found[2].round_s == found[3].round_s == [[], []]
@@ -87,7 +88,7 @@ def test_what_ends_in_a_slice_counts_for_its_offer() -> None:
 def test_the_ratio_is_that_of_the_ninety_fifth_percentiles(slowed_by: float, word: str) -> None:
     """1.2 is the most that is wanted."""
     round_s = [n / 1000 for n in range(1, 102)]
-    found = [Outcome(offer, seconds=10.0, round_s=[round_s], admitted=200) for offer in Offer]
+    found = [Outcome(offer, seconds=10.0, round_s=[round_s], admitted=200) for offer in QUOTAS]
     found[2].round_s = [[slowed_by * one for one in round_s]]
     found[2].attempts, found[2].quota_refusals = 2000, 1800
 

@@ -78,14 +78,26 @@ def test_help_names_every_option_and_exit_code(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--max-sessions", "0"], "max_sessions is 0; expected an integer from 1 to 10000."),
-        (["--max-queued-rounds", "0"], "max_queued_rounds is 0; expected an integer from 1 to 10000."),
-        (["--max-batch-sequences", "0"], "max_batch_sequences is 0; expected an integer from 1 to 10000."),
-        (["--max-batch-tokens", "0"], "max_batch_tokens is 0; expected an integer from 1 to 1000000."),
-        (["--kv-bytes", "-1"], "kv_bytes is -1; expected an integer from 1 to 9223372036854775807."),
-        (["--resume-ttl", "0"], "resume_ttl_s is 0.0; expected more than 0 seconds."),
-        (["--drain-grace", "nan"], "drain_grace_s is nan; expected 0 or more seconds."),
-        (["--threads", "0"], "threads is 0; expected at least 1."),
+        (["--max-sessions", "0"], "--max-sessions is 0; expected an integer from 1 to 10000."),
+        (["--max-queued-rounds", "0"], "--max-queued-rounds is 0; expected an integer from 1 to 10000."),
+        (["--max-batch-sequences", "0"], "--max-batch-sequences is 0; expected an integer from 1 to 10000."),
+        (["--max-batch-tokens", "0"], "--max-batch-tokens is 0; expected an integer from 1 to 1000000."),
+        (["--kv-bytes", "-1"], "--kv-bytes is -1; expected an integer from 1 to 9223372036854775807."),
+        (["--resume-ttl", "0"], "--resume-ttl is 0.0; expected more than 0 to 86400 seconds."),
+        (["--drain-grace", "nan"], "--drain-grace is nan; expected 0 to 86400 seconds."),
+        (["--threads", "0"], "--threads is 0; expected at least 1."),
+        (
+            ["--handshake-timeout", "0"],
+            "--handshake-timeout is 0.0; expected more than 0 and at most 3600 seconds.",
+        ),
+        (
+            ["--max-unproved-per-peer", "0"],
+            "--max-unproved-per-peer is 0; expected an integer from 1 to 10000.",
+        ),
+        (
+            ["--tokens", "/nonexistent"],
+            "--tokens is '/nonexistent'; expected a file that can be read (No such file or directory).",
+        ),
     ],
 )
 def test_a_setting_out_of_range_is_exit_code_2(
@@ -98,7 +110,9 @@ def test_a_setting_out_of_range_is_exit_code_2(
     assert capsys.readouterr().err == f"thinwire-cloud: {sentence}\n"
 
 
-@pytest.mark.parametrize("address", ["7071", "host:port", ":7071", "127.0.0.1:70000"])
+@pytest.mark.parametrize(
+    "address", ["7071", "host:port", ":7071", "127.0.0.1:70000", "http://127.0.0.1:7071", "::1:7071"]
+)
 def test_an_address_of_another_shape_is_exit_code_2(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     """argparse names the argument."""
     with pytest.raises(SystemExit) as ended:
@@ -106,6 +120,19 @@ def test_an_address_of_another_shape_is_exit_code_2(address: str, capsys: pytest
 
     assert ended.value.code == 2
     assert f"argument --listen: {address!r} is not HOST:PORT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["missing/port", "full"])
+async def test_a_port_file_that_cannot_be_written_is_exit_code_2(name: str, tmp_path: Path) -> None:
+    """One sentence, before any model is loaded, and nothing half written; a folder is no file."""
+    (tmp_path / "full").mkdir()
+    path = str(tmp_path / name)
+    code, lines = await finished(await start("--listen", "127.0.0.1:0", "--port-file", path))
+
+    assert code == 2
+    assert len(lines) == 1
+    assert lines[0].startswith(f"--port-file is {path!r}; expected a file that can be written (")
+    assert not list(tmp_path.glob("*.partial"))
 
 
 async def test_a_port_in_use_is_exit_code_3() -> None:
@@ -147,7 +174,7 @@ def test_kv_bytes_that_hold_no_page_are_exit_code_2(
     code, lines = served_offline("--model", model, "--kv-bytes", "5")
 
     assert code == 2
-    assert lines[-1] == "kv_bytes is 5; expected at least 16384, one page of 64 tokens."
+    assert lines[-1] == "--kv-bytes is 5; expected at least 16384, one page of 64 tokens."
 
 
 async def test_a_signal_ends_a_serving_cloud_in_good_order(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ from cloud.events import (
     ReplyClosed,
     TimerFired,
     TruncateCache,
+    WorkFailed,
 )
-from common.errors import EpochSupersededError, SessionNotFoundError
+from common.errors import EpochSupersededError, ResourceExhaustedError, SessionNotFoundError
 from common.messages import Verdict
 from common.protocol import State
 from tests.cloud.driven_session import (
@@ -117,3 +118,13 @@ def test_a_session_that_ended_refuses_new_streams_and_ignores_late_results() -> 
 
     assert session.step(Decoded(1, some_tokens(2)), 100.0) == []
     assert isinstance(only(session.step(Attached(2), 100.0), Refuse).error, SessionNotFoundError)
+
+
+def test_a_round_that_comes_again_on_a_stream_that_is_being_refused_moves_nothing() -> None:
+    """It was put off: the stream ends, and the same bytes may come on another one."""
+    session = verifying()
+    session.step(WorkFailed(ResourceExhaustedError("no room.")), 100.0)
+
+    assert session.step(BlockReceived(1, make_block()), 100.0) == []
+    assert session.state is State.DETACHED
+    assert not session.has_round

@@ -16,10 +16,11 @@ from cloud.verifier import Verifier
 from common.config import SamplingParameters
 from common.distributions import warp
 from common.draft_token import DraftToken
-from common.errors import PayloadInvalidError, SessionNotFoundError
+from common.errors import LocalProtocolError, PayloadInvalidError, SessionNotFoundError
 from common.random_streams import KeyedDraws
 from common.schemes import make_scheme
 from common.speculative import verify_block
+from common.steps import finished
 
 PROMPT = (0, 1, 2)
 SCHEME = make_scheme(EdgeText().open.scheme, vocabulary_size=SIZE)
@@ -51,7 +52,7 @@ def test_a_block_is_decided_as_the_rule_says() -> None:
     """Decode and score give what `verify_block` gives for the warped float64 rows of the target."""
     sampling = SamplingParameters(temperature=0.7, top_k=4)
     verifier, model = make_verifier(sampling=sampling)
-    tokens = verifier.decode(EdgeText().block(4))
+    tokens = finished(verifier.decoding(EdgeText().block(4)))
     ids = tuple(token.token_id for token in tokens)
     with np.errstate(divide="ignore"):
         rows = [warp(np.log(TARGET((*PROMPT, *ids[:n]))), sampling) for n in range(5)]
@@ -67,7 +68,7 @@ def test_a_payload_that_decodes_to_nothing_legal_is_refused() -> None:
     verifier, _ = make_verifier()
 
     with pytest.raises(PayloadInvalidError):
-        verifier.decode(text.sealed(block, payload=block.payload + b"\0"))
+        finished(verifier.decoding(text.sealed(block, payload=block.payload + b"\0")))
 
 
 def test_an_empty_block_gives_the_targets_own_token() -> None:
@@ -87,7 +88,7 @@ def test_the_cache_is_rolled_back_before_the_next_pass() -> None:
         return TARGET(prefix)
 
     verifier, model = make_verifier(TableModel(law, vocabulary_size=SIZE))
-    alone(model, verifier.scoring(score_of(verifier.decode(EdgeText().block(4)))))
+    alone(model, verifier.scoring(score_of(finished(verifier.decoding(EdgeText().block(4))))))
     verifier.truncate(3)
     seen.clear()
     alone(model, verifier.scoring(score_of((), last=5, first=4)))
@@ -97,7 +98,7 @@ def test_the_cache_is_rolled_back_before_the_next_pass() -> None:
 
 def test_rows_behind_a_rejection_are_never_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """A target that excludes the first drafted token has one row warped, not five."""
-    tokens = make_verifier()[0].decode(EdgeText().block(4))
+    tokens = finished(make_verifier()[0].decoding(EdgeText().block(4)))
     point = np.zeros(SIZE)
     point[(tokens[0].token_id + 1) % SIZE] = 1.0
     verifier, model = make_verifier(TableModel(lambda prefix: point, vocabulary_size=SIZE))
@@ -129,7 +130,7 @@ def test_close_frees_the_cache_once() -> None:
 def test_work_in_line_when_the_session_ends_opens_no_new_cache() -> None:
     """A prompt's next piece, or a pass, that comes to its turn after the end is refused."""
     verifier, model = make_verifier()
-    tokens = verifier.decode(EdgeText().block(2))
+    tokens = finished(verifier.decoding(EdgeText().block(2)))
     verifier.abandon()
     verifier.close()
 
@@ -138,3 +139,17 @@ def test_work_in_line_when_the_session_ends_opens_no_new_cache() -> None:
     with pytest.raises(SessionNotFoundError):
         verifier.scoring(score_of(tokens)).begin()
     assert model.open_sequences == 0
+
+
+@pytest.mark.parametrize("fed", [(), PROMPT[:1], PROMPT], ids=["nothing", "too little", "too much"])
+def test_a_cache_that_is_not_what_the_session_believes_is_never_scored(fed: tuple[int, ...]) -> None:
+    """The round fails with the two lengths; a target that saw another text would decide it otherwise."""
+    model = TableModel(TARGET)
+    verifier = Verifier(model, SCHEME, SamplingParameters(), KeyedDraws(7))
+    if fed:
+        alone(model, verifier.prefilling(fed, cached=0))
+
+    with pytest.raises(LocalProtocolError, match=rf"the cache holds {len(fed)} tokens; expected 2\."):
+        verifier.scoring(score_of(())).begin()
+    with pytest.raises(LocalProtocolError):
+        verifier.prefilling(PROMPT, cached=len(fed) + 1).begin()

@@ -177,7 +177,7 @@ async def test_rates_of_nothing_are_shown_as_dashes(tmp_path: Path) -> None:
     assert [line["draft_length"] for line in lines if line["kind"] == "round"] == [0] * 5
     assert all(line["support_sizes"] == [] for line in lines if line["kind"] == "round")
     console = Console(file=io.StringIO())
-    display = Display(console, prompt=None)
+    display = Display(console, console, prompt=None)
     for event in (
         GenerationStarted(0, 1, SchemeParameters(scheme="cloud-ar"), 4),
         done.tokens,

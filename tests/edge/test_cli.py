@@ -37,6 +37,11 @@ def table() -> TableModel:
     return TableModel(random_table(3, SIZE, zeros=False), context_length=256)
 
 
+def stream(content: bytes) -> io.TextIOWrapper:
+    """What Python makes of a file that holds these bytes."""
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="surrogateescape")
+
+
 def test_every_default_is_that_of_the_settings() -> None:
     """`generate` without flags asks for exactly the documented defaults."""
     request = generation_request(parse("generate", "x"), "x")
@@ -55,7 +60,7 @@ def test_every_flag_reaches_its_parameter() -> None:
         "--scheme c-sqs --k 3 --ell 50 --beta 0.1 --eta 0.2 --target-dropped-mass 0.3 --k-max 9 "
         "--rollback drafted --frozen-threshold --draft-length 6 --uplink-budget-bits 99 --max-tokens 7 "
         "--min-block-acceptance 0.25 --temperature 0.5 --top-k 11 --top-p 0.9 --seed 5 --stop A --stop B "
-        "--ignore-eos"
+        "--stop-token-id 7 --stop-token-id 0 --ignore-eos"
     )
     request = generation_request(parse("generate", "x", *flags.split()), "x")
 
@@ -68,6 +73,7 @@ def test_every_flag_reaches_its_parameter() -> None:
     assert request.min_block_acceptance == 0.25
     assert (request.sampling.temperature, request.sampling.top_k, request.sampling.top_p) == (0.5, 11, 0.9)
     assert (request.seed, request.stop, request.ignore_eos) == (5, ("A", "B"), True)
+    assert request.stop_token_ids == (7, 0)
 
 
 def test_the_environment_names_the_edge_and_the_demos_prompt() -> None:
@@ -94,12 +100,19 @@ def test_help_ends_with_the_exit_codes(command: str, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        ("--ell 0", "lattice_resolution is 0; expected an integer from 1 to 4096."),
-        ("--temperature 50", "temperature is 50.0; expected 0 (greedy) or 0.01 to 10."),
-        ("--seed -1", "seed is -1; expected an integer from 0 to 18446744073709551615."),
-        ("--draft-length 65", "draft_length is 65; expected an integer from 0 to 64."),
-        ("--min-block-acceptance 1", "min_block_acceptance is 1.0; expected a number in [0, 1)."),
-        ("--eta 0", "threshold_step (eta) is 0.0; expected a number in (0, 1]."),
+        ("--ell 0", "--ell is 0; expected an integer from 1 to 4096."),
+        ("--temperature 50", "--temperature is 50.0; expected 0 (greedy) or 0.01 to 10."),
+        ("--seed -1", "--seed is -1; expected an integer from 0 to 18446744073709551615."),
+        ("--draft-length 65", "--draft-length is 65; expected an integer from 0 to 64."),
+        ("--min-block-acceptance 1", "--min-block-acceptance is 1.0; expected a number in [0, 1)."),
+        ("--eta 0", "--eta is 0.0; expected a number in (0, 1]."),
+        ("--k 0", "--k is 0; expected an integer from 1 to 256."),
+        ("--k-max 257", "--k-max is 257; expected an integer from 1 to 256."),
+        ("--beta 2", "--beta is 2.0; expected a number at most 1."),
+        ("--timeout -5", "--timeout is -5.0; expected more than 0 to 86400 seconds."),
+        ("--timeout 0", "--timeout is 0.0; expected more than 0 to 86400 seconds."),
+        ("--timeout nan", "--timeout is nan; expected more than 0 to 86400 seconds."),
+        ("--timeout inf", "--timeout is inf; expected more than 0 to 86400 seconds."),
     ],
 )
 def test_a_value_out_of_range_is_a_usage_error(
@@ -110,6 +123,18 @@ def test_a_value_out_of_range_is_a_usage_error(
 
     assert code == 2
     assert capsys.readouterr().err == f"thinwire: {sentence}\n"
+
+
+@pytest.mark.parametrize(
+    "words", ["generate x --temp 1", "edge --clou 127.0.0.1:1", "health --time 1", "--vers"]
+)
+def test_an_abbreviated_option_is_a_usage_error(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the command and of each of its commands."""
+    with pytest.raises(SystemExit) as caught:
+        main(words.split())
+
+    assert caught.value.code == 2
+    assert "thinwire: error: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["generate x", "status"])
@@ -124,12 +149,37 @@ def test_an_edge_that_is_not_there_is_exit_code_5(command: str, capsys: pytest.C
     assert capsys.readouterr().err == expected
 
 
-def test_an_address_of_the_wrong_shape_is_a_usage_error() -> None:
-    """argparse's own exit code 2."""
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("status --edge nowhere", "argument --edge: 'nowhere' is not HOST:PORT"),
+        ("status --edge http://127.0.0.1:1", "--edge: 'http://127.0.0.1:1' is not HOST:PORT, not a URL"),
+        (
+            "edge --cloud https://a.example:1/x",
+            "--cloud: 'https://a.example:1/x' is not HOST:PORT, not a URL",
+        ),
+        ("edge --listen http://a.example:1", "--listen: 'http://a.example:1' is not HOST:PORT, not a URL"),
+        ("health --edge ::1:7072", "--edge: '::1:7072' is not HOST:PORT, an IPv6 address in brackets"),
+        ("generate x --edge 127.0.0.1:0", "--edge: '127.0.0.1:0' has port 0; expected the port that"),
+        ("generate x --edge user@a.example:1", "--edge: 'user@a.example:1' is not HOST:PORT"),
+        ("generate x --edge a.example:\u0661", "--edge: 'a.example:\u0661' is not HOST:PORT"),
+    ],
+)
+def test_an_address_of_the_wrong_shape_is_a_usage_error(
+    words: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """argparse's own exit code 2; a URL is none, and a port is what a daemon listens on."""
     with pytest.raises(SystemExit) as caught:
-        main(["status", "--edge", "nowhere"])
+        main(words.split())
 
     assert caught.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["a.example:1", "10.0.0.7:65535", "[::1]:7072", "[fe80::1%eth0]:7072"])
+def test_a_peer_is_a_host_and_a_port(text: str) -> None:
+    """A name, or an address of either kind."""
+    assert parse("status", "--edge", text).edge == text
 
 
 def test_a_round_log_that_cannot_be_written_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,27 +187,31 @@ def test_a_round_log_that_cannot_be_written_is_a_usage_error(capsys: pytest.Capt
     code = main(["edge", "--round-log", "/nonexistent/rounds.jsonl"])
 
     assert code == 2
-    assert "round_log is '/nonexistent/rounds.jsonl'" in capsys.readouterr().err
+    assert "--round-log is '/nonexistent/rounds.jsonl'" in capsys.readouterr().err
 
 
-async def test_generate_prints_text_and_table(capsys: pytest.CaptureFixture[str]) -> None:
-    """The text alone first, then the table; exit code 0."""
+async def test_generate_prints_the_text_and_says_the_rest_on_standard_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A file gets the text alone; the table goes to standard error, with --quiet nowhere; JSON has it all."""
+    said = []
     async with loopback(table(), table(), VOCABULARY) as both:
-        code = await run(["generate", "ab", "--edge", both.edge_address, "--max-tokens", "12", "--seed", "3"])
-        plain = capsys.readouterr().out
-        await run(
-            ["generate", "ab", "--edge", both.edge_address, "--max-tokens", "12", "--seed", "3", "--json"]
-        )
-        objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    text = "".join(o["text"] for o in objects)
+        for form in ((), ("--quiet",), ("--json",)):
+            options = ["--edge", both.edge_address, "--max-tokens", "12", "--seed", "3", *form]
+            assert await run(["generate", "ab", *options]) == 0
+            said.append(capsys.readouterr())
+    plain, quiet, lines = said
+    objects = [json.loads(line) for line in lines.out.splitlines()]
+    *tokens, last = objects
 
-    assert code == 0
-    assert len(objects) == 13
-    assert plain.startswith(text + "\n")
-    assert objects[-1]["output_tokens"] == 12
-    assert f"lattice_{SchemeParameters().lattice_resolution}" not in plain
+    assert len(tokens) == 12
+    assert last["text"].startswith("".join(token["text"] for token in tokens))
+    assert plain.out == quiet.out == last["text"] + "\n"
+    assert last["output_tokens"] == 12
+    assert quiet.err == lines.err == ""
+    assert f"lattice_{SchemeParameters().lattice_resolution}" not in plain.err
     for name in ("tokens/s", "rounds", "acceptance rate", "uplink payload", "mean dropped mass", "seed"):
-        assert name in plain
+        assert name in plain.err
 
 
 async def test_a_dash_reads_the_prompt_from_standard_input(
@@ -168,7 +222,7 @@ async def test_a_dash_reads_the_prompt_from_standard_input(
         options = ["--edge", both.edge_address, "--max-tokens", "12", "--seed", "3"]
         await run(["generate", "abc", *options])
         given = capsys.readouterr().out.splitlines()[0]
-        monkeypatch.setattr("sys.stdin", io.StringIO("abc"))
+        monkeypatch.setattr("sys.stdin", stream(b"abc"))
         await run(["generate", "-", *options])
 
     assert capsys.readouterr().out.splitlines()[0] == given

@@ -10,6 +10,7 @@ import pytest
 from fakes import TableModel, random_table
 
 from common.config import SamplingParameters, SchemeParameters
+from common.errors import LocalProtocolError
 from common.random_streams import KeyedDraws
 from common.schemes import make_scheme
 from common.schemes.base import Scheme
@@ -117,3 +118,11 @@ def test_a_cancelled_drafter_stops_before_its_next_pass() -> None:
     assert model.passes == 3
     cancelled.close()
     assert model.open_sequences == 0
+
+
+def test_a_cache_that_is_not_what_the_session_believes_is_never_drafted_from() -> None:
+    """The draft fails with the two lengths."""
+    fresh = drafter(TableModel(LAW))
+
+    with pytest.raises(LocalProtocolError, match=r"the cache holds 0 tokens; expected 2\."):
+        fresh.draft(effect((0, 1), first_position=4))

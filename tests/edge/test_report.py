@@ -45,7 +45,7 @@ EVENTS: list[GenerationEvent] = [
 
 def shown(console: Console, prompt: str | None = None) -> str:
     """Everything a display writes."""
-    display = Display(console, prompt=prompt)
+    display = Display(console, console, prompt=prompt)
     for event in EVENTS:
         display.show(event)
     file = console.file
@@ -86,6 +86,14 @@ def test_the_table_shows_rates_of_the_right_totals() -> None:
     assert rows["seed"] == str(2**64 - 1)
 
 
+def test_the_table_says_from_where_on_the_draft_was_full() -> None:
+    """And nothing where it never was: rates are of the drafted part alone."""
+    for first, expected in ((0, None), (9, "full from output token 9 on; the cloud wrote alone")):
+        finished = GenerationFinished(FinishReason.CONTEXT, "", GenerationStatistics(draft_full_from=first))
+
+        assert dict(statistics_rows(finished, STARTED)).get("draft context") == expected
+
+
 def test_a_generation_without_drafts_shows_dashes() -> None:
     """γ = 0 tests nothing: no rate, no mass, no division by zero."""
     finished = GenerationFinished(FinishReason.LENGTH, "", GenerationStatistics(output_tokens=1, rounds=1))
@@ -100,6 +108,18 @@ def test_a_pipe_gets_the_text_as_it_is() -> None:
     text = shown(Console(file=io.StringIO(), highlight=False))
 
     assert text.startswith("one [red] two \x1b[2Jthree\n\tfour held\n")
+
+
+def test_text_and_table_go_different_ways() -> None:
+    """A file gets the text and a line end; without a second stream there is no table."""
+    text, table = io.StringIO(), io.StringIO()
+    for statistics in (Console(file=table, highlight=False), None):
+        display = Display(Console(file=text, highlight=False), statistics, prompt=None)
+        for event in EVENTS:
+            display.show(event)
+
+    assert text.getvalue() == 2 * "one [red] two \x1b[2Jthree\n\tfour held\n"
+    assert table.getvalue().count("tokens/s") == 1
 
 
 def test_a_terminal_tells_the_kinds_of_tokens_apart() -> None:
@@ -133,11 +153,12 @@ def test_json_is_one_object_a_line_with_the_statistics_last() -> None:
     lines = JsonLines(file)
     for event in EVENTS[:-1]:
         lines.show(event)
-    lines.show(GenerationFinished(FinishReason.EOS, "", GenerationStatistics()))
+    lines.show(GenerationFinished(FinishReason.EOS, " held", GenerationStatistics()))
     objects = [json.loads(line) for line in file.getvalue().splitlines()]
 
     assert [o["event"] for o in objects] == ["token"] * 3 + ["statistics"]
     assert objects[1] == {"event": "token", "token_id": 2, "kind": "resampled", "text": " two"}
+    assert objects[-1]["text"] == "one [red] two \x1b[2Jthree\n\tfour held"
     assert objects[-1]["seed"] == 2**64 - 1
     assert objects[-1]["reason"] == "eos"
     assert objects[-1]["mean_dropped_mass"] is None

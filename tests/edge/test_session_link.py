@@ -115,6 +115,20 @@ def test_reconnects_go_on_while_the_patience_lasts_and_are_counted_anew_after_a_
     assert finish_of(driven.step(LinkLost(LINK_ERROR))).error is LINK_ERROR
 
 
+def test_only_streams_that_were_opened_count_as_reconnects() -> None:
+    """A cloud that restarts takes many attempts and one stream."""
+    driven = Driven(patience_s=60.0)
+    driven.open()
+    driven.round()
+    for _ in range(20):
+        driven.step(LinkLost(LINK_ERROR))
+        driven.now += 1.0
+    before = driven.session.tally.reconnects
+    resume(driven)
+
+    assert (before, driven.session.tally.reconnects) == (0, 1)
+
+
 def test_without_patience_a_lost_link_ends_the_text() -> None:
     """patience_s = 0."""
     driven = Driven(patience_s=0.0)

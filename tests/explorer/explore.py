@@ -3,7 +3,7 @@ Schedules of the two real shells: who goes on at every await, and what breaks me
 
 Run as `python -m tests.explorer --schedules 10000 --seed 1`.
 A schedule has one cloud (`cloud.daemon` and all behind it), one or two texts (`edge.generation` and all
-behind it) and perhaps a peer without manners, over streams in memory.
+behind it) and perhaps peers without manners, over streams in memory.
 Each text must be its reference, which the sans-IO sessions give without any shell; nobody may wait for an
 answer that never comes, nothing may be left at the end, and nothing may be logged as an error.
 """
@@ -40,7 +40,7 @@ from edge.session import EdgeSession
 from edge.settings import EdgeSettings
 from edge.text_stream import TextStream
 from tests.explorer.memory_link import MemoryLink
-from tests.explorer.rude_peer import be_rude
+from tests.explorer.rude_peer import be_deaf, be_rude
 from tests.explorer.scheduled_loop import OneThread, ScheduledLoop, StuckError
 
 SIZE = 6
@@ -52,7 +52,7 @@ SCHEMES = (
     SchemeParameters("dense-qs", lattice_resolution=12),
     SchemeParameters("cloud-ar"),
 )
-EDGE = EdgeSettings(patience_s=1e6, round_timeout_s=1000.0, least_round_timeout_s=1000.0, keepalive_s=0)
+EDGE = EdgeSettings(patience_s=86_400.0, round_timeout_s=1000.0, least_round_timeout_s=1000.0, keepalive_s=0)
 HANGING_S = 200.0
 """No text takes so long unless somebody waits in vain: links are cut, single messages are never lost."""
 _METRICS = EdgeMetrics(generations=lambda: 1)
@@ -226,6 +226,8 @@ async def _schedule(loop: ScheduledLoop, chance: random.Random, report: Report) 
     if chance.random() < 0.6:
         others.append(loop.create_task(be_rude(link, chance, report.complaints)))
     if chance.random() < 0.2:
+        others.append(loop.create_task(be_deaf(link, chance)))
+    if chance.random() < 0.2:
         loop.call_later(chance.uniform(0.0, 0.3), chance.choice(running).cancel)
     _, late = await asyncio.wait(running, timeout=HANGING_S)
     for task in late:
@@ -246,6 +248,9 @@ async def _schedule(loop: ScheduledLoop, chance: random.Random, report: Report) 
         report.complaints.append(f"{left} caches are left")
     if left := sum(not call.handler.done() for call in link.calls):
         report.complaints.append(f"{left} streams are left")
+    for call in link.calls:
+        call.cancel()
+    await asyncio.sleep(1.0)
     report.complaints += [f"misused: {call.misuse}" for call in link.calls if call.misuse is not None]
 
 

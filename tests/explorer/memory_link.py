@@ -73,11 +73,19 @@ class _Pipe:
 
 
 class MemoryContext:
-    """What the servicer sees of a stream."""
+    """
+    What the servicer sees of a stream.
 
-    def __init__(self, call: MemoryCall, chance: random.Random) -> None:
+    Args:
+        call: the other end.
+        chance: says how late an operation returns.
+        heard: messages that the peer takes; a write behind them never returns.
+    """
+
+    def __init__(self, call: MemoryCall, chance: random.Random, *, heard: int | None) -> None:
         self._call = call
         self._chance = chance
+        self._heard = heard
         self._busy = False
         self.status: tuple[Any, str, Any] | None = None
 
@@ -97,6 +105,10 @@ class MemoryContext:
         """The message is on its way at once; that it was taken is told as late as chance has it."""
         if self._call.is_over:
             raise grpc.aio.UsageError("the stream is over")
+        if self._heard == 0:
+            await self._call.gone.wait()
+        if self._heard is not None:
+            self._heard -= 1
         self._call.down.send(response)
         await self._operation()
 
@@ -120,11 +132,13 @@ class MemoryContext:
 class MemoryCall:
     """What a stub sees of a stream; the servicer's handler runs in a task of its own."""
 
-    def __init__(self, verify: Verify, chance: random.Random) -> None:
+    def __init__(self, verify: Verify, chance: random.Random, *, heard: int | None = None) -> None:
         self._chance = chance
         self.up, self.down = _Pipe(chance), _Pipe(chance)
-        self._context = MemoryContext(self, chance)
+        self._context = MemoryContext(self, chance, heard=heard)
         self.is_over = False
+        self.gone = asyncio.Event()
+        """Set once the servicer knows that nobody is there."""
         self.handler = asyncio.get_running_loop().create_task(self._handle(verify))
         self.misuse: BaseException | None = None
 
@@ -163,6 +177,7 @@ class MemoryCall:
 
     def _cloud_notices(self) -> None:
         self.is_over = True
+        self.gone.set()
         self.up.cut(grpc.aio.EOF)
         self.handler.cancel()
 
@@ -204,9 +219,9 @@ class MemoryLink:
         """The cloud is always there."""
         await dawdle(self._chance)
 
-    def call(self) -> MemoryCall:
-        """A new stream."""
-        self.calls.append(MemoryCall(self._verify(), self._chance))
+    def call(self, *, heard: int | None = None) -> MemoryCall:
+        """A new stream, of which the edge takes all messages or the first ones."""
+        self.calls.append(MemoryCall(self._verify(), self._chance, heard=heard))
         return self.calls[-1]
 
     def open_stream(self, writer: wire.EdgeStreamWriter, receive: Any) -> CloudStream:

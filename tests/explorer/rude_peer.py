@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import grpc
-from verify_peer import TARGET, EdgeText, VerifyPeer
+from verify_peer import CLOSE, TARGET, EdgeText, VerifyPeer
 
 from common import wire
 from common.config import SchemeParameters
@@ -57,6 +57,15 @@ async def be_rude(link: MemoryLink, chance: random.Random, complaints: list[str]
             ):
                 complaints.append(f"a wrong verdict: {answer}, expected {expected}")
         complaints += ear.complaints
+
+
+async def be_deaf(link: MemoryLink, chance: random.Random) -> None:
+    """Take the first messages of a conversation and no more; the explorer sees that nothing is left of it."""
+    text = EdgeText((1, 2), scheme=SchemeParameters(support_size=3, lattice_resolution=20), seed=1)
+    ear = VerifyPeer(link.call(heard=chance.randrange(3)))
+    for message in (text.open, text.block(2), text.block(2), CLOSE)[: chance.randint(1, 4)]:
+        await ear.say(message)
+        await dawdle(chance)
 
 
 async def _corrupt(

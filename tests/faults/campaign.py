@@ -205,7 +205,7 @@ async def _sessions_left(address: str) -> int:
 def main() -> int:
     """Run a campaign and print its counts; 1 if a text differs or fails."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--generations", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)

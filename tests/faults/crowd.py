@@ -1,27 +1,40 @@
 """
-Many greedy sessions from a few threads at one cloud on a busy machine, each held against the target's law.
+Many sessions and texts from a few threads on a busy machine, each held against what it must be.
 
-The first round follows its Open at once, as a peer may send it; the threads are plain gRPC clients.
+Run as `python -m tests.faults.crowd` with tests/ on PYTHONPATH; exits with 1 unless every text is right.
+At the cloud the first round follows its Open at once, as a peer may send it; the threads are plain gRPC
+clients.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import queue
+import random
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 from fakes import TableVocabulary, random_law
-from faults.daemons import TARGET_SEED, VOCABULARY_SIZE
+from faults.campaign import COMMANDS, SCHEMES
+from faults.daemons import DRAFT_SEED, TARGET_SEED, VOCABULARY_SIZE
+from faults.storm import Process
+from in_memory_pair import InMemoryPair
+from loopback import make_request
 
 from common import wire
 from common.config import SamplingParameters, SchemeParameters
+from common.distributions import warp
 from common.messages import (
     Close,
     CloseReason,
@@ -37,38 +50,39 @@ PROMPT_TOKENS = 15
 ROUNDS = 3
 _TIMEOUT_S = 60.0
 _SCHEME = SchemeParameters("cloud-ar")
-_IDENTITY = TableVocabulary(VOCABULARY_SIZE).identity
-_LAW = random_law(VOCABULARY_SIZE, TARGET_SEED)
+_VOCABULARY = TableVocabulary(VOCABULARY_SIZE)
+_TARGET, _DRAFT = random_law(VOCABULARY_SIZE, TARGET_SEED), random_law(VOCABULARY_SIZE, DRAFT_SEED)
 
 
 @dataclass
 class Crowd:
     """
-    What became of all sessions.
+    What became of all of them.
 
     Args:
-        address: of a cloud of `faults.daemons`.
+        address: of a daemon of `faults.daemons`.
+        one: the `number`-th conversation over a channel; returns what was wrong with it, empty if nothing.
     """
 
     address: str
+    one: Callable[[grpc.Channel, int], str]
     right: int = 0
     wrong: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
-    def run(self, sessions: int, *, threads: int = 8) -> None:
+    def run(self, count: int, *, threads: int = 8) -> None:
         """All of them; returns when the last has ended."""
-        numbers = iter(range(sessions))
+        numbers = iter(range(count))
         taking = threading.Lock()
 
         def work() -> None:
             with grpc.insecure_channel(self.address, options=wire.channel_options()) as channel:
-                stub = wire.VerifierStub(channel)
                 while True:
                     with taking:
                         number = next(numbers, None)
                     if number is None:
                         return
-                    self._one(stub, number)
+                    self._note(number, channel)
 
         workers = [threading.Thread(target=work) for _ in range(threads)]
         for worker in workers:
@@ -76,22 +90,59 @@ class Crowd:
         for worker in workers:
             worker.join()
 
-    def _one(self, stub: Any, number: int) -> None:
-        prompt = tuple(
-            int(n) for n in np.random.default_rng(number).integers(VOCABULARY_SIZE, size=PROMPT_TOKENS)
-        )
+    def _note(self, number: int, channel: grpc.Channel) -> None:
         try:
-            output = _session(stub, prompt)
+            fault = self.one(channel, number)
         except grpc.RpcError as error:
             self.failed.append(f"{number}: {error.code()} {error.details()}")
             return
-        expected = prompt
-        for _ in range(ROUNDS):
-            expected += (int(np.argmax(_LAW(expected))),)
-        if output == expected[len(prompt) :]:
-            self.right += 1
+        if fault:
+            self.wrong.append(f"{number}: {fault}")
         else:
-            self.wrong.append(f"{number}: {output}, expected {expected[len(prompt) :]}")
+            self.right += 1
+
+
+def session_at_cloud(channel: grpc.Channel, number: int) -> str:
+    """A greedy session without drafts, held against the target's own argmax."""
+    prompt = tuple(
+        int(n) for n in np.random.default_rng(number).integers(VOCABULARY_SIZE, size=PROMPT_TOKENS)
+    )
+    output = _session(wire.VerifierStub(channel), prompt)
+    whole = prompt
+    for _ in range(ROUNDS):
+        whole += (int(np.argmax(_TARGET(whole))),)
+    expected = whole[len(prompt) :]
+    return "" if output == expected else f"{output}, expected {expected}"
+
+
+def text_through_edge(channel: grpc.Channel, number: int) -> str:
+    """A sampled text, held against the one that the sans-IO sessions give for its seed."""
+    source = random.Random(number)
+    request = make_request(
+        "abcdefgh"[: source.randint(1, 8)],
+        seed=source.getrandbits(32),
+        scheme=source.choice(SCHEMES),
+        draft_length=source.randint(1, 6),
+        max_tokens=source.randint(4, 12),
+    )
+    fields = {name: getattr(request, name) for name in request.__slots__ if name != "prompt"}
+    proto = wire.generate_request_to_proto(request.prompt, **fields)
+    output: list[int] = []
+    for response in wire.GeneratorStub(channel).Generate(proto, timeout=_TIMEOUT_S):
+        event = wire.generation_event_from_proto(response)
+        if isinstance(event, tuple):
+            output += [token.token_id for token in event]
+    _, parameters = wire.generate_request_from_proto(proto, fresh_seed=0)
+    prompt = _VOCABULARY.encode(request.prompt)
+    expected = InMemoryPair(
+        parameters, prompt, _warped(_DRAFT, np.float32), _warped(_TARGET, np.float64)
+    ).run()
+    return "" if output == expected.token_ids else f"{output}, expected {expected.token_ids}"
+
+
+def _warped(law: Any, dtype: Any) -> Any:
+    """The law as the shells see it: by way of logits, in the dtype of each end."""
+    return lambda prefix: warp(np.log(law(tuple(prefix))), SamplingParameters(), dtype=dtype)
 
 
 def _session(stub: Any, prompt: tuple[int, ...]) -> tuple[int, ...]:
@@ -99,7 +150,7 @@ def _session(stub: Any, prompt: tuple[int, ...]) -> tuple[int, ...]:
     writer = wire.EdgeStreamWriter()
     requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
     committed = prompt
-    open_ = Open(_IDENTITY, _SCHEME, SamplingParameters(temperature=0.0), 1, prompt)
+    open_ = Open(_VOCABULARY.identity, _SCHEME, SamplingParameters(temperature=0.0), 1, prompt)
     requests.put(writer.to_proto(open_))
     requests.put(writer.to_proto(_empty_block(1, committed)))
     for response in stub.Verify(iter(requests.get, None), timeout=_TIMEOUT_S):
@@ -134,3 +185,52 @@ def busy_loops(count: int, *, longest_s: float) -> Iterator[None]:
         for loop in loops:
             loop.kill()
             loop.wait()
+
+
+async def run_crowd(folder: Path, *, sessions: int, texts: int, longest_s: float) -> list[Crowd]:
+    """
+    Two daemons, two busy loops, and the crowds.
+
+    Args:
+        folder: for the daemons' logs.
+        sessions: at the cloud.
+        texts: through the edge.
+        longest_s: the busy loops end by then.
+    """
+    cloud_command, edge_command = COMMANDS["table"]
+    cloud = Process(cloud_command, wire.VERIFIER_SERVICE, folder / "cloud.log")
+    edge = Process((*edge_command, cloud.address), wire.GENERATOR_SERVICE, folder / "edge.log")
+    try:
+        await cloud.start()
+        await edge.start()
+        crowds = [Crowd(cloud.address, session_at_cloud), Crowd(edge.address, text_through_edge)]
+        with busy_loops(2, longest_s=longest_s):
+            for crowd, count in zip(crowds, (sessions, texts), strict=True):
+                await asyncio.to_thread(crowd.run, count)
+    finally:
+        await edge.stop()
+        await cloud.stop()
+    return crowds
+
+
+def main() -> int:
+    """Run both crowds and report them."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.crowd", allow_abbrev=False)
+    parser.add_argument("--sessions", type=int, default=2000, help="greedy ones at the cloud")
+    parser.add_argument("--texts", type=int, default=2000, help="sampled ones through the edge")
+    arguments = parser.parse_args()
+    begun_s = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        crowds = asyncio.run(
+            run_crowd(Path(folder), sessions=arguments.sessions, texts=arguments.texts, longest_s=3600.0)
+        )
+    for crowd, name in zip(crowds, ("sessions", "texts"), strict=True):
+        for sentence in [*crowd.wrong[:10], *crowd.failed[:10]]:
+            print(sentence)
+        print(f"{name}: {crowd.right} right, {len(crowd.wrong)} wrong, {len(crowd.failed)} failed")
+    print(f"{time.monotonic() - begun_s:.1f} s")
+    return 1 if any(crowd.wrong or crowd.failed for crowd in crowds) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -90,4 +90,4 @@ async def test_health_needs_the_certificates_and_no_token(tmp_path: Path, health
 
     assert good == (0, f"thinwire.v1.Verifier at {address}: SERVING")
     assert plain[0] == 5
-    assert never == (2, "thinwire-cloud: timeout is 0.0; expected more than 0 seconds.")
+    assert never == (2, "thinwire-cloud: --timeout is 0.0; expected more than 0 to 86400 seconds.")
