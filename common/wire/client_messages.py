@@ -109,7 +109,7 @@ def generate_request_from_proto(
         for name in ("max_tokens", "draft_length", "min_block_acceptance")
         if request.HasField(name)
     }
-    sampling = sampling_from_proto(request.sampling) if request.HasField("sampling") else SamplingParameters()
+    sampling = sampling_from_proto(request.sampling)
     return request.prompt, GenerationParameters(
         seed=request.seed if request.HasField("seed") else fresh_seed,
         scheme=_scheme_from_proto(request.scheme, sampling.temperature),
