@@ -74,6 +74,7 @@ def generate_request_to_proto(
     min_block_acceptance: float,
     stop: tuple[str, ...],
     ignore_eos: bool,
+    stop_token_ids: tuple[int, ...] = (),
 ) -> pb.GenerateRequest:
     """A client's request; `seed` None asks the edge to draw fresh bits."""
     return pb.GenerateRequest(
@@ -87,6 +88,7 @@ def generate_request_to_proto(
         seed=seed,
         stop=stop,
         ignore_eos=ignore_eos,
+        stop_token_ids=stop_token_ids,
     )
 
 
@@ -115,6 +117,7 @@ def generate_request_from_proto(
         uplink_budget_bits=request.uplink_budget_bits,
         stop=tuple(request.stop),
         ignore_eos=request.ignore_eos,
+        stop_token_ids=tuple(request.stop_token_ids),
         **given,
     )
 
