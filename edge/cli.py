@@ -47,8 +47,9 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     prepare_streams()
-    arguments = make_parser(os.environ).parse_args(argv)
     try:
+        with writing_output():  # --help does
+            arguments = make_parser(os.environ).parse_args(argv)
         return int(asyncio.run(_command(arguments)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return ExitCode.INTERRUPTED
