@@ -218,7 +218,12 @@ def load_model(options: DaemonOptions, say: Announcer) -> LanguageModel:
 
 
 def _reload_tokens(access: Access, say: Announcer) -> None:
-    """Answer SIGHUP; a file that is not good changes nothing."""
+    """Answer SIGHUP off the event loop, since the file may be on a disk that takes its time."""
+    asyncio.get_running_loop().run_in_executor(None, _read_tokens, access, say)
+
+
+def _read_tokens(access: Access, say: Announcer) -> None:
+    """Read the file again; one that is not good changes nothing."""
     try:
         say(f"the tokens were read again: {access.reload()} tenants")
     except ConfigError as error:

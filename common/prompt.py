@@ -5,19 +5,24 @@ from __future__ import annotations
 from common.errors import ConfigError
 
 
-def check_prompt(prompt_token_ids: tuple[int, ...], vocabulary_size: int, context_length: int) -> None:
+def check_prompt(
+    prompt_token_ids: tuple[int, ...], vocabulary_size: int, context_length: int | None = None
+) -> None:
     """
     Refuse a prompt no text can follow.
+
+    Args:
+        context_length: tokens the target model can hold; None where it is not known yet.
 
     Raises:
         ConfigError: with the value received and the range expected.
     """
     if not prompt_token_ids:
         raise ConfigError("the prompt holds 0 tokens; expected at least 1.")
-    if len(prompt_token_ids) >= context_length:
+    if context_length is not None and len(prompt_token_ids) >= context_length:
         raise ConfigError(
             f"the prompt holds {len(prompt_token_ids)} tokens; expected at most {context_length - 1}, "
-            f"one less than the context length."
+            "one less than the target model's context length."
         )
     highest = max(prompt_token_ids)
     if highest >= vocabulary_size:
