@@ -185,6 +185,7 @@ def _language_model(
         ids=min(size, rows),
         context_length=context,
     )
+    enter("layout")
     fingerprint = model_fingerprint(model, eos_token_ids)
     lay_out_for_few_rows(model)
     return LanguageModel(
