@@ -11,13 +11,16 @@ from common.errors import DeadlineError, RemoteProtocolError, VocabularyMismatch
 from common.messages import Open, VocabularyIdentity
 
 
-async def first_message(requests: AsyncIterator[Any], timeout_s: float) -> tuple[Open, int]:
+async def first_message(
+    requests: AsyncIterator[Any], timeout_s: float, *, context_length: int | None
+) -> tuple[Open, int]:
     """
     Read a stream's Open.
 
     Args:
         requests: the stream's, none of them read yet.
         timeout_s: seconds it may take to come.
+        context_length: of the target; None while it is still loading.
 
     Returns:
         the message, and its serialised size in bytes.
@@ -25,7 +28,7 @@ async def first_message(requests: AsyncIterator[Any], timeout_s: float) -> tuple
     Raises:
         DeadlineError: it did not come.
         RemoteProtocolError: the stream ended, or began with something else.
-        ConfigError: a parameter out of its range.
+        ConfigError: a parameter out of its range, or a prompt that fills the context.
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -34,7 +37,7 @@ async def first_message(requests: AsyncIterator[Any], timeout_s: float) -> tuple
         raise DeadlineError(f"no message came within {timeout_s:g} s; expected Open.") from None
     except StopAsyncIteration:
         raise RemoteProtocolError("the stream ended before its first message; expected Open.") from None
-    message = wire.CloudStreamReader().from_proto(request)
+    message = wire.CloudStreamReader(context_length).from_proto(request)
     if not isinstance(message, Open):
         raise RemoteProtocolError(f"the first message is {type(message).__name__}; expected Open.")
     return message, request.ByteSize()

@@ -5,6 +5,20 @@ from __future__ import annotations
 from common.errors import ConfigError
 
 
+def check_prompt_length(tokens: int, context_length: int) -> None:
+    """
+    Refuse a prompt by its length alone, which is known before its ids are read.
+
+    Raises:
+        ConfigError: it fills the context.
+    """
+    if tokens >= context_length:
+        raise ConfigError(
+            f"the prompt holds {tokens} tokens; expected at most {context_length - 1}, "
+            f"one less than the context length."
+        )
+
+
 def check_prompt(prompt_token_ids: tuple[int, ...], vocabulary_size: int, context_length: int) -> None:
     """
     Refuse a prompt no text can follow.
@@ -14,11 +28,7 @@ def check_prompt(prompt_token_ids: tuple[int, ...], vocabulary_size: int, contex
     """
     if not prompt_token_ids:
         raise ConfigError("the prompt holds 0 tokens; expected at least 1.")
-    if len(prompt_token_ids) >= context_length:
-        raise ConfigError(
-            f"the prompt holds {len(prompt_token_ids)} tokens; expected at most {context_length - 1}, "
-            f"one less than the context length."
-        )
+    check_prompt_length(len(prompt_token_ids), context_length)
     highest = max(prompt_token_ids)
     if highest >= vocabulary_size:
         raise ConfigError(f"the prompt holds token id {highest}; expected ids below {vocabulary_size}.")
