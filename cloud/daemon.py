@@ -20,7 +20,7 @@ from cloud.batch_queue import BatchQueue
 from cloud.batcher import Batcher
 from cloud.events import LinkLost, WorkFailed
 from cloud.live_session import LiveSession
-from cloud.opening import check_vocabulary, first_message
+from cloud.opening import check_vocabulary, first_message, forget_message
 from cloud.registry import SessionRegistry
 from cloud.session import CloudSession
 from cloud.settings import CloudSettings
@@ -197,6 +197,7 @@ class CloudServer(wire.VerifierServicer):
             _log.exception("a stream failed")
             refusal = ThinwireError(f"the cloud failed with {type(error).__name__}.")
         self.metrics.refused(refusal.reason)
+        await forget_message(requests)
         await wire.abort_with(context, refusal)
 
     async def GetServerInfo(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name

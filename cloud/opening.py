@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from common import wire
@@ -41,6 +42,16 @@ async def first_message(
     if not isinstance(message, Open):
         raise RemoteProtocolError(f"the first message is {type(message).__name__}; expected Open.")
     return message, request.ByteSize()
+
+
+async def forget_message(requests: AsyncIterator[Any]) -> None:
+    """
+    Let go of the message read last from a stream that is refused.
+
+    gRPC's iterator keeps it, and gRPC keeps the iterator for a while after the call.
+    """
+    with suppress(AttributeError, RuntimeError):  # another kind of iterator; one that is being read
+        await aiter(requests).aclose()  # type: ignore[attr-defined]
 
 
 def check_vocabulary(received: VocabularyIdentity, expected: VocabularyIdentity) -> None:
