@@ -21,6 +21,8 @@ UP ?= 1M
 DOWN ?= 4M
 RTT_MS ?= 50
 KIND ?= wire
+# On a terminal with a bar for each download; elsewhere in plain lines, one a package.
+PIP_INSTALL = $(VENV)/bin/pip install --disable-pip-version-check --progress-bar $$(test -t 1 && echo on || echo off) $(PIP_INDEX)
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 .PHONY: help setup run test test-short test-faults fuzz check proto proto-check pair bench-core bench bench-hour bench-full results bench-capacity bench-tenants bench-smoke figures simulate link compose-test clean
@@ -35,9 +37,13 @@ $(VENV)/.ready: pyproject.toml
 	@command -v python3 >/dev/null || { echo "make setup: python3 is missing (apt-get install python3)" >&2; exit 1; }
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make setup: $$(python3 --version) found; Python 3.11 or newer expected" >&2; exit 1; }
 	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo "make setup: python3-venv is missing (apt-get install python3-venv)" >&2; exit 1; }
-	python3 -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(PIP_INDEX) torch==2.13.0
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(PIP_INDEX) --editable '.[dev]'
+	@echo "make setup, 1 of 3: a virtual environment in $(VENV)"
+	@python3 -m venv $(VENV)
+	@echo "make setup, 2 of 3: torch, the largest download by far$(if $(TORCH_INDEX),, (TORCH_INDEX= names an index with a smaller CPU build))"
+	@$(PIP_INSTALL) torch==2.13.0
+	@echo "make setup, 3 of 3: Thinwire and everything else that it needs"
+	@$(PIP_INSTALL) --editable '.[dev]'
+	@echo "make setup: done"
 	@touch $@
 
 run: setup ## stream a completion over gRPC from two processes (PROMPT="..." SCHEME=k-sqs|c-sqs|dense-qs)

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,7 +147,12 @@ async def _serve(options: DaemonOptions, settings: CloudSettings, tracing: Traci
 
     try:
         return await run_daemon(
-            server, options, program=PROGRAM, executor=executor, on_loaded=on_loaded, metrics=server.metrics
+            server,
+            replace(options, for_pool=True),
+            program=PROGRAM,
+            executor=executor,
+            on_loaded=on_loaded,
+            metrics=server.metrics,
         )
     finally:
         await asyncio.to_thread(tracing.close)

@@ -198,6 +198,8 @@ class GenerationParameters:
     stop: tuple[str, ...] = ()
     """Stop strings; the text ends before the first match. At most 16, each 1 to 256 characters."""
     ignore_eos: bool = False
+    stop_token_ids: tuple[int, ...] = ()
+    """Ids that end the text as a stop string does, without text of their own. At most 64, each below V."""
 
     def __post_init__(self) -> None:
         check_integer("seed", self.seed, 0, MAX_SEED)
@@ -211,3 +213,7 @@ class GenerationParameters:
         for text in self.stop:
             if not 1 <= len(text) <= 256:
                 raise ConfigError(f"a stop string has {len(text)} characters; expected 1 to 256.")
+        if len(self.stop_token_ids) > 64:
+            raise ConfigError(f"stop_token_ids holds {len(self.stop_token_ids)} ids; expected at most 64.")
+        for token_id in self.stop_token_ids:
+            check_integer("a stop token id", token_id, 0, 2**31 - 1)

@@ -39,6 +39,8 @@ class DaemonOptions:
     revision: str | None = None
     dtype: str = "float32"
     device: str = "cpu"
+    for_pool: bool = False
+    """Whether the model's sequences will be pooled as soon as it is loaded; see `load_language_model`."""
     threads: int | None = None
     """Threads of the model; None leaves torch's own choice."""
     port_file: str | None = None
@@ -203,6 +205,7 @@ def load_model(options: DaemonOptions, say: Announcer) -> LanguageModel:
         revision=options.revision,
         dtype=options.dtype,
         device=options.device,
+        for_pool=options.for_pool,
         on_progress=lambda stage: say(f"loading: {stage}"),
     )
     for warning in model.warnings:
@@ -217,7 +220,12 @@ def load_model(options: DaemonOptions, say: Announcer) -> LanguageModel:
 
 
 def _reload_tokens(access: Access, say: Announcer) -> None:
-    """Answer SIGHUP; a file that is not good changes nothing."""
+    """Answer SIGHUP off the event loop, since the file may be on a disk that takes its time."""
+    asyncio.get_running_loop().run_in_executor(None, _read_tokens, access, say)
+
+
+def _read_tokens(access: Access, say: Announcer) -> None:
+    """Read the file again; one that is not good changes nothing."""
     try:
         say(f"the tokens were read again: {access.reload()} tenants")
     except ConfigError as error:

@@ -20,6 +20,7 @@ Every error Thinwire raises on purpose, in one tree.
     │   ├── ModelLoadError
     │   ├── NonFiniteLogitsError
     │   ├── UncroppableCacheError
+    │   ├── ModelTrialError
     │   └── DegenerateResidualError
     ├── UnauthenticatedError        no token, a wrong one, or one that was revoked
     │   └── EdgeTokenError              not the caller's: the edge's own, for its cloud
@@ -204,6 +205,13 @@ class UncroppableCacheError(ModelError):
 
     status = "FAILED_PRECONDITION"
     reason = "UNCROPPABLE_CACHE"
+
+
+class ModelTrialError(ModelError):
+    """The model, served as sessions are, does not score as its own plain forward pass does."""
+
+    status = "FAILED_PRECONDITION"
+    reason = "MODEL_TRIAL"
 
 
 class DegenerateResidualError(ModelError):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from common.checksum import crc32c
 from common.config import SamplingParameters, SchemeParameters
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 PAYLOAD_LAYOUT = 1
 """Version of the payload's bit layout (`proto/README.md`)."""
 

@@ -15,20 +15,26 @@ def check_prompt_length(tokens: int, context_length: int) -> None:
     if tokens >= context_length:
         raise ConfigError(
             f"the prompt holds {tokens} tokens; expected at most {context_length - 1}, "
-            f"one less than the context length."
+            "one less than the target model's context length."
         )
 
 
-def check_prompt(prompt_token_ids: tuple[int, ...], vocabulary_size: int, context_length: int) -> None:
+def check_prompt(
+    prompt_token_ids: tuple[int, ...], vocabulary_size: int, context_length: int | None = None
+) -> None:
     """
     Refuse a prompt no text can follow.
+
+    Args:
+        context_length: tokens the target model can hold; None where it is not known yet.
 
     Raises:
         ConfigError: with the value received and the range expected.
     """
     if not prompt_token_ids:
         raise ConfigError("the prompt holds 0 tokens; expected at least 1.")
-    check_prompt_length(len(prompt_token_ids), context_length)
+    if context_length is not None:
+        check_prompt_length(len(prompt_token_ids), context_length)
     highest = max(prompt_token_ids)
     if highest >= vocabulary_size:
         raise ConfigError(f"the prompt holds token id {highest}; expected ids below {vocabulary_size}.")

@@ -17,6 +17,7 @@ import json
 import os
 import re
 import secrets
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,6 +103,7 @@ class Access:
 
     def __init__(self, path: str | None = None) -> None:
         self._path = path
+        self._reading = threading.Lock()
         self._tenants = {} if path is None else read_tenants(path)
 
     @property
@@ -113,15 +115,18 @@ class Access:
         """
         Read the file again; one that is not good leaves all as it was.
 
+        May be called from any thread; of two calls the one that read last counts.
+
         Returns:
             tenants now.
 
         Raises:
             ConfigError: the file cannot be read, or is not what it should be.
         """
-        if self._path is not None:
-            self._tenants = read_tenants(self._path)
-        return len(self._tenants)
+        with self._reading:
+            if self._path is not None:
+                self._tenants = read_tenants(self._path)
+            return len(self._tenants)
 
     def authenticate(self, token: str | None) -> Credential:
         """

@@ -100,6 +100,7 @@ def generation_request(arguments: argparse.Namespace, prompt: str) -> Generation
         min_block_acceptance=arguments.min_block_acceptance,
         stop=tuple(arguments.stop),
         ignore_eos=arguments.ignore_eos,
+        stop_token_ids=tuple(arguments.stop_token_id),
     )
     GenerationParameters(
         seed=0 if request.seed is None else request.seed,
@@ -110,6 +111,7 @@ def generation_request(arguments: argparse.Namespace, prompt: str) -> Generation
         uplink_budget_bits=request.uplink_budget_bits,
         min_block_acceptance=request.min_block_acceptance,
         stop=request.stop,
+        stop_token_ids=request.stop_token_ids,
     )  # checked here too, so that a slip is answered without an edge
     return request
 
@@ -364,7 +366,15 @@ def _add_generation_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="TEXT",
-        help="end the text before this string; repeatable",
+        help="end the text before this string, or at the special token of this name; repeatable",
+    )
+    add(
+        "--stop-token-id",
+        type=int,
+        action="append",
+        default=[],
+        metavar="N",
+        help="end the text at this token; repeatable",
     )
     add("--ignore-eos", action="store_true", help="go on after an end-of-text token")
     group = parser.add_argument_group("output")

@@ -88,6 +88,7 @@ def _command(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
                 lambda edge: _generate(edge, request, arguments, security=ClientSecurity(), echo=True),
                 pair=arguments.pair,
                 console=Console(stderr=True),
+                quiet=arguments.quiet,
             )
 
 

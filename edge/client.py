@@ -34,6 +34,7 @@ class GenerationRequest:
     min_block_acceptance: float
     stop: tuple[str, ...]
     ignore_eos: bool
+    stop_token_ids: tuple[int, ...] = ()
 
 
 class EdgeClient:
@@ -79,6 +80,7 @@ class EdgeClient:
                 min_block_acceptance=request.min_block_acceptance,
                 stop=request.stop,
                 ignore_eos=request.ignore_eos,
+                stop_token_ids=request.stop_token_ids,
             ),
             metadata=self._metadata + self._context,
         )

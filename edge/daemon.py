@@ -53,6 +53,10 @@ class Vocabulary(Protocol):
     def identity(self) -> VocabularyIdentity:
         """Size and hash, compared with the target's at Open."""
 
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The ids without text, by their names."""
+
     def encode(self, text: str) -> list[int]:
         """Prompt text to token ids."""
 
@@ -316,7 +320,12 @@ class EdgeServer(wire.GeneratorServicer):
             prompt_ids,
             vocabulary=vocabulary.identity,
             scheme=scheme,
-            text=TextStream(vocabulary.decode, stop=parameters.stop, prompt_token_ids=prompt_ids),
+            text=TextStream(
+                vocabulary.decode,
+                stop=parameters.stop,
+                prompt_token_ids=prompt_ids,
+                special_tokens=vocabulary.special_tokens,
+            ),
             context_length=model.context_length,
             round_timeout_s=self._settings.round_timeout_s,
             least_round_timeout_s=self._settings.least_round_timeout_s,

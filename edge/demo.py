@@ -13,8 +13,9 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import grpc
 from rich.console import Console
@@ -34,6 +35,12 @@ def read_lines(path, encoding="utf-8"):
 The bundled pair writes Python. Cut within a line: behind the docstring's last line the target ends the text
 two times in five.
 """
+
+_WHAT_IT_WAS = """
+The text is that of the bundled demonstration pair: a target model of 10 M parameters, which writes what looks
+like Python, and a draft model of 1.5 M (common/bundled/MODEL_CARD.md).
+What each figure is: docs/operations.md, Output.
+What they come to on thin links, and when all this is worth having: docs/results.md."""
 
 STOP_TIMEOUT_S = 5.0
 """How long a daemon may take to stop after SIGTERM before it is killed."""
@@ -159,14 +166,17 @@ class Daemon:
             os.killpg(self._process.pid, number)
 
 
-async def run_demo(generate: Callable[[str], Awaitable[int]], *, pair: str | None, console: Console) -> int:
+async def run_demo(
+    generate: Callable[[str], Awaitable[int]], *, pair: str | None, console: Console, quiet: bool = False
+) -> int:
     """
     Start both daemons, generate, stop both.
 
     Args:
         generate: streams one completion from the edge at the address given; returns the exit code.
         pair: folder with draft/ and target/; None for the bundled pair.
-        console: progress and errors go here.
+        console: progress, what pair it was, and errors go here.
+        quiet: only errors do.
 
     Returns:
         the exit code.
@@ -186,9 +196,11 @@ async def run_demo(generate: Callable[[str], Awaitable[int]], *, pair: str | Non
     with tempfile.TemporaryDirectory(prefix="thinwire-") as folder:
         cloud, edge = Daemon("cloud", Path(folder)), Daemon("edge", Path(folder))
         try:
-            with console.status("starting the cloud and the edge ..."):
-                address = await serve_pair(cloud, edge, models)
-            return await generate(address)
+            address = await _told(serve_pair(cloud, edge, models), None if quiet else console)
+            code = await generate(address)
+            if pair is None and not quiet:
+                console.print(_WHAT_IT_WAS, markup=False, highlight=False, soft_wrap=True)
+            return code
         except DaemonDiedError as error:
             console.print(f"thinwire: {error}", markup=False, highlight=False)
             return ExitCode.MODEL
@@ -199,6 +211,21 @@ async def run_demo(generate: Callable[[str], Awaitable[int]], *, pair: str | Non
             edge.terminate()
             cloud.terminate()
             await asyncio.gather(edge.stopped(), cloud.stopped())
+
+
+async def _told(serving: Coroutine[Any, Any, str], console: Console | None) -> str:
+    """Wait until both serve, and say so: on a terminal with a spinner, elsewhere in plain lines alone."""
+    if console is None:
+        return await serving
+    loop = asyncio.get_running_loop()
+    begun_s = loop.time()
+    with console.status("loading both models ...") if console.is_terminal else contextlib.nullcontext():
+        console.print("thinwire: starting a cloud and an edge on this machine", highlight=False)
+        address = await serving
+    console.print(
+        f"thinwire: both have loaded their models, {loop.time() - begun_s:.1f} s\n", highlight=False
+    )
+    return address
 
 
 async def serve_pair(cloud: Daemon, edge: Daemon, models: Path) -> str:

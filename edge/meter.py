@@ -134,6 +134,7 @@ class GenerationMeter:
             kept_positions=kept,
             reconnects=tally.reconnects,
             rebuilds=tally.rebuilds,
+            draft_full_from=tally.draft_full_from,
             first_token_s=self._first_token_s or 0.0,
         )
 

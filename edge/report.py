@@ -150,6 +150,10 @@ def statistics_rows(finished: GenerationFinished, started: GenerationStarted | N
         ("  guaranteed at most", guarantee_text(s)),
         ("time", _time_text(s)),
     ]
+    if s.draft_full_from:
+        rows.append(
+            ("draft context", f"full from output token {s.draft_full_from} on; the cloud wrote alone")
+        )
     if s.reconnects:
         rows.append(("reconnects", f"{s.reconnects} (sessions opened again: {s.rebuilds})"))
     if started is not None:

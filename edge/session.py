@@ -10,6 +10,8 @@ A sent block is kept and, after a reconnect, sent again as the same bytes; it is
 A session that the cloud has lost (a restart, an eviction) is opened again from the committed tokens and the
 kept block goes out as its first round: draws are keyed by position, so the text is what it would have been.
 A block refused by a quota, or for want of room, goes out again on a new stream within a round's time.
+A draft model whose context is full drafts no more: blocks are empty, and each round brings the cloud's own
+token, until the target's context is full too.
 After Finish every event is ignored: late messages of a torn stream are no news.
 """
 
@@ -40,7 +42,6 @@ from common.messages import (
     VocabularyIdentity,
     block_checksum,
 )
-from common.prompt import check_prompt
 from common.protocol import TERMINAL, Happening, State, after
 from common.schemes.base import Scheme
 from edge.committed_sequence import CommittedSequence
@@ -89,7 +90,7 @@ class EdgeSession:
         patience_s: seconds to go on reconnecting after a loss; they start anew with every verdict.
 
     Raises:
-        ConfigError: empty prompt, an id outside the vocabulary, or a prompt that fills the context.
+        ConfigError: empty prompt, or an id of the prompt or a stop token id outside the vocabulary.
     """
 
     def __init__(
@@ -105,13 +106,13 @@ class EdgeSession:
         least_round_timeout_s: float | None = None,
         patience_s: float,
     ) -> None:
-        check_prompt(prompt_token_ids, vocabulary.size, context_length)
         self._parameters = parameters
         self._vocabulary = vocabulary
         self._scheme = scheme
         self._committed = CommittedSequence(
-            prompt_token_ids, text, max_tokens=parameters.max_tokens, context_length=context_length
-        )
+            prompt_token_ids, text, parameters,
+            vocabulary_size=vocabulary.size, draft_context_length=context_length,
+        )  # fmt: skip
         self._round_timeout_s = round_timeout_s
         self._deadline = RoundDeadline(least_round_timeout_s or round_timeout_s, round_timeout_s)
         self._patience = Patience(patience_s, round_timeout_s)
@@ -211,14 +212,11 @@ class EdgeSession:
             return self._on_resumed(opened, now)
         self._session_id = opened.session_id
         self._patience.opened()
-        self._committed.limit_context(opened.context_length)
         try:
             self._target.check(opened, len(self._committed))
-            check_prompt(self.committed_token_ids, self._vocabulary.size, self._committed.context_length)
+            self._committed.opened(opened)
         except ThinwireError as error:
             return self._fail(error)
-        if not self._parameters.ignore_eos:
-            self._committed.stop_token_ids = frozenset(opened.eos_token_ids)
         if self._drafted is not None:  # the session was lost, its block was not
             return self._send_block(self._drafted, now)
         return [ArmTimer(None)] if self._drafting else [ArmTimer(None), *self._next_draft()]
@@ -242,10 +240,11 @@ class EdgeSession:
     # --- rounds -------------------------------------------------------------------------------------------
 
     def _next_draft(self) -> list[EdgeEffect]:
-        """Ask for the next block; never so long that it could overshoot max_tokens or the context."""
-        room = self._committed.room
-        assert room >= 1, "a text that reached its length or context has ended"
-        length = min(self._parameters.draft_length, self._scheme.max_draft_length, room - 1)
+        """Ask for the next block; never so long that it could overshoot max_tokens or a context."""
+        longest = min(self._parameters.draft_length, self._scheme.max_draft_length)
+        if longest and self._committed.draft_is_full:
+            self.tally.count_full_draft()
+        length = min(longest, self._committed.draft_room)
         self._attempt += 1
         self._drafting = True
         return [
@@ -256,7 +255,7 @@ class EdgeSession:
                 max_draft_length=length,
                 budget_bits=self._parameters.uplink_budget_bits,
                 min_acceptance=self._parameters.min_block_acceptance,
-                stop_token_ids=self._committed.stop_token_ids,
+                stop_token_ids=self._committed.ending_token_ids,
                 state=self._scheme_state,
             )
         ]

@@ -28,6 +28,8 @@ class Tally:
     """Σ α_n over kept positions."""
     cap_bound_positions: int = 0
     """Kept positions at which K_max cut the support."""
+    draft_full_from: int = 0
+    """Output token, counted from 1, from which on the draft model's context was full; 0 while it is not."""
     reconnects: int = 0
     """Streams opened beyond the first; an attempt that reaches nobody opens none."""
     rebuilds: int = 0
@@ -47,6 +49,10 @@ class Tally:
         for distribution in drafted.distributions[:kept]:
             self.dropped_mass += distribution.dropped_mass
             self.cap_bound_positions += distribution.cap_binds
+
+    def count_full_draft(self) -> None:
+        """The draft model's context is full before the next output token."""
+        self.draft_full_from = self.draft_full_from or self.output_tokens + 1
 
     def count_output(self, emitted: Sequence[EmittedToken]) -> None:
         """Tokens that became part of the text."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from never_blocked import never_blocked
 
 # Before any test imports torch: with tests side by side on few cores, threads wait for each other, and those
 # that spin meanwhile starve the rest.
@@ -16,6 +19,22 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # What a script starts in the background ignores SIGINT, and so would every command that a test starts there.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+TESTS = Path(__file__).parent
+WITH_DAEMONS = tuple(TESTS / name for name in ("cloud", "edge", "integration", "security"))
+"""Folders whose tests run daemons or clients in this process."""
+
+
+@pytest.fixture(autouse=True)
+def _never_blocked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The event loop of a daemon is never blocked."""
+    if request.path.parent not in WITH_DAEMONS:
+        yield
+        return
+    with never_blocked() as found:
+        yield
+    assert not found, f"the event loop was blocked {len(found)} times; first by {found[0]}"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -163,9 +163,11 @@ class TableVocabulary:
     Args:
         size: V.
         salt: vocabularies with different salts have different identities.
+        special_tokens: ids without text, by their names.
     """
 
-    def __init__(self, size: int, *, salt: str = "") -> None:
+    def __init__(self, size: int, *, salt: str = "", special_tokens: dict[str, int] | None = None) -> None:
+        self.special_tokens = special_tokens or {}
         self._characters = [_LETTERS[i] if i < len(_LETTERS) else chr(0x4E00 + i) for i in range(size)]
         digest = hashlib.sha256(salt.encode())
         for token_id, character in enumerate(self._characters):
@@ -178,7 +180,8 @@ class TableVocabulary:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The characters of the ids."""
-        return "".join(self._characters[token_id] for token_id in token_ids)
+        special = self.special_tokens.values()
+        return "".join(self._characters[token_id] for token_id in token_ids if token_id not in special)
 
 
 class ManualClock:

@@ -80,7 +80,7 @@ class InMemoryPair:
         faults: what happens to the first messages, in the order they are sent.
         weather: what happens to the messages after those; fair unless given.
         eos_token_ids: of the target.
-        context_length: of both models.
+        context_length: of both models; of the draft alone, where the target's differs.
         target_context_length: of the target, where it differs.
         patience_s: of the edge.
         scheme: used by both ends; made from the parameters unless given.

@@ -19,6 +19,8 @@ token in any cell, for every draft length:
 Whether a block's first drafts are taken does not depend on what is drafted behind them, so cutting is exact
 but for the threshold of c-sqs, which moves with what was taken. A streamed method's draft length hardly
 depends on the link: the fastest on the tuning link is taken everywhere.
+The formula knows nothing of TCP: of a round that is longer than the line's queue packets are dropped, so that
+the next rounds wait for a congestion window. No such length is chosen.
 The report says how far the model was off, and how good its choices were in the cells where all were run.
 """
 
@@ -34,6 +36,7 @@ from typing import Any
 from bench.grid.cells import Cell, Plan
 from bench.grid.methods import Method
 from bench.grid.records import GenerationRecord
+from bench.link.description import default_queue_bytes
 
 HEADER_BYTES = 106
 """Of a message on the wire, ACKs that ride along included (bench/link and docs/protocol.md)."""
@@ -123,9 +126,13 @@ class Block:
         """Output tokens a round of a shorter block."""
         return 1 + sum(min(length, count) for count in self.accepted) / len(self.accepted)
 
+    def up_bytes(self, length: int) -> float:
+        """Of a shorter block's round, headers of the link included."""
+        return self.fixed_up_bytes + length * self.token_bytes
+
     def lines_s(self, cell: Cell, length: int) -> float:
         """Round trip and both lines of a shorter block's round in a cell."""
-        up_bytes = self.fixed_up_bytes + length * self.token_bytes
+        up_bytes = self.up_bytes(length)
         return cell.rtt_s + 8 * up_bytes / cell.rate_up_bps + 8 * self.down_bytes / cell.rate_down_bps
 
 
@@ -227,7 +234,13 @@ class Transfer:
         return base.cloud_s - per_row_s * (base.length - length)
 
     def _choice(self, cell: Cell, trial: Trial, block: Block) -> Choice:
-        lengths = [length for length in self._lengths if length <= block.length]
+        queue_bytes = default_queue_bytes(cell.rate_up_bps)
+        lengths = [
+            length
+            for length in self._lengths
+            if length <= block.length
+            and (length == self._lengths[0] or block.up_bytes(length) <= queue_bytes)
+        ]
         length = min(lengths, key=lambda one: self._token_s(cell, block, one))
         return Choice({**trial.parameters, "draft_length": length}, self._token_s(cell, block, length))
 

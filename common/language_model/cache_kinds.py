@@ -62,15 +62,19 @@ def check_croppable(config: PreTrainedConfig, name: str) -> None:
 
 def check_stateless(model: Any, name: str) -> None:
     """
-    Refuse a model that keeps its past elsewhere than in such a cache: older recurrent models, whose
+    Refuse a model that keeps its past elsewhere than in such a cache, or not at all: older ones, whose
     configurations do not tell.
 
     Raises:
         UncroppableCacheError: the model's class is stateful, or its forward takes no KV cache.
     """
-    takes_cache = "past_key_values" in inspect.signature(model.forward).parameters
-    if getattr(model, "_is_stateful", False) or not takes_cache:
+    if getattr(model, "_is_stateful", False):
         raise UncroppableCacheError(
             f"{name} ({type(model).__name__}) keeps a recurrent state, which cannot be rolled back after a "
             f"rejection; {_EXPECTED}."
+        )
+    if "past_key_values" not in inspect.signature(model.forward).parameters:
+        raise UncroppableCacheError(
+            f"{name} ({type(model).__name__}) takes no KV cache, so that nothing of a text could be kept "
+            f"from one round to the next; expected a forward pass with past_key_values."
         )

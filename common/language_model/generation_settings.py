@@ -26,8 +26,7 @@ def end_of_text_ids(model: Any) -> tuple[int, ...]:
 
 def unused_settings(model: Any, name: str) -> tuple[str, ...]:
     """
-    A sentence for every setting that transformers' `generate` would apply and Thinwire does not, and for a
-    positional encoding that depends on how far a cache has ever been filled.
+    A sentence for every setting that transformers' `generate` would apply and Thinwire does not.
 
     Args:
         model: a transformers model.
@@ -43,14 +42,7 @@ def unused_settings(model: Any, name: str) -> tuple[str, ...]:
         and value not in (None, False)
         and value != ordinary.get(key)
     }
-    sentences = [
+    return tuple(
         f"{name} names {key} = {named[key]!r} in its generation_config; it is ignored."
         for key in sorted(named)
-    ]
-    rope = getattr(model.config.get_text_config(decoder=True), "rope_parameters", None) or {}
-    if rope.get("rope_type") in ("dynamic", "longrope"):
-        sentences.append(
-            f"{name} scales its rotary positions by the text's length ({rope['rope_type']}); beyond its "
-            f"original context its law depends on the rounds' lengths."
-        )
-    return tuple(sentences)
+    )

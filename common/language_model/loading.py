@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import huggingface_hub.constants
-import huggingface_hub.utils.logging as hub_logging
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
-from common.errors import ConfigError, ModelLoadError, ThinwireError, VocabularyMismatchError
+from common.errors import ConfigError, ThinwireError, VocabularyMismatchError
 from common.language_model.cache_kinds import check_croppable, check_stateless
+from common.language_model.checkpoint_faults import (
+    Fault,
+    explained,
+    layout_fault,
+    left_out,
+    missing_fault,
+    not_loadable,
+    path_fault,
+    quantisation_fault,
+    surplus_fault,
+)
+from common.language_model.context import context_length
 from common.language_model.generation_settings import end_of_text_ids, unused_settings
+from common.language_model.library_output import OnProgress, taken_from_libraries
 from common.language_model.model import LanguageModel, output_rows
+from common.language_model.trial import Trial
 from common.language_model.vocabulary import Vocabulary
 from common.language_model.weight_layout import lay_out_for_few_rows
 from common.model_fingerprint import model_fingerprint
@@ -32,8 +41,6 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-OnProgress = Callable[[str], None]
-_REPORT_EVERY_S = 2.0
 
 
 def load_language_model(
@@ -42,6 +49,7 @@ def load_language_model(
     revision: str | None = None,
     dtype: str = "float32",
     device: str = "cpu",
+    for_pool: bool = False,
     on_progress: OnProgress | None = None,
 ) -> LanguageModel:
     """
@@ -52,60 +60,122 @@ def load_language_model(
         revision: branch, tag or commit of a hub id.
         dtype: a key of `DTYPES`; float32 and float64 are the ones for which equal seeds give equal texts.
         device: a torch device, "cpu" or "cuda".
+        for_pool: see `LanguageModel`.
         on_progress: called with one short phrase a stage ("weights, 40 %"), fit for a one-line display.
 
     Raises:
         ConfigError: unknown dtype or device.
         ModelLoadError: nothing loadable under that path or id, or a checkpoint without some of its weights.
         UncroppableCacheError: sliding-window or recurrent layers.
+        ModelTrialError: what would be served is not the law of the model's plain forward pass.
+        NonFiniteLogitsError: that pass gives NaN.
         VocabularyMismatchError: the model has fewer rows than its tokenizer has ids.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}.", setting="dtype")
     _check_device(device)
     report = on_progress or (lambda stage: None)
+    fault = path_fault(path_or_id)
+    if fault is not None:
+        raise not_loadable(path_or_id, fault)
     local = Path(path_or_id).is_dir()
     name = Path(path_or_id).resolve().name if local else path_or_id
-    if not local and _looks_like_a_path(path_or_id):
-        raise _not_loadable(path_or_id, "there is no such folder")
     # The hub's client would retry for half a minute where there is no network at all.
     offline = not local and not _hub_resolves()
-    where: dict[str, Any] = {
-        "revision": revision,
-        "local_files_only": local or offline,
-        "trust_remote_code": False,
-    }
+    stages = ["files"]
+
+    def enter(stage: str) -> None:
+        stages.append(stage)
+        report(stage)
+
     try:
-        with _quiet_libraries(report):
-            report("configuration")
-            config = AutoConfig.from_pretrained(path_or_id, **where)
-            check_croppable(config, name)
-            report("tokenizer")
-            tokenizer = AutoTokenizer.from_pretrained(path_or_id, **where)
-            report("weights")
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                path_or_id, config=config, dtype=DTYPES[dtype], output_loading_info=True, **where
+        with taken_from_libraries(report) as said:
+            tokenizer, model, left = _read(
+                path_or_id, name, revision, local_files_only=local or offline, dtype=dtype, enter=enter
             )
+        return _language_model(
+            model,
+            Vocabulary(tokenizer),
+            name=name,
+            dtype=dtype,
+            device=device,
+            for_pool=for_pool,
+            notes=(*left, *(f"transformers says of {name}: {line}" for line in said)),
+            enter=enter,
+        )
     except ThinwireError:
         raise
     except Exception as error:  # every kind occurs, a bare Exception for a bad tokenizer file too
-        why = "the hub cannot be reached and nothing is cached" if offline else _first_line(error)
-        raise _not_loadable(path_or_id, why) from error
+        fault = explained(error, path_or_id, stage=stages[-1])
+        raise not_loadable(path_or_id, fault) from error
+
+
+def _read(
+    path_or_id: str,
+    name: str,
+    revision: str | None,
+    *,
+    local_files_only: bool,
+    dtype: str,
+    enter: OnProgress,
+) -> tuple[Any, Any, tuple[str, ...]]:
+    """The tokenizer and the model as transformers makes them, and sentences on what it leaves out."""
+    files: dict[str, Any] = {"revision": revision, "local_files_only": local_files_only}
+
+    def refuse(fault: Fault | None) -> None:
+        if fault is not None:
+            raise not_loadable(path_or_id, fault)
+
+    refuse(layout_fault(path_or_id, **files))
+    where = {**files, "trust_remote_code": False}
+    enter("configuration")
+    config = AutoConfig.from_pretrained(path_or_id, **where)
+    check_croppable(config, name)
+    refuse(quantisation_fault(config))
+    enter("tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(path_or_id, **where)
+    enter("weights")
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        path_or_id, config=config, dtype=DTYPES[dtype], output_loading_info=True, **where
+    )
     model, loading = loaded
-    if loading["missing_keys"]:
-        missing = sorted(loading["missing_keys"])
-        raise _not_loadable(path_or_id, f"{len(missing)} weights are missing, the first is {missing[0]}")
+    refuse(missing_fault(loading["missing_keys"]))
+    refuse(surplus_fault(model, loading["unexpected_keys"]))
     check_stateless(model, name)
-    vocabulary = Vocabulary(tokenizer)
+    return tokenizer, model, left_out(name, loading["unexpected_keys"])
+
+
+def _language_model(
+    model: Any,
+    vocabulary: Vocabulary,
+    *,
+    name: str,
+    dtype: str,
+    device: str,
+    for_pool: bool,
+    notes: Sequence[str],
+    enter: OnProgress,
+) -> LanguageModel:
+    """The model on its device, tried, and laid out for few rows."""
     rows, size = output_rows(model), vocabulary.identity.size
     if rows < size:
         raise VocabularyMismatchError(
             f"{name} has {rows} output rows but its tokenizer defines {size} ids; "
             f"expected at least as many rows."
         )
-    report(f"moving to {device}")
+    enter(f"moving to {device}")
     model = model.to(device).eval()
     eos_token_ids = tuple(token_id for token_id in end_of_text_ids(model) if token_id < size)
+    context, held = context_length(model.config, name)
+    enter("trial")
+    # Before anything of the module is changed: what it is held against is transformers' own pass.
+    trial = Trial(
+        model,
+        name=name,
+        dtype=dtype,
+        ids=min(size, rows, model.get_input_embeddings().weight.shape[0]),
+        context_length=context,
+    )
     fingerprint = model_fingerprint(model, eos_token_ids)
     lay_out_for_few_rows(model)
     return LanguageModel(
@@ -116,25 +186,15 @@ def load_language_model(
         device=device,
         eos_token_ids=eos_token_ids,
         fingerprint=fingerprint,
-        warnings=unused_settings(model, name),
+        context_length=context,
+        trial=trial,
+        for_pool=for_pool,
+        warnings=(
+            *unused_settings(model, name),
+            *held,
+            *notes,
+        ),
     )
-
-
-def _not_loadable(path_or_id: str, why: str) -> ModelLoadError:
-    return ModelLoadError(
-        f"no causal model can be loaded from {path_or_id!r} ({why}); expected a local folder in Hugging Face "
-        f"format or a reachable hub id."
-    )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
-
-
-def _looks_like_a_path(path_or_id: str) -> bool:
-    """Whether this can only be meant as a path: a hub id is NAME or OWNER/NAME."""
-    return path_or_id.startswith(("/", ".", "~")) or path_or_id.count("/") > 1 or not path_or_id
 
 
 def _hub_resolves() -> bool:
@@ -155,61 +215,3 @@ def _check_device(device: str) -> None:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         sentence = f"device is {device!r}; expected one torch can use here, such as 'cpu'."
         raise ConfigError(sentence, setting="device") from error
-
-
-@contextmanager
-def _quiet_libraries(report: OnProgress) -> Iterator[None]:
-    """Progress and refusals are ours to show: the libraries' bars and warnings would bury our log."""
-    verbosity, hub_verbosity = transformers_logging.get_verbosity(), hub_logging.get_verbosity()
-    transformers_logging.set_verbosity(logging.ERROR)
-    hub_logging.set_verbosity(logging.ERROR)
-    hook = transformers_logging.set_tqdm_hook(
-        lambda factory, args, kwargs: _Progress(report, *args, **kwargs)
-    )
-    try:
-        yield
-    finally:
-        transformers_logging.set_tqdm_hook(hook)
-        hub_logging.set_verbosity(hub_verbosity)
-        transformers_logging.set_verbosity(verbosity)
-
-
-class _Progress:
-    """
-    Stands in for a tqdm bar of transformers: reports how far the weights are, every other second.
-
-    Args:
-        report: called with a short phrase.
-        iterable: what is gone through, with a length; None for a bar that is moved by hand.
-    """
-
-    def __init__(self, report: OnProgress, iterable: Any = None, **kwargs: Any) -> None:
-        self._report = report
-        self._iterable = iterable
-        self._total = kwargs.get("total") or (len(iterable) if hasattr(iterable, "__len__") else 0)
-        self._done = 0
-        self._reported_s = time.monotonic()
-
-    def __iter__(self) -> Iterator[Any]:
-        for item in self._iterable:
-            yield item
-            self.update()
-
-    def update(self, count: int = 1) -> None:
-        """`count` more are done."""
-        self._done += count
-        if self._total and time.monotonic() - self._reported_s >= _REPORT_EVERY_S:
-            self._reported_s = time.monotonic()
-            self._report(f"weights, {100 * self._done // self._total} %")
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        return None
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        """Every other method of a bar (set_description, close, ...) does nothing."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return lambda *args, **kwargs: None

@@ -6,21 +6,19 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 
 from common.causal_model import CachedSequence, Extended, ExtendRequest, extend_one_by_one
 from common.language_model.cache_kinds import new_cache
-from common.language_model.kv_pool import KvPool
-from common.language_model.pooled_sequences import PooledSequences, non_finite, pools
+from common.language_model.kv_pool import PAGE_TOKENS, KvPool
+from common.language_model.logits import non_finite, scored_rows
+from common.language_model.pooled_sequences import PooledSequences, pools
+from common.language_model.trial import Trial
 from common.language_model.vocabulary import Vocabulary
 
-DEFAULT_CONTEXT_LENGTH = 2048
-"""For a configuration that names no limit: what models without learned positions are usually trained on."""
 DEFAULT_SESSION_TOKENS = 2048
 """KV memory that is set aside for each session where no size is given, in tokens; at most the context."""
-_CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 
 
 def set_threads(count: int) -> None:
@@ -42,7 +40,13 @@ class LanguageModel:
         device: torch device.
         eos_token_ids: ids below V that end a text.
         fingerprint: see `common.model_fingerprint`.
-        warnings: sentences on what of the model's own generation settings is not used.
+        context_length: tokens one sequence may hold.
+        trial: what every sequence is held against.
+        for_pool: whether `pool_sequences` will be called before the first sequence; the trial waits for it.
+        warnings: sentences on what of the checkpoint is not used.
+
+    Raises:
+        ModelTrialError: the model scores otherwise with a cache than in plain passes.
     """
 
     def __init__(
@@ -55,6 +59,9 @@ class LanguageModel:
         device: str,
         eos_token_ids: tuple[int, ...],
         fingerprint: bytes,
+        context_length: int,
+        trial: Trial,
+        for_pool: bool,
         warnings: tuple[str, ...],
     ) -> None:
         self._model = model
@@ -68,11 +75,12 @@ class LanguageModel:
         self.warnings = warnings
         self.model_rows = output_rows(model)
         """Rows of the output layer; rows at and beyond V are cut off."""
-        config = model.config.get_text_config(decoder=True)
-        limits = [getattr(config, field, None) for field in _CONTEXT_FIELDS]
-        self._context_length = next((int(n) for n in limits if n), DEFAULT_CONTEXT_LENGTH)
+        self._context_length = context_length
         self._vocabulary_size = vocabulary.identity.size
         self._pooled: PooledSequences | None = None
+        self._trial = trial
+        if not for_pool:
+            trial.check_own_caches(self.open_sequence, self.extend_batch)
 
     @property
     def module(self) -> Any:
@@ -113,16 +121,22 @@ class LanguageModel:
         Raises:
             ConfigError: `kv_bytes` holds not even a page.
             ResourceExhaustedError: the device has not so much memory.
+            ModelTrialError: the model scores otherwise with the pool than in plain passes.
         """
-        if pools(self._model.config):
-            each = min(DEFAULT_SESSION_TOKENS, self._context_length)
+        if not pools(self._model.config):
+            self._trial.check_own_caches(self.open_sequence, self.extend_batch)
+        else:
+            # A sequence holds whole pages.
+            context = -(-self._context_length // PAGE_TOKENS) * PAGE_TOKENS
+            each = min(DEFAULT_SESSION_TOKENS, context)
             self._pooled = PooledSequences(
                 self._model,
                 name=self.name,
                 vocabulary_size=self._vocabulary_size,
                 keeps_logits=self._keeps_logits,
                 budget_bytes=kv_bytes,
-                default_tokens=max(sessions * each, self._context_length),
+                default_tokens=max(sessions * each, context),
+                trial=self._trial,
             )
 
     def open_sequence(self, *, reserve_tokens: int = 0) -> CachedSequence:
@@ -148,10 +162,7 @@ class LanguageModel:
             ids = torch.tensor([token_ids], dtype=torch.long, device=self.device)
             extra = {"logits_to_keep": logit_rows} if self._keeps_logits else {}
             logits = self._model(input_ids=ids, past_key_values=cache, use_cache=True, **extra).logits
-            logits = logits[0, -logit_rows:, : self._vocabulary_size]
-            if logits.dtype not in (torch.float32, torch.float64):
-                logits = logits.float()
-            return np.asarray(logits.cpu().numpy())
+            return scored_rows(logits[0, -logit_rows:], self._vocabulary_size)
 
     def new_cache(self) -> Any:
         """An empty KV cache."""

@@ -9,7 +9,6 @@ The others take one pass a sequence, over the same pool.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,15 +18,15 @@ import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from common.causal_model import Extended, ExtendRequest
-from common.errors import NonFiniteLogitsError, ThinwireError
+from common.errors import ModelTrialError, ThinwireError
 from common.language_model import packed_attention
 from common.language_model.cache_kinds import new_cache
 from common.language_model.growing_cache import GrowingLayer
-from common.language_model.kv_pool import KvPool, LayerShape, PageTable, layer_shapes, token_bytes
+from common.language_model.kv_pool import KvPool, PageTable, layer_shapes, token_bytes
+from common.language_model.logits import non_finite, scored_rows
 from common.language_model.packed_attention import PackedPass, Stretch, on_device
-
-_TRIAL = ((3, 1, 4, 1, 5), (9, 2, 6))
-"""Token ids of the two sequences with which a packed pass is tried."""
+from common.language_model.trial import Trial
+from common.language_model.trial_scripts import POOL_PAGES
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +40,10 @@ class PooledSequences:
         keeps_logits: whether its forward takes `logits_to_keep`.
         budget_bytes: of the KV pool; None for `default_tokens` tokens.
         default_tokens: see there.
+        trial: what every sequence is held against before the first is served.
 
     Raises:
+        ModelTrialError: the model scores otherwise here than in plain passes.
         ConfigError: the budget holds not even a page.
         ResourceExhaustedError: the device has not so much memory.
     """
@@ -56,6 +57,7 @@ class PooledSequences:
         keeps_logits: bool,
         budget_bytes: int | None,
         default_tokens: int,
+        trial: Trial,
     ) -> None:
         self._module = module
         self._name = name
@@ -63,11 +65,11 @@ class PooledSequences:
         self._keeps_logits = keeps_logits
         parameter = next(module.parameters())
         self._device = str(parameter.device)
-        layers, self._dtype = self._try_layers()
+        layers, self._dtype = layer_shapes(trial.cache), trial.cache.layers[0].keys.dtype
         if budget_bytes is None:
             budget_bytes = default_tokens * token_bytes(layers, self._dtype)
         self.pool = KvPool(layers, budget_bytes=budget_bytes, dtype=self._dtype, device=self._device)
-        self.packs = self._try_packing()
+        self.packs = self._packs_in(trial)
         """Whether several sequences take one pass."""
 
     def open(self, *, reserve_tokens: int = 0) -> PooledSequence:
@@ -125,61 +127,30 @@ class PooledSequences:
                 options["logits_to_keep"] = keep
             output = self._module(input_ids=packed.token_ids, **options)
             logits = output.logits[0] if self._keeps_logits else output.logits[0][wanted]
-            logits = logits[:, : self._vocabulary_size]
-            if logits.dtype not in (torch.float32, torch.float64):
-                logits = logits.float()
-            return np.asarray(logits.cpu().numpy())
+            return scored_rows(logits, self._vocabulary_size)
 
-    def _try_layers(self) -> tuple[tuple[LayerShape, ...], torch.dtype]:
-        """What each layer keeps of a token, seen in a pass."""
-        cache = new_cache(self._module.config)
-        assert all(type(layer) is GrowingLayer for layer in cache.layers), "see `pools`"
-        with torch.inference_mode():
-            ids = torch.zeros(1, 1, dtype=torch.long, device=self._device)
-            self._module(input_ids=ids, past_key_values=cache, use_cache=True)
-        dtype = cache.layers[0].keys.dtype  # type: ignore[union-attr]
-        return layer_shapes(cache), dtype
+    def _packs_in(self, trial: Trial) -> bool:
+        """
+        Whether passes shared by several sequences pass the trial.
 
-    def _try_packing(self) -> bool:
-        """Whether two sequences in packed passes score as each in passes of its own."""
+        Raises:
+            ModelTrialError: passes of one sequence each do not pass it either.
+        """
         module, former = self._module, self._module.config._attn_implementation
-        if former != "sdpa" or not module._can_set_attn_implementation():
-            return False
-        packed_attention.register()
-        module.set_attn_implementation(packed_attention.NAME)
-        try:
-            self.packs = False
-            apart = [self._trial([ids]) for ids in _TRIAL]
+        pages = self.pool.allocator.pages
+        if former == "sdpa" and pages >= POOL_PAGES and module._can_set_attn_implementation():
+            packed_attention.register()
+            module.set_attn_implementation(packed_attention.NAME)
             self.packs = True
-            together = self._trial(_TRIAL)
-        except Exception as error:  # whatever a model's code makes of arguments it does not know
-            _log.info("%s takes no packed passes (%s: %s)", self._name, type(error).__name__, error)
-            together = []
-        alike = bool(together) and all(
-            _alike(one[0], other) for one, other in zip(apart, together, strict=True)
-        )
-        if not alike:
-            module.set_attn_implementation(former)
-            _log.warning(
-                "%s has an attention of its own kind: its sessions are verified one pass each, not together.",
-                self._name,
-            )
-        return alike
-
-    def _trial(self, texts: Sequence[Sequence[int]]) -> list[npt.NDArray[Any]]:
-        """The last rows of `texts`, fed together in two passes."""
-        sequences = [self.open() for _ in texts]
-        ids = [[token_id % self._vocabulary_size for token_id in text] for text in texts]
-        try:
-            for cut in (slice(None, 1), slice(1, None)):
-                stretches = [s.stretch(text[cut]) for s, text in zip(sequences, ids, strict=True)]
-                rows = self._pass(stretches, [1] * len(texts))
-                for sequence, stretch in zip(sequences, stretches, strict=True):
-                    sequence.length = stretch.length
-            return list(rows)
-        finally:
-            for sequence in sequences:
-                sequence.close()
+            try:
+                trial.check_pool(self.open, self.extend, pages=pages)
+                return True
+            except ModelTrialError as error:
+                module.set_attn_implementation(former)
+                _log.warning("sessions are verified one pass each, not together: %s", error.message)
+        self.packs = False
+        trial.check_pool(self.open, self.extend, pages=pages)
+        return False
 
 
 class PooledSequence:
@@ -261,37 +232,8 @@ def pools(config: Any) -> bool:
     return all(type(layer) is GrowingLayer for layer in new_cache(config).layers)
 
 
-def non_finite(rows: npt.NDArray[Any], name: str, length: int) -> NonFiniteLogitsError | None:
-    """
-    What is wrong with rows of logits; None if nothing is.
-
-    Args:
-        rows: (n, V).
-        name: of the model.
-        length: tokens of the sequence after the pass.
-    """
-    highest = rows.max(axis=-1)
-    if np.isfinite(highest).all():  # max propagates NaN; -inf means a row without any finite logit
-        return None
-    row = int(np.flatnonzero(~np.isfinite(highest))[0])
-    bad = np.flatnonzero(np.isnan(rows[row]) | (rows[row] == np.inf))
-    what = f"the logit of id {bad[0]} is {rows[row][bad[0]]}" if bad.size else "all logits are -inf"
-    return NonFiniteLogitsError(
-        f"{name}: in row {row} of {len(rows)} (after position {length - len(rows) + row}) {what}; "
-        f"expected finite numbers."
-    )
-
-
 def _pooled_cache(pool: KvPool, stretch: Stretch) -> Cache:
     """The cache of one pass."""
     cache = DynamicCache()
     cache.layers = [_PooledLayer(pool, index, stretch) for index in range(len(pool.keys))]
     return cache
-
-
-def _alike(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
-    """Whether two rows agree but for rounding."""
-    finite = one[np.isfinite(one)]
-    scale = float(np.abs(finite).max()) if finite.size else 1.0
-    tolerance = math.sqrt(float(np.finfo(one.dtype).eps)) * scale
-    return bool(np.allclose(one, other, rtol=0.0, atol=tolerance, equal_nan=True))

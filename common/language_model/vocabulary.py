@@ -39,6 +39,15 @@ class Vocabulary:
             digest.update(struct.pack("<II", index, len(encoded)) + encoded)
         return VocabularyIdentity(by_id[-1][0] + 1, digest.digest())
 
+    @cached_property
+    def special_tokens(self) -> dict[str, int]:
+        """The ids that `decode` leaves out, by their names."""
+        named = dict(zip(self._tokenizer.all_special_tokens, self._tokenizer.all_special_ids, strict=True))
+        added = {str(token): index for index, token in self._tokenizer.added_tokens_decoder.items()}
+        return {
+            name: index for name, index in {**added, **named}.items() if name and not self.decode([index])
+        }
+
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`, with the special tokens the tokenizer itself puts before a text."""
         return list(self._tokenizer(text)["input_ids"])

@@ -74,6 +74,7 @@ def generate_request_to_proto(
     min_block_acceptance: float,
     stop: tuple[str, ...],
     ignore_eos: bool,
+    stop_token_ids: tuple[int, ...] = (),
 ) -> pb.GenerateRequest:
     """A client's request; `seed` None asks the edge to draw fresh bits."""
     return pb.GenerateRequest(
@@ -87,6 +88,7 @@ def generate_request_to_proto(
         seed=seed,
         stop=stop,
         ignore_eos=ignore_eos,
+        stop_token_ids=stop_token_ids,
     )
 
 
@@ -107,7 +109,7 @@ def generate_request_from_proto(
         for name in ("max_tokens", "draft_length", "min_block_acceptance")
         if request.HasField(name)
     }
-    sampling = sampling_from_proto(request.sampling) if request.HasField("sampling") else SamplingParameters()
+    sampling = sampling_from_proto(request.sampling)
     return request.prompt, GenerationParameters(
         seed=request.seed if request.HasField("seed") else fresh_seed,
         scheme=_scheme_from_proto(request.scheme, sampling.temperature),
@@ -115,6 +117,7 @@ def generate_request_from_proto(
         uplink_budget_bits=request.uplink_budget_bits,
         stop=tuple(request.stop),
         ignore_eos=request.ignore_eos,
+        stop_token_ids=tuple(request.stop_token_ids),
         **given,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from common.config import SamplingParameters, SchemeParameters
 from common.errors import ProtocolVersionError, RemoteProtocolError
 from common.messages import (
@@ -190,8 +192,9 @@ def sampling_to_proto(sampling: SamplingParameters) -> pb.Sampling:
 
 
 def sampling_from_proto(sampling: pb.Sampling) -> SamplingParameters:
-    """Shared by both services; ConfigError out of range."""
-    return SamplingParameters(sampling.temperature, sampling.top_k, sampling.top_p)
+    """Shared by both services; what is absent takes its default. ConfigError out of range."""
+    names = (field.name for field in fields(SamplingParameters))
+    return SamplingParameters(**{name: getattr(sampling, name) for name in names if sampling.HasField(name)})
 
 
 def _open_to_proto(message: Open) -> pb.Open:

@@ -91,6 +91,17 @@ def test_dear_bits_shorten_blocks_and_long_round_trips_lengthen_them(cell: Cell,
     assert choice.token_s == transfer.token_s(cell, choice.parameters)
 
 
+@pytest.mark.parametrize(("rate_bps", "length"), [(20_000_000, 6), (2_000_000, 2), (32_000, 1)])
+def test_no_round_is_chosen_that_is_longer_than_the_lines_queue(rate_bps: int, length: int) -> None:
+    """Tokens of 16 386 bytes: six of them in 128 KiB, two in 64, one in 32; every one would be taken."""
+    transfer = Transfer(K_SQS, two_lengths([8, 8], bits=8 * 16_386), (1, 2, 4, 6, 8))
+
+    choice = transfer.best(Cell(rate_bps, 10.0, 1.0))
+
+    assert choice is not None
+    assert choice.parameters["draft_length"] == length
+
+
 @pytest.mark.parametrize(("bits", "ell"), [(79, 100), (10, 25)])
 def test_a_parameter_leaves_its_default_only_for_a_clear_gain(bits: int, ell: int) -> None:
     """A hair is chance; an eighth of the bits on a thin link is not."""

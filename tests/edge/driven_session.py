@@ -46,6 +46,7 @@ class Driven:
         patience_s: float = 60.0,
         round_timeout_s: float = 5.0,
         least_round_timeout_s: float | None = None,
+        special_tokens: dict[str, int] | None = None,
         **changes: Any,
     ):
         self.parameters = GenerationParameters(
@@ -57,7 +58,11 @@ class Driven:
             prompt,
             vocabulary=VOCABULARY.identity,
             scheme=self.scheme,
-            text=TextStream(VOCABULARY.decode, stop=self.parameters.stop),
+            text=TextStream(
+                TableVocabulary(SIZE, special_tokens=special_tokens).decode,
+                stop=self.parameters.stop,
+                special_tokens=special_tokens,
+            ),
             context_length=context_length,
             round_timeout_s=round_timeout_s,
             least_round_timeout_s=least_round_timeout_s,

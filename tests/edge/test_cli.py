@@ -60,7 +60,7 @@ def test_every_flag_reaches_its_parameter() -> None:
         "--scheme c-sqs --k 3 --ell 50 --beta 0.1 --eta 0.2 --target-dropped-mass 0.3 --k-max 9 "
         "--rollback drafted --frozen-threshold --draft-length 6 --uplink-budget-bits 99 --max-tokens 7 "
         "--min-block-acceptance 0.25 --temperature 0.5 --top-k 11 --top-p 0.9 --seed 5 --stop A --stop B "
-        "--ignore-eos"
+        "--stop-token-id 7 --stop-token-id 0 --ignore-eos"
     )
     request = generation_request(parse("generate", "x", *flags.split()), "x")
 
@@ -73,6 +73,7 @@ def test_every_flag_reaches_its_parameter() -> None:
     assert request.min_block_acceptance == 0.25
     assert (request.sampling.temperature, request.sampling.top_k, request.sampling.top_p) == (0.5, 11, 0.9)
     assert (request.seed, request.stop, request.ignore_eos) == (5, ("A", "B"), True)
+    assert request.stop_token_ids == (7, 0)
 
 
 def test_the_environment_names_the_edge_and_the_demos_prompt() -> None:

@@ -86,6 +86,14 @@ def test_the_table_shows_rates_of_the_right_totals() -> None:
     assert rows["seed"] == str(2**64 - 1)
 
 
+def test_the_table_says_from_where_on_the_draft_was_full() -> None:
+    """And nothing where it never was: rates are of the drafted part alone."""
+    for first, expected in ((0, None), (9, "full from output token 9 on; the cloud wrote alone")):
+        finished = GenerationFinished(FinishReason.CONTEXT, "", GenerationStatistics(draft_full_from=first))
+
+        assert dict(statistics_rows(finished, STARTED)).get("draft context") == expected
+
+
 def test_a_generation_without_drafts_shows_dashes() -> None:
     """γ = 0 tests nothing: no rate, no mass, no division by zero."""
     finished = GenerationFinished(FinishReason.LENGTH, "", GenerationStatistics(output_tokens=1, rounds=1))

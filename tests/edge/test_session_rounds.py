@@ -7,25 +7,63 @@ import pytest
 from common.errors import ConfigError, RemoteProtocolError
 from common.messages import FinishReason, TokenKind, block_checksum
 from common.protocol import State
-from edge.events import ArmTimer, Draft, Emit, Send, Started, TruncateCache
+from edge.events import ArmTimer, Draft, Emit, Finish, Send, Started, TruncateCache
 from tests.edge.driven_session import PROMPT, SCHEME, SIZE, Driven, finish_of, only
 
 
 @pytest.mark.parametrize(
     ("prompt", "words"),
-    [((), "0 tokens"), ((0, 6), "token id 6"), ((0,) * 64, "64 tokens; expected at most 63")],
+    [((), "0 tokens"), ((0, 6), "token id 6")],
 )
 def test_a_prompt_that_no_text_can_follow_is_refused_at_once(prompt: tuple[int, ...], words: str) -> None:
-    """Empty, out of vocabulary, or as long as the context."""
+    """Empty, or out of vocabulary."""
     with pytest.raises(ConfigError, match=words):
         Driven(prompt=prompt)
 
 
 def test_a_prompt_that_fills_the_targets_context_ends_with_a_config_error() -> None:
     """The target's context is known at Opened only."""
-    finish = finish_of(Driven().open(context_length=2))
+    finish = finish_of(Driven(prompt=(0, 1)).open(context_length=2))
 
     assert isinstance(finish.error, ConfigError)
+    assert str(finish.error) == (
+        "the prompt holds 2 tokens; expected at most 1, one less than the target model's context length."
+    )
+
+
+def test_a_stop_token_id_outside_the_vocabulary_is_refused_at_once() -> None:
+    """It could never end a text."""
+    with pytest.raises(ConfigError, match="a stop token id is 6; expected an integer from 0 to 5"):
+        Driven(stop_token_ids=(2, 6))
+
+
+@pytest.mark.parametrize(("length", "block"), [(2, 3), (14, 3), (15, 2), (16, 1), (17, 0), (60, 0)])
+def test_a_block_is_no_longer_than_the_draft_model_can_hold(length: int, block: int) -> None:
+    """All but its last token are fed behind the text; a full draft model is fed nothing."""
+    driven = Driven(prompt=(0,) * length, context_length=16)
+    draft = only(driven.open(committed_length=length), Draft)
+
+    assert draft.max_draft_length == block
+    assert draft.feed_token_ids == ((0,) * length if block else ())
+    assert driven.session.tally.draft_full_from == (not block)
+
+
+def test_a_text_goes_on_by_empty_blocks_where_the_draft_is_full() -> None:
+    """Until the target's context ends it; the report says from which output token on."""
+    driven = Driven(prompt=(0,) * 15, context_length=16)
+    driven.open(committed_length=15, context_length=20, eos_token_ids=())
+    driven.round()
+    effects = driven.verdict(2)
+    lengths = []
+    while not isinstance(effects[-1], Finish):
+        assert driven.draft is not None
+        lengths.append(driven.draft.max_draft_length)
+        driven.round()
+        effects = driven.verdict(0)
+
+    assert lengths == [0, 0]
+    assert finish_of(effects).reason is FinishReason.CONTEXT
+    assert driven.session.tally.draft_full_from == 4
 
 
 def test_the_first_message_is_open_with_the_whole_prompt() -> None:

@@ -115,6 +115,45 @@ def test_a_stop_string_before_an_incomplete_character_is_found_at_once() -> None
     assert feed(stream, range(3)) == (["ab", ""], True)
 
 
+SPECIAL = {"<end>": 0, "<end>>": 1, "<pad>": 2}
+
+
+def decode_but_special(token_ids: Sequence[int]) -> str:
+    """Code points as tokens, but for three special ones."""
+    return "".join(chr(i) for i in token_ids if i > 2)
+
+
+@pytest.mark.parametrize(
+    ("stop", "tokens", "shown"),
+    [
+        ("<end>", ["a", 2, "b", 0, "c"], "ab"),
+        ("<end>", [*"ab<end>", "c"], "ab"),
+        ("\n<end>", [*"a\nb\n", 0, "c"], "a\nb"),
+        ("\n<end>", [*"a\nb", 0, "c"], None),
+        ("\n<end>", [*"a\n", 2, 0], "a"),
+        ("<end><pad>", ["a", 0, "b", 0, 2, "c"], "ab"),
+        ("<end>b", ["a", 0, "c", 0, "b"], "ac"),
+        ("<end>>", ["a", 0, "b", 1], "ab"),
+        ("end", ["a", 0, "b"], None),
+    ],
+)
+def test_a_stop_string_may_name_special_tokens(stop: str, tokens: list[str | int], shown: str | None) -> None:
+    """They have no text, but stand where they stand; a part of a name does not stop at the token."""
+    stream = TextStream(decode_but_special, stop=(stop,), special_tokens=SPECIAL)
+    texts, stopped = feed(stream, [t if isinstance(t, int) else ord(t) for t in tokens])
+    whole = "".join(t for t in tokens if isinstance(t, str))
+
+    assert stopped == (shown is not None)
+    assert "".join(texts) + stream.flush() == (whole if shown is None else shown)
+
+
+def test_a_special_token_does_not_hide_a_stop_string_around_it() -> None:
+    """One that no stop string names is nothing."""
+    stream = TextStream(decode_but_special, stop=("ab", "<end>"), special_tokens=SPECIAL)
+
+    assert feed(stream, [ord("a"), 2, ord("b")]) == (["", "", ""], True)
+
+
 @settings(derandomize=True, max_examples=200)
 @given(text=st.text("abc", max_size=30), stop=st.lists(st.text("abc", min_size=1, max_size=4), max_size=3))
 def test_a_stream_ends_where_the_first_completed_stop_string_begins(text: str, stop: list[str]) -> None:

@@ -171,6 +171,7 @@ class ExactPair:
         loses: called with each verdict; True loses it together with the stream, and the edge resumes.
             A verdict is lost at most once.
         observe: output tokens to look at; the rest of the generation is not run.
+        draft_context_length: tokens the draft model can hold; the target's are 64.
     """
 
     builder_class = DraftBlockBuilder
@@ -185,11 +186,13 @@ class ExactPair:
         eos_token_ids: TokenIds = (),
         loses: Callable[[Verdict], bool] = lambda verdict: False,
         observe: int | None = None,
+        draft_context_length: int = 64,
     ) -> None:
         self.parameters = parameters
         self.target, self.draft, self.draws = target, draft, draws
         self.eos_token_ids = eos_token_ids
         self.loses = loses
+        self.draft_context_length = draft_context_length
         self.observe = observe or parameters.max_tokens
         self.vocabulary_size = len(target(PROMPT))
         self.edge_scheme = self.make_scheme()
@@ -199,7 +202,7 @@ class ExactPair:
             vocabulary=VocabularyIdentity(self.vocabulary_size, bytes(32)),
             scheme=self.edge_scheme,
             text=TextStream(lambda ids: "".join(chr(97 + i) for i in ids)),
-            context_length=64,
+            context_length=draft_context_length,
             round_timeout_s=1.0,
             patience_s=1e9,
         )
@@ -257,6 +260,7 @@ class ExactPair:
         feed = effect.feed_token_ids
         while not builder.complete:
             self.edge_cache += feed
+            assert len(self.edge_cache) <= self.draft_context_length
             token_id = builder.offer(self.draft(tuple(self.edge_cache)).astype(np.float64))
             if token_id is None:
                 break

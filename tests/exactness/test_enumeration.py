@@ -158,6 +158,22 @@ def test_an_end_of_text_leaves_the_law_alone(scheme: SchemeParameters) -> None:
     assert law_of(results) == target_law(case.target, case.outputs, eos_token_ids=(1,))
 
 
+@pytest.mark.parametrize("full_at", [1, 2, 3])
+@pytest.mark.parametrize(
+    "scheme", [K_SQS, C_SQS, DRAFTED, DENSE], ids=["k-sqs", "c-sqs", "drafted", "dense-qs"]
+)
+def test_a_draft_that_is_full_leaves_the_law_alone(scheme: SchemeParameters, full_at: int) -> None:
+    """From some position on, which hangs on what was accepted, blocks are shorter and then empty."""
+    case = Case(scheme, TARGET_2, DRAFT_2, 2, 4, max_tokens=6)
+    results = enumerate_case(case, draft_context_length=full_at)
+    lengths = {tuple(o.draft_lengths[:2]) for o, _ in results}
+
+    assert law_of(results) == target_law(case.target, case.outputs)
+    assert all(o.draft_lengths[-1] == 0 for o, _ in results)
+    assert {first for first, _ in lengths} == {min(2, full_at)}
+    assert len(lengths) == full_at
+
+
 @pytest.mark.parametrize(
     "scheme", [K_SQS, C_SQS, DRAFTED, DENSE], ids=["k-sqs", "c-sqs", "drafted", "dense-qs"]
 )

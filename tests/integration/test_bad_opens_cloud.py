@@ -24,12 +24,12 @@ from common.messages import VocabularyIdentity
 from tests.integration.bad_input import CONTEXT, model, open_proto, serves_on
 
 BAD_OPENS: list[tuple[dict[str, Any], type[ThinwireError], str]] = [
-    ({"protocol_version": 2}, ProtocolVersionError, "protocol 2, payload layout 1; expected 1 and 1"),
+    ({"protocol_version": 1}, ProtocolVersionError, "protocol 1, payload layout 1; expected 2 and 1"),
     ({"payload_layout": 9}, ProtocolVersionError, "payload layout 9"),
     (
-        {"protocol_version": 2, "scheme__lattice_resolution": 0},
+        {"protocol_version": 1, "scheme__lattice_resolution": 0},
         ProtocolVersionError,
-        "protocol 2",
+        "protocol 1",
     ),
     ({"scheme__name": "nonesuch"}, ConfigError, "scheme is 'nonesuch'; expected one of k-sqs, c-sqs"),
     ({"scheme__lattice_resolution": 0}, ConfigError, "lattice_resolution is 0; expected an integer from 1"),

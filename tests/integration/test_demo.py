@@ -72,6 +72,12 @@ async def test_the_demo_streams_a_text_and_leaves_nothing_behind(tmp_path: Path)
     for name in ("output tokens", "tokens/s", "block efficiency", "resampling rate", "mean dropped mass"):
         assert name in err.decode()
         assert name not in out.decode()
+    lines = err.decode().splitlines()
+    assert lines[0] == "thinwire: starting a cloud and an edge on this machine"
+    assert lines[1].startswith("thinwire: both have loaded their models, ")
+    assert "bundled demonstration pair: a target model of 10 M parameters" in err.decode()
+    assert b"\x1b" not in err
+    assert b"\r" not in err
     assert leftovers(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 

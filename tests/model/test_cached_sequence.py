@@ -97,12 +97,17 @@ def test_a_float64_model_agrees_with_a_fresh_pass_to_1e_10(tmp_path: Path) -> No
     ],
 )
 def test_nan_and_infinite_logits_are_refused(weights: dict[int, float], message: str, tmp_path: Path) -> None:
-    """The error names the model, the row and the first bad id."""
+    """At loading, and in a session if weights fail later; the error names model, row and id."""
     folder = save_checkpoint(tmp_path / "sick", "Llama", tie_word_embeddings=False)
+    model = torch_device.load_on_device(folder)
     tensors = load_file(f"{folder}/model.safetensors")
     for token_id, weight in weights.items():
         tensors["lm_head.weight"][token_id, 0] = weight
+        with torch.no_grad():
+            model.module.get_output_embeddings().weight[token_id, 0] = weight
     save_file(tensors, f"{folder}/model.safetensors", metadata={"format": "pt"})
-    sequence = torch_device.load_on_device(folder).open_sequence()
+    with pytest.raises(NonFiniteLogitsError, match=rf"sick: in row 0 of 12 \(after position 0\) {message}"):
+        torch_device.load_on_device(folder)
+    sequence = model.open_sequence()
     with pytest.raises(NonFiniteLogitsError, match=rf"sick: in row 0 of 2 \(after position 1\) {message}"):
         sequence.extend([1, 2, 3], logit_rows=2)

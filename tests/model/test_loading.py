@@ -149,7 +149,7 @@ def test_loading_reports_its_stages_and_prints_nothing(
     capfd.readouterr()
     stages: list[str] = []
     torch_device.load_on_device(folder, on_progress=stages.append)
-    assert stages == ["configuration", "tokenizer", "weights", f"moving to {torch_device.name}"]
+    assert stages == ["configuration", "tokenizer", "weights", f"moving to {torch_device.name}", "trial"]
     assert capfd.readouterr() == ("", "")
 
 

@@ -53,7 +53,7 @@ async def test_an_open_above_the_rate_is_refused_before_anything_is_done_for_it(
         assert (counted(cloud, "sessions_opened"), counted(cloud, "prompt_tokens")) == (1, 3)
         assert cloud.server.sessions == 0
         tokens.add("acme", rounds_per_s=None)
-        access.reload()
+        await asyncio.to_thread(access.reload)
         third, _ = await cloud.opened(EdgeText(), token)
         await third.closed()
 
@@ -83,7 +83,7 @@ async def test_an_open_that_resumes_is_charged_and_the_session_outlives_its_refu
         await second.say(text.resuming(opened))
         assert isinstance(await second.refusal(), QuotaExceededError)
         tokens.add("acme", rounds_per_s=None)
-        access.reload()
+        await asyncio.to_thread(access.reload)
         third = cloud.stream(token)
         await third.say(text.resuming(opened))
 
@@ -104,7 +104,7 @@ async def test_a_stream_pays_for_one_round_and_a_replay_does_not_use_it_up(token
         text.take(verdict)
         torn.tear()
         tokens.add("acme", rounds_per_s=ONE_AND_NO_MORE)
-        access.reload()
+        await asyncio.to_thread(access.reload)
         peer = cloud.stream(token)
         peer.follow(torn)
         await peer.say(text.resuming(opened))  # takes the one

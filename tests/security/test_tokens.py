@@ -34,7 +34,7 @@ async def generate_and_revoke(client: EdgeClient, tokens: Tokens, access: Access
             seen.extend(token.token_id for token in event)
         if len(seen) >= 8:
             tokens.path.write_text('{"tenants": []}')
-            access.reload()
+            await asyncio.to_thread(access.reload)
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ async def test_a_revoked_token_ends_its_sessions_at_the_next_round_and_no_others
         await revoked.say(one.block())
         one.take(await revoked.hear())
         tokens.path.write_text(tokens.path.read_text().replace(sole_digest(access, gone), "0" * 64))
-        access.reload()
+        await asyncio.to_thread(access.reload)
         await revoked.say(one.block())
         error = await revoked.refusal()
         await kept.say(other.block())
@@ -290,7 +290,7 @@ async def test_a_bad_new_file_leaves_the_old_tokens_in_force(tokens: Tokens) -> 
     for content in ("", "[]", '{"tenants": [{"tenant": "acme"}]}', '{"tenants": [{"tenant": 1}]}'):
         tokens.path.write_text(content)
         with pytest.raises(ThinwireError):
-            access.reload()
+            await asyncio.to_thread(access.reload)
 
         assert access.authenticate(token).tenant == "acme"
 
