@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from common import wire
@@ -11,13 +12,16 @@ from common.errors import ConfigError, DeadlineError, RemoteProtocolError, Vocab
 from common.messages import TOKENIZER_PARTS, Open, VocabularyIdentity
 
 
-async def first_message(requests: AsyncIterator[Any], timeout_s: float) -> tuple[Open, int]:
+async def first_message(
+    requests: AsyncIterator[Any], timeout_s: float, *, context_length: int | None
+) -> tuple[Open, int]:
     """
     Read a stream's Open.
 
     Args:
         requests: the stream's, none of them read yet.
         timeout_s: seconds it may take to come.
+        context_length: of the target; None while it is still loading.
 
     Returns:
         the message, and its serialised size in bytes.
@@ -25,7 +29,7 @@ async def first_message(requests: AsyncIterator[Any], timeout_s: float) -> tuple
     Raises:
         DeadlineError: it did not come.
         RemoteProtocolError: the stream ended, or began with something else.
-        ConfigError: a parameter out of its range.
+        ConfigError: a parameter out of its range, or a prompt that fills the context.
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -34,10 +38,20 @@ async def first_message(requests: AsyncIterator[Any], timeout_s: float) -> tuple
         raise DeadlineError(f"no message came within {timeout_s:g} s; expected Open.") from None
     except StopAsyncIteration:
         raise RemoteProtocolError("the stream ended before its first message; expected Open.") from None
-    message = wire.CloudStreamReader().from_proto(request)
+    message = wire.CloudStreamReader(context_length).from_proto(request)
     if not isinstance(message, Open):
         raise RemoteProtocolError(f"the first message is {type(message).__name__}; expected Open.")
     return message, request.ByteSize()
+
+
+async def forget_message(requests: AsyncIterator[Any]) -> None:
+    """
+    Let go of the message read last from a stream that is refused.
+
+    gRPC's iterator keeps it, and gRPC keeps the iterator for a while after the call.
+    """
+    with suppress(AttributeError, RuntimeError):  # another kind of iterator; one that is being read
+        await aiter(requests).aclose()  # type: ignore[attr-defined]
 
 
 def check_vocabulary(received: VocabularyIdentity, expected: VocabularyIdentity) -> None:

@@ -73,6 +73,7 @@ class BatchedServer:
         target = self._target
         if target is None:
             await wire.abort_with(context, TransportError("still loading; expected a request later."))
+            return
         asked = BatchRequest.from_bytes(request)
         made: asyncio.Queue[int | None] = asyncio.Queue()
         self._waiting.append((asked, made))
