@@ -12,6 +12,7 @@ import logging
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from common import wire
@@ -316,18 +317,15 @@ class EdgeServer(wire.GeneratorServicer):
     ) -> None:
         prompt, parameters = wire.generate_request_from_proto(request, fresh_seed=secrets.randbits(64))
         scheme = make_scheme(parameters.scheme, vocabulary_size=vocabulary.identity.size)
-        prompt_ids = await self._prompts.encode(vocabulary.encode, prompt)
+        prompt_ids, text = await self._prompts.encode(
+            prompt, partial(_tokenized, vocabulary, prompt, parameters.stop)
+        )
         session = EdgeSession(
             parameters,
             prompt_ids,
             vocabulary=vocabulary.identity,
             scheme=scheme,
-            text=TextStream(
-                vocabulary.decode,
-                stop=parameters.stop,
-                prompt_token_ids=prompt_ids,
-                special_tokens=vocabulary.special_tokens,
-            ),
+            text=text,
             context_length=model.context_length,
             round_timeout_s=self._settings.round_timeout_s,
             least_round_timeout_s=self._settings.least_round_timeout_s,
@@ -362,3 +360,17 @@ class EdgeServer(wire.GeneratorServicer):
             reason = finished.reason.value
             line = generation_to_json(meter.session_id, reason, parameters.seed, finished.statistics)
             self._round_log.write(line)
+
+
+def _tokenized(
+    vocabulary: Vocabulary, prompt: str, stop: tuple[str, ...]
+) -> tuple[tuple[int, ...], TextStream]:
+    """A prompt's ids, and what turns the output behind them into text."""
+    prompt_ids = tuple(vocabulary.encode(prompt))
+    text = TextStream(
+        vocabulary.decode,
+        stop=stop,
+        prompt_token_ids=prompt_ids,
+        special_tokens=vocabulary.special_tokens,
+    )
+    return prompt_ids, text

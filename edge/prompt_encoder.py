@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from common.prompt import check_text
+
+Encoded = TypeVar("Encoded")
 
 
 class PromptEncoder:
@@ -26,16 +29,17 @@ class PromptEncoder:
         self._max_bytes = max_bytes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
 
-    async def encode(self, tokenize: Callable[[str], list[int]], prompt: str) -> tuple[int, ...]:
+    async def encode(self, prompt: str, tokenize: Callable[[], Encoded]) -> Encoded:
         """
-        A prompt's ids; a caller that is cancelled while others are before it leaves no work behind.
+        What `tokenize` makes of a prompt; a caller that is cancelled while others are before it leaves no
+        work behind.
 
         Raises:
             ConfigError: it is too long, before anything is done for it, or no text.
         """
         check_text("the prompt", prompt, self._max_bytes)
         loop = asyncio.get_running_loop()
-        return tuple(await loop.run_in_executor(self._thread, tokenize, prompt))
+        return await loop.run_in_executor(self._thread, tokenize)
 
     def close(self) -> None:
         """Let the prompt in hand be finished, and drop the others."""
