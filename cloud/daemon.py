@@ -20,7 +20,7 @@ from cloud.batch_queue import BatchQueue
 from cloud.batcher import Batcher
 from cloud.events import LinkLost, WorkFailed
 from cloud.live_session import LiveSession
-from cloud.opening import check_vocabulary, first_message
+from cloud.opening import check_rows, check_vocabulary, first_message, forget_message
 from cloud.registry import SessionRegistry
 from cloud.session import CloudSession
 from cloud.settings import CloudSettings
@@ -190,13 +190,15 @@ class CloudServer(wire.VerifierServicer):
         """One session's stream; see proto/verifier.proto."""
         try:
             await self._verify(requests, context)
+            return
         except ThinwireError as error:
-            self.metrics.refused(error.reason)
-            await wire.abort_with(context, error)
+            refusal = error
         except Exception as error:
             _log.exception("a stream failed")
-            self.metrics.refused(ThinwireError.reason)
-            await wire.abort_with(context, ThinwireError(f"the cloud failed with {type(error).__name__}."))
+            refusal = ThinwireError(f"the cloud failed with {type(error).__name__}.")
+        self.metrics.refused(refusal.reason)
+        await forget_message(requests)
+        await wire.abort_with(context, refusal)
 
     async def GetServerInfo(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name
         """What this cloud serves."""
@@ -227,7 +229,11 @@ class CloudServer(wire.VerifierServicer):
         try:
             with self._unopened.held(context.peer(), owner):
                 put_off = self._admission.stream(tenant) if self._takes_sessions else None
-                first, size_bytes = await first_message(requests, self._settings.open_timeout_s)
+                first, size_bytes = await first_message(
+                    requests,
+                    self._settings.open_timeout_s,
+                    context_length=None if self._model is None else self._model.context_length,
+                )
             if put_off is not None:
                 raise put_off
             trace = self._tracing.join(context.invocation_metadata())
@@ -269,6 +275,7 @@ class CloudServer(wire.VerifierServicer):
             live.account.resumed()
             return live
         check_vocabulary(open_.vocabulary, self._vocabulary)
+        check_rows(open_.prompt_token_ids, self._model_rows)
         self._settings.check_scheme(open_.scheme.scheme)
         model, scheme = self._model, make_scheme(open_.scheme, vocabulary_size=self._vocabulary.size)
         batcher = self._batcher = self._batcher or self._make_batcher(model)

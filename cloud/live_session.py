@@ -163,6 +163,7 @@ class LiveSession:
                 self._put(epoch, wire.closed_to_proto(rounds, committed_length))
                 self._end_stream(epoch, None)
             case Refuse(epoch, error):
+                error.forget_origin()
                 self._reason = error.reason
                 self._end_stream(epoch, error)
             case Release():
@@ -208,6 +209,7 @@ class LiveSession:
             _log.error("session %s: %s", self._name, error.message)
             return WorkFailed(error)
         except ThinwireError as error:
+            error.forget_origin()
             return WorkFailed(error)
         except Exception as error:
             _log.exception("session %s: work failed", self._name)

@@ -37,6 +37,8 @@ class DaemonOptions:
     listen: str
     """HOST:PORT; port 0 for any free one."""
     revision: str | None = None
+    tokenizer: str | None = None
+    """Folder or hub id whose tokenizer is taken in place of the model's own."""
     dtype: str = "float32"
     device: str = "cpu"
     for_pool: bool = False
@@ -203,6 +205,7 @@ def load_model(options: DaemonOptions, say: Announcer) -> LanguageModel:
     model = load_language_model(
         options.model,
         revision=options.revision,
+        tokenizer_path=options.tokenizer,
         dtype=options.dtype,
         device=options.device,
         for_pool=options.for_pool,
@@ -214,6 +217,8 @@ def load_model(options: DaemonOptions, say: Announcer) -> LanguageModel:
     # What is there now stays: a full collection need not walk through the libraries in mid-round.
     gc.collect()
     gc.freeze()
+    # Once more: a full collection is put off until a quarter as many objects are new as the last one left.
+    gc.collect()
     return model
 
 

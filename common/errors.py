@@ -55,6 +55,15 @@ class ThinwireError(Exception):
         """The public sentence."""
         return str(self.args[0]) if self.args else self.reason
 
+    def forget_origin(self) -> None:
+        """
+        Let go of the frames it came through, and of the errors behind it.
+
+        Those frames hold a request, a prompt or a cache; whoever keeps an error beyond the `except` that
+        caught it, in a future or in an RPC's state, would keep all of them, often in a cycle.
+        """
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+
 
 class ConfigError(ThinwireError):
     """

@@ -5,6 +5,20 @@ from __future__ import annotations
 from common.errors import ConfigError
 
 
+def check_prompt_length(tokens: int, context_length: int) -> None:
+    """
+    Refuse a prompt by its length alone, which is known before its ids are read.
+
+    Raises:
+        ConfigError: it fills the context.
+    """
+    if tokens >= context_length:
+        raise ConfigError(
+            f"the prompt holds {tokens} tokens; expected at most {context_length - 1}, "
+            "one less than the target model's context length."
+        )
+
+
 def check_prompt(
     prompt_token_ids: tuple[int, ...], vocabulary_size: int, context_length: int | None = None
 ) -> None:
@@ -19,11 +33,8 @@ def check_prompt(
     """
     if not prompt_token_ids:
         raise ConfigError("the prompt holds 0 tokens; expected at least 1.")
-    if context_length is not None and len(prompt_token_ids) >= context_length:
-        raise ConfigError(
-            f"the prompt holds {len(prompt_token_ids)} tokens; expected at most {context_length - 1}, "
-            "one less than the target model's context length."
-        )
+    if context_length is not None:
+        check_prompt_length(len(prompt_token_ids), context_length)
     highest = max(prompt_token_ids)
     if highest >= vocabulary_size:
         raise ConfigError(f"the prompt holds token id {highest}; expected ids below {vocabulary_size}.")

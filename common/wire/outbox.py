@@ -52,6 +52,8 @@ class Outbox:
     def end(self, error: ThinwireError | None = None) -> None:
         """End the stream behind what was put, in good order or with an error's status; the first counts."""
         if not self._end.done():
+            if error is not None:
+                error.forget_origin()
             self._end.set_result(error)
             self._changed.set()
 

@@ -18,6 +18,7 @@ from common.messages import (
     VocabularyIdentity,
 )
 from common.pb import verifier_pb2 as pb
+from common.prompt import check_prompt_length
 
 _CLOSE_REASONS = {
     CloseReason.FINISHED: pb.CLOSE_REASON_FINISHED,
@@ -66,9 +67,14 @@ class CloudStreamReader:
     `VerifyRequest` → domain messages, for one session; keep it across the session's streams.
 
     Resolves the support-size code that a round leaves out to the one in force in the round before it.
+
+    Args:
+        context_length: a prompt that fills it is refused before its ids are unpacked, into ten times as many
+            bytes as came; None for no limit but a message's size.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, context_length: int | None = None) -> None:
+        self._context_length = context_length
         self._code_after: dict[int, int] = {0: 0}
 
     def from_proto(self, request: pb.VerifyRequest) -> Open | DraftBlock | Close:
@@ -77,11 +83,11 @@ class CloudStreamReader:
 
         Raises:
             RemoteProtocolError: no message set, an unknown close reason, or another protocol version.
-            ConfigError: a parameter of Open out of range.
+            ConfigError: a parameter of Open out of range, or a prompt that fills the context.
         """
         kind = request.WhichOneof("message")
         if kind == "open":
-            return _open_from_proto(request.open)
+            return _open_from_proto(request.open, self._context_length)
         if kind == "close":
             reason = _CLOSE_REASONS_BACK.get(request.close.reason)
             if reason is None:
@@ -172,12 +178,14 @@ def server_info_request() -> pb.GetServerInfoRequest:
 
 def vocabulary_to_proto(vocabulary: VocabularyIdentity) -> pb.VocabularyIdentity:
     """Shared by both services."""
-    return pb.VocabularyIdentity(size=vocabulary.size, sha256=vocabulary.sha256)
+    return pb.VocabularyIdentity(
+        size=vocabulary.size, sha256=vocabulary.sha256, part_digests=vocabulary.part_digests
+    )
 
 
 def vocabulary_from_proto(vocabulary: pb.VocabularyIdentity) -> VocabularyIdentity:
     """Shared by both services."""
-    return VocabularyIdentity(vocabulary.size, vocabulary.sha256)
+    return VocabularyIdentity(vocabulary.size, vocabulary.sha256, tuple(vocabulary.part_digests))
 
 
 def sampling_to_proto(sampling: SamplingParameters) -> pb.Sampling:
@@ -210,13 +218,15 @@ def _open_to_proto(message: Open) -> pb.Open:
     )
 
 
-def _open_from_proto(message: pb.Open) -> Open:
+def _open_from_proto(message: pb.Open, context_length: int | None) -> Open:
     received = (message.protocol_version, message.payload_layout)
     if received != (PROTOCOL_VERSION, PAYLOAD_LAYOUT):  # before a field that may mean something else there
         raise ProtocolVersionError(
             f"the edge speaks protocol {received[0]}, payload layout {received[1]}; "
             f"expected {PROTOCOL_VERSION} and {PAYLOAD_LAYOUT}."
         )
+    if context_length is not None:
+        check_prompt_length(len(message.prompt_token_ids), context_length)
     scheme = message.scheme
     return Open(
         vocabulary=vocabulary_from_proto(message.vocabulary),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -37,13 +37,13 @@ def _by_reason() -> dict[str, type[ThinwireError]]:
     return table
 
 
-async def abort_with(context: grpc.aio.ServicerContext, error: ThinwireError) -> NoReturn:
+async def abort_with(context: grpc.aio.ServicerContext, error: ThinwireError) -> None:
     """
     End an RPC with the error's status, its public sentence, ErrorInfo and, where a retry may help, RetryInfo.
 
-    Raises:
-        grpc.aio.AbortError: always; that is how grpc.aio ends an RPC.
+    The handler has nothing left to do but to return; gRPC ends a call that was aborted whatever it returns.
     """
+    error.forget_origin()
     sentence = error.message
     if len(sentence) > MAX_MESSAGE_LENGTH:
         sentence = sentence[: MAX_MESSAGE_LENGTH - 3] + "..."
@@ -59,8 +59,12 @@ async def abort_with(context: grpc.aio.ServicerContext, error: ThinwireError) ->
         packed[-1].Pack(detail)
     status = status_pb2.Status(code=code_pb2.Code.Value(error.status), message=sentence, details=packed)
     rich = rpc_status.to_status(status)
-    await context.abort(rich.code, rich.details, rich.trailing_metadata)
-    raise AssertionError("abort always raises")
+    try:
+        await context.abort(rich.code, rich.details, rich.trailing_metadata)
+    except grpc.aio.AbortError as aborted:
+        # gRPC keeps it in the call's state, which the frames of a handler hold in turn: raised through them
+        # it would keep the call and its request until the garbage collector comes.
+        aborted.__traceback__ = aborted.__context__ = None
 
 
 def error_from_rpc(error: grpc.aio.AioRpcError) -> ThinwireError:

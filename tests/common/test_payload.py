@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -18,6 +19,7 @@ from common.schemes.base import Scheme
 from common.support_code import (
     SIZE_CODES,
     TABLE_TOTAL,
+    most_frequent_size,
     point_count,
     point_offsets,
     point_rank,
@@ -81,6 +83,48 @@ def test_a_block_comes_back_whole(
     assert len(payload) <= scheme.max_payload_bytes(length)
     bits = scheme.block_bits([t.quantized for t in tokens], support_size_code=code)
     assert len(payload) <= math.ceil(bits / 8 + 1e-9), "a budget asked beforehand is kept"
+
+
+def test_the_largest_block_is_decoded_in_small_steps_and_comes_back_whole() -> None:
+    """
+    64 tokens of some 900 points each, 37 kB: no step does more than a few hundredths of one token.
+
+    Counted, not timed: each token's 1800 searches, and each division of the whole payload, are cut.
+    """
+    vocabulary_size, length = 8192, 64
+    parameters = SchemeParameters(scheme="dense-qs", lattice_resolution=1024)
+    scheme = make_scheme(parameters, vocabulary_size=vocabulary_size)
+    generator = random.Random(5)
+    payload = b"\0" + generator.randbytes(scheme.max_payload_bytes(length) - 400) + b"\1"
+    steps = scheme.decoding(payload, draft_length=length, support_size_code=0)
+    taken = 0
+    try:
+        while True:
+            next(steps)
+            taken += 1
+    except StopIteration as end:
+        tokens = end.value
+
+    again = scheme.encode(tokens, support_size_code=0)
+    assert plain(scheme.decode(again, draft_length=length, support_size_code=0)) == plain(tokens)
+    assert taken > 50 * length
+    assert scheme.decoding_tokens(length, len(payload)) > 500
+    assert scheme.decoding_tokens(4, 64) == 0, "the usual block is charged nothing"
+
+
+@pytest.mark.parametrize("resolution", [1, 7, 60, 1024])
+@pytest.mark.parametrize("most", [1, 5, 61, 300])
+@pytest.mark.parametrize("vocabulary_size", [1, 6, 60, 300, 8192])
+def test_the_size_with_the_most_points_is_that_of_a_search(
+    vocabulary_size: int, most: int, resolution: int
+) -> None:
+    """So the longest legal payload is known without a look at every size, for each ℓ that a peer may name."""
+    sizes = range(1, min(most, vocabulary_size, resolution) + 1)
+    found = most_frequent_size(vocabulary_size, most, resolution)
+
+    assert point_count(vocabulary_size, found, resolution) == max(
+        point_count(vocabulary_size, size, resolution) for size in sizes
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,6 +7,7 @@ import asyncio
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from fakes import TableModel, TableVocabulary, random_table
@@ -294,3 +295,16 @@ async def test_status_prints_both_sides(capsys: pytest.CaptureFixture[str]) -> N
     assert status["cloud_info"]["target_fingerprint"] == b"12345678".hex()
     assert status["vocabulary"]["size"] == SIZE
     assert status["cloud_info"]["context_length"] == 256
+
+
+async def test_status_names_the_part_in_which_the_tokenizers_differ(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As the refusal of a text does."""
+    edge, cloud = TableVocabulary(SIZE), TableVocabulary(SIZE, salt="another")
+    edge.identity = replace(edge.identity, part_digests=(1, 2, 3, 4, 5, 6, 7, 8))
+    cloud.identity = replace(cloud.identity, part_digests=(1, 2, 3, 4, 5, 0, 7, 0))
+    async with loopback(table(), table(), edge, target_vocabulary=cloud) as both:
+        await run(["status", "--edge", both.edge_address])
+
+    assert "ANOTHER in its post-processor (6 ids, sha256 " in capsys.readouterr().out

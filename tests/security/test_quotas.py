@@ -225,6 +225,30 @@ async def test_a_replayed_round_costs_nothing(tokens: Tokens) -> None:
         assert isinstance(await peer.refusal(), QuotaExceededError)
 
 
+async def test_a_payload_that_is_dear_to_decode_is_charged_before_it_is_looked_at(
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round of 37 kB costs what a token costs for each millisecond of its decoding, legal or not."""
+    charged: list[int] = []
+    take = QuotaLedger.take
+
+    def noted(self: QuotaLedger, tenant: str, *, rounds: int, tokens: int, now: float) -> None:
+        charged.append(tokens)
+        take(self, tenant, rounds=rounds, tokens=tokens, now=now)
+
+    monkeypatch.setattr(QuotaLedger, "take", noted)
+    token = tokens.add("acme", tokens_per_s=1e6)
+    async with running_cloud(WatchedModel(TARGET), security=ServerSecurity(access=tokens.access())) as cloud:
+        text = EdgeText()
+        peer, _ = await cloud.opened(text, token)
+        await peer.say(text.block())
+        text.take(await peer.hear())
+        await peer.say(text.sealed(text.block(), draft_length=64, payload=b"\1" * 37_226))
+        await peer.refusal()
+
+    assert charged == [0, 3, 3, 65 + 563], "a stream, a prompt of 3, γ + 1, and γ + 1 with its decoding"
+
+
 async def test_a_prompt_counts_among_the_tokens(tokens: Tokens) -> None:
     """Or a tenant that opens and closes would have the target's passes for nothing."""
     token = tokens.add("acme", tokens_per_s=1.0)
