@@ -4,8 +4,8 @@ The target model's thread and its queue: many sessions, one pass.
 As soon as one pass is done the next is made of what is in line (`cloud.batch_queue`); nothing waits for a
 pass to fill.
 Payloads that came meanwhile are decoded between two passes, tenants in turn (`cloud.decode_lines`), for a
-small share of the time that the passes take: a short one's round can be part of the next pass, a long one is spread
-over many, and no tenant's rounds wait for more than that share.
+small share of the time that the passes take: a short one's round can be part of the next pass, a long one is
+spread over many, and no tenant's rounds wait for more than that share.
 Decoding, acceptance tests and draws are done session by session, in the model's thread, around the pass that
 is shared: what one of them raises ends its own work and no other's.
 """
