@@ -39,8 +39,9 @@ PROGRAM = "thinwire-cloud"
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     prepare_streams()
-    arguments = make_parser().parse_args(argv)
     try:
+        with writing_output():  # --help does
+            arguments = make_parser().parse_args(argv)
         if arguments.command == "certs":
             return _certs(arguments)
         if arguments.command == "token":

@@ -20,7 +20,7 @@ from cloud.batch_queue import BatchQueue
 from cloud.batcher import Batcher
 from cloud.events import LinkLost, WorkFailed
 from cloud.live_session import LiveSession
-from cloud.opening import check_vocabulary, first_message, forget_message
+from cloud.opening import check_rows, check_vocabulary, first_message, forget_message
 from cloud.registry import SessionRegistry
 from cloud.session import CloudSession
 from cloud.settings import CloudSettings
@@ -275,6 +275,7 @@ class CloudServer(wire.VerifierServicer):
             live.account.resumed()
             return live
         check_vocabulary(open_.vocabulary, self._vocabulary)
+        check_rows(open_.prompt_token_ids, self._model_rows)
         self._settings.check_scheme(open_.scheme.scheme)
         model, scheme = self._model, make_scheme(open_.scheme, vocabulary_size=self._vocabulary.size)
         batcher = self._batcher = self._batcher or self._make_batcher(model)

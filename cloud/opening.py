@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 from common import wire
-from common.errors import DeadlineError, RemoteProtocolError, VocabularyMismatchError
-from common.messages import Open, VocabularyIdentity
+from common.errors import ConfigError, DeadlineError, RemoteProtocolError, VocabularyMismatchError
+from common.messages import TOKENIZER_PARTS, Open, VocabularyIdentity
 
 
 async def first_message(
@@ -56,14 +56,45 @@ async def forget_message(requests: AsyncIterator[Any]) -> None:
 
 def check_vocabulary(received: VocabularyIdentity, expected: VocabularyIdentity) -> None:
     """
-    Fail closed on a draft model with another vocabulary.
+    Fail closed on an edge with another tokenizer.
 
     Raises:
-        VocabularyMismatchError: size or hash differ.
+        VocabularyMismatchError: the parts that differ are named where both ends told them.
     """
-    if received != expected:
+    if received == expected:
+        return
+    parts = received.differing_parts(expected)
+    if not parts or TOKENIZER_PARTS[0] in parts:
         raise VocabularyMismatchError(
             f"the edge's vocabulary has {received.size} ids (SHA-256 {received.sha256.hex()[:16]}...); "
             f"expected {expected.size} ids (SHA-256 {expected.sha256.hex()[:16]}...): draft and target model "
             "must share one tokenizer."
         )
+    names = ", ".join(parts)
+    raise VocabularyMismatchError(
+        f"the edge's tokenizer differs from the target's in its {names}: received the digest "
+        f"{_digests(received, parts)}; expected {_digests(expected, parts)}, for a text must mean the same "
+        "tokens at both ends: give the edge the target's tokenizer (thinwire edge --tokenizer)."
+    )
+
+
+def check_rows(prompt_token_ids: Sequence[int], rows: int) -> None:
+    """
+    Refuse a prompt that the target cannot be fed.
+
+    Args:
+        rows: ids below it have one in the target model, 0 where that is not known.
+
+    Raises:
+        ConfigError: the first id without a row is named.
+    """
+    for token_id in prompt_token_ids if rows else ():
+        if token_id >= rows:
+            raise ConfigError(
+                f"the prompt holds token id {token_id}, which the tokenizer defines and the target model has "
+                f"no row for; expected ids below {rows}."
+            )
+
+
+def _digests(identity: VocabularyIdentity, parts: tuple[str, ...]) -> str:
+    return ", ".join(f"{identity.part_digests[TOKENIZER_PARTS.index(part)]:08x}" for part in parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,13 @@ class CommandParser(argparse.ArgumentParser):
     def __init__(self, **keywords: Any) -> None:
         super().__init__(**{**keywords, "allow_abbrev": False})
         self.set_defaults(parser=self)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """As argparse's, which says nothing of a standard output that cannot be written."""
+        if file is sys.stdout:
+            file.write(message)
+        else:
+            super()._print_message(message, file)
 
 
 def option_names(arguments: argparse.Namespace) -> Mapping[str, str]:

@@ -37,6 +37,8 @@ class DaemonOptions:
     listen: str
     """HOST:PORT; port 0 for any free one."""
     revision: str | None = None
+    tokenizer: str | None = None
+    """Folder or hub id whose tokenizer is taken in place of the model's own."""
     dtype: str = "float32"
     device: str = "cpu"
     for_pool: bool = False
@@ -203,6 +205,7 @@ def load_model(options: DaemonOptions, say: Announcer) -> LanguageModel:
     model = load_language_model(
         options.model,
         revision=options.revision,
+        tokenizer_path=options.tokenizer,
         dtype=options.dtype,
         device=options.device,
         for_pool=options.for_pool,

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from common.config import SamplingParameters
+from common.decision_margin import between, of_logits, of_shares
 from common.errors import NonFiniteLogitsError
-from common.selection import kth_largest, reaching
+from common.selection import kth_and_next, reaching
 
 
 def check_logits(logits: npt.NDArray[Any]) -> None:
@@ -64,28 +65,53 @@ def warp(
     As in transformers: top-k keeps every token that ties with the k-th; top-p drops, from the least likely up
     and of equals the smaller id first, while the dropped mass stays <= 1 - top_p, never the likeliest token.
     """
+    return _warp(logits, sampling, dtype, None)
+
+
+def warp_with_margin(
+    logits: npt.NDArray[Any], sampling: SamplingParameters, *, dtype: Any = np.float64
+) -> tuple[npt.NDArray[Any], float]:
+    """`warp`, and how clearly it kept the tokens that it kept (`common.decision_margin`)."""
+    margins = [1.0]
+    probs = _warp(logits, sampling, dtype, margins)
+    return probs, min(margins)
+
+
+def _warp(
+    logits: npt.NDArray[Any], sampling: SamplingParameters, dtype: Any, margins: list[float] | None
+) -> npt.NDArray[Any]:
+    """See `warp`; margins are told where a list for them is given."""
     check_logits(logits)
     if sampling.temperature == 0:
         probs = np.zeros(logits.shape, dtype=dtype)
-        probs[int(np.argmax(logits))] = 1.0
+        best = int(np.argmax(logits))
+        probs[best] = 1.0
+        if margins is not None:
+            others = max(part.max(initial=-np.inf) for part in (logits[:best], logits[best + 1 :]))
+            margins.append(of_logits(float(logits[best] - others)))
         return probs
     scores = logits.astype(dtype)
     if sampling.temperature != 1.0:
         scores /= sampling.temperature
     if 0 < sampling.top_k < scores.size:
-        scores[scores < kth_largest(scores, sampling.top_k)] = -np.inf
+        last, behind = kth_and_next(scores, sampling.top_k)
+        if margins is not None and np.isfinite(last):  # two that tie are kept, and rounding may part them
+            margins.append(of_logits(float(last - behind)))
+        scores[scores < last] = -np.inf
     probs = softmax(scores)
     if sampling.top_p < 1.0:
-        kept = _nucleus(probs, sampling.top_p)
+        kept = _nucleus(probs, sampling.top_p, margins)
         nucleus = probs[kept]
         probs = np.zeros_like(probs)
         probs[kept] = nucleus / nucleus.sum()
     return probs
 
 
-def _nucleus(probs: npt.NDArray[Any], top_p: float) -> npt.NDArray[np.int64]:
+def _nucleus(
+    probs: npt.NDArray[Any], top_p: float, margins: list[float] | None = None
+) -> npt.NDArray[np.int64]:
     """
-    Ids that top-p keeps.
+    Ids that top-p keeps; margins are told where a list for them is given.
 
     Most laws have a small nucleus, so ever larger sets of likely tokens are sorted until one holds it.
     """
@@ -98,6 +124,12 @@ def _nucleus(probs: npt.NDArray[Any], top_p: float) -> npt.NDArray[np.int64]:
         dropped = mass <= 1.0 - top_p
         dropped[-1] = False
         if dropped[0] or count >= probs.size:
+            if margins is not None:
+                first = int(np.count_nonzero(dropped))
+                margins.append(of_shares(float(mass[first]), 1.0 - top_p))
+                if first:
+                    margins.append(of_shares(float(mass[first - 1]), 1.0 - top_p))
+                    margins.append(between(float(probs[order[first]]), float(probs[order[first - 1]])))
             return order[~dropped]
     raise AssertionError("the last set holds every token")
 

@@ -53,6 +53,7 @@ class GenerationStatistics:
     first_token_s: float = 0.0
     rebuilds: int = 0
     encode_s: float = 0.0
+    close_drafts: int = 0
     draft_full_from: int = 0
 
     @property

@@ -38,3 +38,26 @@ def quantize(probs: npt.NDArray[Any], resolution: int) -> npt.NDArray[np.int64]:
     else:
         counts[rounding.argsort(kind="stable")[:-surplus]] += 1
     return counts
+
+
+def rounding_margin(probs: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], resolution: int) -> float:
+    """
+    How clearly `quantize` gave these counts (`common.decision_margin`).
+
+    A count is ⌈ℓ p - c⌉ with one cut c for all points: who is rounded up first and whom the missing or
+    surplus counts go to is one choice, of the points whose ℓ p has the largest fraction.
+    So what counts is each point's distance to the cut, relative to its ℓ p, and the cut is free to lie
+    anywhere between the points on its two sides; it is taken in the middle.
+
+    Args:
+        probs: (K,) float64, as `quantize` had them.
+        counts: (K,) int64, what it gave.
+        resolution: ℓ.
+    """
+    if len(probs) == 1:
+        return 1.0
+    scaled = probs * resolution
+    excess = counts - scaled  # in an interval of length 1
+    excess -= (excess.max() + excess.min()) / 2  # in [-½, ½]
+    relative = float(((0.5 - np.abs(excess)) / scaled).min())
+    return max(0.0, relative / (2 + relative))  # the renormalisation may double an entry's change

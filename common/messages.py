@@ -18,16 +18,42 @@ from common.config import SamplingParameters, SchemeParameters
 PROTOCOL_VERSION = 2
 PAYLOAD_LAYOUT = 1
 """Version of the payload's bit layout (`proto/README.md`)."""
+TOKENIZER_PARTS = (
+    "token strings",
+    "added tokens",
+    "normaliser",
+    "pre-tokenizer",
+    "model",
+    "post-processor",
+    "decoder",
+    "ids of sample texts",
+)
+"""Parts of a tokenizer that decide ids or text, in the order of their digests."""
 
 
 @dataclass(frozen=True, slots=True)
 class VocabularyIdentity:
-    """What both ends must share before a token id means anything."""
+    """What both ends must share before a token id, or a text, means the same to both."""
 
     size: int
     """V, the number of ids the tokenizer defines."""
     sha256: bytes
-    """SHA-256 over (id, token bytes) of all ids below V, specials included; 32 bytes."""
+    """SHA-256 over the SHA-256 of each of `TOKENIZER_PARTS`; 32 bytes. It alone decides."""
+    part_digests: tuple[int, ...] = ()
+    """First 4 bytes, little-endian, of each part's SHA-256: they name what differs. Empty where unknown."""
+
+    def differing_parts(self, other: VocabularyIdentity) -> tuple[str, ...]:
+        """
+        Names of the parts in which the tokenizers differ; empty where that cannot be told.
+
+        The sample texts follow from all others, and are named only where they differ alone.
+        """
+        digests = self.part_digests, other.part_digests
+        if any(len(one) != len(TOKENIZER_PARTS) for one in digests):
+            return ()
+        named = zip(TOKENIZER_PARTS, *digests, strict=True)
+        differing = tuple(name for name, own, others in named if own != others)
+        return differing[:-1] if len(differing) > 1 and differing[-1] == TOKENIZER_PARTS[-1] else differing
 
 
 @dataclass(frozen=True, slots=True)

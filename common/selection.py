@@ -49,9 +49,14 @@ def _lower_bound(values: npt.NDArray[Any], count: int) -> Any:
     return np.partition(values, -count)[-count]
 
 
-def kth_largest(values: npt.NDArray[Any], count: int) -> Any:
-    """The `count`-th largest entry of (n,) `values`, 1 <= count <= n, in the array's own precision."""
-    few = values[reaching(values, count)]
-    if few.size < count:  # -inf entries are left out above
-        return values.min()
-    return np.partition(few, few.size - count)[few.size - count]
+def kth_and_next(values: npt.NDArray[Any], count: int) -> tuple[Any, Any]:
+    """
+    The `count`-th largest entry of (n,) `values`, 1 <= count <= n, and the one behind it, in the array's own
+    precision; equal where they tie, -inf where there is none behind.
+    """
+    few = values[reaching(values, count + 1)]
+    if few.size > count:
+        few.partition((few.size - count - 1, few.size - count))
+        return few[-count], few[-count - 1]
+    # -inf entries are left out above
+    return few.min() if few.size == count else values.min(), -np.inf

@@ -25,8 +25,10 @@ def writing_output() -> Iterator[None]:
         BrokenPipeError: the reader has gone, which is no error of ours.
     """
     try:
-        yield
-        sys.stdout.flush()
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:
         _discard_output()
         raise

@@ -56,6 +56,8 @@ class RoundRecord:
     """From the round's first sending to its verdict."""
     queue_s: float
     verify_s: float
+    draft_margin: float = 1.0
+    """How far the closest of the block's float decisions was from another (`common.decision_margin`)."""
 
     def to_json(self) -> str:
         """One line, without its newline."""

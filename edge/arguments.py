@@ -150,6 +150,8 @@ def _add_edge(commands: Any) -> None:
         help="the cloud (default %(default)s)",
     )
     add_daemon_arguments(parser, role="draft", model=str(bundled.draft_path()), listen=DEFAULT_EDGE)
+    tokenizer = "tokenizer in place of the draft model's own: the target's, where the two differ"
+    parser.add_argument("--tokenizer", metavar="PATH_OR_ID", help=tokenizer)
     add_trace_argument(parser)
     add_dialling_arguments(parser, peer="cloud", prefix="cloud-")
     limits = parser.add_argument_group("limits and records")

@@ -47,8 +47,9 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     prepare_streams()
-    arguments = make_parser(os.environ).parse_args(argv)
     try:
+        with writing_output():  # --help does
+            arguments = make_parser(os.environ).parse_args(argv)
         return int(asyncio.run(_command(arguments)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return ExitCode.INTERRUPTED
@@ -94,7 +95,11 @@ def _command(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
 
 async def _edge(arguments: argparse.Namespace) -> int:
     """Run the edge daemon until a signal."""
-    options = replace(daemon_options(arguments), log_exception_messages=arguments.log_text)
+    options = replace(
+        daemon_options(arguments),
+        tokenizer=arguments.tokenizer,
+        log_exception_messages=arguments.log_text,
+    )
     settings = edge_settings(arguments)
     cloud_security = dialling_security(arguments, os.environ)
     round_log = _round_log(arguments.round_log)

@@ -314,18 +314,15 @@ class EdgeServer(wire.GeneratorServicer):
         prompt, parameters = wire.generate_request_from_proto(request, fresh_seed=secrets.randbits(64))
         scheme = make_scheme(parameters.scheme, vocabulary_size=vocabulary.identity.size)
         # Off the event loop: a long prompt takes its time.
-        prompt_ids = tuple(await loop.run_in_executor(self._executor, vocabulary.encode, prompt))
+        prompt_ids, text = await loop.run_in_executor(
+            self._executor, _tokenized, vocabulary, prompt, parameters.stop
+        )
         session = EdgeSession(
             parameters,
             prompt_ids,
             vocabulary=vocabulary.identity,
             scheme=scheme,
-            text=TextStream(
-                vocabulary.decode,
-                stop=parameters.stop,
-                prompt_token_ids=prompt_ids,
-                special_tokens=vocabulary.special_tokens,
-            ),
+            text=text,
             context_length=model.context_length,
             round_timeout_s=self._settings.round_timeout_s,
             least_round_timeout_s=self._settings.least_round_timeout_s,
@@ -360,3 +357,17 @@ class EdgeServer(wire.GeneratorServicer):
             reason = finished.reason.value
             line = generation_to_json(meter.session_id, reason, parameters.seed, finished.statistics)
             self._round_log.write(line)
+
+
+def _tokenized(
+    vocabulary: Vocabulary, prompt: str, stop: tuple[str, ...]
+) -> tuple[tuple[int, ...], TextStream]:
+    """A prompt's ids, and what turns the output behind them into text."""
+    prompt_ids = tuple(vocabulary.encode(prompt))
+    text = TextStream(
+        vocabulary.decode,
+        stop=stop,
+        prompt_token_ids=prompt_ids,
+        special_tokens=vocabulary.special_tokens,
+    )
+    return prompt_ids, text

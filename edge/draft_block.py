@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy.typing as npt
 
+from common.decision_margin import of_product
 from common.draft_token import DraftToken
 from common.errors import LocalProtocolError
 from common.random_streams import Draws
@@ -70,6 +71,8 @@ class DraftBlockBuilder:
         """
         self.complete = max_draft_length == 0
         """Whether the block takes no more tokens."""
+        self.margin = 1.0
+        """Of the closest of the float decisions so far, those of a position that found no room included."""
 
     @classmethod
     def of(cls, effect: Draft, scheme: Scheme, draws: Draws) -> Self:
@@ -86,12 +89,13 @@ class DraftBlockBuilder:
             stop_token_ids=effect.stop_token_ids,
         )
 
-    def offer(self, draft_probs: npt.NDArray[Any]) -> int | None:
+    def offer(self, draft_probs: npt.NDArray[Any], *, margin: float = 1.0) -> int | None:
         """
         Draft the next token from q.
 
         Args:
             draft_probs: q, (V,), sums to 1.
+            margin: how clearly the warping made it so.
 
         Returns:
             the drafted token id, or None if the budget closed the block before it was drawn.
@@ -99,21 +103,25 @@ class DraftBlockBuilder:
         if self.complete:
             raise LocalProtocolError("a complete block was offered another distribution.")
         drafted = self._scheme.quantize(draft_probs, self._states[-1])
+        self.margin = min(self.margin, margin, drafted.margin)
         if self._tokens and self._budget_bits and self._bits_with(drafted) > self._budget_bits:
             self.complete = True
             return None
         position = self._first_position + len(self._tokens)
-        token = self._scheme.sample(drafted, self._draws, position=position, attempt=self._attempt)
+        token, drawn = self._scheme.sample_with_margin(
+            draft_probs, drafted, self._draws, position=position, attempt=self._attempt
+        )
+        self.margin = min(self.margin, drawn)
         self._tokens.append(token)
         self._distributions.append(drafted)
         self._states.append(self._scheme.next_state(self._states[-1], drafted))
         token_id = token.token_id
         self.acceptance *= _acceptance(draft_probs, token)
-        self.complete = (
-            len(self._tokens) == self._max_draft_length
-            or token_id in self._stop_token_ids
-            or self.acceptance < self._min_acceptance
-        )
+        self.complete = len(self._tokens) == self._max_draft_length or token_id in self._stop_token_ids
+        if not self.complete:
+            self.complete = self.acceptance < self._min_acceptance
+            factors = 1.5 * len(self._tokens)
+            self.margin = min(self.margin, of_product(self.acceptance, self._min_acceptance, factors))
         return token_id
 
     def build(self, *, cache_length: int, draft_s: float) -> DraftedBlock:
@@ -126,6 +134,7 @@ class DraftBlockBuilder:
             payload=self._scheme.encode(self._tokens, support_size_code=self._code),
             cache_length=cache_length,
             draft_s=draft_s,
+            margin=self.margin,
         )
 
     def _bits_with(self, drafted: DraftDistribution) -> int:

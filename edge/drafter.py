@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from common.causal_model import CachedSequence, CausalModel, check_cache_length
 from common.config import SamplingParameters
-from common.distributions import warp
+from common.distributions import warp_with_margin
 from common.random_streams import Draws
 from common.schemes.base import Scheme
 from edge.draft_block import DraftBlockBuilder
@@ -83,9 +83,9 @@ class Drafter:
         builder = DraftBlockBuilder.of(effect, self._scheme, self._draws)
         feed: Sequence[int] = effect.feed_token_ids
         while not builder.complete:
-            token_id = builder.offer(
-                warp(self._next_logits(sequence, feed), self._sampling, dtype=np.float32)
-            )
+            logits = self._next_logits(sequence, feed)
+            draft_probs, margin = warp_with_margin(logits, self._sampling, dtype=np.float32)
+            token_id = builder.offer(draft_probs, margin=margin)
             if token_id is None:
                 break
             feed = (token_id,)  # fed only if one more token is drafted

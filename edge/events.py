@@ -31,6 +31,8 @@ class DraftedBlock:
     """Seconds spent drafting, without coding."""
     encode_s: float = 0.0
     """Seconds spent coding the payload."""
+    margin: float = 1.0
+    """How far the closest of the block's float decisions was from another (`common.decision_margin`)."""
 
 
 # --- events -----------------------------------------------------------------------------------------------

@@ -6,6 +6,10 @@ Counts of tokens are the session's; everything here is measured by the shell aro
 
 from __future__ import annotations
 
+import logging
+
+from common.daemon_log import short_session
+from common.decision_margin import CLOSE_DRAFT_MARGIN
 from common.generation import GenerationStatistics
 from common.messages import Verdict
 from common.metrics import EdgeMetrics
@@ -14,6 +18,8 @@ from common.telemetry import RoundLog, RoundRecord
 from common.tracing import NO_TRACE, Trace
 from edge.events import DraftedBlock, EdgeEvent, OpenedReceived, VerdictReceived
 from edge.session import EdgeSession
+
+_log = logging.getLogger(__name__)
 
 
 class GenerationMeter:
@@ -81,6 +87,9 @@ class GenerationMeter:
             self._round = round_number
             self._round_up_bytes = 0
             self._sent_s = now
+            if self._block.margin < CLOSE_DRAFT_MARGIN:
+                name, margin = short_session(self.session_id), self._block.margin
+                _log.info("session %s round %d: draft margin %.1e", name, round_number, margin)
         self._round_up_bytes += size_bytes
 
     def bytes_up(self, size_bytes: int) -> None:
@@ -128,6 +137,7 @@ class GenerationMeter:
             total_s=self._finished_s - self._started_s,
             draft_s=self._draft_s,
             encode_s=self._encode_s,
+            close_drafts=tally.close_drafts,
             network_s=self._network_s,
             queue_s=self._queue_s,
             verify_s=self._verify_s,
@@ -193,4 +203,5 @@ class GenerationMeter:
             round_trip_s=round_trip_s,
             queue_s=verdict.queue_us * 1e-6,
             verify_s=verdict.verify_us * 1e-6,
+            draft_margin=block.margin,
         )

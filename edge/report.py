@@ -221,7 +221,9 @@ def _pair_text(status: EdgeStatus, cloud: ServerInfo) -> str:
     if status.is_pair:
         return "the same"
     identity = f"{cloud.vocabulary.size} ids, sha256 {cloud.vocabulary.sha256.hex()[:16]}"
-    return f"ANOTHER ({identity}): nothing can be generated"
+    parts = status.vocabulary.differing_parts(cloud.vocabulary)
+    where = f" in its {', '.join(parts)}" if parts else ""
+    return f"ANOTHER{where} ({identity}): nothing can be generated"
 
 
 def _schemes_text(status: EdgeStatus) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.config import Rollback
+from common.decision_margin import CLOSE_DRAFT_MARGIN
 from common.messages import TokenKind
 from edge.events import DraftedBlock, EmittedToken
 
@@ -32,6 +33,8 @@ class Tally:
     """Output token, counted from 1, from which on the draft model's context was full; 0 while it is not."""
     reconnects: int = 0
     """Streams opened beyond the first; an attempt that reaches nobody opens none."""
+    close_drafts: int = 0
+    """Rounds whose block's margin was below `CLOSE_DRAFT_MARGIN`."""
     rebuilds: int = 0
     """Sessions opened again from the committed tokens, because the cloud had lost them."""
 
@@ -46,6 +49,7 @@ class Tally:
         self.accepted_tokens += accepted
         self.payload_bits += 8 * len(drafted.payload)
         self.kept_positions += kept
+        self.close_drafts += drafted.margin < CLOSE_DRAFT_MARGIN
         for distribution in drafted.distributions[:kept]:
             self.dropped_mass += distribution.dropped_mass
             self.cap_bound_positions += distribution.cap_binds

@@ -23,6 +23,7 @@ from bench.capacity.messages import SERVICE, BatchRequest
 from bench.peers.forward_watch import PassLog, add_watch_arguments, watch_forward
 from bench.peers.messages import StreamedToken
 from common import bundled, wire
+from common.command_parser import CommandParser
 from common.daemon_arguments import add_daemon_arguments, daemon_options
 from common.daemon_process import run_daemon
 from common.errors import TransportError
@@ -162,9 +163,7 @@ def generate_together(
 
 def main() -> int:
     """Serve until a signal; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False, prog="python -m bench.capacity.streamed", description=__doc__
-    )
+    parser = CommandParser(prog="python -m bench.capacity.streamed", description=__doc__)
     add_daemon_arguments(parser, role="target", model=str(bundled.target_path()), listen="127.0.0.1:7074")
     add_watch_arguments(parser)
     return asyncio.run(_serve(parser.parse_args()))

@@ -19,6 +19,7 @@ from cloud.cli import pool_sequences
 from cloud.daemon import CloudServer
 from cloud.settings import CloudSettings
 from common import bundled
+from common.command_parser import CommandParser
 from common.daemon_arguments import add_daemon_arguments, daemon_options
 from common.daemon_process import run_daemon
 
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Serve until a signal; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False, prog="python -m bench.grid.cloud", description=__doc__
-    )
+    parser = CommandParser(prog="python -m bench.grid.cloud", description=__doc__)
     add_daemon_arguments(parser, role="target", model=str(bundled.target_path()), listen="127.0.0.1:7071")
     add_watch_arguments(parser)
     defaults = CloudSettings()

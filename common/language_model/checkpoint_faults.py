@@ -84,10 +84,10 @@ _SAID: tuple[tuple[str, Fault], ...] = (
 _UNREACHABLE = r"couldn't connect|couldn't find (it|them) in the cached|cached files|offline|local_files_only"
 
 
-def not_loadable(path_or_id: str, fault: Fault) -> ModelLoadError:
+def not_loadable(path_or_id: str, fault: Fault, what: str = "causal model") -> ModelLoadError:
     """The refusal in one sentence."""
     return ModelLoadError(
-        f"no causal model can be loaded from {path_or_id!r} ({fault.why}); expected {fault.expected}."
+        f"no {what} can be loaded from {path_or_id!r} ({fault.why}); expected {fault.expected}."
     )
 
 

@@ -14,7 +14,7 @@ def context_length(config: Any, name: str) -> tuple[int, tuple[str, ...]]:
     The model's own limit; with longrope, the length up to which its rotary factors are the short ones.
 
     One token more, and a plain pass turns every key with the long factors: all that a cache holds would
-    have to be computed anew, and again after a roll-back (docs/decisions/0012-a-trial-before-serving.md).
+    have to be computed anew, and again after a roll-back (docs/decisions/0013-a-trial-before-serving.md).
     Dynamic factors change behind the configuration's limit only, so that no text gets there.
 
     Args:

@@ -29,7 +29,8 @@ from common.language_model.checkpoint_faults import (
 from common.language_model.context import context_length
 from common.language_model.generation_settings import end_of_text_ids, unused_settings
 from common.language_model.library_output import OnProgress, taken_from_libraries
-from common.language_model.model import LanguageModel, output_rows
+from common.language_model.logits import output_rows
+from common.language_model.model import LanguageModel
 from common.language_model.trial import Trial
 from common.language_model.vocabulary import Vocabulary
 from common.language_model.weight_layout import lay_out_for_few_rows
@@ -47,6 +48,7 @@ def load_language_model(
     path_or_id: str,
     *,
     revision: str | None = None,
+    tokenizer_path: str | None = None,
     dtype: str = "float32",
     device: str = "cpu",
     for_pool: bool = False,
@@ -58,6 +60,7 @@ def load_language_model(
     Args:
         path_or_id: a local folder in Hugging Face format, or a hub id; its own code, if any, is never run.
         revision: branch, tag or commit of a hub id.
+        tokenizer_path: folder or hub id whose tokenizer is taken in place of the model's own.
         dtype: a key of `DTYPES`; float32 and float64 are the ones for which equal seeds give equal texts.
         device: a torch device, "cpu" or "cuda".
         for_pool: see `LanguageModel`.
@@ -69,7 +72,7 @@ def load_language_model(
         UncroppableCacheError: sliding-window or recurrent layers.
         ModelTrialError: what would be served is not the law of the model's plain forward pass.
         NonFiniteLogitsError: that pass gives NaN.
-        VocabularyMismatchError: the model has fewer rows than its tokenizer has ids.
+        VocabularyMismatchError: the model has rows for less than half of its tokenizer's ids.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}.", setting="dtype")
@@ -80,8 +83,6 @@ def load_language_model(
         raise not_loadable(path_or_id, fault)
     local = Path(path_or_id).is_dir()
     name = Path(path_or_id).resolve().name if local else path_or_id
-    # The hub's client would retry for half a minute where there is no network at all.
-    offline = not local and not _hub_resolves()
     stages = ["files"]
 
     def enter(stage: str) -> None:
@@ -91,7 +92,12 @@ def load_language_model(
     try:
         with taken_from_libraries(report) as said:
             tokenizer, model, left = _read(
-                path_or_id, name, revision, local_files_only=local or offline, dtype=dtype, enter=enter
+                path_or_id,
+                name,
+                {"revision": revision, "local_files_only": _local_files_only(path_or_id)},
+                tokenizer_path=tokenizer_path,
+                dtype=dtype,
+                enter=enter,
             )
         return _language_model(
             model,
@@ -113,14 +119,13 @@ def load_language_model(
 def _read(
     path_or_id: str,
     name: str,
-    revision: str | None,
+    files: dict[str, Any],
     *,
-    local_files_only: bool,
+    tokenizer_path: str | None,
     dtype: str,
     enter: OnProgress,
 ) -> tuple[Any, Any, tuple[str, ...]]:
     """The tokenizer and the model as transformers makes them, and sentences on what it leaves out."""
-    files: dict[str, Any] = {"revision": revision, "local_files_only": local_files_only}
 
     def refuse(fault: Fault | None) -> None:
         if fault is not None:
@@ -133,7 +138,11 @@ def _read(
     check_croppable(config, name)
     refuse(quantisation_fault(config))
     enter("tokenizer")
-    tokenizer = AutoTokenizer.from_pretrained(path_or_id, **where)
+    tokenizer = (
+        AutoTokenizer.from_pretrained(path_or_id, **where)
+        if tokenizer_path is None
+        else _other_tokenizer(tokenizer_path)
+    )
     enter("weights")
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         path_or_id, config=config, dtype=DTYPES[dtype], output_loading_info=True, **where
@@ -158,10 +167,10 @@ def _language_model(
 ) -> LanguageModel:
     """The model on its device, tried, and laid out for few rows."""
     rows, size = output_rows(model), vocabulary.identity.size
-    if rows < size:
+    if 2 * rows < size:  # a few ids without a row are added tokens; so many are another model's tokenizer
         raise VocabularyMismatchError(
             f"{name} has {rows} output rows but its tokenizer defines {size} ids; "
-            f"expected at least as many rows."
+            f"expected rows for at least half of them."
         )
     enter(f"moving to {device}")
     model = model.to(device).eval()
@@ -173,9 +182,10 @@ def _language_model(
         model,
         name=name,
         dtype=dtype,
-        ids=min(size, rows, model.get_input_embeddings().weight.shape[0]),
+        ids=min(size, rows),
         context_length=context,
     )
+    enter("layout")
     fingerprint = model_fingerprint(model, eos_token_ids)
     lay_out_for_few_rows(model)
     return LanguageModel(
@@ -195,6 +205,26 @@ def _language_model(
             *notes,
         ),
     )
+
+
+def _other_tokenizer(path_or_id: str) -> Any:
+    """The tokenizer of another model; ModelLoadError where there is none."""
+    fault = path_fault(path_or_id)
+    if fault is not None:
+        raise not_loadable(path_or_id, fault, "tokenizer")
+    try:
+        return AutoTokenizer.from_pretrained(
+            path_or_id, local_files_only=_local_files_only(path_or_id), trust_remote_code=False
+        )
+    except Exception as error:  # as for a model
+        raise not_loadable(
+            path_or_id, explained(error, path_or_id, stage="tokenizer"), "tokenizer"
+        ) from error
+
+
+def _local_files_only(path_or_id: str) -> bool:
+    """Whether the hub is not asked: its client would retry for half a minute where there is no network."""
+    return Path(path_or_id).is_dir() or not _hub_resolves()
 
 
 def _hub_resolves() -> bool:

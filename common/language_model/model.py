@@ -12,7 +12,7 @@ import torch
 from common.causal_model import CachedSequence, Extended, ExtendRequest, extend_one_by_one
 from common.language_model.cache_kinds import new_cache
 from common.language_model.kv_pool import PAGE_TOKENS, KvPool
-from common.language_model.logits import non_finite, scored_rows
+from common.language_model.logits import fed_ids, non_finite, output_rows, scored_rows
 from common.language_model.pooled_sequences import PooledSequences, pools
 from common.language_model.trial import Trial
 from common.language_model.vocabulary import Vocabulary
@@ -33,7 +33,7 @@ class LanguageModel:
     Made by `load_language_model`, which has checked what is assumed here.
 
     Args:
-        model: a transformers causal model in eval mode, with at least V output rows.
+        model: a transformers causal model in eval mode, with rows for at least half of the V ids.
         vocabulary: its tokenizer's half.
         name: for people; a local folder's base name, or the hub id.
         dtype: a key of `DTYPES`.
@@ -74,7 +74,7 @@ class LanguageModel:
         self.fingerprint = fingerprint
         self.warnings = warnings
         self.model_rows = output_rows(model)
-        """Rows of the output layer; rows at and beyond V are cut off."""
+        """Ids the model has rows for; those beyond V are cut off, ids beyond them have probability 0."""
         self._context_length = context_length
         self._vocabulary_size = vocabulary.identity.size
         self._pooled: PooledSequences | None = None
@@ -159,10 +159,11 @@ class LanguageModel:
             (logit_rows, V) float32, or float64 for a float64 model; on the CPU a view of torch's own memory.
         """
         with torch.inference_mode():
-            ids = torch.tensor([token_ids], dtype=torch.long, device=self.device)
+            fed = fed_ids(token_ids, self.model_rows)
+            ids = torch.tensor([fed], dtype=torch.long, device=self.device)
             extra = {"logits_to_keep": logit_rows} if self._keeps_logits else {}
             logits = self._model(input_ids=ids, past_key_values=cache, use_cache=True, **extra).logits
-            return scored_rows(logits[0, -logit_rows:], self._vocabulary_size)
+            return scored_rows(logits[0, -logit_rows:], self._vocabulary_size, self.model_rows)
 
     def new_cache(self) -> Any:
         """An empty KV cache."""
@@ -204,9 +205,3 @@ class ModelSequence:
     def close(self) -> None:
         """Free the cache."""
         self._cache = None
-
-
-def output_rows(model: Any) -> int:
-    """Rows of a transformers model's output layer, padding included."""
-    layer = model.get_output_embeddings()
-    return int(layer.out_features if hasattr(layer, "out_features") else layer.weight.shape[0])

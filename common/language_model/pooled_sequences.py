@@ -23,7 +23,7 @@ from common.language_model import packed_attention
 from common.language_model.cache_kinds import new_cache
 from common.language_model.growing_cache import GrowingLayer
 from common.language_model.kv_pool import KvPool, PageTable, layer_shapes, token_bytes
-from common.language_model.logits import non_finite, scored_rows
+from common.language_model.logits import fed_ids, non_finite, output_rows, scored_rows
 from common.language_model.packed_attention import PackedPass, Stretch, on_device
 from common.language_model.trial import Trial
 from common.language_model.trial_scripts import POOL_PAGES
@@ -60,6 +60,8 @@ class PooledSequences:
         trial: Trial,
     ) -> None:
         self._module = module
+        self.rows = output_rows(module)
+        """Ids the model has rows for."""
         self._name = name
         self._vocabulary_size = vocabulary_size
         self._keeps_logits = keeps_logits
@@ -127,7 +129,7 @@ class PooledSequences:
                 options["logits_to_keep"] = keep
             output = self._module(input_ids=packed.token_ids, **options)
             logits = output.logits[0] if self._keeps_logits else output.logits[0][wanted]
-            return scored_rows(logits, self._vocabulary_size)
+            return scored_rows(logits, self._vocabulary_size, self.rows)
 
     def _packs_in(self, trial: Trial) -> bool:
         """
@@ -177,7 +179,7 @@ class PooledSequence:
         """
         assert self._table is not None, "used after close"
         self._table.make_room(self.length + len(token_ids))
-        return Stretch(self._table, self.length, token_ids)
+        return Stretch(self._table, self.length, fed_ids(token_ids, self._sequences.rows))
 
     def extend(self, token_ids: Sequence[int], *, logit_rows: int) -> npt.NDArray[Any]:
         """Append tokens and score; see `CachedSequence.extend`."""

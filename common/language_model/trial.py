@@ -48,7 +48,7 @@ from common.language_model.trial_scripts import (
 
 TOLERANCES = {"float64": 1e-4, "float32": 1e-3, "float16": 0.3, "bfloat16": 0.3}
 """
-`deviation` that rounding alone may make, measured: docs/decisions/0012-a-trial-before-serving.md.
+`deviation` that rounding alone may make, measured: docs/decisions/0013-a-trial-before-serving.md.
 Some models compute a part in float32 whatever their dtype is.
 """
 

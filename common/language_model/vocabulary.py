@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from common.language_model.tokenizer_parts import part_digests
 from common.messages import VocabularyIdentity
 
 
@@ -25,19 +25,16 @@ class Vocabulary:
     @cached_property
     def identity(self) -> VocabularyIdentity:
         """
-        V and the digest that the two ends compare.
+        V and the digests that the two ends compare (`tokenizer_parts`).
 
         V is the highest id the tokenizer defines plus one, added and special tokens included.
-        The digest is SHA-256 over every defined id in ascending order: the id as 4 bytes little-endian, the
-        length of its token string in UTF-8 bytes as 4 bytes little-endian, and those bytes (a byte-level
-        tokenizer's string is in its byte alphabet, as stored in tokenizer.json).
         """
-        by_id = sorted((index, token) for token, index in self._tokenizer.get_vocab().items())
-        digest = hashlib.sha256()
-        for index, token in by_id:
-            encoded = token.encode("utf-8", "surrogatepass")
-            digest.update(struct.pack("<II", index, len(encoded)) + encoded)
-        return VocabularyIdentity(by_id[-1][0] + 1, digest.digest())
+        parts = part_digests(self._tokenizer)
+        return VocabularyIdentity(
+            max(self._tokenizer.get_vocab().values()) + 1,
+            hashlib.sha256(b"".join(parts)).digest(),
+            tuple(int.from_bytes(part[:4], "little") for part in parts),
+        )
 
     @cached_property
     def special_tokens(self) -> dict[str, int]:
@@ -49,7 +46,7 @@ class Vocabulary:
         }
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, with the special tokens the tokenizer itself puts before a text."""
+        """Token ids of all of `text`, with the special tokens the tokenizer itself puts around a text."""
         return list(self._tokenizer(text)["input_ids"])
 
     def decode(self, token_ids: Sequence[int]) -> str:

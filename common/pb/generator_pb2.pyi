@@ -140,7 +140,7 @@ class Finished(_message.Message):
     def __init__(self, reason: _Optional[_Union[FinishReason, str]] = ..., text: _Optional[str] = ..., statistics: _Optional[_Union[Statistics, _Mapping]] = ...) -> None: ...
 
 class Statistics(_message.Message):
-    __slots__ = ("output_tokens", "rounds", "drafted_tokens", "tested_tokens", "accepted_tokens", "resampled_tokens", "uplink_payload_bits", "uplink_message_bytes", "downlink_message_bytes", "mean_dropped_mass", "dropped_mass_guarantee", "cap_binding_rate", "total_s", "draft_s", "network_s", "queue_s", "verify_s", "kept_positions", "reconnects", "first_token_s", "rebuilds", "encode_s", "draft_full_from")
+    __slots__ = ("output_tokens", "rounds", "drafted_tokens", "tested_tokens", "accepted_tokens", "resampled_tokens", "uplink_payload_bits", "uplink_message_bytes", "downlink_message_bytes", "mean_dropped_mass", "dropped_mass_guarantee", "cap_binding_rate", "total_s", "draft_s", "network_s", "queue_s", "verify_s", "kept_positions", "reconnects", "first_token_s", "rebuilds", "encode_s", "close_drafts", "draft_full_from")
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     DRAFTED_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -163,6 +163,7 @@ class Statistics(_message.Message):
     FIRST_TOKEN_S_FIELD_NUMBER: _ClassVar[int]
     REBUILDS_FIELD_NUMBER: _ClassVar[int]
     ENCODE_S_FIELD_NUMBER: _ClassVar[int]
+    CLOSE_DRAFTS_FIELD_NUMBER: _ClassVar[int]
     DRAFT_FULL_FROM_FIELD_NUMBER: _ClassVar[int]
     output_tokens: int
     rounds: int
@@ -186,8 +187,9 @@ class Statistics(_message.Message):
     first_token_s: float
     rebuilds: int
     encode_s: float
+    close_drafts: int
     draft_full_from: int
-    def __init__(self, output_tokens: _Optional[int] = ..., rounds: _Optional[int] = ..., drafted_tokens: _Optional[int] = ..., tested_tokens: _Optional[int] = ..., accepted_tokens: _Optional[int] = ..., resampled_tokens: _Optional[int] = ..., uplink_payload_bits: _Optional[int] = ..., uplink_message_bytes: _Optional[int] = ..., downlink_message_bytes: _Optional[int] = ..., mean_dropped_mass: _Optional[float] = ..., dropped_mass_guarantee: _Optional[float] = ..., cap_binding_rate: _Optional[float] = ..., total_s: _Optional[float] = ..., draft_s: _Optional[float] = ..., network_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., verify_s: _Optional[float] = ..., kept_positions: _Optional[int] = ..., reconnects: _Optional[int] = ..., first_token_s: _Optional[float] = ..., rebuilds: _Optional[int] = ..., encode_s: _Optional[float] = ..., draft_full_from: _Optional[int] = ...) -> None: ...
+    def __init__(self, output_tokens: _Optional[int] = ..., rounds: _Optional[int] = ..., drafted_tokens: _Optional[int] = ..., tested_tokens: _Optional[int] = ..., accepted_tokens: _Optional[int] = ..., resampled_tokens: _Optional[int] = ..., uplink_payload_bits: _Optional[int] = ..., uplink_message_bytes: _Optional[int] = ..., downlink_message_bytes: _Optional[int] = ..., mean_dropped_mass: _Optional[float] = ..., dropped_mass_guarantee: _Optional[float] = ..., cap_binding_rate: _Optional[float] = ..., total_s: _Optional[float] = ..., draft_s: _Optional[float] = ..., network_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., verify_s: _Optional[float] = ..., kept_positions: _Optional[int] = ..., reconnects: _Optional[int] = ..., first_token_s: _Optional[float] = ..., rebuilds: _Optional[int] = ..., encode_s: _Optional[float] = ..., close_drafts: _Optional[int] = ..., draft_full_from: _Optional[int] = ...) -> None: ...
 
 class GetStatusRequest(_message.Message):
     __slots__ = ()

@@ -59,12 +59,14 @@ class Open(_message.Message):
     def __init__(self, protocol_version: _Optional[int] = ..., payload_layout: _Optional[int] = ..., vocabulary: _Optional[_Union[VocabularyIdentity, _Mapping]] = ..., scheme: _Optional[_Union[Scheme, _Mapping]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., seed: _Optional[int] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., session_id: _Optional[bytes] = ...) -> None: ...
 
 class VocabularyIdentity(_message.Message):
-    __slots__ = ("size", "sha256")
+    __slots__ = ("size", "sha256", "part_digests")
     SIZE_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
+    PART_DIGESTS_FIELD_NUMBER: _ClassVar[int]
     size: int
     sha256: bytes
-    def __init__(self, size: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...
+    part_digests: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, size: _Optional[int] = ..., sha256: _Optional[bytes] = ..., part_digests: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Scheme(_message.Message):
     __slots__ = ("name", "lattice_resolution", "support_size", "max_support_size")

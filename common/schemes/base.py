@@ -33,6 +33,8 @@ class DraftDistribution:
     """α_n, q-mass outside the sparsifier's support."""
     cap_binds: bool
     """Whether K_max cut the support that the threshold asked for."""
+    margin: float = 1.0
+    """How clearly support and counts came out so (`common.decision_margin`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +105,20 @@ class Scheme(abc.ABC):
 
     def sample(self, drafted: DraftDistribution, draws: Draws, *, position: int, attempt: int) -> DraftToken:
         """Draw the draft token from q̂ by one integer in [0, ℓ) and an integer cumulative sum."""
-        quantized = drafted.quantized
-        pick = draws.draft_integer(position, attempt, quantized.lattice_resolution)
-        index = int(quantized.lattice_counts.cumsum().searchsorted(pick, side="right"))
-        return DraftToken(quantized, index)
+        pick = draws.draft_integer(position, attempt, drafted.quantized.lattice_resolution)
+        return token_at(drafted.quantized, pick)
+
+    def sample_with_margin(
+        self,
+        draft_probs: npt.NDArray[Any],
+        drafted: DraftDistribution,
+        draws: Draws,
+        *,
+        position: int,
+        attempt: int,
+    ) -> tuple[DraftToken, float]:
+        """`sample`, and how clearly q led to this token; `drafted` is what `quantize` made of q."""
+        return self.sample(drafted, draws, position=position, attempt=attempt), drafted.margin
 
     def guarantee(self, kept_positions: int) -> float | None:
         """A bound on the mean dropped mass over `kept_positions` >= 1 positions; None if there is none."""
@@ -176,3 +188,8 @@ class Scheme(abc.ABC):
             first_position: absolute index of the block's first token.
         """
         return verify_block(target_probs, tokens, draws, first_position=first_position)
+
+
+def token_at(quantized: QuantizedDistribution, pick: int) -> DraftToken:
+    """The token whose share of [0, ℓ) holds `pick`; shares lie in order of ids, as wide as their counts."""
+    return DraftToken(quantized, int(quantized.lattice_counts.cumsum().searchsorted(pick, side="right")))

@@ -42,8 +42,8 @@ class CSqs(LatticeScheme):
 
     def quantize(self, draft_probs: npt.NDArray[Any], state: SchemeState) -> DraftDistribution:
         """q → q̂ on the tokens above β_n; see the base class."""
-        ids, cap_binds = above(draft_probs, state.threshold, self.parameters.max_support_size)
-        return self._on_lattice(draft_probs, ids, cap_binds=cap_binds)
+        support = above(draft_probs, state.threshold, self.parameters.max_support_size)
+        return self._on_lattice(draft_probs, support)
 
     def next_state(self, state: SchemeState, drafted: DraftDistribution) -> SchemeState:
         """Record the support size and move the threshold."""

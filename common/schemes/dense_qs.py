@@ -8,13 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from common.config import SchemeParameters
-from common.lattice import quantize
+from common.lattice import quantize, rounding_margin
 from common.schemes.base import DraftDistribution, SchemeState
 from common.schemes.lattice_scheme import LatticeScheme
 from common.selection import reaching
 
 MAX_DENSE_RESOLUTION = 1024
 """ℓ at most: up to ℓ points are ranked with binomials of thousands of bits, which must stay bounded."""
+
+_LEAST = 0.4
+"""ℓ q of a token that may get a count, where more than ℓ tokens have as much."""
 
 
 class DenseQs(LatticeScheme):
@@ -44,9 +47,15 @@ class DenseQs(LatticeScheme):
         """
         resolution = self.resolution
         mass = float(draft_probs.sum(dtype=np.float64))
-        ids = reaching(draft_probs, resolution, above=0.0)
-        if draft_probs[ids].min() * resolution >= 0.4 * mass:
-            ids = (draft_probs * resolution >= 0.4 * mass).nonzero()[0]
-        counts = quantize(draft_probs[ids].astype(np.float64) / mass, resolution)
+        ids = reaching(draft_probs, resolution + 1, above=0.0)  # with the first that gets no count
+        likely = bool(draft_probs[ids].min() * resolution >= _LEAST * mass)
+        if likely:
+            ids = (draft_probs * resolution >= _LEAST * mass).nonzero()[0]
+        kept = draft_probs[ids].astype(np.float64) / mass
+        counts = quantize(kept, resolution)
         support_size = int(np.count_nonzero(draft_probs > 0))
-        return DraftDistribution(self._positive(ids, counts), support_size, 0.0, False)
+        quantized = self._positive(ids, counts)
+        if likely:  # what was left out may come as near to a count as this
+            kept, counts = np.append(kept, _LEAST / resolution), np.append(counts, 0)
+        margin = rounding_margin(kept, counts, resolution)
+        return DraftDistribution(quantized, support_size, 0.0, False, margin)

@@ -22,9 +22,10 @@ import numpy.typing as npt
 from common.config import Rollback, SchemeParameters, check_integer
 from common.draft_token import DraftToken, QuantizedDistribution
 from common.errors import PayloadInvalidError
-from common.lattice import quantize
+from common.lattice import quantize, rounding_margin
 from common.payload import Symbol, SymbolReader, encode_symbols
 from common.schemes.base import DraftDistribution, Scheme, SchemeState
+from common.schemes.sparsify import Support
 from common.selection import IntArray
 from common.steps import Steps
 from common.support_code import (
@@ -99,14 +100,19 @@ class LatticeScheme(Scheme):
             return total + 1, ones + 1, excess
         return total + 1, ones, excess + size - 2
 
-    def _on_lattice(
-        self, draft_probs: npt.NDArray[Any], support_ids: IntArray, *, cap_binds: bool = False
-    ) -> DraftDistribution:
-        """Renormalise q on the support (ascending ids), round to the lattice, drop zero counts."""
-        kept = draft_probs[support_ids].astype(np.float64)
+    def _on_lattice(self, draft_probs: npt.NDArray[Any], support: Support) -> DraftDistribution:
+        """Renormalise q on the support, round to the lattice, drop zero counts."""
+        kept = draft_probs[support.ids].astype(np.float64)
         mass = float(kept.sum())
-        quantized = self._positive(support_ids, quantize(kept / mass, self.resolution))
-        return DraftDistribution(quantized, support_ids.size, max(0.0, 1.0 - mass), cap_binds)
+        kept /= mass
+        counts = quantize(kept, self.resolution)
+        return DraftDistribution(
+            self._positive(support.ids, counts),
+            support.ids.size,
+            max(0.0, 1.0 - mass),
+            support.cap_binds,
+            min(support.margin, rounding_margin(kept, counts, self.resolution)),
+        )
 
     def _positive(self, ids: IntArray, counts: IntArray) -> QuantizedDistribution:
         """The points with a positive count."""

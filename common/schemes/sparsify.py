@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from common.decision_margin import between, of_factor
 from common.selection import IntArray, reaching
 
+_NEAR = 0.01
+"""A threshold's margin is told up to this share, so that entries far below it need no look."""
 
-def largest(probs: npt.NDArray[Any], count: int) -> IntArray:
+
+class Support(NamedTuple):
+    """The tokens kept, and how clearly."""
+
+    ids: IntArray
+    """Ascending."""
+    margin: float
+    """See `common.decision_margin`."""
+    cap_binds: bool = False
+    """Whether K_max cut what the threshold asked for."""
+
+
+def largest(probs: npt.NDArray[Any], count: int) -> Support:
     """
     Ids of the `count` largest entries, ties to the smaller id; entries that are 0 are left out.
 
@@ -19,19 +34,19 @@ def largest(probs: npt.NDArray[Any], count: int) -> IntArray:
         count: K >= 1.
 
     Returns:
-        (min(K, positive entries),) int64, ascending.
+        min(K, positive entries) ids.
     """
-    if count == 1:
-        return np.array([probs.argmax()], dtype=np.int64)
-    candidates = reaching(probs, count, above=0.0)
+    candidates = reaching(probs, count + 1, above=0.0)
     if candidates.size <= count:
-        return candidates
-    best = (-probs[candidates]).argsort(kind="stable")[:count]
+        return Support(candidates, 1.0)
+    order = (-probs[candidates]).argsort(kind="stable")
+    best = candidates[order[:count]]
+    margin = between(float(probs[best[-1]]), float(probs[candidates[order[count]]]))
     best.sort()
-    return candidates[best]
+    return Support(best, margin)
 
 
-def above(probs: npt.NDArray[Any], threshold: float, cap: int) -> tuple[IntArray, bool]:
+def above(probs: npt.NDArray[Any], threshold: float, cap: int) -> Support:
     """
     Ids with probs >= threshold (and > 0); the argmax if there are none; the `cap` largest if there are more.
 
@@ -41,14 +56,23 @@ def above(probs: npt.NDArray[Any], threshold: float, cap: int) -> tuple[IntArray
         cap: K_max >= 1.
 
     Returns:
-        (ids, cap_binds): ids ascending, ties to the smaller id.
+        ties at the cap to the smaller id.
     """
-    if threshold > 0:
-        ids = (probs >= threshold).nonzero()[0]
-        if ids.size == 0:
-            return largest(probs, 1), False
-        if ids.size <= cap:
-            return ids, False
-        return largest(probs, cap), True
-    kept = largest(probs, cap)
-    return kept, kept.size == cap and int(np.count_nonzero(probs)) > cap
+    if threshold <= 0:
+        kept = largest(probs, cap)
+        return kept._replace(cap_binds=kept.ids.size == cap and int(np.count_nonzero(probs)) > cap)
+    near = (probs >= threshold * (1 - _NEAR)).nonzero()[0]
+    values = probs[near]
+    reach = values >= threshold
+    ids = near[reach]
+    if ids.size > cap:
+        kept = largest(probs, cap)
+        last = float(probs[kept.ids].min())
+        return Support(kept.ids, min(kept.margin, of_factor(last / threshold)), True)
+    margin = _NEAR
+    if ids.size < near.size:
+        margin = of_factor(threshold / float(values[~reach].max()))
+    if ids.size == 0:
+        kept = largest(probs, 1)
+        return Support(kept.ids, min(kept.margin, margin))
+    return Support(ids, min(margin, of_factor(float(values[reach].min()) / threshold)))

@@ -178,12 +178,14 @@ def server_info_request() -> pb.GetServerInfoRequest:
 
 def vocabulary_to_proto(vocabulary: VocabularyIdentity) -> pb.VocabularyIdentity:
     """Shared by both services."""
-    return pb.VocabularyIdentity(size=vocabulary.size, sha256=vocabulary.sha256)
+    return pb.VocabularyIdentity(
+        size=vocabulary.size, sha256=vocabulary.sha256, part_digests=vocabulary.part_digests
+    )
 
 
 def vocabulary_from_proto(vocabulary: pb.VocabularyIdentity) -> VocabularyIdentity:
     """Shared by both services."""
-    return VocabularyIdentity(vocabulary.size, vocabulary.sha256)
+    return VocabularyIdentity(vocabulary.size, vocabulary.sha256, tuple(vocabulary.part_digests))
 
 
 def sampling_to_proto(sampling: SamplingParameters) -> pb.Sampling:

@@ -37,7 +37,7 @@ def test_the_largest_are_those_of_a_full_stable_sort(size: int, count: int, leve
 
     expected = np.argsort(-probs, kind="stable")[: min(count, int(np.count_nonzero(probs)))]
 
-    assert largest(probs, count).tolist() == sorted(expected.tolist())
+    assert largest(probs, count).ids.tolist() == sorted(expected.tolist())
 
 
 def test_k_sqs_keeps_the_smaller_id_of_two_equal_ones() -> None:
@@ -75,11 +75,11 @@ def test_c_sqs_keeps_the_argmax_when_nothing_reaches_the_threshold() -> None:
 
 def test_c_sqs_says_when_its_cap_binds() -> None:
     """The largest are kept, ties to the smaller id."""
-    ids, binds = above(Q, 0.05, 3)
+    ids, _, binds = above(Q, 0.05, 3)
     assert (ids.tolist(), binds) == ([1, 3, 4], True)
-    ids, binds = above(Q, -0.1, 5)
+    ids, _, binds = above(Q, -0.1, 5)
     assert (ids.tolist(), binds) == ([0, 1, 2, 3, 4], False)
-    assert above(Q, -0.1, 4)[1]
+    assert above(Q, -0.1, 4).cap_binds
 
 
 def test_the_threshold_falls_when_too_much_was_dropped_and_is_clamped() -> None:

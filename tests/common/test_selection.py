@@ -14,7 +14,7 @@ from common.distributions import softmax, warp
 from common.lattice import quantize
 from common.schemes import make_scheme
 from common.schemes.sparsify import above, largest
-from common.selection import kth_largest, reaching
+from common.selection import kth_and_next, reaching
 
 
 def make_probs(size: int, levels: int, zeros: float, dtype: str, seed: int) -> np.ndarray[Any, Any]:
@@ -45,12 +45,14 @@ def test_the_largest_are_those_of_a_full_sort(
     expected = np.lexsort((np.arange(size), -values))[:count]
     expected = expected[values[expected] > 0]
 
-    assert largest(values, count).tolist() == sorted(expected.tolist())
+    assert largest(values, count).ids.tolist() == sorted(expected.tolist())
     few = reaching(values, count)
     assert (np.diff(few) > 0).all()
     assert set(expected.tolist()) <= set(few.tolist())
     if count <= size:
-        assert kth_largest(values, count) == np.sort(values)[size - count]
+        ascending = np.sort(values)
+        behind = ascending[size - count - 1] if count < size else -np.inf
+        assert kth_and_next(values, count) == (ascending[size - count], behind)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -72,7 +74,7 @@ def test_a_threshold_keeps_what_reaches_it_up_to_the_cap(
         wanted = np.array([np.argmax(values)])
     best = wanted[np.lexsort((wanted, -values[wanted]))][:cap]
 
-    ids, cap_binds = above(values, threshold, cap)
+    ids, _, cap_binds = above(values, threshold, cap)
 
     assert ids.tolist() == sorted(best.tolist())
     assert cap_binds == (wanted.size > cap)

@@ -7,6 +7,7 @@ import asyncio
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from fakes import TableModel, TableVocabulary, random_table
@@ -176,6 +177,42 @@ def test_an_address_of_the_wrong_shape_is_a_usage_error(
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ("--patience -1", "--patience is -1.0; expected 0 to 86400 seconds."),
+        ("--connect-timeout inf", "--connect-timeout is inf; expected more than 0 to 86400 seconds."),
+        ("--round-timeout 0", "--round-timeout is 0.0; expected more than 0 to 86400 seconds."),
+        ("--keepalive 1e9", "--keepalive is 1000000000.0; expected 0 to 86400 seconds."),
+        ("--max-generations 0", "--max-generations is 0; expected an integer from 1 to 10000."),
+        ("--threads 0", "--threads is 0; expected at least 1."),
+    ],
+)
+def test_an_option_of_the_edge_that_is_refused_is_named_as_typed(
+    flags: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before any model is loaded."""
+    assert main(["edge", *flags.split()]) == 2
+    assert capsys.readouterr().err == f"thinwire: {sentence}\n"
+
+
+def test_what_an_operator_sets_reaches_the_settings() -> None:
+    """Bounds and deadlines by phase."""
+    flags = (
+        "--patience 7 --connect-timeout 1 --round-timeout 2 --drain-grace 3 --keepalive 0 --max-generations 9"
+    )
+    expected = EdgeSettings(
+        patience_s=7,
+        connect_timeout_s=1,
+        round_timeout_s=2,
+        drain_grace_s=3,
+        keepalive_s=0,
+        max_generations=9,
+    )
+
+    assert edge_settings(parse("edge", *flags.split())) == expected
+
+
 @pytest.mark.parametrize("text", ["a.example:1", "10.0.0.7:65535", "[::1]:7072", "[fe80::1%eth0]:7072"])
 def test_a_peer_is_a_host_and_a_port(text: str) -> None:
     """A name, or an address of either kind."""
@@ -258,3 +295,16 @@ async def test_status_prints_both_sides(capsys: pytest.CaptureFixture[str]) -> N
     assert status["cloud_info"]["target_fingerprint"] == b"12345678".hex()
     assert status["vocabulary"]["size"] == SIZE
     assert status["cloud_info"]["context_length"] == 256
+
+
+async def test_status_names_the_part_in_which_the_tokenizers_differ(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As the refusal of a text does."""
+    edge, cloud = TableVocabulary(SIZE), TableVocabulary(SIZE, salt="another")
+    edge.identity = replace(edge.identity, part_digests=(1, 2, 3, 4, 5, 6, 7, 8))
+    cloud.identity = replace(cloud.identity, part_digests=(1, 2, 3, 4, 5, 0, 7, 0))
+    async with loopback(table(), table(), edge, target_vocabulary=cloud) as both:
+        await run(["status", "--edge", both.edge_address])
+
+    assert "ANOTHER in its post-processor (6 ids, sha256 " in capsys.readouterr().out

@@ -49,6 +49,12 @@ async def test_no_other_command_has_a_traceback_for_a_full_disk(argv: tuple[str,
     assert said == (1, f"thinwire: {FULL}\n")
 
 
+@pytest.mark.parametrize(("module", "program"), [("edge", "thinwire"), ("cloud", "thinwire-cloud")])
+async def test_help_says_the_same(module: str, program: str) -> None:
+    """Python itself would say it at its exit, and with another code."""
+    assert await command("--help", out="/dev/full", module=module) == (1, f"{program}: {FULL}\n")
+
+
 @pytest.mark.parametrize("argv", [("certs", "{folder}"), ("token", "acme", "--file", "{folder}/tokens")])
 async def test_the_clouds_command_says_the_same(argv: tuple[str, ...], tmp_path: Path) -> None:
     """Whatever it makes is made."""

@@ -184,6 +184,9 @@ class _Integer:
     def __gt__(self, other: object) -> bool:
         return other is not self and not self < int(other) + 1
 
+    def __float__(self) -> float:
+        return 0.0  # for the draft's margin, which decides nothing
+
 
 class ComparedDraws(EnumeratedDraws):
     """Draft integers that branch when they are compared, so their bound may be as large as it likes."""

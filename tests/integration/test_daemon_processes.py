@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from loopback import make_request
 
+from common import bundled
 from common.generation import GenerationFinished
 from edge.client import EdgeClient, connect
 from tests.integration.operations import Samples, fetch
@@ -165,6 +166,18 @@ async def test_a_metrics_address_that_cannot_be_had_ends_the_daemon(
     (line,) = [json.loads(line) for line in started.lines]
     assert (ended, line["level"]) == (code, "ERROR")
     assert line["event"].startswith(sentence.replace("{taken}", port))
+
+
+async def test_an_edge_takes_the_tokenizer_that_it_is_told() -> None:
+    """`--tokenizer` reaches the loading: another one than the model's, and none is not passed over."""
+    arguments = ("edge", "edge", "--listen", "127.0.0.1:0", "--cloud", "127.0.0.1:9", "--tokenizer")
+    started = await start(*arguments, str(bundled.target_path()))
+    await started.says("serving draft")
+    assert await started.stopped() == 0
+
+    started = await start(*arguments, "/no/such/folder")
+    await started.says("no tokenizer can be loaded from '/no/such/folder' (there is no such folder)")
+    assert await started.ended() == 4
 
 
 async def test_what_is_loaded_is_set_aside_from_collections() -> None:

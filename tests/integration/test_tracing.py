@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -92,8 +93,8 @@ async def traced(
             text = await generate(both.client, make_request(PROMPT, **{"max_tokens": 30, **request}))
         except ThinwireError as error:
             text = error
-    edge_tracing.close()
-    cloud_tracing.close()
+    await asyncio.to_thread(edge_tracing.close)
+    await asyncio.to_thread(cloud_tracing.close)
     return Traced(text, edge.get_finished_spans(), cloud.get_finished_spans())
 
 
@@ -184,7 +185,7 @@ async def test_a_torn_link_leaves_one_trace() -> None:
             if len(events) == 3:
                 link.cut()
     for one in tracings:
-        one.close()
+        await asyncio.to_thread(one.close)
 
     finished = events[-1]
     assert isinstance(finished, GenerationFinished)

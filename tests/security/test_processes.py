@@ -133,7 +133,7 @@ async def test_a_token_revoked_by_sighup_ends_a_text_and_is_in_no_output(tmp_pat
 async def revoked_in_mid_text(client: EdgeClient, cloud: Daemon, tokens: Tokens) -> int:
     """Revoke once three tokens have come, after a bad file; returns how many came until the refusal."""
     good = tokens.path.read_text()
-    (digest,) = read_tenants(str(tokens.path))["acme"].token_sha256
+    (digest,) = (await asyncio.to_thread(read_tenants, str(tokens.path)))["acme"].token_sha256
     seen: list[int] = []
 
     async def read() -> None:
