@@ -4,8 +4,8 @@ The target model's thread and its queue: many sessions, one pass.
 As soon as one pass is done the next is made of what is in line (`cloud.batch_queue`); nothing waits for a
 pass to fill.
 Payloads that came meanwhile are decoded between two passes, tenants in turn (`cloud.decode_lines`), for a
-share of the time that the passes take: a short one's round can be part of the next pass, a long one is spread
-over many, and no tenant's rounds wait for more than that share.
+small share of the time that the passes take: a short one's round can be part of the next pass, a long one is
+spread over many, and no tenant's rounds wait for more than that share.
 Decoding, acceptance tests and draws are done session by session, in the model's thread, around the pass that
 is shared: what one of them raises ends its own work and no other's.
 """
@@ -26,10 +26,15 @@ from common.causal_model import CausalModel, Extended, ExtendRequest
 from common.errors import SessionNotFoundError
 from common.steps import Steps
 
-DECODING_SHARE = 0.1
+DECODING_SHARE = 0.05
 """Of the last pass's time, for decoding before the next one: so much longer may a tenant's rounds take."""
-MIN_DECODING_S = 0.001
+MIN_DECODING_S = 0.0005
 """Decoding gets so much between two passes, however short they are."""
+_LOOP_TURNS = 4
+"""
+The event loop's after each share of decoding: a message that came meanwhile is read, and the rounds just
+decoded are put in line, before decoding takes the interpreter's lock again.
+"""
 
 
 class Done(NamedTuple):
@@ -156,7 +161,8 @@ class Batcher:
             elif self._decode_tickets and (passed or not len(self._queue)):
                 passed = False
                 await self._decode_some()
-                await asyncio.sleep(0)  # the sessions put the rounds just decoded in line
+                for _ in range(_LOOP_TURNS):
+                    await asyncio.sleep(0)
             else:
                 passed = True
                 batch = [(item, self._tickets.pop(item.session)) for item in self._queue.take()]
