@@ -1,4 +1,4 @@
-"""A draft block that hung by a thread is counted in the log and the statistics, and stands in the round log."""
+"""A draft block that hung by a thread is counted, in the log too, and stands in the round log."""
 
 from __future__ import annotations
 
