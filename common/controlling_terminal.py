@@ -13,8 +13,8 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 HANG_UP_S = 5.0
 """Seconds after a hang-up in which its SIGHUPs come, those that a shell hands on among them."""
@@ -56,8 +56,8 @@ class ControllingTerminal:
             self._loop.remove_reader(self._poll.fileno())
 
 
-@contextmanager
-def controlling_terminal() -> Iterator[ControllingTerminal | None]:
+@asynccontextmanager
+async def controlling_terminal() -> AsyncIterator[ControllingTerminal | None]:
     """
     The process's own while the context lasts.
 
@@ -68,7 +68,9 @@ def controlling_terminal() -> Iterator[ControllingTerminal | None]:
         yield None
         return
     try:
-        descriptor = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        # In a thread: opening a device is no question that an event loop may wait for.
+        flags = os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK
+        descriptor = await asyncio.to_thread(os.open, "/dev/tty", flags)
     except OSError:
         yield None
         return

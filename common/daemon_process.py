@@ -122,7 +122,7 @@ async def _run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     if options.security.access.is_required:
-        terminal = stack.enter_context(controlling_terminal())
+        terminal = await stack.enter_async_context(controlling_terminal())
 
         def hang_up() -> None:
             if terminal is not None and terminal.hangs_up():

@@ -134,6 +134,7 @@ class GenerationAccount:
             bytes_down=s.downlink_message_bytes,
             reconnects=s.reconnects,
             rebuilds=s.rebuilds,
+            close_drafts=s.close_drafts,
             total_s=s.total_s,
             first_token_s=s.first_token_s,
             draft_s=s.draft_s,

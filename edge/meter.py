@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 
-from common.daemon_log import short_session
-from common.decision_margin import CLOSE_DRAFT_MARGIN
 from common.generation import GenerationStatistics
 from common.messages import Verdict
 from common.metrics import EdgeMetrics
@@ -87,9 +85,6 @@ class GenerationMeter:
             self._round = round_number
             self._round_up_bytes = 0
             self._sent_s = now
-            if self._block.margin < CLOSE_DRAFT_MARGIN:
-                name, margin = short_session(self.session_id), self._block.margin
-                _log.info("session %s round %d: draft margin %.1e", name, round_number, margin)
         self._round_up_bytes += size_bytes
 
     def bytes_up(self, size_bytes: int) -> None:

@@ -81,7 +81,7 @@ def models(dtype: str) -> tuple[LanguageModel, LanguageModel]:
 
 async def both_ways(dtype: str, asked: list[GenerationRequest]) -> Compared:
     """One cloud, one edge: every request by itself, then all of them at once."""
-    target, draft = models(dtype)
+    target, draft = await asyncio.to_thread(models, dtype)
     async with running(target, draft) as both:
         alone = [(await generate(both.client, request)).token_ids for request in asked]
         passes_alone = both.cloud.passes
