@@ -57,8 +57,8 @@ async def test_what_the_garbage_collector_does_meanwhile_is_not_found() -> None:
         def __del__(self) -> None:
             time.sleep(0)
 
-    Waits()
     with never_blocked() as found:
+        Waits()
         called_from("common/waits.py", "wait", gc.collect)()
 
     assert found == []
