@@ -16,6 +16,7 @@ from common.config import MAX_PROMPT_BYTES
 from common.errors import ConfigError, ResourceExhaustedError
 from common.exit_codes import ExitCode
 from edge.cli import main as edge_main
+from edge.prompt_encoder import SHORT_BYTES
 from edge.settings import EdgeSettings
 
 SIZE = 6
@@ -39,7 +40,7 @@ class HeldVocabulary(TableVocabulary):
     def encode(self, text: str) -> list[int]:
         """As it is told."""
         self.encoded.append(len(text))
-        if text == LARGEST:
+        if text == LARGEST or len(text) > SHORT_BYTES:
             self.begun.release()
             assert self.go_on.wait(PATIENCE_S)
         return super().encode(text)
@@ -70,6 +71,21 @@ async def test_another_text_goes_on_while_the_largest_prompt_is_tokenised() -> N
         assert not large.done()
         vocabulary.go_on.set()
         with pytest.raises(ConfigError, match=r"the prompt holds 64 tokens; expected at most 63"):
+            await large
+
+
+async def test_a_new_text_begins_while_a_long_prompt_is_tokenised() -> None:
+    """Short prompts wait for short ones alone."""
+    vocabulary = HeldVocabulary()
+    async with loopback(model(), model(), vocabulary) as both:
+        large = asyncio.create_task(generate(both.client, make_request("ab" * SHORT_BYTES)))
+        await vocabulary.holds()
+        async with asyncio.timeout(PATIENCE_S):
+            await generate(both.client, make_request("b", max_tokens=2))
+
+        assert not large.done()
+        vocabulary.go_on.set()
+        with pytest.raises(ConfigError, match="expected at most 63"):
             await large
 
 
