@@ -9,7 +9,7 @@ import threading
 import grpc
 import pytest
 from fakes import TableModel, TableVocabulary, random_table
-from loopback import generate, loopback, make_request
+from loopback import generate, loopback, make_request, request_message
 
 from common import wire
 from common.config import MAX_PROMPT_BYTES
@@ -142,20 +142,8 @@ async def test_a_prompt_above_its_bytes_is_refused_before_it_is_tokenised(
     vocabulary = HeldVocabulary()
     settings = EdgeSettings(max_prompt_bytes=max_prompt_bytes)
     async with loopback(model(), model(), vocabulary, edge_settings=settings) as both:
-        good = make_request("a")
         # The message itself, past the client's own checks.
-        message = wire.generate_request_to_proto(
-            "a" * size,
-            seed=0,
-            scheme=good.scheme,
-            sampling=good.sampling,
-            max_tokens=4,
-            draft_length=2,
-            uplink_budget_bits=0,
-            min_block_acceptance=0.0,
-            stop=(),
-            ignore_eos=False,
-        )
+        message = request_message(make_request(max_tokens=4), prompt="a" * size)
         unbounded = [("grpc.max_send_message_length", -1)]
         async with grpc.aio.insecure_channel(both.edge_address, options=unbounded) as channel:
             call = wire.GeneratorStub(channel).Generate(message, timeout=PATIENCE_S)
