@@ -53,6 +53,7 @@ async def test_a_prompt_of_any_length_leaves_the_log_in_its_format(tmp_path: Pat
         await edge.says("generation ended")
 
     assert [line for line in edge.lines if not line.startswith("{")] == []
+    assert not any("Token indices sequence length" in line for line in edge.lines)
 
 
 def test_a_warning_of_a_python_library_is_a_line_of_the_log() -> None:
