@@ -193,7 +193,7 @@ def status_rows(status: EdgeStatus, *, edge_security: LinkSecurity) -> list[tupl
     if cloud is None:
         return [
             *rows,
-            ("cloud", f"{status.cloud}, not reachable"),
+            ("cloud", f"{status.cloud}, does not say what it is"),
             ("  connection", status.cloud_security),
             ("  reason", status.cloud_failure),
         ]
