@@ -106,6 +106,11 @@ class ServerInfo:
     target_fingerprint: bytes = b""
     """8 bytes that tell target models of one vocabulary apart; empty where it knows none."""
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether it has no model yet, and so nothing to say of it."""
+        return self.vocabulary.size == 0
+
 
 @dataclass(frozen=True, slots=True)
 class EdgeStatus:
@@ -132,9 +137,14 @@ class EdgeStatus:
     device: str
 
     @property
+    def is_loading(self) -> bool:
+        """Whether it has no model yet."""
+        return self.vocabulary.size == 0
+
+    @property
     def is_pair(self) -> bool | None:
         """Whether both models have one vocabulary, as any text needs; None until both are there."""
-        if self.cloud_info is None or self.vocabulary.size == 0:
+        if self.cloud_info is None or self.cloud_info.is_loading or self.is_loading:
             return None
         return self.cloud_info.vocabulary == self.vocabulary
 

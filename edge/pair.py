@@ -69,21 +69,24 @@ class PairWatch:
         await self.heard(await self._ask())
 
     async def heard(self, answer: ServerInfo | ThinwireError) -> None:
-        """Take what the cloud answered just now; a cloud that is not there says nothing of the pair."""
-        if isinstance(answer, ServerInfo) and answer.vocabulary == self._vocabulary:
+        """Take what the cloud answered just now; one that is not there or loads says nothing of the pair."""
+        if isinstance(answer, ServerInfo) and answer.is_loading:
+            self._no_answer("loads its model")
+        elif isinstance(answer, ServerInfo) and answer.vocabulary == self._vocabulary:
             await self._known(True, f"serves {answer.model} with the draft model's vocabulary")
         elif isinstance(answer, ServerInfo):
             theirs, ours = _shown(answer.vocabulary), _shown(self._vocabulary)
+            parts = ", ".join(self._vocabulary.differing_parts(answer.vocabulary))
             await self._known(
                 False,
-                f"serves {answer.model} with another vocabulary ({theirs}) than the draft model's ({ours}); "
-                "expected models with one tokenizer",
+                f"serves {answer.model} with another vocabulary ({theirs}) than this edge's ({ours})"
+                f"{parts and f', in its {parts}'}; expected one tokenizer at both ends: the target's "
+                "(thinwire edge --tokenizer), or models of one family",
             )
         elif isinstance(answer, _REFUSED):
             await self._known(False, f"refuses this edge: {answer.message}")
-        elif not self._silent:
-            self._silent = True
-            _log.info("the cloud at %s does not answer yet: %s", self._cloud, answer.message)
+        else:
+            self._no_answer(f"does not answer yet: {answer.message}")
 
     def doubt(self, error: ThinwireError) -> None:
         """A text failed; ask again if that can be for the pair."""
@@ -102,6 +105,11 @@ class PairWatch:
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             self._doubted.clear()
             await self.look()
+
+    def _no_answer(self, how: str) -> None:
+        if not self._silent:
+            self._silent = True
+            _log.info("the cloud at %s %s", self._cloud, how)
 
     async def _known(self, is_right: bool, how: str) -> None:
         self._silent = False

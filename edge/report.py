@@ -18,7 +18,7 @@ from common.generation import (
     ServerInfo,
     Token,
 )
-from common.messages import TokenKind
+from common.messages import TokenKind, VocabularyIdentity
 from common.security import LinkSecurity
 from common.telemetry import statistics_to_dict
 
@@ -181,13 +181,10 @@ def status_rows(status: EdgeStatus, *, edge_security: LinkSecurity) -> list[tupl
         edge_security: what protects the connection to the edge.
     """
     rows = [
-        (
-            "edge",
-            f"thinwire {status.version}, {status.model or 'no model yet'} ({status.dtype}, {status.device})",
-        ),
+        ("edge", f"thinwire {status.version}, {_model_text(status)}"),
         ("  listener", status.listener_security),
         ("  connection", edge_security.value),
-        ("vocabulary", f"{status.vocabulary.size} ids, sha256 {status.vocabulary.sha256.hex()[:16]}"),
+        ("vocabulary", "–" if status.is_loading else _vocabulary_text(status.vocabulary)),
         ("schemes", _schemes_text(status)),
         ("running", f"{status.generations} generations"),
         ("since start", f"{status.generations_finished} generations, {status.output_tokens} output tokens"),
@@ -196,34 +193,42 @@ def status_rows(status: EdgeStatus, *, edge_security: LinkSecurity) -> list[tupl
     if cloud is None:
         return [
             *rows,
-            ("cloud", f"{status.cloud}, not reachable"),
+            ("cloud", f"{status.cloud}, does not say what it is"),
             ("  connection", status.cloud_security),
             ("  reason", status.cloud_failure),
         ]
     return [
         *rows,
-        ("cloud", f"{status.cloud}, thinwire {cloud.version}, {cloud.model} ({cloud.dtype}, {cloud.device})"),
+        ("cloud", f"{status.cloud}, thinwire {cloud.version}, {_model_text(cloud)}"),
         ("  listener", cloud.listener_security),
         ("  connection", status.cloud_security),
-        ("  fingerprint", cloud.target_fingerprint.hex() or "none: another target would go unnoticed"),
-        ("  context", f"{cloud.context_length} tokens"),
+        ("  fingerprint", "–" if cloud.is_loading else _fingerprint_text(cloud)),
+        ("  context", "–" if cloud.is_loading else f"{cloud.context_length} tokens"),
         ("  sessions", f"{cloud.sessions} of {cloud.max_sessions}"),
-        (
-            "  vocabulary",
-            _pair_text(status, cloud),
-        ),
+        ("  vocabulary", _pair_text(status, cloud)),
     ]
+
+
+def _model_text(end: EdgeStatus | ServerInfo) -> str:
+    return "no model yet" if end.is_loading else f"{end.model} ({end.dtype}, {end.device})"
+
+
+def _vocabulary_text(vocabulary: VocabularyIdentity) -> str:
+    return f"{vocabulary.size} ids, sha256 {vocabulary.sha256.hex()[:16]}"
+
+
+def _fingerprint_text(cloud: ServerInfo) -> str:
+    return cloud.target_fingerprint.hex() or "none: another target would go unnoticed"
 
 
 def _pair_text(status: EdgeStatus, cloud: ServerInfo) -> str:
     if status.is_pair is None:
-        return "not compared, the edge has no model yet"
+        return f"not compared, the {'edge' if status.is_loading else 'cloud'} has no model yet"
     if status.is_pair:
         return "the same"
-    identity = f"{cloud.vocabulary.size} ids, sha256 {cloud.vocabulary.sha256.hex()[:16]}"
     parts = status.vocabulary.differing_parts(cloud.vocabulary)
     where = f" in its {', '.join(parts)}" if parts else ""
-    return f"ANOTHER{where} ({identity}): nothing can be generated"
+    return f"ANOTHER{where} ({_vocabulary_text(cloud.vocabulary)}): nothing can be generated"
 
 
 def _schemes_text(status: EdgeStatus) -> str:

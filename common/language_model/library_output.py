@@ -1,4 +1,8 @@
-"""What the libraries say while a model is loaded: bars become progress of ours, warnings become sentences."""
+"""
+What the libraries say: bars become progress of ours, warnings while a model is loaded become sentences.
+
+What they warn of later is a line of our log.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,10 @@ _LIBRARIES = ("transformers", "huggingface_hub")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _LONGEST = 400
 """Characters of a library's warning that are shown; some list every weight of a model."""
+
+for _name in _LIBRARIES:  # each has made a handler of its own, for lines that no format of ours has
+    logging.getLogger(_name).handlers.clear()
+    logging.getLogger(_name).propagate = True
 
 
 @contextmanager

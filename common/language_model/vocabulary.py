@@ -47,7 +47,9 @@ class Vocabulary:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of all of `text`, with the special tokens the tokenizer itself puts around a text."""
-        return list(self._tokenizer(text)["input_ids"])
+        return list(
+            self._tokenizer(text, verbose=False)["input_ids"]
+        )  # a prompt's length is judged elsewhere
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of `token_ids`; special tokens are left out, spaces are kept as they are."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 import pytest
 from fakes import TableVocabulary
 from loopback import loopback
 
+from cloud.daemon import CloudServer
 from common import wire
 from common.errors import (
     EdgeTokenError,
@@ -19,6 +21,7 @@ from common.errors import (
     WrongDaemonError,
 )
 from common.generation import ServerInfo
+from common.messages import VocabularyIdentity
 from edge.cli import main
 from edge.daemon import EdgeServer, ModelShown
 from edge.pair import PairWatch
@@ -26,6 +29,7 @@ from tests.integration.operations import SIZE, VOCABULARY, models
 
 OTHER = TableVocabulary(SIZE, salt="other")
 ABSENT = TransportError("nobody is there.")
+NO_VOCABULARY = VocabularyIdentity(0, b"")
 
 
 def info(vocabulary: TableVocabulary) -> ServerInfo:
@@ -45,6 +49,9 @@ def info(vocabulary: TableVocabulary) -> ServerInfo:
         device="cpu",
         listener_security="",
     )
+
+
+LOADING = replace(info(VOCABULARY), model="", vocabulary=NO_VOCABULARY, context_length=0)
 
 
 class Cloud:
@@ -136,6 +143,21 @@ async def test_a_cloud_that_is_not_there_says_nothing_of_the_pair(caplog: pytest
     assert sum("does not answer yet" in record.getMessage() for record in caplog.records) == 1
 
 
+async def test_a_cloud_that_loads_says_nothing_of_the_pair(caplog: pytest.LogCaptureFixture) -> None:
+    """Both daemons may be started at once: an edge that is there first neither alarms nor leaves health."""
+    caplog.set_level("INFO")
+    cloud = Cloud(LOADING, LOADING, info(VOCABULARY))
+    async with running(cloud) as watch:
+        assert watch.is_right is None
+        await cloud.told_times(1)
+
+    assert cloud.told == [True]
+    assert [r.getMessage() for r in caplog.records] == [
+        "the cloud at a.example:1 loads its model",
+        "the cloud at a.example:1 serves target with the draft model's vocabulary",
+    ]
+
+
 async def test_a_text_that_failed_as_with_a_wrong_cloud_has_it_asked_again() -> None:
     """And no other failure has."""
     cloud = Cloud(info(VOCABULARY), info(OTHER), info(VOCABULARY))
@@ -177,6 +199,29 @@ async def test_status_and_health_of_a_pair(
     assert (f"{wire.GENERATOR_SERVICE} at {address}: NOT_SERVING" in said) is bool(code)
     assert ("ANOTHER (" in said) is bool(code)
     assert "  k-sqs, c-sqs, dense-qs, cloud-ar (not served by the cloud: dense-f16)\n" in said
+
+
+async def test_status_of_a_cloud_that_loads(capsys: pytest.CaptureFixture[str]) -> None:
+    """No model is no other model: nothing is compared, and nothing that is not known yet is shown."""
+    cloud = CloudServer(None, vocabulary=None)
+    cloud_address = f"127.0.0.1:{await cloud.start('127.0.0.1:0')}"
+    edge = EdgeServer(None, vocabulary=None, cloud_address=cloud_address)
+    address = f"127.0.0.1:{await edge.start('127.0.0.1:0')}"
+    try:
+        await edge.model_loaded(models()[1], vocabulary=VOCABULARY, shown=ModelShown("draft"))
+        codes = [
+            await asyncio.to_thread(main, [command, "--edge", address]) for command in ("health", "status")
+        ]
+    finally:
+        await edge.stop(0)
+        await cloud.stop(0)
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line[:15].strip(): line[15:] for line in lines if line[:13].strip()}
+
+    assert codes == [0, 0]
+    assert rows["cloud"].endswith(", no model yet")
+    assert (rows["fingerprint"], rows["context"]) == ("–", "–")
+    assert rows["vocabulary"] == "not compared, the cloud has no model yet"
 
 
 async def test_an_edge_without_a_cloud_is_serving(capsys: pytest.CaptureFixture[str]) -> None:

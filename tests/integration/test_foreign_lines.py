@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import sys
 import warnings
 from pathlib import Path
 
@@ -37,6 +38,22 @@ async def test_a_stranger_cannot_write_into_the_log(
 
     assert all({"time", "level", "event"} <= set(json.loads(line)) for line in ours)
     assert (ours == cloud.lines) is quiet
+
+
+async def test_a_prompt_of_any_length_leaves_the_log_in_its_format(tmp_path: Path) -> None:
+    """A tokenizer knows how long its model's context is, and transformers has a line for longer prompts."""
+    async with daemon("edge", "edge", "--cloud", "127.0.0.1:1", "--patience", "0") as edge:
+        port = port_in(await edge.says("listening on"))
+        await edge.says("serving")
+        refused = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "edge", "generate", "a " * 5000, "--edge", f"127.0.0.1:{port}"
+        )
+        async with asyncio.timeout(60):
+            await refused.wait()
+        await edge.says("generation ended")
+
+    assert [line for line in edge.lines if not line.startswith("{")] == []
+    assert not any("Token indices sequence length" in line for line in edge.lines)
 
 
 def test_a_warning_of_a_python_library_is_a_line_of_the_log() -> None:
