@@ -207,6 +207,7 @@ class EdgeSession:
                 RemoteProtocolError(f"Opened came in state {self.state.value}; expected opening.")
             )
         self.state = after(self.state, Happening.OPENED)
+        self.tally.streams += 1
         self._epoch = opened.epoch
         if self._session_id:
             return self._on_resumed(opened, now)
@@ -365,7 +366,6 @@ class EdgeSession:
         return [ArmTimer(None), Reconnect(self._patience.tries + 1, error.retry_after_s)]
 
     def _on_link_restored(self, now: float) -> list[EdgeEffect]:
-        self.tally.reconnects += 1
         if self.state is State.NEW:
             return self._on_started(now)
         if self.state is not State.DETACHED:

@@ -31,8 +31,8 @@ class Tally:
     """Kept positions at which K_max cut the support."""
     draft_full_from: int = 0
     """Output token, counted from 1, from which on the draft model's context was full; 0 while it is not."""
-    reconnects: int = 0
-    """Streams opened beyond the first; an attempt that reaches nobody opens none."""
+    streams: int = 0
+    """That the cloud opened, for a new session or a resumed one."""
     close_drafts: int = 0
     """Rounds whose block's margin was below `CLOSE_DRAFT_MARGIN`."""
     rebuilds: int = 0
@@ -62,6 +62,11 @@ class Tally:
         """Tokens that became part of the text."""
         self.output_tokens += len(emitted)
         self.resampled_tokens += sum(token.kind is TokenKind.RESAMPLED for token in emitted)
+
+    @property
+    def reconnects(self) -> int:
+        """Streams opened beyond the first; one that the cloud refused, or that never came so far, is none."""
+        return max(0, self.streams - 1)
 
     @property
     def mean_dropped_mass(self) -> float:

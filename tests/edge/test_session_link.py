@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import DeadlineError, EpochSupersededError, RemoteProtocolError
+from common.errors import DeadlineError, EpochSupersededError, RemoteProtocolError, TransportError
 from common.messages import Open
 from edge.events import (
     ArmTimer,
@@ -116,13 +116,17 @@ def test_reconnects_go_on_while_the_patience_lasts_and_are_counted_anew_after_a_
 
 
 def test_only_streams_that_were_opened_count_as_reconnects() -> None:
-    """A cloud that restarts takes many attempts and one stream."""
+    """A cloud that restarts takes many attempts and one stream; while it loads it refuses each Open."""
     driven = Driven(patience_s=60.0)
     driven.open()
     driven.round()
     for _ in range(20):
         driven.step(LinkLost(LINK_ERROR))
         driven.now += 1.0
+    for _ in range(20):
+        driven.step(LinkRestored())
+        driven.now += 1.0
+        driven.step(LinkLost(TransportError("this cloud is still loading its model.")))
     before = driven.session.tally.reconnects
     resume(driven)
 
