@@ -221,6 +221,21 @@ def test_honest_models_pass_in_every_dtype(kind: str, dtype: str, tmp_path: Path
     model.pool_sequences(sessions=1, kv_bytes=pool.page_bytes)
 
 
+def test_a_mixture_of_experts_is_served_in_float64(tmp_path: Path) -> None:
+    """Experts one by one: the grouped product that transformers takes by default has no float64."""
+    folder = save_checkpoint(
+        tmp_path / "m", "Mixtral", num_attention_heads=4, num_key_value_heads=2, num_local_experts=4
+    )
+    model = torch_device.load_on_device(folder, dtype="float64")
+    model.pool_sequences(sessions=2)
+    assert model.packs
+    rows = model.open_sequence().extend(TEXTS[0][:9], logit_rows=9)
+    single = torch_device.load_on_device(folder).open_sequence().extend(TEXTS[0][:9], logit_rows=9)
+
+    assert rows.dtype == np.float64
+    assert deviation(rows, single) < 1e-4
+
+
 def test_a_context_shorter_than_the_trial_is_tried_as_far_as_it_goes(tmp_path: Path) -> None:
     """Ten positions are in the table, and no more are asked for."""
     model = torch_device.load_on_device(save_checkpoint(tmp_path / "m", "GPT2", n_positions=10))
