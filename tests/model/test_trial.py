@@ -154,11 +154,12 @@ def test_the_same_as_a_decoder_is_served(kind: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(rows, fresh_logits(folder, TEXTS[0][:40])[30:], atol=2e-5)
 
 
-def test_positions_that_depend_on_the_ids_are_refused(tmp_path: Path) -> None:
-    """RoBERTa counts no padding, and cannot know what of a cache was some."""
+@pytest.mark.parametrize("for_pool", [False, True], ids=["edge", "cloud"])
+def test_positions_that_depend_on_the_ids_are_refused(for_pool: bool, tmp_path: Path) -> None:
+    """RoBERTa counts no padding, from 2 on; shared passes give it positions from 0 on."""
     folder = save_checkpoint(tmp_path / "m", "Roberta", is_decoder=True, **NOT_CAUSAL["Roberta"])
     with pytest.raises(ModelTrialError, match=r"it counts positions in its own way, not 0, 1, 2, …"):
-        torch_device.load_on_device(folder)
+        torch_device.load_on_device(folder, for_pool=for_pool).pool_sequences(sessions=2)
 
 
 def test_longrope_is_held_to_the_context_of_its_short_factors(tmp_path: Path) -> None:
