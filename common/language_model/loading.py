@@ -145,7 +145,13 @@ def _read(
     )
     enter("weights")
     loaded: Any = AutoModelForCausalLM.from_pretrained(
-        path_or_id, config=config, dtype=DTYPES[dtype], output_loading_info=True, **where
+        path_or_id,
+        config=config,
+        dtype=DTYPES[dtype],
+        # transformers' default for mixtures, one grouped product, has no float64.
+        experts_implementation="eager" if dtype == "float64" else None,
+        output_loading_info=True,
+        **where,
     )
     model, loading = loaded
     refuse(missing_fault(loading["missing_keys"]))

@@ -8,9 +8,11 @@ Whether the two agree is a matter of each model's code and is not guessed from n
 served as sessions are, and every row of logits is compared with the plain pass's.
 
 The plain pass comes first, through the module as transformers made it, with the two texts as its two rows.
-They begin alike and go on differently, and the second one's last token stands at the end of the context: that
-shows whether logits depend on later ids (a model that is not causal) or on the positions of later tokens
-(rotary factors that follow the longest position of a pass).
+They begin alike and go on differently: that shows whether logits depend on later ids (a model that is not
+causal).
+In a second one the positions are given, as in shared passes, and the second text's last token stands at the
+end of the context: that shows whether they are counted in another way, or logits depend on the positions of
+later tokens (rotary factors that follow the longest position of a pass).
 
 So short a text cannot show everything: a cache that is really filled to the context's end, and a text of
 several pages, are not tried.
@@ -115,26 +117,24 @@ class Trial:
             self._check(ONE_PAGE, ALONE, open_sequence, extend_batch)
 
     def _draw_texts(self, seed: int) -> None:
-        """Choose the texts and make their plain passes, as two rows of one."""
+        """Choose the texts and make their plain passes, as two rows of each."""
         count = min(TEXT_TOKENS, self._context_length)
         self._texts = two_texts(self._module.config, self._ids, count, seed)
-        positions = [[*range(count)], [*range(count - 1), self._context_length - 1]]
-        if "position_ids" not in inspect.signature(self._module.forward).parameters:
-            _log.info("%s takes no positions: those behind %d are not tried.", self._name, count)
-            positions = []
-        try:
-            self._rows = self._plain(self._texts, positions)
-        except ModelTrialError:
-            self._plain(self._texts)  # if it fails too, positions are not the reason
-            raise
+        self._rows = self._placed = self._plain(self._texts)
         error = non_finite(self._rows[0], self._name, count)
         if error is not None:
             raise error
-        if self._apart(*self._rows) > _ALIKE * self._tolerance:
+        if "position_ids" in inspect.signature(self._module.forward).parameters:
+            positions = [[*range(count)], [*range(count - 1), self._context_length - 1]]
+            self._placed = self._plain(self._texts, positions)
+        else:
+            _log.info("%s takes no positions: those behind %d are not tried.", self._name, count)
+        found = max(self._apart(*self._rows), self._apart(self._rows[0], self._placed[0]))
+        if found > _ALIKE * self._tolerance:
             if seed != _SEEDS[-1]:
                 self._draw_texts(_SEEDS[-1])
                 return
-            raise self._plain_fault() or self._refusal(f"{_CHANGE} its neighbours", self._apart(*self._rows))
+            raise self._plain_fault() or self._refusal(f"{_CHANGE} its neighbours", found)
 
     def _plain_fault(self) -> ModelTrialError | None:
         """Why rows of a plain pass are not those of the text alone."""
@@ -150,7 +150,7 @@ class Trial:
             if found > _ALIKE * self._tolerance:
                 what = "it counts positions in its own way, not 0, 1, 2, …: given these, it has other logits"
                 return self._refusal(what, found)
-        found = self._apart(alone, self._rows[0])
+        found = self._apart(alone, self._placed[0])
         if found > _ALIKE * self._tolerance:
             what = f"{_CHANGE} the longest position of a pass, {self._context_length - 1}"
             return self._refusal(what, found)

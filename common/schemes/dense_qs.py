@@ -55,7 +55,7 @@ class DenseQs(LatticeScheme):
         counts = quantize(kept, resolution)
         support_size = int(np.count_nonzero(draft_probs > 0))
         quantized = self._positive(ids, counts)
-        if likely:  # what was left out may come as near to a count as this
+        if likely and support_size > len(ids):  # what was left out may come as near to a count as this
             kept, counts = np.append(kept, _LEAST / resolution), np.append(counts, 0)
         margin = rounding_margin(kept, counts, resolution)
         return DraftDistribution(quantized, support_size, 0.0, False, margin)

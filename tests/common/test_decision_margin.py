@@ -121,6 +121,19 @@ def test_a_planted_near_tie_has_a_tiny_margin(name: str) -> None:
         assert margin >= gap / 8 - 1e-12
 
 
+def test_dense_qs_has_no_near_tie_with_a_token_that_is_not_there() -> None:
+    """Five tokens and no others: at the cut, 0.278 of a count is far from 0.16, and no sixth has 0.4."""
+    probs = np.zeros(SIZE)
+    probs[:5] = 0.10114184, 0.01278435, 0.02338719, 0.06220228, 0.80048434
+    assert (
+        quantized(
+            make_scheme(SchemeParameters(scheme="dense-qs", lattice_resolution=100), vocabulary_size=SIZE),
+            probs,
+        ).margin
+        > CLOSE_DRAFT_MARGIN
+    )
+
+
 def test_the_order_of_fractions_is_one_decision_with_the_rounding() -> None:
     """A point that is half a count is no near-tie where another one clearly gets the count."""
     scheme = scheme_named("k-sqs", resolution=10)

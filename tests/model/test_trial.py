@@ -154,11 +154,12 @@ def test_the_same_as_a_decoder_is_served(kind: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(rows, fresh_logits(folder, TEXTS[0][:40])[30:], atol=2e-5)
 
 
-def test_positions_that_depend_on_the_ids_are_refused(tmp_path: Path) -> None:
-    """RoBERTa counts no padding, and cannot know what of a cache was some."""
+@pytest.mark.parametrize("for_pool", [False, True], ids=["edge", "cloud"])
+def test_positions_that_depend_on_the_ids_are_refused(for_pool: bool, tmp_path: Path) -> None:
+    """RoBERTa counts no padding, from 2 on; shared passes give it positions from 0 on."""
     folder = save_checkpoint(tmp_path / "m", "Roberta", is_decoder=True, **NOT_CAUSAL["Roberta"])
     with pytest.raises(ModelTrialError, match=r"it counts positions in its own way, not 0, 1, 2, …"):
-        torch_device.load_on_device(folder)
+        torch_device.load_on_device(folder, for_pool=for_pool).pool_sequences(sessions=2)
 
 
 def test_longrope_is_held_to_the_context_of_its_short_factors(tmp_path: Path) -> None:
@@ -219,6 +220,21 @@ def test_honest_models_pass_in_every_dtype(kind: str, dtype: str, tmp_path: Path
     assert pool is not None
     assert pool.allocator.free == pool.allocator.pages
     model.pool_sequences(sessions=1, kv_bytes=pool.page_bytes)
+
+
+def test_a_mixture_of_experts_is_served_in_float64(tmp_path: Path) -> None:
+    """Experts one by one: the grouped product that transformers takes by default has no float64."""
+    folder = save_checkpoint(
+        tmp_path / "m", "Mixtral", num_attention_heads=4, num_key_value_heads=2, num_local_experts=4
+    )
+    model = torch_device.load_on_device(folder, dtype="float64")
+    model.pool_sequences(sessions=2)
+    assert model.packs
+    rows = model.open_sequence().extend(TEXTS[0][:9], logit_rows=9)
+    single = torch_device.load_on_device(folder).open_sequence().extend(TEXTS[0][:9], logit_rows=9)
+
+    assert rows.dtype == np.float64
+    assert deviation(rows, single) < 1e-4
 
 
 def test_a_context_shorter_than_the_trial_is_tried_as_far_as_it_goes(tmp_path: Path) -> None:
