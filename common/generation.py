@@ -106,6 +106,11 @@ class ServerInfo:
     target_fingerprint: bytes = b""
     """8 bytes that tell target models of one vocabulary apart; empty where it knows none."""
 
+    @property
+    def has_model(self) -> bool:
+        """Whether it has loaded its model; before, it has no vocabulary to be held against."""
+        return self.vocabulary.size > 0
+
 
 @dataclass(frozen=True, slots=True)
 class EdgeStatus:
@@ -134,7 +139,7 @@ class EdgeStatus:
     @property
     def is_pair(self) -> bool | None:
         """Whether both models have one vocabulary, as any text needs; None until both are there."""
-        if self.cloud_info is None or self.vocabulary.size == 0:
+        if self.cloud_info is None or not self.cloud_info.has_model or self.vocabulary.size == 0:
             return None
         return self.cloud_info.vocabulary == self.vocabulary
 

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from common.errors import (
     EdgeTokenError,
     ThinwireError,
+    TransportError,
     UnauthenticatedError,
     VocabularyMismatchError,
     WrongDaemonError,
@@ -69,7 +70,9 @@ class PairWatch:
         await self.heard(await self._ask())
 
     async def heard(self, answer: ServerInfo | ThinwireError) -> None:
-        """Take what the cloud answered just now; a cloud that is not there says nothing of the pair."""
+        """Take what the cloud answered just now; one without a model, or not there, says nothing of the pair."""
+        if isinstance(answer, ServerInfo) and not answer.has_model:
+            answer = TransportError("it is still loading its model.")
         if isinstance(answer, ServerInfo) and answer.vocabulary == self._vocabulary:
             await self._known(True, f"serves {answer.model} with the draft model's vocabulary")
         elif isinstance(answer, ServerInfo):
@@ -112,6 +115,7 @@ class PairWatch:
             _log.info("the cloud at %s %s", self._cloud, how)
         else:
             _log.error("NO TEXT CAN BE MADE: the cloud at %s %s", self._cloud, how)
+            self._doubted.set()  # whoever heard of it: `run` asks until it is right
         await self._on_change(is_right)
 
 

@@ -217,7 +217,8 @@ def status_rows(status: EdgeStatus, *, edge_security: LinkSecurity) -> list[tupl
 
 def _pair_text(status: EdgeStatus, cloud: ServerInfo) -> str:
     if status.is_pair is None:
-        return "not compared, the edge has no model yet"
+        whose = "the edge has no model yet" if cloud.has_model else "the cloud is still loading its model"
+        return f"not compared, {whose}"
     if status.is_pair:
         return "the same"
     identity = f"{cloud.vocabulary.size} ids, sha256 {cloud.vocabulary.sha256.hex()[:16]}"

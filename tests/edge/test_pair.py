@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 import pytest
 from fakes import TableVocabulary
 from loopback import loopback
+from verify_peer import running_cloud
 
 from common import wire
 from common.errors import (
@@ -19,6 +21,7 @@ from common.errors import (
     WrongDaemonError,
 )
 from common.generation import ServerInfo
+from common.messages import VocabularyIdentity
 from edge.cli import main
 from edge.daemon import EdgeServer, ModelShown
 from edge.pair import PairWatch
@@ -124,10 +127,16 @@ async def test_a_wrong_cloud_is_told_of_once_and_asked_until_it_is_right(
     ]
 
 
-async def test_a_cloud_that_is_not_there_says_nothing_of_the_pair(caplog: pytest.LogCaptureFixture) -> None:
-    """It is asked again, and logged once."""
+LOADING = replace(info(VOCABULARY), model="", vocabulary=VocabularyIdentity(0, b""), model_rows=0)
+
+
+@pytest.mark.parametrize("silence", [ABSENT, LOADING], ids=["absent", "loading"])
+async def test_a_cloud_without_a_model_says_nothing_of_the_pair(
+    silence: ServerInfo | ThinwireError, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody there, or a cloud that is loading: it is asked again, and logged once."""
     caplog.set_level("INFO")
-    cloud = Cloud(ABSENT, ABSENT, ABSENT, info(VOCABULARY))
+    cloud = Cloud(silence, silence, silence, info(VOCABULARY))
     async with running(cloud) as watch:
         assert watch.is_right is None
         await cloud.told_times(1)
@@ -146,6 +155,17 @@ async def test_a_text_that_failed_as_with_a_wrong_cloud_has_it_asked_again() -> 
             for _ in range(20):
                 await asyncio.sleep(0)
             assert (cloud.asked > asked) is isinstance(error, EdgeTokenError)
+        await cloud.told_times(3)
+
+    assert cloud.told == [True, False, True]
+
+
+async def test_a_pair_that_somebody_else_found_wrong_is_asked_about_until_it_is_right() -> None:
+    """GetStatus asks too; the watch, which had no reason to, does not rest on its answer."""
+    cloud = Cloud(info(VOCABULARY))
+    async with running(cloud) as watch:
+        await asyncio.sleep(0)  # it rests
+        await watch.heard(info(OTHER))
         await cloud.told_times(3)
 
     assert cloud.told == [True, False, True]
@@ -177,6 +197,24 @@ async def test_status_and_health_of_a_pair(
     assert (f"{wire.GENERATOR_SERVICE} at {address}: NOT_SERVING" in said) is bool(code)
     assert ("ANOTHER (" in said) is bool(code)
     assert "  k-sqs, c-sqs, dense-qs, cloud-ar (not served by the cloud: dense-f16)\n" in said
+
+
+async def test_an_edge_whose_cloud_is_loading_is_serving(capsys: pytest.CaptureFixture[str]) -> None:
+    """Daemons that were started together: the cloud's target may take longer."""
+    async with running_cloud(None) as cloud:
+        edge = EdgeServer(None, vocabulary=None, cloud_address=cloud.address)
+        address = f"127.0.0.1:{await edge.start('127.0.0.1:0')}"
+        try:
+            await edge.model_loaded(models()[1], vocabulary=VOCABULARY, shown=ModelShown("draft"))
+            codes = [
+                await asyncio.to_thread(main, [command, "--edge", address])
+                for command in ("health", "status")
+            ]
+        finally:
+            await edge.stop(0)
+
+    assert codes == [0, 0]
+    assert "not compared, the cloud is still loading its model" in capsys.readouterr().out
 
 
 async def test_an_edge_without_a_cloud_is_serving(capsys: pytest.CaptureFixture[str]) -> None:
