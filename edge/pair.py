@@ -70,7 +70,7 @@ class PairWatch:
         await self.heard(await self._ask())
 
     async def heard(self, answer: ServerInfo | ThinwireError) -> None:
-        """Take what the cloud answered just now; one without a model, or not there, says nothing of the pair."""
+        """Take what the cloud answered; one that is loading, or is not there, says nothing of the pair."""
         if isinstance(answer, ServerInfo) and not answer.has_model:
             answer = TransportError("it is still loading its model.")
         if isinstance(answer, ServerInfo) and answer.vocabulary == self._vocabulary:
