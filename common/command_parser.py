@@ -30,6 +30,13 @@ class CommandParser(argparse.ArgumentParser):
             super()._print_message(message, file)
 
 
+class RoomyFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the table of exit codes, and gives the options room."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34, width=100)
+
+
 def option_names(arguments: argparse.Namespace) -> Mapping[str, str]:
     """
     Setting → option, as the command in `arguments` has them.

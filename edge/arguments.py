@@ -1,4 +1,4 @@
-"""The arguments of `thinwire`, and their translation into settings; nothing runs here."""
+"""The arguments of `thinwire`, and their translation into a request; nothing runs here."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from common import bundled
-from common.command_parser import CommandParser
+from common.command_parser import CommandParser, RoomyFormatter
 from common.config import (
     MAX_DRAFT_LENGTH,
     GenerationParameters,
@@ -15,7 +14,7 @@ from common.config import (
     SamplingParameters,
     default_scheme,
 )
-from common.daemon_arguments import add_daemon_arguments, add_trace_argument, peer_address
+from common.daemon_arguments import peer_address
 from common.exit_codes import EXIT_CODES_HELP
 from common.health_command import add_health_command
 from common.release import version
@@ -23,20 +22,9 @@ from common.schemes import scheme_names
 from common.security_arguments import add_dialling_arguments
 from common.standard_streams import check_utf8
 from edge.client import GenerationRequest
-from edge.settings import EdgeSettings
-
-DEFAULT_EDGE = "127.0.0.1:7072"
-DEFAULT_CLOUD = "127.0.0.1:7071"
+from edge.daemon_arguments import DEFAULT_EDGE, add_edge
 
 _DEFAULTS = GenerationParameters(seed=0)
-_SETTINGS = EdgeSettings()
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps the table of exit codes, and gives the options room."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=34, width=100)
 
 
 def make_parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
@@ -50,11 +38,11 @@ def make_parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         prog="thinwire",
         description="Text with exactly a large model's law, drafted by a small one over a thin link.",
         epilog=EXIT_CODES_HELP,
-        formatter_class=_Formatter,
+        formatter_class=RoomyFormatter,
     )
     parser.add_argument("--version", action="version", version=f"thinwire {version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_edge(commands)
+    add_edge(commands)
     _add_generate(commands, environment)
     _add_status(commands, environment)
     add_health_command(commands, peer="edge", default=environment.get("THINWIRE_EDGE", DEFAULT_EDGE))
@@ -116,105 +104,13 @@ def generation_request(arguments: argparse.Namespace, prompt: str) -> Generation
     return request
 
 
-def edge_settings(arguments: argparse.Namespace) -> EdgeSettings:
-    """
-    What `thinwire edge` was told besides model and address.
-
-    Raises:
-        ConfigError: a value out of its range.
-    """
-    return EdgeSettings(
-        connect_timeout_s=arguments.connect_timeout,
-        round_timeout_s=arguments.round_timeout,
-        write_timeout_s=arguments.write_timeout,
-        max_generations=arguments.max_generations,
-        max_prompt_bytes=arguments.max_prompt_bytes,
-        drain_grace_s=arguments.drain_grace,
-        keepalive_s=arguments.keepalive,
-        patience_s=arguments.patience,
-    )
-
-
-def _add_edge(commands: Any) -> None:
-    parser = commands.add_parser(
-        "edge",
-        help="run the edge daemon: the draft model, facing a cloud",
-        description="Run the edge daemon: load a draft model, serve Generate, have a cloud verify.",
-        epilog=EXIT_CODES_HELP,
-        formatter_class=_Formatter,
-    )
-    parser.add_argument(
-        "--cloud",
-        type=peer_address,
-        default=DEFAULT_CLOUD,
-        metavar="HOST:PORT",
-        help="the cloud (default %(default)s)",
-    )
-    add_daemon_arguments(parser, role="draft", model=str(bundled.draft_path()), listen=DEFAULT_EDGE)
-    tokenizer = "tokenizer in place of the draft model's own: the target's, where the two differ"
-    parser.add_argument("--tokenizer", metavar="PATH_OR_ID", help=tokenizer)
-    add_trace_argument(parser)
-    add_dialling_arguments(parser, peer="cloud", prefix="cloud-")
-    limits = parser.add_argument_group("limits and records")
-    seconds = {"type": float, "metavar": "SECONDS"}
-    limits.add_argument(
-        "--connect-timeout",
-        default=_SETTINGS.connect_timeout_s,
-        help="to wait for a connection to the cloud (default %(default)g)",
-        **seconds,
-    )
-    limits.add_argument(
-        "--round-timeout",
-        default=_SETTINGS.round_timeout_s,
-        help="for one round (default %(default)g)",
-        **seconds,
-    )
-    limits.add_argument(
-        "--write-timeout",
-        default=_SETTINGS.write_timeout_s,
-        help="a client may take nothing of the text that waits for it (default %(default)g)",
-        **seconds,
-    )
-    limits.add_argument(
-        "--patience",
-        default=_SETTINGS.patience_s,
-        help="a generation goes on reconnecting after a loss of the cloud (default %(default)g)",
-        **seconds,
-    )
-    limits.add_argument(
-        "--drain-grace",
-        default=_SETTINGS.drain_grace_s,
-        help="generations may go on after SIGTERM (default %(default)g)",
-        **seconds,
-    )
-    limits.add_argument(
-        "--keepalive",
-        default=_SETTINGS.keepalive_s,
-        help="between pings of the link while a generation runs, 0 for none (default %(default)g)",
-        **seconds,
-    )
-    for flag, default, text in (
-        ("--max-generations", _SETTINGS.max_generations, "at once"),
-        ("--max-prompt-bytes", _SETTINGS.max_prompt_bytes, "of a prompt in UTF-8, no more than the default"),
-    ):
-        limits.add_argument(
-            flag, type=int, default=default, metavar="N", help=f"{text} (default %(default)s)"
-        )
-    limits.add_argument("--round-log", metavar="PATH", help="append one JSON line per round to this file")
-    limits.add_argument(
-        "--log-text",
-        action="store_true",
-        help="show prompt and text in a generation's line in the log, and exceptions with their messages",
-    )
-
-
 def _add_generate(commands: Any, environment: Mapping[str, str]) -> None:
     parser = commands.add_parser(
         "generate",
         help="stream a completion from an edge",
         description="Stream a completion of a prompt from an edge.",
         epilog=EXIT_CODES_HELP,
-        formatter_class=_Formatter,
+        formatter_class=RoomyFormatter,
     )
     parser.add_argument("prompt", metavar="PROMPT", help="text to continue; - reads standard input")
     _add_edge_address(parser, environment)
@@ -227,7 +123,7 @@ def _add_status(commands: Any, environment: Mapping[str, str]) -> None:
         help="what an edge and its cloud serve",
         description="Show what an edge and its cloud serve.",
         epilog=EXIT_CODES_HELP,
-        formatter_class=_Formatter,
+        formatter_class=RoomyFormatter,
     )
     _add_edge_address(parser, environment)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -239,7 +135,7 @@ def _add_demo(commands: Any, environment: Mapping[str, str]) -> None:
         help="start a cloud and an edge on this machine with the bundled pair and stream one completion",
         description="Start a cloud and an edge as two processes on loopback, stream one text, stop both.",
         epilog=EXIT_CODES_HELP,
-        formatter_class=_Formatter,
+        formatter_class=RoomyFormatter,
     )
     parser.add_argument(
         "prompt",

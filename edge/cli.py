@@ -34,9 +34,10 @@ from common.security_arguments import dialling_security
 from common.standard_streams import OutputError, prepare_streams, read_input, writing_output
 from common.telemetry import RoundLog
 from common.tracing import NO_TRACING, start_tracing
-from edge.arguments import edge_settings, generation_request, make_parser
+from edge.arguments import generation_request, make_parser
 from edge.client import GenerationRequest, connect
 from edge.daemon import EdgeServer, ModelShown
+from edge.daemon_arguments import edge_settings
 from edge.demo import DEFAULT_PROMPT, run_demo
 from edge.report import Display, JsonLines, print_rows, status_rows
 

@@ -1,8 +1,9 @@
 """
-Prompts → token ids, in a thread of their own.
+Prompts → token ids, in threads of their own.
 
-A tokenizer cannot be interrupted and takes seconds for some megabytes, so a prompt is bounded before
-it is tokenised, and none is tokenised in the draft model's thread, where every text would wait for it.
+A tokenizer cannot be interrupted and takes seconds for a megabyte, so a prompt is bounded before it is
+tokenised, none is tokenised in the draft model's thread, where every text would wait for it, and short ones
+have a line of their own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import TypeVar
 from common.prompt import check_text
 
 Encoded = TypeVar("Encoded")
+SHORT_BYTES = 16 * 1024
+"""Of a prompt that takes some milliseconds, and waits for no longer one."""
 
 
 class PromptEncoder:
@@ -27,7 +30,9 @@ class PromptEncoder:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
+        self._short, self._long = (
+            ThreadPoolExecutor(1, thread_name_prefix=f"tokenizer-{name}") for name in ("short", "long")
+        )
 
     async def encode(self, prompt: str, tokenize: Callable[[], Encoded]) -> Encoded:
         """
@@ -38,9 +43,10 @@ class PromptEncoder:
             ConfigError: it is too long, before anything is done for it, or no text.
         """
         check_text("the prompt", prompt, self._max_bytes)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, tokenize)
+        thread = self._short if len(prompt.encode()) <= SHORT_BYTES else self._long
+        return await asyncio.get_running_loop().run_in_executor(thread, tokenize)
 
     def close(self) -> None:
-        """Let the prompt in hand be finished, and drop the others."""
-        self._thread.shutdown(cancel_futures=True)
+        """Let the prompts in hand be finished, and drop the others."""
+        for thread in (self._short, self._long):
+            thread.shutdown(cancel_futures=True)

@@ -14,6 +14,7 @@ from fakes import Law, TableModel, TableVocabulary
 
 from cloud.daemon import CloudServer
 from cloud.settings import CloudSettings
+from common import wire
 from common.causal_model import CausalModel
 from common.config import GenerationParameters, SamplingParameters, SchemeParameters
 from common.generation import GenerationFinished, GenerationStarted, Token
@@ -165,6 +166,12 @@ def make_request(prompt: str = "a", **changes: Any) -> GenerationRequest:
         **changes,
     }
     return GenerationRequest(prompt=prompt, scheme=scheme, sampling=sampling, **values)
+
+
+def request_message(request: GenerationRequest, *, prompt: str | None = None) -> Any:
+    """The request as protobuf, to be changed or sent past the client's own checks; `prompt` in its place."""
+    fields = {name: getattr(request, name) for name in request.__slots__ if name != "prompt"}
+    return wire.generate_request_to_proto(request.prompt if prompt is None else prompt, **fields)
 
 
 async def generate(client: EdgeClient, request: GenerationRequest) -> Generated:

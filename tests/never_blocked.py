@@ -9,6 +9,7 @@ It sees no long computation, and nothing of what runs in threads.
 from __future__ import annotations
 
 import builtins
+import gc
 import io
 import os
 import sys
@@ -61,26 +62,60 @@ def never_blocked() -> Iterator[list[str]]:
     for function in buster.functions.values():
         for file, name in MAY_BLOCK:
             function.can_block_in(file, name)
-        _write_down(function, found)
+        function.can_block_predicate = _Note(function, found)
     version()  # the command line has asked by the time there is a loop
     buster.activate()
     try:
-        yield found
+        with _collections_apart(buster):
+            yield found
     finally:
         buster.deactivate()
 
 
-def _write_down(function: BlockBusterFunction, found: list[str]) -> None:
-    """Have the function note where it blocks, and do what it always does."""
-    does_not_wait = function.can_block_predicate
+@contextmanager
+def _collections_apart(buster: BlockBuster) -> Iterator[None]:
+    """
+    Look away while the garbage collector runs.
 
-    def note(*args: Any, **options: Any) -> bool:
-        if not does_not_wait(*args, **options) and _is_ours(sys._getframe(1), function):
+    It may come in any line, and what it frees there may be another test's executor, whose threads it joins.
+    """
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        is_collecting = phase == "start"
+        for function in buster.functions.values():
+            predicate = function.can_block_predicate
+            assert isinstance(predicate, _Note)
+            predicate.looks_away = is_collecting
+
+    gc.callbacks.append(note)
+    try:
+        yield
+    finally:
+        gc.callbacks.remove(note)
+
+
+class _Note:
+    """
+    In place of a function's predicate: notes where it blocks, and has it do what it always does.
+
+    Args:
+        function: one that may block.
+        found: what is noted.
+    """
+
+    def __init__(self, function: BlockBusterFunction, found: list[str]) -> None:
+        self._function = function
+        self._found = found
+        self._does_not_wait = function.can_block_predicate
+        self.looks_away = False
+
+    def __call__(self, *args: Any, **options: Any) -> bool:
+        """Whether it may go on; it always may."""
+        blocks = not self.looks_away and not self._does_not_wait(*args, **options)
+        if blocks and _is_ours(sys._getframe(1), self._function):
             stack = traceback.format_stack(sys._getframe(2), limit=16)
-            found.append(f"{function.full_name}:\n{''.join(stack)}")
+            self._found.append(f"{self._function.full_name}:\n{''.join(stack)}")
         return True
-
-    function.can_block_predicate = note
 
 
 def _is_ours(frame: FrameType | None, function: BlockBusterFunction) -> bool:

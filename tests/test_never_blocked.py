@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Callable
@@ -42,6 +43,23 @@ async def test_what_waits_elsewhere_is_not_found(tmp_path: Path) -> None:
         await asyncio.to_thread(called_from("common/waits.py", "wait", lambda: time.sleep(0)))
         for file, function in MAY_BLOCK:
             called_from(f"common/{file}", function, lambda: time.sleep(0))()
+
+    assert found == []
+
+
+async def test_what_the_garbage_collector_does_meanwhile_is_not_found() -> None:
+    """It may come in any line, and free what waits."""
+
+    class Waits:
+        def __init__(self) -> None:
+            self.cycle = self
+
+        def __del__(self) -> None:
+            time.sleep(0)
+
+    with never_blocked() as found:
+        Waits()
+        called_from("common/waits.py", "wait", gc.collect)()
 
     assert found == []
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import suppress
+from collections.abc import Awaitable
 from typing import Any
 
 import grpc
@@ -36,7 +36,10 @@ class Outbox:
         self._waiting: deque[Any] = deque()
         """Put and not yet taken by the peer."""
         self._changed = asyncio.Event()
-        self._end: asyncio.Future[ThinwireError | None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._end: asyncio.Future[ThinwireError | None] = self._loop.create_future()
+        self._stalled: asyncio.Future[None] = self._loop.create_future()
+        """Done once the peer has taken nothing for too long."""
 
     @property
     def is_ending(self) -> bool:
@@ -75,40 +78,52 @@ class Outbox:
             ThinwireError: the end's error; the handler ends the RPC with it.
             DeadlineError: the peer took nothing for too long.
         """
+        # Never cancelled: an operation of gRPC's cannot be undone, and a late one is left to it.
+        writing = asyncio.create_task(self._write_each())
+        writing.add_done_callback(_forget)
+        either: tuple[asyncio.Future[Any], ...] = (writing, self._stalled)
         try:
-            # Alone and first: a status that comes while it is under way would be lost.
-            await self._within(self._context.send_initial_metadata(()))
-            while self._waiting or not self._end.done():
-                if not self._waiting:
-                    self._changed.clear()
-                    await self._changed.wait()
-                    continue
-                await self._within(self._context.write(self._waiting[0]))
-                self._waiting.popleft()
-                self._changed.set()
-        except (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
-            return  # nobody is there to be told
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.end()
             self._waiting.clear()
             self._changed.set()
-        refusal = self._end.result()
-        if refusal is not None:
-            raise refusal
-
-    async def _within(self, operation: Any) -> None:
-        """Wait for gRPC to take something; a late operation is left to it, as it cannot be undone."""
-        under_way = asyncio.ensure_future(operation)
-        under_way.add_done_callback(_forget)
-        await asyncio.wait([under_way], timeout=self._write_timeout_s)
-        if not under_way.done():
+        if not writing.done():
             raise DeadlineError(
                 f"the peer took nothing for {self._write_timeout_s:g} s; expected it to read its stream."
             )
-        under_way.result()
+        refusal = self._end.result()
+        if writing.result() and refusal is not None:
+            raise refusal
+
+    async def _write_each(self) -> bool:
+        """Write until the end; whether somebody is there to be told how it ended."""
+        try:
+            # Alone and first: a status that comes while it is under way would be lost.
+            await self._timed(self._context.send_initial_metadata(()))
+            while self._waiting or not self._end.done():
+                if self._waiting:
+                    await self._timed(self._context.write(self._waiting[0]))
+                    if self._waiting:  # not given up meanwhile
+                        self._waiting.popleft()
+                    self._changed.set()
+                else:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
+            return False
+        return True
+
+    async def _timed(self, operation: Awaitable[Any]) -> None:
+        """Wait for gRPC to take something; the stream is given up when that takes too long."""
+        timer = self._loop.call_later(self._write_timeout_s, self._stalled.set_result, None)
+        try:
+            await operation
+        finally:
+            timer.cancel()
 
 
-def _forget(operation: asyncio.Future[Any]) -> None:
+def _forget(writing: asyncio.Task[bool]) -> None:
     """Whoever asked how it went may be gone."""
-    with suppress(asyncio.CancelledError):
-        operation.exception()
+    if not writing.cancelled():
+        writing.exception()

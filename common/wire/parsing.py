@@ -2,7 +2,7 @@
 Bytes that are no message.
 
 gRPC runs a parser where nobody can catch what it raises: a server then answers INTERNAL with a traceback in
-its log, and a client reads None, as at a stream's end.
+its log, and a client of grpc.aio reads None in the message's place and goes on, to the status OK.
 So the parsers here raise nothing: what does not parse becomes `Unparsable`, which is refused where messages
 are read.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from loopback import make_request
+from loopback import make_request, request_message
 from verify_peer import EdgeText
 
 from common import wire
@@ -25,19 +25,7 @@ GIVEN = [
 @pytest.mark.parametrize("given", GIVEN)
 def test_what_a_client_leaves_out_of_generate_is_the_default(given: dict[str, Any]) -> None:
     """Temperature alone is a request like any other; greedy is a temperature of 0, and not its absence."""
-    request = make_request()
-    message = wire.generate_request_to_proto(
-        request.prompt,
-        seed=0,
-        scheme=request.scheme,
-        sampling=request.sampling,
-        max_tokens=4,
-        draft_length=2,
-        uplink_budget_bits=0,
-        min_block_acceptance=0.0,
-        stop=(),
-        ignore_eos=False,
-    )
+    message = request_message(make_request(max_tokens=4, draft_length=2, min_block_acceptance=0.0))
     message.ClearField("sampling")
     for name, value in given.items():
         setattr(message.sampling, name, value)

@@ -14,8 +14,9 @@ from fakes import TableModel, TableVocabulary, random_table
 from loopback import loopback
 
 from common.config import GenerationParameters, SchemeParameters
-from edge.arguments import DEFAULT_EDGE, edge_settings, generation_request, make_parser
+from edge.arguments import generation_request, make_parser
 from edge.cli import main
+from edge.daemon_arguments import DEFAULT_EDGE, edge_settings
 from edge.settings import EdgeSettings
 
 SIZE = 6

@@ -124,7 +124,7 @@ def test_a_prompt_keeps_its_line_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever pipes a text of another system gets the continuation of that text."""
     monkeypatch.setattr("sys.stdin", stream(b"a\r\nb\r"))
 
-    assert read_input() == "a\r\nb\r"
+    assert read_input(100) == "a\r\nb\r"
 
 
 async def test_standard_output_that_is_closed_leads_nowhere() -> None:

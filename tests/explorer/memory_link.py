@@ -12,6 +12,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -188,10 +189,10 @@ class MemoryCall:
     async def _handle(self, verify: Verify) -> None:
         end: Any = grpc.aio.EOF
         try:
-            await verify(self._requests(), self._context)
-        except grpc.aio.AbortError:
-            assert self._context.status is not None
-            end = _rpc_error(*self._context.status)
+            with suppress(grpc.aio.AbortError):
+                await verify(self._requests(), self._context)
+            if self._context.status is not None:
+                end = _rpc_error(*self._context.status)
         except asyncio.CancelledError:
             end = _rpc_error(grpc.StatusCode.CANCELLED, "cancelled")
         except Misused as misuse:

@@ -30,7 +30,7 @@ from faults.campaign import COMMANDS, SCHEMES
 from faults.daemons import DRAFT_SEED, TARGET_SEED, VOCABULARY_SIZE
 from faults.storm import Process
 from in_memory_pair import InMemoryPair
-from loopback import make_request
+from loopback import make_request, request_message
 
 from common import wire
 from common.config import SamplingParameters, SchemeParameters
@@ -125,8 +125,7 @@ def text_through_edge(channel: grpc.Channel, number: int) -> str:
         draft_length=source.randint(1, 6),
         max_tokens=source.randint(4, 12),
     )
-    fields = {name: getattr(request, name) for name in request.__slots__ if name != "prompt"}
-    proto = wire.generate_request_to_proto(request.prompt, **fields)
+    proto = request_message(request)
     output: list[int] = []
     for response in wire.GeneratorStub(channel).Generate(proto, timeout=_TIMEOUT_S):
         event = wire.generation_event_from_proto(response)

@@ -8,7 +8,7 @@ import grpc
 import numpy.typing as npt
 import pytest
 from fakes import TableModel, TableVocabulary, random_table
-from loopback import Loopback, generate, loopback, make_request
+from loopback import Loopback, generate, loopback, make_request, request_message
 
 from common import wire
 from common.errors import (
@@ -39,19 +39,7 @@ async def serves_on(both: Loopback) -> None:
 
 def changed(**fields: Any) -> Any:
     """A good GenerateRequest with fields set past the client's own checks; `scheme__x` sets scheme.x."""
-    request = make_request()
-    message = wire.generate_request_to_proto(
-        request.prompt,
-        seed=0,
-        scheme=request.scheme,
-        sampling=request.sampling,
-        max_tokens=4,
-        draft_length=2,
-        uplink_budget_bits=0,
-        min_block_acceptance=0.0,
-        stop=(),
-        ignore_eos=False,
-    )
+    message = request_message(make_request(max_tokens=4, draft_length=2, min_block_acceptance=0.0))
     for name, value in fields.items():
         *outer, leaf = name.split("__")
         owner = message

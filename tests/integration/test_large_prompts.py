@@ -9,13 +9,14 @@ import threading
 import grpc
 import pytest
 from fakes import TableModel, TableVocabulary, random_table
-from loopback import generate, loopback, make_request
+from loopback import generate, loopback, make_request, request_message
 
 from common import wire
 from common.config import MAX_PROMPT_BYTES
 from common.errors import ConfigError, ResourceExhaustedError
 from common.exit_codes import ExitCode
 from edge.cli import main as edge_main
+from edge.prompt_encoder import SHORT_BYTES
 from edge.settings import EdgeSettings
 
 SIZE = 6
@@ -39,7 +40,7 @@ class HeldVocabulary(TableVocabulary):
     def encode(self, text: str) -> list[int]:
         """As it is told."""
         self.encoded.append(len(text))
-        if text == LARGEST:
+        if text == LARGEST or len(text) > SHORT_BYTES:
             self.begun.release()
             assert self.go_on.wait(PATIENCE_S)
         return super().encode(text)
@@ -70,6 +71,21 @@ async def test_another_text_goes_on_while_the_largest_prompt_is_tokenised() -> N
         assert not large.done()
         vocabulary.go_on.set()
         with pytest.raises(ConfigError, match=r"the prompt holds 64 tokens; expected at most 63"):
+            await large
+
+
+async def test_a_new_text_begins_while_a_long_prompt_is_tokenised() -> None:
+    """Short prompts wait for short ones alone."""
+    vocabulary = HeldVocabulary()
+    async with loopback(model(), model(), vocabulary) as both:
+        large = asyncio.create_task(generate(both.client, make_request("ab" * SHORT_BYTES)))
+        await vocabulary.holds()
+        async with asyncio.timeout(PATIENCE_S):
+            await generate(both.client, make_request("b", max_tokens=2))
+
+        assert not large.done()
+        vocabulary.go_on.set()
+        with pytest.raises(ConfigError, match="expected at most 63"):
             await large
 
 
@@ -126,20 +142,8 @@ async def test_a_prompt_above_its_bytes_is_refused_before_it_is_tokenised(
     vocabulary = HeldVocabulary()
     settings = EdgeSettings(max_prompt_bytes=max_prompt_bytes)
     async with loopback(model(), model(), vocabulary, edge_settings=settings) as both:
-        good = make_request("a")
         # The message itself, past the client's own checks.
-        message = wire.generate_request_to_proto(
-            "a" * size,
-            seed=0,
-            scheme=good.scheme,
-            sampling=good.sampling,
-            max_tokens=4,
-            draft_length=2,
-            uplink_budget_bits=0,
-            min_block_acceptance=0.0,
-            stop=(),
-            ignore_eos=False,
-        )
+        message = request_message(make_request(max_tokens=4), prompt="a" * size)
         unbounded = [("grpc.max_send_message_length", -1)]
         async with grpc.aio.insecure_channel(both.edge_address, options=unbounded) as channel:
             call = wire.GeneratorStub(channel).Generate(message, timeout=PATIENCE_S)

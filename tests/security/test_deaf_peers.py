@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from fakes import TableModel
-from loopback import WatchedModel, generate, loopback, make_request
+from loopback import WatchedModel, generate, loopback, make_request, request_message
 from verify_peer import (
     CLOSE,
     DRAFT,
@@ -98,8 +98,8 @@ async def test_a_client_that_stops_reading_gives_its_slot_back(heard: int) -> No
         loopback(target, draft, VOCABULARY, edge_settings=settings) as pair,
         closed_window(pair.edge_address) as channel,
     ):
-        fields = _request(max_tokens=200, draft_length=1)
-        call: Any = wire.GeneratorStub(channel).Generate(wire.generate_request_to_proto("abc", **fields))
+        message = request_message(make_request("abc", max_tokens=200, draft_length=1))
+        call: Any = wire.GeneratorStub(channel).Generate(message)
         await call.wait_for_connection()
         for _ in range(heard):
             await call.read()
@@ -113,9 +113,3 @@ async def test_a_client_that_stops_reading_gives_its_slot_back(heard: int) -> No
         served = await generate(pair.client, make_request("abc", max_tokens=5))
         assert served.finished.statistics.output_tokens == 5
         call.cancel()
-
-
-def _request(**changes: Any) -> dict[str, Any]:
-    """Fields of a request beside its prompt."""
-    request = make_request(**changes)
-    return {name: getattr(request, name) for name in request.__slots__ if name != "prompt"}
