@@ -191,14 +191,18 @@ def pool_sequences(model: LanguageModel, settings: CloudSettings) -> str:
         ConfigError: the settings' bytes hold not even a page.
         ResourceExhaustedError: there is not so much memory.
     """
+    context = model.context_length
     model.pool_sequences(sessions=settings.max_sessions, kv_bytes=settings.kv_bytes)
     pool = model.kv_pool
     if pool is None:
         return "every session has a KV cache of its own and is verified by itself"
     how = "together" if model.packs and settings.max_batch_sequences > 1 else "one by one"
+    bound = ""
+    if model.context_length < context:
+        bound = f"; a text has at most {model.context_length} of the model's {context} tokens, the whole pool"
     return (
         f"KV pool of {pool.bytes} bytes, {pool.allocator.pages} pages of {pool.page_bytes} bytes; "
-        f"sessions are verified {how}"
+        f"sessions are verified {how}{bound}"
     )
 
 

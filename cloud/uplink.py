@@ -39,6 +39,8 @@ class Uplink:
         self._admission = admission
         self._is_paid = True
         """Whether the stream has a round to its credit; the first is paid by the stream itself."""
+        self._may_repeat = True
+        """Whether a round answered from memory is free: an edge repeats one a stream, behind its resume."""
 
     async def read(self, requests: AsyncIterator[Any], credential: Credential) -> None:
         """Hand messages to the session until there are none; whatever ends the reading ends the stream."""
@@ -87,17 +89,22 @@ class Uplink:
         except UnauthenticatedError as error:
             self._fail(error)
             raise
-        if block.round <= self._live.session.rounds:
-            return  # a replay is answered from memory and costs nothing
-        scheme = self._live.session.scheme
-        decoding = scheme.decoding_tokens(block.draft_length, len(block.payload))
+        is_repeat = block.round <= self._live.session.rounds
+        if is_repeat and self._may_repeat:
+            self._may_repeat = False
+            return
+        tokens, is_paid = 0, False  # of one more repeat: the target scores nothing, and reading it is work
+        if not is_repeat:
+            decoding = self._live.session.scheme.decoding_tokens(block.draft_length, len(block.payload))
+            tokens, is_paid = block.draft_length + 1 + decoding, self._is_paid
         try:
-            self._admission.round(credential.tenant, block.draft_length + 1 + decoding, is_paid=self._is_paid)
+            self._admission.round(credential.tenant, tokens, is_paid=is_paid)
         except QuotaExceededError as error:
             held_s = held_back_s(error)
             await self._outbox.ended(within_s=held_s)
             raise after_holding(error, held_s) from None
-        self._is_paid = False
+        if not is_repeat:
+            self._is_paid = False
 
     def _fail(self, error: ThinwireError) -> None:
         if self._epoch == self._live.session.epoch:

@@ -120,6 +120,7 @@ class PairWatch:
             _log.info("the cloud at %s %s", self._cloud, how)
         else:
             _log.error("NO TEXT CAN BE MADE: the cloud at %s %s", self._cloud, how)
+            self._doubted.set()  # whoever heard of it: `run` asks until it is right
         await self._on_change(is_right)
 
 

@@ -60,7 +60,7 @@ class KvPool:
                 setting="kv_bytes",
             )
         self.allocator = PageAllocator(pages)
-        tokens = pages * PAGE_TOKENS
+        tokens = self.tokens
         try:
             self.keys = [
                 torch.empty(layer.heads, tokens, layer.key_size, dtype=dtype, device=device)
@@ -79,6 +79,11 @@ class KvPool:
         """States written since the start: all that is ever copied for the cache between passes."""
         self.gathered_bytes = 0
         """States copied inside a layer's attention since the start, for sequences in scattered pages."""
+
+    @property
+    def tokens(self) -> int:
+        """That all sequences together can hold."""
+        return self.allocator.pages * PAGE_TOKENS
 
     @property
     def bytes(self) -> int:

@@ -94,8 +94,9 @@ class LanguageModel:
 
     @property
     def context_length(self) -> int:
-        """Tokens one sequence may hold."""
-        return self._context_length
+        """Tokens one sequence may hold: the model's context, or the whole KV pool where that is less."""
+        pool = self.kv_pool
+        return self._context_length if pool is None else min(self._context_length, pool.tokens)
 
     @property
     def kv_pool(self) -> KvPool | None:

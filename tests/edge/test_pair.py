@@ -131,10 +131,16 @@ async def test_a_wrong_cloud_is_told_of_once_and_asked_until_it_is_right(
     ]
 
 
-async def test_a_cloud_that_is_not_there_says_nothing_of_the_pair(caplog: pytest.LogCaptureFixture) -> None:
-    """It is asked again, and logged once."""
+LOADING = replace(info(VOCABULARY), model="", vocabulary=VocabularyIdentity(0, b""), model_rows=0)
+
+
+@pytest.mark.parametrize("silence", [ABSENT, LOADING], ids=["absent", "loading"])
+async def test_a_cloud_without_a_model_says_nothing_of_the_pair(
+    silence: ServerInfo | ThinwireError, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody there, or a cloud that is loading: it is asked again, and logged once."""
     caplog.set_level("INFO")
-    cloud = Cloud(ABSENT, ABSENT, ABSENT, info(VOCABULARY))
+    cloud = Cloud(silence, silence, silence, info(VOCABULARY))
     async with running(cloud) as watch:
         assert watch.is_right is None
         await cloud.told_times(1)
@@ -168,6 +174,17 @@ async def test_a_text_that_failed_as_with_a_wrong_cloud_has_it_asked_again() -> 
             for _ in range(20):
                 await asyncio.sleep(0)
             assert (cloud.asked > asked) is isinstance(error, EdgeTokenError)
+        await cloud.told_times(3)
+
+    assert cloud.told == [True, False, True]
+
+
+async def test_a_pair_that_somebody_else_found_wrong_is_asked_about_until_it_is_right() -> None:
+    """GetStatus asks too; the watch, which had no reason to, does not rest on its answer."""
+    cloud = Cloud(info(VOCABULARY))
+    async with running(cloud) as watch:
+        await asyncio.sleep(0)  # it rests
+        await watch.heard(info(OTHER))
         await cloud.told_times(3)
 
     assert cloud.told == [True, False, True]

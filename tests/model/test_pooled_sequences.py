@@ -189,6 +189,17 @@ def test_the_pool_has_the_size_that_was_asked_for(tmp_path: Path) -> None:
         model.pool_sequences(sessions=3, kv_bytes=5)
 
 
+def test_a_pool_smaller_than_the_context_bounds_a_sequence(tmp_path: Path) -> None:
+    """What would never fit, however many sequences ended, is told beforehand; what is told fits."""
+    folder = save_checkpoint(tmp_path / "m", "Llama")
+    assert pooled(folder, pages=8).context_length == 512
+    model = pooled(folder, pages=2)
+    assert model.context_length == 2 * PAGE_TOKENS
+
+    model.open_sequence().extend(TEXTS[0][: model.context_length], logit_rows=1)
+    assert pool_of(model).free_bytes == 0
+
+
 def test_transformers_own_generation_goes_on_beside_the_pool(tmp_path: Path) -> None:
     """The attention function is plain attention where no packed pass is under way."""
     folder = save_checkpoint(tmp_path / "m", "Llama")

@@ -225,6 +225,21 @@ async def test_a_replayed_round_costs_nothing(tokens: Tokens) -> None:
         assert isinstance(await peer.refusal(), QuotaExceededError)
 
 
+async def test_rounds_replayed_again_and_again_cost_as_much_as_others(tokens: Tokens) -> None:
+    """An edge repeats one round a stream; what repeats for ever is held to the rate."""
+    token = tokens.add("acme", rounds_per_s=0.001)
+    text = EdgeText()
+    async with running_cloud(WatchedModel(TARGET), security=ServerSecurity(access=tokens.access())) as cloud:
+        peer, _ = await cloud.opened(text, token)
+        for _ in range(2):
+            await peer.say(text.block())
+            await peer.hear()
+        await peer.say(text.block())
+
+        assert isinstance(await peer.refusal(), QuotaExceededError)
+        assert cloud.server.sessions == 1
+
+
 async def test_a_payload_that_is_dear_to_decode_is_charged_before_it_is_looked_at(
     tokens: Tokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
