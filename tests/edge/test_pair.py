@@ -131,16 +131,10 @@ async def test_a_wrong_cloud_is_told_of_once_and_asked_until_it_is_right(
     ]
 
 
-LOADING = replace(info(VOCABULARY), model="", vocabulary=VocabularyIdentity(0, b""), model_rows=0)
-
-
-@pytest.mark.parametrize("silence", [ABSENT, LOADING], ids=["absent", "loading"])
-async def test_a_cloud_without_a_model_says_nothing_of_the_pair(
-    silence: ServerInfo | ThinwireError, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Nobody there, or a cloud that is loading: it is asked again, and logged once."""
+async def test_a_cloud_that_is_not_there_says_nothing_of_the_pair(caplog: pytest.LogCaptureFixture) -> None:
+    """It is asked again, and logged once."""
     caplog.set_level("INFO")
-    cloud = Cloud(silence, silence, silence, info(VOCABULARY))
+    cloud = Cloud(ABSENT, ABSENT, ABSENT, info(VOCABULARY))
     async with running(cloud) as watch:
         assert watch.is_right is None
         await cloud.told_times(1)
