@@ -261,6 +261,9 @@ class _Driver:
         except ThinwireError as error:
             self._events.put_nowait(LinkLost(error))
             return
+        except Exception as error:  # a bug of ours: nobody awaits this task
+            self._events.put_nowait(error)
+            return
         self._open_stream()
         self._events.put_nowait(LinkRestored())
 

@@ -64,8 +64,10 @@ async def stubborn(cloud: StubbornCloud) -> AsyncIterator[str]:
     await server.stop(0)
 
 
-async def run(address: str, settings: EdgeSettings) -> tuple[list[GenerationEvent], list[float]]:
-    """Run one generation; returns its events and the pauses before reconnects."""
+async def run(
+    address: str, settings: EdgeSettings, *, fault: Exception | None = None
+) -> tuple[list[GenerationEvent], list[float]]:
+    """Run one generation; returns its events and the pauses before reconnects, or raises in the first."""
     pauses: list[float] = []
     reader = Reader()
     parameters = GenerationParameters(seed=1)
@@ -84,6 +86,8 @@ async def run(address: str, settings: EdgeSettings) -> tuple[list[GenerationEven
 
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
+        if fault is not None:
+            raise fault
 
     link = CloudLink(address, settings)
     try:
@@ -133,3 +137,11 @@ async def test_a_round_that_is_never_answered_is_resent_unchanged_and_then_fails
 
     assert cloud.streams == len(blocks) >= 3
     assert len(set(blocks)) == 1
+
+
+async def test_a_bug_in_a_reconnect_ends_the_text() -> None:
+    """Nobody awaits that task, and a text must not wait for it for ever."""
+    async with stubborn(StubbornCloud(hang=False)) as address:
+        with pytest.raises(RuntimeError, match="a bug"):
+            async with asyncio.timeout(20):
+                await run(address, EdgeSettings(), fault=RuntimeError("a bug"))

@@ -1,7 +1,7 @@
 """
 Schedules of the two real shells: who goes on at every await, and what breaks meanwhile, all by seed.
 
-Run as `python -m tests.explorer --schedules 10000 --seed 1`.
+Run as `python -m tests.explorer --schedules 10000 --seed 1`, with tests/ on PYTHONPATH.
 A schedule has one cloud (`cloud.daemon` and all behind it), one or two texts (`edge.generation` and all
 behind it) and perhaps peers without manners, over streams in memory.
 Each text must be its reference, which the sans-IO sessions give without any shell; nobody may wait for an
