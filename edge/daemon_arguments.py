@@ -59,43 +59,17 @@ def add_edge(commands: Any) -> None:
     add_trace_argument(parser)
     add_dialling_arguments(parser, peer="cloud", prefix="cloud-")
     limits = parser.add_argument_group("limits and records")
-    seconds = {"type": float, "metavar": "SECONDS"}
-    limits.add_argument(
-        "--connect-timeout",
-        default=_SETTINGS.connect_timeout_s,
-        help="to wait for a connection to the cloud (default %(default)g)",
-        **seconds,
-    )
-    limits.add_argument(
-        "--round-timeout",
-        default=_SETTINGS.round_timeout_s,
-        help="for one round (default %(default)g)",
-        **seconds,
-    )
-    limits.add_argument(
-        "--write-timeout",
-        default=_SETTINGS.write_timeout_s,
-        help="a client may take nothing of the text that waits for it (default %(default)g)",
-        **seconds,
-    )
-    limits.add_argument(
-        "--patience",
-        default=_SETTINGS.patience_s,
-        help="a generation goes on reconnecting after a loss of the cloud (default %(default)g)",
-        **seconds,
-    )
-    limits.add_argument(
-        "--drain-grace",
-        default=_SETTINGS.drain_grace_s,
-        help="generations may go on after SIGTERM (default %(default)g)",
-        **seconds,
-    )
-    limits.add_argument(
-        "--keepalive",
-        default=_SETTINGS.keepalive_s,
-        help="between pings of the link while a generation runs, 0 for none (default %(default)g)",
-        **seconds,
-    )
+    for flag, seconds, text in (
+        ("--connect-timeout", _SETTINGS.connect_timeout_s, "to wait for a connection to the cloud"),
+        ("--round-timeout", _SETTINGS.round_timeout_s, "for one round"),
+        ("--write-timeout", _SETTINGS.write_timeout_s, "a client may take nothing that waits for it"),
+        ("--patience", _SETTINGS.patience_s, "a text goes on reconnecting after a loss of the cloud"),
+        ("--drain-grace", _SETTINGS.drain_grace_s, "generations may go on after SIGTERM"),
+        ("--keepalive", _SETTINGS.keepalive_s, "between pings of the link in a generation, 0 for none"),
+    ):
+        limits.add_argument(
+            flag, type=float, default=seconds, metavar="SECONDS", help=f"{text} (default %(default)g)"
+        )
     for flag, default, text in (
         ("--max-generations", _SETTINGS.max_generations, "at once"),
         ("--max-prompt-bytes", _SETTINGS.max_prompt_bytes, "of a prompt in UTF-8, no more than the default"),
