@@ -32,7 +32,7 @@ help: ## print this list
 
 setup: $(VENV)/.ready ## virtual environment with the pinned dependencies (TORCH_INDEX= chooses a CPU wheel index)
 
-$(VENV)/.ready: pyproject.toml
+$(VENV)/.ready: pyproject.toml demo-pair/pyproject.toml
 	@command -v git >/dev/null || { echo "make setup: git is missing (apt-get install git)" >&2; exit 1; }
 	@command -v python3 >/dev/null || { echo "make setup: python3 is missing (apt-get install python3)" >&2; exit 1; }
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make setup: $$(python3 --version) found; Python 3.11 or newer expected" >&2; exit 1; }
@@ -42,7 +42,7 @@ $(VENV)/.ready: pyproject.toml
 	@echo "make setup, 2 of 3: torch, the largest download by far$(if $(TORCH_INDEX),, (TORCH_INDEX= names an index with a smaller CPU build))"
 	@$(PIP_INSTALL) torch==2.13.0
 	@echo "make setup, 3 of 3: Thinwire and everything else that it needs"
-	@$(PIP_INSTALL) --editable '.[dev]'
+	@$(PIP_INSTALL) --editable '.[dev]' --editable ./demo-pair
 	@echo "make setup: done"
 	@touch $@
 
@@ -71,16 +71,16 @@ check: setup ## format, lint, types and generated code
 	$(VENV)/bin/mypy
 	$(MAKE) --no-print-directory proto-check
 
-proto: setup ## regenerate common/pb from proto/
-	$(PYTHON) -m grpc_tools.protoc -Icommon/pb=proto --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
+proto: setup ## regenerate thinwire.common.pb from proto/
+	$(PYTHON) -m grpc_tools.protoc -Ithinwire/common/pb=proto --python_out=common --pyi_out=common --grpc_python_out=common $(PROTOS)
 
-proto-check: setup ## fail if common/pb is not what proto/ generates
+proto-check: setup ## fail if thinwire.common.pb is not what proto/ generates
 	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
-	$(PYTHON) -m grpc_tools.protoc -Icommon/pb=proto --python_out=$$out --pyi_out=$$out --grpc_python_out=$$out $(PROTOS) && \
-	diff -r --exclude=__pycache__ --exclude=__init__.py $$out/common/pb common/pb && echo "common/pb is fresh"
+	$(PYTHON) -m grpc_tools.protoc -Ithinwire/common/pb=proto --python_out=$$out --pyi_out=$$out --grpc_python_out=$$out $(PROTOS) && \
+	diff -r --exclude=__pycache__ --exclude=__init__.py $$out/thinwire/common/pb common/thinwire/common/pb && echo "thinwire.common.pb is fresh"
 
 pair: setup ## train the bundled pair again (MINUTES=90, START=DIR of a pair to go on from, DEVICE=cuda)
-	$(PYTHON) -m bench.pair.train --minutes $(MINUTES) $(if $(START),--start '$(START)')$(if $(DEVICE), --device '$(DEVICE)')
+	$(PYTHON) -m training.train --minutes $(MINUTES) $(if $(START),--start '$(START)')$(if $(DEVICE), --device '$(DEVICE)')
 
 bench-core: setup ## speed of the core as ratios (table for bench/LOG.md; THREADS= of transformers' models)
 	$(PYTHON) -m bench.core $(if $(THREADS),--transformers-threads '$(THREADS)')
@@ -113,10 +113,10 @@ simulate: setup ## fit the simulation to a benchmark run, check it, go on to 100
 	$(PYTHON) -m bench.simulation '$(or $(DIR),bench/results/simulation)' $(if $(FIT),--fit '$(FIT)') $(if $(OUT),--out '$(OUT)')
 
 link: setup ## make a thin link on this machine and test it (UP=1M DOWN=4M RTT_MS=50 KIND=wire|tc)
-	$(PYTHON) -m bench.link --up '$(UP)' --down '$(DOWN)' --rtt-ms '$(RTT_MS)' --kind '$(KIND)'
+	$(PYTHON) -m link --up '$(UP)' --down '$(DOWN)' --rtt-ms '$(RTT_MS)' --kind '$(KIND)'
 
 compose-test: setup ## docker compose from build to down (COMPOSE_BOOTSTRAP=1 makes an engine where none answers)
-	$(PYTHON) -m bench.compose
+	$(PYTHON) -m deploy
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.scheme_steps import make_rows, run_scheme
-from common.config import DROPPED_MASS_DEFAULTS, SamplingParameters, SchemeParameters
+from thinwire.common.config import DROPPED_MASS_DEFAULTS, SamplingParameters, SchemeParameters
 
 TEMPERATURES = (0.3, 0.6, 1.0, 1.5)
 TARGETS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)

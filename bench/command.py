@@ -10,8 +10,8 @@ from types import FrameType
 from bench.grid.processes import DaemonError
 from bench.grid.records import RecordError
 from bench.grid.store import StoreError
-from bench.link.errors import LinkError, LinkRefusedError, LinkUnavailableError
-from common.errors import ConfigError
+from link.errors import LinkError, LinkRefusedError, LinkUnavailableError
+from thinwire.common.errors import ConfigError
 
 FAILED, USAGE, REFUSED, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 130
 """Exit codes: something failed; bad usage or input; a link is not what it says; no link; Ctrl-C."""

@@ -35,11 +35,11 @@ import torch
 import transformers
 
 from bench import kernels
-from common import bundled
-from common.config import GenerationParameters, SamplingParameters, default_scheme
-from common.generation import GenerationFinished, GenerationStatistics
-from edge.client import EdgeClient, GenerationRequest, connect
-from edge.demo import Daemon, serve_pair, shared_core, target_threads
+from thinwire.common import demo_pair
+from thinwire.common.config import GenerationParameters, SamplingParameters, default_scheme
+from thinwire.common.session.generation import GenerationFinished, GenerationStatistics
+from thinwire.edge.client import EdgeClient, GenerationRequest, connect
+from thinwire.edge.demo import Daemon, serve_pair, shared_core, target_threads
 
 PROMPTS = Path(__file__).parent / "prompts.jsonl"
 TEMPERATURES = (1.0, 0.3)
@@ -275,7 +275,7 @@ def _say(line: str) -> None:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m bench.core", description=__doc__)
-    parser.add_argument("--pair", type=Path, default=bundled.target_path().parent, help="target/ and draft/")
+    parser.add_argument("--pair", type=Path, default=demo_pair.target_path().parent, help="target/, draft/")
     parser.add_argument("--tokens", type=int, default=128, help="tokens of each text (default %(default)s)")
     parser.add_argument("--repetitions", type=int, default=10, help="texts of each way (default %(default)s)")
     parser.add_argument(

@@ -32,15 +32,15 @@ from typing import Any
 
 import numpy as np
 
-from common import bundled
-from common.causal_model import CachedSequence
-from common.config import SamplingParameters, default_scheme
-from common.distributions import warp
-from common.draft_token import DraftToken
-from common.language_model import load_language_model, set_threads
-from common.random_streams import KeyedDraws
-from common.schemes import make_scheme
-from edge.draft_block import DraftBlockBuilder
+from thinwire.common import demo_pair
+from thinwire.common.causal_model import CachedSequence
+from thinwire.common.config import SamplingParameters, default_scheme
+from thinwire.common.language_model import load_language_model, set_threads
+from thinwire.common.law.distributions import warp
+from thinwire.common.law.draft_token import DraftToken
+from thinwire.common.law.random_streams import KeyedDraws
+from thinwire.common.schemes import make_scheme
+from thinwire.edge.draft_block import DraftBlockBuilder
 
 PROMPTS = Path(__file__).parent / "prompts.jsonl"
 LONGEST = 6
@@ -269,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     lines = PROMPTS.read_text(encoding="utf-8").splitlines()
     prompts = [json.loads(line)["prompt"] for line in lines[-arguments.prompts :]]
-    pair = Pair(bundled.target_path().parent)
+    pair = Pair(demo_pair.target_path().parent)
     times = pair.times()
     rounds: dict[tuple[str, float], list[Round]] = {}
     for temperature in TEMPERATURES:

@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from common import bundled
-from common.config import SamplingParameters, SchemeParameters
-from common.distributions import softmax, warp
-from common.language_model import load_language_model, set_threads
-from common.random_streams import KeyedDraws
-from common.schemes import make_scheme
-from common.schemes.base import Scheme
-from edge.draft_block import DraftBlockBuilder
+from thinwire.common import demo_pair
+from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.language_model import load_language_model, set_threads
+from thinwire.common.law.distributions import softmax, warp
+from thinwire.common.law.random_streams import KeyedDraws
+from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes.base import Scheme
+from thinwire.edge.draft_block import DraftBlockBuilder
 
 BUNDLED_VOCABULARY_SIZE = 8192
 VOCABULARY_SIZES = (BUNDLED_VOCABULARY_SIZE, 50257, 151936)
@@ -145,7 +145,7 @@ def _least(calls: Sequence[Callable[[], object]], repetitions: int) -> list[floa
 def draft_step_us(repetitions: int) -> float:
     """Least microseconds of one cached step of the bundled draft model, on one thread as the edge runs it."""
     set_threads(1)
-    sequence = load_language_model(str(bundled.draft_path())).open_sequence()
+    sequence = load_language_model(str(demo_pair.draft_path())).open_sequence()
     sequence.extend(range(1, 101), logit_rows=1)
 
     def step() -> None:

@@ -19,17 +19,17 @@ import numpy.typing as npt
 import torch
 from transformers import AutoModelForCausalLM
 
-from common import bundled
-from common.config import Rollback, SamplingParameters, SchemeParameters
-from common.distributions import total_variation, warp
-from common.draft_token import DraftToken, QuantizedDistribution
-from common.language_model import LanguageModel, load_language_model
-from common.random_streams import KeyedDraws
-from common.schemes import make_scheme
-from common.schemes.base import Scheme
-from edge.draft_block import DraftBlockBuilder
-from edge.events import DraftedBlock
-from edge.tally import Tally
+from thinwire.common import demo_pair
+from thinwire.common.config import Rollback, SamplingParameters, SchemeParameters
+from thinwire.common.language_model import LanguageModel, load_language_model
+from thinwire.common.law.distributions import total_variation, warp
+from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
+from thinwire.common.law.random_streams import KeyedDraws
+from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes.base import Scheme
+from thinwire.edge.draft_block import DraftBlockBuilder
+from thinwire.edge.events import DraftedBlock
+from thinwire.edge.tally import Tally
 
 PROMPTS = (
     "import os\n",
@@ -99,8 +99,8 @@ def make_rows(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        target = load_language_model(str(bundled.target_path()))
-        draft = load_language_model(str(bundled.draft_path()))
+        target = load_language_model(str(demo_pair.target_path()))
+        draft = load_language_model(str(demo_pair.draft_path()))
         texts = _sample(target, sampling.temperature, seed, texts_each)
         return Rows(
             tuple(_scored(target, prompt, text, sampling, np.float64) for prompt, text in texts),
@@ -114,7 +114,7 @@ def _sample(
     target: LanguageModel, temperature: float, seed: int, texts_each: int
 ) -> list[tuple[list[int], list[int]]]:
     """(prompt, text) ids of every sequence, sampled behind prompts of equal length."""
-    model: Any = AutoModelForCausalLM.from_pretrained(bundled.target_path(), dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(demo_pair.target_path(), dtype=torch.float32)
     model.eval()
     prompts = [target.vocabulary.encode(text) for text in PROMPTS * texts_each]
     length = min(len(prompt) for prompt in prompts)

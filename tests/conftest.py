@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from never_blocked import never_blocked
 
 # Before any test imports torch: with tests side by side on few cores, threads wait for each other, and those

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from common.causal_model import Extended, ExtendRequest, extend_one_by_one
-from common.generation import GenerationEvent
-from common.messages import VocabularyIdentity
+from thinwire.common.causal_model import Extended, ExtendRequest, extend_one_by_one
+from thinwire.common.session.generation import GenerationEvent
+from thinwire.common.session.messages import VocabularyIdentity
 
 Prefix = tuple[int, ...]
 Law = Callable[[Prefix], npt.NDArray[Any]]

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fakes import Law, ManualClock
-
-from cloud import events as cloud_events
-from cloud.session import CloudSession
-from common.errors import SessionNotFoundError, ThinwireError
-from common.messages import DraftBlock, Open, Opened, Verdict
-from common.protocol import TERMINAL
-from common.random_streams import Draws
-from common.schemes.base import Scheme
+from thinwire.cloud import events as cloud_events
+from thinwire.cloud.session import CloudSession
+from thinwire.common.errors import SessionNotFoundError, ThinwireError
+from thinwire.common.law.random_streams import Draws
+from thinwire.common.schemes.base import Scheme
+from thinwire.common.session.messages import DraftBlock, Open, Opened, Verdict
+from thinwire.common.session.states import TERMINAL
 
 DECODE_S = 0.01
 SCORE_S = 0.1

@@ -16,20 +16,19 @@ from itertools import chain
 
 from fakes import Law, TableVocabulary
 from in_memory_cloud import Agenda, InMemoryCloud, Stream
+from thinwire.cloud import events as cloud_events
+from thinwire.cloud.session import CloudSession
+from thinwire.common.config import GenerationParameters
+from thinwire.common.errors import ThinwireError, TransportError
+from thinwire.common.law.random_streams import Draws, KeyedDraws
+from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes.base import Scheme
+from thinwire.common.session.messages import Close, DraftBlock, FinishReason, Open, Opened, TokenKind, Verdict
+from thinwire.edge import events as edge_events
+from thinwire.edge.draft_block import DraftBlockBuilder
+from thinwire.edge.session import EdgeSession
+from thinwire.edge.text_stream import TextStream
 from weather import FAIR, Fault, Weather
-
-from cloud import events as cloud_events
-from cloud.session import CloudSession
-from common.config import GenerationParameters
-from common.errors import ThinwireError, TransportError
-from common.messages import Close, DraftBlock, FinishReason, Open, Opened, TokenKind, Verdict
-from common.random_streams import Draws, KeyedDraws
-from common.schemes import make_scheme
-from common.schemes.base import Scheme
-from edge import events as edge_events
-from edge.draft_block import DraftBlockBuilder
-from edge.session import EdgeSession
-from edge.text_stream import TextStream
 
 HOP_S = 0.02
 DRAFT_S = 0.05

@@ -11,19 +11,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from fakes import Law, TableModel, TableVocabulary
-
-from cloud.daemon import CloudServer
-from cloud.settings import CloudSettings
-from common import wire
-from common.causal_model import CausalModel
-from common.config import GenerationParameters, SamplingParameters, SchemeParameters
-from common.generation import GenerationFinished, GenerationStarted, Token
-from common.messages import FinishReason
-from common.security import ClientSecurity, ServerSecurity
-from common.tracing import NO_TRACING, Tracing
-from edge.client import EdgeClient, GenerationRequest, connect
-from edge.daemon import EdgeServer
-from edge.settings import EdgeSettings
+from thinwire.cloud.daemon import CloudServer
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common import wire
+from thinwire.common.causal_model import CausalModel
+from thinwire.common.config import GenerationParameters, SamplingParameters, SchemeParameters
+from thinwire.common.door.security import ClientSecurity, ServerSecurity
+from thinwire.common.observe.tracing import NO_TRACING, Tracing
+from thinwire.common.session.generation import GenerationFinished, GenerationStarted, Token
+from thinwire.common.session.messages import FinishReason
+from thinwire.edge.client import EdgeClient, GenerationRequest, connect
+from thinwire.edge.daemon import EdgeServer
+from thinwire.edge.settings import EdgeSettings
 
 DEFAULTS = GenerationParameters(seed=0)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from common.generation import GenerationStatistics
-from common.messages import FinishReason
-from common.metrics import CloudMetrics, EdgeMetrics, Metrics
+from thinwire.common.observe.metrics import CloudMetrics, EdgeMetrics, Metrics
+from thinwire.common.session.generation import GenerationStatistics
+from thinwire.common.session.messages import FinishReason
 
 
 def cloud_metrics(*, sessions: int = 0, passes: int = 0) -> CloudMetrics:

@@ -22,7 +22,7 @@ from typing import Any
 
 from blockbuster import BlockBuster, BlockBusterFunction
 
-from common.release import version
+from thinwire.common.release import version
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = tuple(f"{ROOT / name}{os.sep}" for name in ("common", "cloud", "edge"))
@@ -30,17 +30,17 @@ AT_START = "once, when the daemon starts and serves nobody yet"
 COMMAND = "of a command that has no event loop; tests call it from theirs"
 LOADING = "in the model's thread; tests do it in theirs"
 MAY_BLOCK = {
-    ("common/doorkeeper.py", "stands"): "asks once whether there is /proc",
-    ("common/doorkeeper.py", "_accepted"): "lists /proc/self/fd, which waits for no disk",
-    ("common/security.py", "_read"): AT_START,
-    ("common/tenants.py", "__init__"): AT_START,
-    ("common/telemetry.py", "__init__"): AT_START,
-    ("common/tracing.py", "tracing_to"): AT_START,
+    ("common/door/doorkeeper.py", "stands"): "asks once whether there is /proc",
+    ("common/door/doorkeeper.py", "_accepted"): "lists /proc/self/fd, which waits for no disk",
+    ("common/door/security.py", "_read"): AT_START,
+    ("common/door/tenants.py", "__init__"): AT_START,
+    ("edge/telemetry.py", "__init__"): AT_START,
+    ("observe/tracing.py", "tracing_to"): AT_START,
     ("language_model/loading.py", "load_language_model"): LOADING,
     ("language_model/model.py", "pool_sequences"): LOADING,
-    ("common/daemon_process.py", "_write_port"): AT_START,
-    ("common/controlling_terminal.py", "controlling_terminal"): AT_START,
-    ("common/telemetry.py", "write"): "the round log, if asked for: a kilobyte into the page cache, 2 µs",
+    ("daemon/process.py", "_write_port"): AT_START,
+    ("daemon/controlling_terminal.py", "controlling_terminal"): AT_START,
+    ("edge/telemetry.py", "write"): "the round log, if asked for: a kilobyte into the page cache, 2 µs",
     ("logging/__init__.py", "emit"): "standard error; the line must be out before what it tells of goes on",
     ("cloud/token_file.py", "add_token"): COMMAND,
     ("cloud/token_file.py", "revoke_tokens"): COMMAND,

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("common", "edge", "cloud")
-GENERATED = ROOT / "common" / "pb"
+SIDES = ("common", "edge", "cloud")
 MAX_LINES = 400
+NOT_INSTALLED = ("tests", "bench", "link", "deploy", "training")
 TAKEN_NAMES = {"types.py", "logging.py", "queue.py", "random.py", "grpc.py"}
 
 MODULES = {
-    path.relative_to(ROOT).with_suffix("").as_posix(): path
-    for package in PACKAGES
-    for path in sorted((ROOT / package).rglob("*.py"))
-    if GENERATED not in path.parents
+    path.relative_to(ROOT / side / "thinwire").with_suffix("").as_posix(): path
+    for side in SIDES
+    for path in sorted((ROOT / side / "thinwire" / side).rglob("*.py"))
+    if path.parent.name != "pb"
 }
-"""Our modules by their path without suffix, such as "common/wire/status"."""
+"""Our modules by their path inside `thinwire` without suffix, such as "common/wire/status"."""
 
 DOORS = {
     "torch": ("common/language_model",),
@@ -44,13 +44,25 @@ DOORS = {
     "grpc_status": ("common/wire",),
     "google.rpc": ("common/wire",),
     "google.protobuf": ("common/wire",),
-    "common.pb": ("common/wire",),
-    "google_crc32c": ("common/checksum",),
-    "cryptography": ("cloud/certificates", "common/certificate_dates"),
-    "prometheus_client": ("common/metrics",),
-    "opentelemetry": ("common/tracing",),
+    "thinwire.common.pb": ("common/wire",),
+    "google_crc32c": ("common/session/checksum",),
+    "cryptography": ("cloud/certificates", "common/door/certificate_dates"),
+    "prometheus_client": ("common/observe/metrics",),
+    "opentelemetry": ("common/observe/tracing",),
 }
 """Import → the only modules (or packages) that may have it."""
+
+ROOMS: dict[str, set[str]] = {
+    "law": set(),
+    "session": set(),
+    "schemes": {"law"},
+    "language_model": {"session"},
+    "observe": {"session"},
+    "door": {"observe"},
+    "wire": {"session", "observe", "door"},
+    "daemon": {"observe", "door", "wire", "language_model"},
+}
+"""A room of `common` → the rooms it may import from, besides the flat modules."""
 
 
 def imports_of(source: str) -> set[str]:
@@ -83,14 +95,35 @@ def importers_of(package: str) -> set[str]:
 )
 def test_dependencies_point_towards_common(side: str, forbidden: str) -> None:
     """`common` imports neither side, and the two sides never import each other."""
-    crossing = {module for module in importers_of(forbidden) if is_within(module, side, "/")}
+    crossing = {module for module in importers_of(f"thinwire.{forbidden}") if is_within(module, side, "/")}
 
     assert crossing == set()
 
 
-def test_the_packages_import_neither_tests_nor_bench() -> None:
-    """What is installed does not need what is not."""
-    assert importers_of("tests") | importers_of("bench") == set()
+def test_what_is_installed_imports_nothing_that_is_not() -> None:
+    """Neither tests nor bench, link, deploy or training."""
+    assert set().union(*map(importers_of, NOT_INSTALLED)) == set()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_of_common_imports_only_from_the_rooms_below(room: str) -> None:
+    """What a room may know stands in one table, and nothing in it is left over."""
+    named = {
+        name.split(".")[2]
+        for module, names in IMPORTS.items()
+        if is_within(module, f"common/{room}", "/")
+        for name in names
+        if name.startswith("thinwire.common.") and name.split(".")[2] in ROOMS
+    }
+
+    assert named - {room} == ROOMS[room]
+
+
+def test_every_folder_of_common_is_a_room() -> None:
+    """Generated code aside, a folder without a rule is none."""
+    folders = {name.split("/")[1] for name in MODULES if name.count("/") > 1 and name.startswith("common/")}
+
+    assert folders == set(ROOMS)
 
 
 @pytest.mark.parametrize("package", DOORS)
@@ -105,7 +138,7 @@ def test_each_heavy_dependency_has_its_doors(package: str) -> None:
     assert outside == set()
 
 
-@pytest.mark.parametrize("package", ["torch", "grpc", "common.pb", "google_crc32c"])
+@pytest.mark.parametrize("package", ["torch", "grpc", "thinwire.common.pb", "google_crc32c"])
 def test_the_doors_are_in_use(package: str) -> None:
     """The scan sees the imports it is there to see."""
     assert importers_of(package)
@@ -136,7 +169,7 @@ def test_every_module_says_what_it_is_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["edge/session", "cloud/session", "common/speculative", "edge/draft_block"]
+    "module", ["edge/session", "cloud/session", "common/law/speculative", "edge/draft_block"]
 )
 def test_the_core_does_no_io(module: str) -> None:
     """The sans-IO core imports no clock, no network, no event loop, no model and no source of randomness."""
@@ -149,7 +182,7 @@ def test_no_command_takes_an_abbreviated_option() -> None:
     """An abbreviation that works today is another option after the next release."""
     loose = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
-        for folder in (*PACKAGES, "bench", "tests")
+        for folder in (*SIDES, "bench", "deploy", "link", "tests", "training")
         for path in sorted((ROOT / folder).rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call)

@@ -6,15 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fakes import random_law, random_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from in_memory_pair import InMemoryPair, Outcome
-from weather import Fault, Weather
 
-from common.config import GenerationParameters, Rollback, SchemeParameters
-from common.errors import ConfigError, TransportError
-from common.messages import DraftBlock, FinishReason, Open, Verdict
+from fakes import random_law, random_table
+from in_memory_pair import InMemoryPair, Outcome
+from thinwire.common.config import GenerationParameters, Rollback, SchemeParameters
+from thinwire.common.errors import ConfigError, TransportError
+from thinwire.common.session.messages import DraftBlock, FinishReason, Open, Verdict
+from weather import Fault, Weather
 
 SIZE = 6
 SCHEMES = {

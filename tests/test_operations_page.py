@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from metrics_in_use import cloud_metrics, edge_metrics, used
 
-from cloud.cli import make_parser as cloud_parser
-from cloud.settings import CloudSettings
-from common import bundled
-from common.errors import ThinwireError
-from common.generation import GenerationFinished, GenerationStatistics, Token
-from common.messages import FinishReason, TokenKind
-from common.metrics import error_reasons
-from edge.arguments import make_parser as edge_parser
-from edge.report import JsonLines
-from edge.settings import EdgeSettings
+from metrics_in_use import cloud_metrics, edge_metrics, used
+from thinwire.cloud.cli import make_parser as cloud_parser
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common import demo_pair
+from thinwire.common.errors import ThinwireError
+from thinwire.common.observe.metrics import error_reasons
+from thinwire.common.session.generation import GenerationFinished, GenerationStatistics, Token
+from thinwire.common.session.messages import FinishReason, TokenKind
+from thinwire.edge.arguments import make_parser as edge_parser
+from thinwire.edge.report import JsonLines
+from thinwire.edge.settings import EdgeSettings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = (DOCS / "operations.md").read_text(encoding="utf-8")
@@ -162,7 +162,7 @@ def test_every_reason_is_there_with_its_status_cause_and_remedy() -> None:
 def test_the_sizes_follow_from_the_formula() -> None:
     """2 × layers × KV heads × head size × bytes; the bundled models' shapes are those of their files."""
     (table,) = tables_below(PAGE, "Sizing")
-    paths = {"bundled target": bundled.target_path(), "bundled draft": bundled.draft_path()}
+    paths = {"bundled target": demo_pair.target_path(), "bundled draft": demo_pair.draft_path()}
     for row in table:
         layers, heads, size = (int(row[name]) for name in ("layers", "KV heads", "head size"))
         token = 2 * layers * heads * size * BYTES[row["dtype"]]

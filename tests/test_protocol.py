@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import LocalProtocolError
-from common.protocol import TERMINAL, TRANSITIONS, Happening, State, after, table
+from thinwire.common.errors import LocalProtocolError
+from thinwire.common.session.states import TERMINAL, TRANSITIONS, Happening, State, after, table
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "protocol.md"
 

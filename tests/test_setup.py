@@ -20,7 +20,8 @@ esac
 
 def test_setup_says_what_it_does_and_how_far_it_is(tmp_path: Path) -> None:
     """Three steps in plain lines; pip names what it downloads, without a bar that nobody sees move."""
-    for name in ("Makefile", "pyproject.toml"):
+    for name in ("Makefile", "pyproject.toml", "demo-pair/pyproject.toml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     stand_in = tmp_path / "bin" / "python3"
     stand_in.parent.mkdir()
@@ -44,6 +45,6 @@ def test_setup_says_what_it_does_and_how_far_it_is(tmp_path: Path) -> None:
     assert "TORCH_INDEX=" in said[1]
     assert [line for line in said if line.startswith("pip ")] == [
         f"pip install --disable-pip-version-check --progress-bar off {what}"
-        for what in ("torch==2.13.0", "--editable .[dev]")
+        for what in ("torch==2.13.0", "--editable .[dev] --editable ./demo-pair")
     ]
     assert said[-1] == "make setup: done"

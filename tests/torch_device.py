@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.language_model import LanguageModel, load_language_model
+from thinwire.common.language_model import LanguageModel, load_language_model
 
 name = "cpu"
 """Set once, before the first test, by conftest.py."""

@@ -9,15 +9,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
-from fakes import TableVocabulary, random_law
 
-from cloud.daemon import CloudServer
-from cloud.settings import CloudSettings
-from common import wire
-from common.causal_model import CausalModel
-from common.config import SamplingParameters, SchemeParameters
-from common.errors import ThinwireError
-from common.messages import (
+from fakes import TableVocabulary, random_law
+from thinwire.cloud.daemon import CloudServer
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common import wire
+from thinwire.common.causal_model import CausalModel
+from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.door.security import ClientSecurity, ServerSecurity
+from thinwire.common.errors import ThinwireError
+from thinwire.common.law.random_streams import KeyedDraws
+from thinwire.common.schemes import make_scheme
+from thinwire.common.session.messages import (
     Close,
     CloseReason,
     DraftBlock,
@@ -27,9 +30,6 @@ from common.messages import (
     Verdict,
     block_checksum,
 )
-from common.random_streams import KeyedDraws
-from common.schemes import make_scheme
-from common.security import ClientSecurity, ServerSecurity
 
 SIZE = 6
 VOCABULARY = TableVocabulary(SIZE)

@@ -29,8 +29,8 @@ from bench.capacity.messages import SERVICE
 from bench.capacity.recording import record
 from bench.capacity.slices import DECODING, QUOTAS
 from bench.capacity.tenants import TenantPlan, run_tenants
-from common import wire
-from edge.demo import target_threads
+from thinwire.common import wire
+from thinwire.edge.demo import target_threads
 
 EDGES = (1, 2, 4, 8, 16, 32, 64)
 PACED_MS = (0.0, 50.0)

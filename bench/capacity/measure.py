@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.command import CommandError
-from edge.demo import Daemon
+from thinwire.edge.demo import Daemon
 
 MAX_PROCESSES = 2
 """Load generator processes: the machine's cores are shared with the daemon."""

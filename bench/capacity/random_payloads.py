@@ -10,11 +10,11 @@ import grpc
 
 from bench.capacity.replay import answer, refusal_of, request_of
 from bench.capacity.texts import RecordedText
-from common import wire
-from common.config import MAX_DRAFT_LENGTH, SchemeParameters
-from common.messages import DraftBlock, Open, Opened, PrefixHasher, block_checksum
-from common.schemes import make_scheme
-from common.schemes.dense_qs import MAX_DENSE_RESOLUTION
+from thinwire.common import wire
+from thinwire.common.config import MAX_DRAFT_LENGTH, SchemeParameters
+from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes.dense_qs import MAX_DENSE_RESOLUTION
+from thinwire.common.session.messages import DraftBlock, Open, Opened, PrefixHasher, block_checksum
 
 
 class RandomPayloads:

@@ -15,20 +15,20 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from bench.capacity.texts import RecordedRound, RecordedText
-from common import wire
-from common.config import GenerationParameters, SamplingParameters, default_scheme
-from common.language_model import LanguageModel
-from common.messages import DraftBlock, Open, Verdict
-from common.random_streams import KeyedDraws
-from common.schemes import make_scheme
-from edge.cloud_link import CloudLink, CloudStream, FromCloud, Receive
-from edge.drafter import Drafter
-from edge.events import DraftedBlock
-from edge.generation import run_generation
-from edge.meter import GenerationMeter
-from edge.session import EdgeSession
-from edge.settings import EdgeSettings
-from edge.text_stream import TextStream
+from thinwire.common import wire
+from thinwire.common.config import GenerationParameters, SamplingParameters, default_scheme
+from thinwire.common.language_model import LanguageModel
+from thinwire.common.law.random_streams import KeyedDraws
+from thinwire.common.schemes import make_scheme
+from thinwire.common.session.messages import DraftBlock, Open, Verdict
+from thinwire.edge.cloud_link import CloudLink, CloudStream, FromCloud, Receive
+from thinwire.edge.drafter import Drafter
+from thinwire.edge.events import DraftedBlock
+from thinwire.edge.generation import run_generation
+from thinwire.edge.meter import GenerationMeter
+from thinwire.edge.session import EdgeSession
+from thinwire.edge.settings import EdgeSettings
+from thinwire.edge.text_stream import TextStream
 
 
 async def record_texts(

@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 
 from bench.capacity.measure import MeasuredDaemon
-from common import bundled, wire
+from thinwire.common import demo_pair, wire
 
 PROMPTS = Path(__file__).parent.parent / "prompts.jsonl"
 
@@ -28,7 +28,7 @@ async def record(folder: Path, texts: Path, *, count: int, tokens: int, threads:
     """
     # Heavy imports come late, as in the daemons.
     from bench.capacity.record import record_texts
-    from common.language_model import load_language_model, set_threads
+    from thinwire.common.language_model import load_language_model, set_threads
 
     lines = PROMPTS.read_text(encoding="utf-8").splitlines()[:count]
     prompts = [json.loads(line)["prompt"] for line in lines]
@@ -36,7 +36,7 @@ async def record(folder: Path, texts: Path, *, count: int, tokens: int, threads:
     try:
         await cloud.start("bench.grid.cloud", "--threads", str(threads), "--max-batch-sequences", "1")
         set_threads(1)
-        draft = load_language_model(str(bundled.draft_path()))
+        draft = load_language_model(str(demo_pair.draft_path()))
         await cloud.serving(wire.VERIFIER_SERVICE)
         recorded = await record_texts(draft, await cloud.address(), prompts, tokens=tokens, seed=1)
     finally:

@@ -26,10 +26,10 @@ import grpc
 
 from bench.capacity.messages import STREAM, BatchRequest
 from bench.capacity.texts import RecordedRound, RecordedText, read_texts
-from common import wire
-from common.errors import ResourceExhaustedError
-from common.messages import Close, CloseReason, Verdict
-from common.pb import verifier_pb2
+from thinwire.common import wire
+from thinwire.common.errors import ResourceExhaustedError
+from thinwire.common.pb import verifier_pb2
+from thinwire.common.session.messages import Close, CloseReason, Verdict
 
 LOST_STATUS_PAUSE_S = 0.1
 """Before the next attempt after a refusal whose own pause was lost."""

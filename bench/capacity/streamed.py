@@ -22,16 +22,16 @@ from bench.capacity.messages import SERVICE, BatchRequest
 # Before anything that imports torch by itself; see there.
 from bench.peers.forward_watch import PassLog, add_watch_arguments, watch_forward
 from bench.peers.messages import StreamedToken
-from common import bundled, wire
-from common.command_parser import CommandParser
-from common.daemon_arguments import add_daemon_arguments, daemon_options
-from common.daemon_process import run_daemon
-from common.errors import TransportError
-from common.security import ServerSecurity
-from edge.text_stream import TextStream
+from thinwire.common import demo_pair, wire
+from thinwire.common.daemon.arguments import add_daemon_arguments, daemon_options
+from thinwire.common.daemon.command_parser import CommandParser
+from thinwire.common.daemon.process import run_daemon
+from thinwire.common.door.security import ServerSecurity
+from thinwire.common.errors import TransportError
+from thinwire.edge.text_stream import TextStream
 
 if TYPE_CHECKING:
-    from common.language_model import LanguageModel
+    from thinwire.common.language_model import LanguageModel
 
 
 class BatchedServer:
@@ -164,7 +164,7 @@ def generate_together(
 def main() -> int:
     """Serve until a signal; returns the exit code."""
     parser = CommandParser(prog="python -m bench.capacity.streamed", description=__doc__)
-    add_daemon_arguments(parser, role="target", model=str(bundled.target_path()), listen="127.0.0.1:7074")
+    add_daemon_arguments(parser, role="target", model=str(demo_pair.target_path()), listen="127.0.0.1:7074")
     add_watch_arguments(parser)
     return asyncio.run(_serve(parser.parse_args()))
 

@@ -25,10 +25,10 @@ from bench.capacity.random_payloads import RandomPayloads
 from bench.capacity.replay import LostRefusalError, answer, refusal_of, request_of
 from bench.capacity.slices import EXCESS, Offer, Slice, from_line
 from bench.capacity.texts import RecordedText, read_texts
-from common import wire
-from common.errors import QuotaExceededError, ResourceExhaustedError, SessionNotFoundError
-from common.messages import Close, CloseReason, Opened, Verdict
-from common.security import ClientSecurity
+from thinwire.common import wire
+from thinwire.common.door.security import ClientSecurity
+from thinwire.common.errors import QuotaExceededError, ResourceExhaustedError, SessionNotFoundError
+from thinwire.common.session.messages import Close, CloseReason, Opened, Verdict
 
 ROUND_TIMEOUT_S = 30.0
 """For one round with its Open; the cloud's refusal of a burst comes sooner."""

@@ -26,12 +26,12 @@ from typing import Any
 from bench.capacity.measure import END_TIMEOUT_S, LEAD_S, START_TIMEOUT_S, Cell, MeasuredDaemon, line_of
 from bench.capacity.recording import record
 from bench.capacity.slices import EXCESS, QUOTAS, Offer, Slice, schedule, to_line
-from cloud.token_file import add_token
-from common import wire
-from common.errors import ThinwireError
-from common.security import ClientSecurity
-from edge.cloud_link import CloudLink
-from edge.settings import EdgeSettings
+from thinwire.cloud.token_file import add_token
+from thinwire.common import wire
+from thinwire.common.door.security import ClientSecurity
+from thinwire.common.errors import ThinwireError
+from thinwire.edge.cloud_link import CloudLink
+from thinwire.edge.settings import EdgeSettings
 
 STEADY, LIMITED = "steady", "limited"
 STEADY_SESSIONS = 2

@@ -34,11 +34,11 @@ from bench.grid.runner import Runner
 from bench.grid.stages import RunSettings
 from bench.grid.store import Store, read_generations
 from bench.grid.texts import read_prompts
-from bench.link.description import parse_rate_bps
-from bench.link.errors import LinkDescriptionError
 from bench.peers.pacing import Pacing
-from common import bundled
-from common.errors import ConfigError
+from link.description import parse_rate_bps
+from link.errors import LinkDescriptionError
+from thinwire.common import demo_pair
+from thinwire.common.errors import ConfigError
 
 PROMPTS = Path(__file__).resolve().parents[1] / "prompts.jsonl"
 
@@ -152,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=1, help="of the first prompt (default: %(default)s)")
     parser.add_argument(
-        "--pair", type=Path, default=bundled.target_path().parent, help="folder with target/ and draft/"
+        "--pair", type=Path, default=demo_pair.target_path().parent, help="folder with target/ and draft/"
     )
     parser.add_argument(
         "--threads",

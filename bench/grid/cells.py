@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from bench.link.description import LinkDescription
-from common.errors import ConfigError
+from link.description import LinkDescription
+from thinwire.common.errors import ConfigError
 
 DOWN_PER_UP = 4
 """The downlink has four times the uplink's rate."""

@@ -26,12 +26,12 @@ from typing import Any
 import grpc
 
 from bench.peers.messages import SERVICE, STREAM, PeerRequest, StreamedToken
-from common import wire
-from common.config import Rollback, SamplingParameters, SchemeParameters
-from common.errors import ThinwireError
-from common.generation import GenerationFinished, GenerationStarted
-from common.security import ClientSecurity, read_authority
-from edge.client import EdgeClient, GenerationRequest
+from thinwire.common import wire
+from thinwire.common.config import Rollback, SamplingParameters, SchemeParameters
+from thinwire.common.door.security import ClientSecurity, read_authority
+from thinwire.common.errors import ThinwireError
+from thinwire.common.session.generation import GenerationFinished, GenerationStarted
+from thinwire.edge.client import EdgeClient, GenerationRequest
 
 EVENT_TIMEOUT_S = 600.0
 """Longer than any round of the grid."""

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.errors import ConfigError
+from thinwire.common.errors import ConfigError
 
 LM1B = "billion-word-benchmark/lm1b"
 PARQUET_BRANCH = "refs/convert/parquet"

@@ -13,8 +13,8 @@ from itertools import pairwise
 from typing import Any
 
 from bench.grid.records import GenerationRecord, round_line
-from bench.link.carrier import LinkCounters
 from bench.peers.messages import ASSISTED
+from link.carrier import LinkCounters
 
 
 class ObservationError(Exception):

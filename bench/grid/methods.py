@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench.peers.messages import ASSISTED, GENERATE, OWN
-from common.config import SchemeParameters, default_scheme
-from common.errors import ConfigError
-from common.schemes import SCHEMES
+from thinwire.common.config import SchemeParameters, default_scheme
+from thinwire.common.errors import ConfigError
+from thinwire.common.schemes import SCHEMES
 
 PEER_WAYS = {"cloud-stream": OWN, "cloud-generate": GENERATE, "cloud-assisted": ASSISTED}
 SHORT_NAMES = {

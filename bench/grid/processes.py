@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from bench.link.link import End, Link
-from bench.link.self_test import module_environment
 from bench.peers.pacing import Pacing
-from cloud.certificates import write_certificates
+from link.link import End, Link
+from link.self_test import module_environment
+from thinwire.cloud.certificates import write_certificates
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 5.0
@@ -228,7 +228,16 @@ class Stage:
             "edge",
             link.edge,
             [
-                *("edge", "edge", "--model", draft, "--threads", draft_threads, "--cloud", cloud_address),
+                *(
+                    "thinwire.edge",
+                    "edge",
+                    "--model",
+                    draft,
+                    "--threads",
+                    draft_threads,
+                    "--cloud",
+                    cloud_address,
+                ),
                 *("--listen", "127.0.0.1:0", "--round-log", str(folder / "edge.rounds")),
                 # No pings: nothing but the texts may be on the link.
                 *("--keepalive", "0", "--round-timeout", "600", "--insecure-plaintext"),

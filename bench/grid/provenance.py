@@ -17,7 +17,7 @@ from typing import Any
 from bench.grid.cells import Plan
 from bench.grid.methods import Method
 from bench.grid.stages import RunSettings
-from common.checksum import crc32c
+from thinwire.common.session.checksum import crc32c
 
 VOLATILE = ("started_at", "command", "revision")
 """Settings that may differ between a run and its resumption."""

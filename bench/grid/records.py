@@ -203,7 +203,7 @@ def round_line(attempt: str, number: int, values: Mapping[str, Any]) -> str:
     Args:
         attempt: of the text's `GenerationRecord`.
         number: of the round, from 1.
-        values: `arrival_s` and `tokens` always; of Thinwire the edge's own round line (`common.telemetry`).
+        values: `arrival_s` and `tokens` always; of Thinwire the edge's own round line (`edge.telemetry`).
     """
     head = {"schema": SCHEMA_VERSION, "kind": "round", "attempt": attempt, "round": number}
     return json.dumps({**values, **head}, allow_nan=False)

@@ -20,7 +20,7 @@ from bench.grid.store import Store
 from bench.grid.texts import Prompt, command_for, read_prompts
 from bench.grid.transfer import Transfer, Trial, trial_name, trials
 from bench.grid.tuning import tune
-from bench.link.carrier import LinkCounters
+from link.carrier import LinkCounters
 
 QUIET_S = 0.12
 """Beside the round trip: how long the counters must stand still; a separate ACK comes within 40 ms."""
@@ -83,7 +83,7 @@ class Runner:
         Everything that is not there yet.
 
         Raises:
-            bench.link.errors.LinkError: the link cannot be made, or is not what it says.
+            link.errors.LinkError: the link cannot be made, or is not what it says.
             DaemonError: a daemon died.
         """
         unfinished = [cell for cell in self._plan.cells if not self._is_done(cell)]

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from bench.grid.cells import Cell, Plan
 from bench.grid.processes import Stage, StageSettings
-from bench.link.carrier import LinkCounters
-from bench.link.description import LinkDescription
-from bench.link.link import open_link
+from link.carrier import LinkCounters
+from link.description import LinkDescription
+from link.link import open_link
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def link_with_daemons(
     The real ones.
 
     Raises:
-        bench.link.errors.LinkError: the link cannot be made, or is not what it says.
+        link.errors.LinkError: the link cannot be made, or is not what it says.
         DaemonError: a daemon does not come up.
     """
     options: dict[str, Any] = {"probes": plan.self_test_probes}

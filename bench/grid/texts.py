@@ -11,9 +11,9 @@ from bench.grid.cells import Cell, Plan
 from bench.grid.client import thinwire_request_to_dict
 from bench.grid.methods import Method, Parameters
 from bench.peers.messages import PeerRequest
-from common.config import SamplingParameters
-from common.errors import ConfigError
-from edge.client import GenerationRequest
+from thinwire.common.config import SamplingParameters
+from thinwire.common.errors import ConfigError
+from thinwire.edge.client import GenerationRequest
 
 
 @dataclass(frozen=True, slots=True)

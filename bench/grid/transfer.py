@@ -36,10 +36,10 @@ from typing import Any
 from bench.grid.cells import Cell, Plan
 from bench.grid.methods import Method
 from bench.grid.records import GenerationRecord
-from bench.link.description import default_queue_bytes
+from link.description import default_queue_bytes
 
 HEADER_BYTES = 106
-"""Of a message on the wire, ACKs that ride along included (bench/link and docs/protocol.md)."""
+"""Of a message on the wire, ACKs that ride along included (link and docs/protocol.md)."""
 MARGIN = 0.1
 """A parameter leaves its default only for so much less time a token: below, it is the texts' chance."""
 

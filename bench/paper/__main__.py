@@ -40,8 +40,8 @@ from bench.paper.figures import figures
 from bench.paper.lines import StepsStore, read_steps
 from bench.paper.plan import PAPER, PLANS, SMOKE, PaperPlan
 from bench.peers.pacing import Pacing
-from common import bundled
-from common.errors import ConfigError
+from thinwire.common import demo_pair
+from thinwire.common.errors import ConfigError
 
 PROMPTS = Path(__file__).resolve().parents[1] / "prompts.jsonl"
 RESULTS = Path("bench/results")
@@ -160,7 +160,7 @@ def _measure(arguments: argparse.Namespace, plan: PaperPlan, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     chosen = {name: getattr(plan, name) for name in ("seeds", "step_seeds", "tokens")}
     keep_settings(out, {"plan": plan.name, **chosen})
-    stage = StageSettings(bundled.target_path().parent.resolve(), cores, 1, Pacing())
+    stage = StageSettings(demo_pair.target_path().parent.resolve(), cores, 1, Pacing())
     settings = RunSettings(stage, PROMPTS, out / "daemons", seed=1, revision=revision())
     with RichProgress(steps_s + (on_link.seconds if LATENCY in parts else 0.0)) as progress:
         if LATENCY in parts:

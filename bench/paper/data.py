@@ -10,7 +10,7 @@ from bench.grid.records import GenerationRecord
 from bench.paper.claims import Estimate, estimate, measured
 from bench.paper.lines import StepsRecord
 from bench.paper.plan import STEP_PROMPTS, PaperPlan, setting_name
-from edge.report import CAP_BINDING_LIMIT
+from thinwire.edge.report import CAP_BINDING_LIMIT
 
 Value = Callable[[GenerationRecord], float]
 

@@ -17,7 +17,7 @@ from bench.paper.equal_bits import equal_bits_findings
 from bench.paper.figures import LINK_FIGURES, STEP_FIGURES
 from bench.paper.lines import StepsRecord, theorem_2_bounds
 from bench.paper.plan import setting_name
-from edge.report import CAP_BINDING_LIMIT
+from thinwire.edge.report import CAP_BINDING_LIMIT
 
 R = TypeVar("R", GenerationRecord, StepsRecord)
 STOOD, BROKEN, VOID, VACUOUS = "stood", "BROKEN", "void", "vacuous"
@@ -85,7 +85,7 @@ def _head(data: Data, folder: Path) -> str:
     lines = [
         "Written by `make figures` from measured lines, never by hand; "
         "`python -m bench.paper --redraw` writes it again without measuring.",
-        f"Models: the bundled pair (common/bundled/MODEL_CARD.md). Plan: {data.plan.name}.",
+        f"Models: the bundled pair (demo-pair/thinwire_demo_pair/MODEL_CARD.md). Plan: {data.plan.name}.",
     ]
     for words, name in (("Over the link", "latency"), ("In process", "steps")):
         settings = read_settings(folder / name)

@@ -12,7 +12,7 @@ from bench.paper.data import Data, is_adaptive, steps_caption
 from bench.paper.lines import StepsRecord
 from bench.paper.marks import reach
 from bench.svg import Mark, Panel, Series
-from edge.report import CAP_BINDING_LIMIT
+from thinwire.edge.report import CAP_BINDING_LIMIT
 
 _K_COLOURS = (svg.LIGHT_BLUE, svg.BLUE, svg.TEAL, svg.VIOLET)
 

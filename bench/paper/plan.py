@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.grid.cells import Plan, grid
 from bench.grid.methods import Method, parse_method
-from common.config import SchemeParameters, default_scheme
+from thinwire.common.config import SchemeParameters, default_scheme
 
 DRAFT_LENGTH = 4
 """γ of every figure, Thinwire's default; `bench.scheme_steps` codes blocks of as many."""

@@ -20,7 +20,7 @@ from bench.grid.runner import Progress
 from bench.paper.lines import RunKey, StepsRecord, StepsStore, run_key, theorem_2_bounds
 from bench.paper.plan import DRAFT_LENGTH, STEP_PROMPTS, PaperPlan, scheme_fields
 from bench.scheme_steps import Rows, Steps, make_rows, run_scheme
-from common.config import SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters, SchemeParameters
 
 RUNNING_POINTS = 60
 """Points of a running mean that are kept, equally spaced on a logarithmic axis."""

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 # Before anything that imports torch by itself; see there.
 from bench.peers.forward_watch import PassLog, add_watch_arguments, watch_forward
 from bench.peers.pacing import Pacing
-from common import bundled
-from common.daemon_process import DaemonOptions, run_daemon
-from common.security import ServerSecurity
+from thinwire.common import demo_pair
+from thinwire.common.daemon.process import DaemonOptions, run_daemon
+from thinwire.common.door.security import ServerSecurity
 
 if TYPE_CHECKING:
-    from common.language_model import LanguageModel
+    from thinwire.common.language_model import LanguageModel
 
 
 def main() -> int:
     """Serve until a signal; returns the exit code."""
     parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m bench.peers", description=__doc__)
-    pair = bundled.target_path().parent
+    pair = demo_pair.target_path().parent
     parser.add_argument("--target", default=str(pair / "target"), help="folder or hub id")
     parser.add_argument("--draft", default=str(pair / "draft"), help="folder or hub id")
     parser.add_argument("--listen", default="127.0.0.1:7073", metavar="HOST:PORT")
@@ -56,7 +56,7 @@ async def _serve(options: DaemonOptions, arguments: argparse.Namespace) -> int:
     async def on_loaded(target: LanguageModel) -> None:
         # Heavy imports come late, as in the daemons, so that the port is bound at once.
         from bench.peers.ways import Ways
-        from common.language_model import load_language_model
+        from thinwire.common.language_model import load_language_model
 
         loop = asyncio.get_running_loop()
         draft = await loop.run_in_executor(executor, load_language_model, arguments.draft)

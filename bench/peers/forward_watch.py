@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from bench.peers.pacing import Pacer, Pacing
-from common.language_model import set_threads
+from thinwire.common.language_model import set_threads
 
 
 class PassLog:

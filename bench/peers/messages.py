@@ -15,8 +15,8 @@ import json
 import struct
 from dataclasses import asdict, dataclass
 
-from common.config import check_integer
-from common.errors import ConfigError, RemoteProtocolError
+from thinwire.common.config import check_integer
+from thinwire.common.errors import ConfigError, RemoteProtocolError
 
 SERVICE = "thinwire.bench.Peers"
 STREAM = f"/{SERVICE}/Stream"

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.errors import ConfigError
+from thinwire.common.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ import grpc
 from bench.peers.forward_watch import PassLog
 from bench.peers.messages import SERVICE, PeerRequest, StreamedToken
 from bench.peers.ways import Ways
-from common import wire
-from common.errors import ThinwireError, TransportError
-from common.language_model import Vocabulary
-from common.security import ServerSecurity
-from edge.text_stream import TextStream
+from thinwire.common import wire
+from thinwire.common.door.security import ServerSecurity
+from thinwire.common.errors import ThinwireError, TransportError
+from thinwire.common.language_model import Vocabulary
+from thinwire.edge.text_stream import TextStream
 
 _log = logging.getLogger(__name__)
 

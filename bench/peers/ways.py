@@ -9,11 +9,11 @@ import torch
 from transformers.generation.streamers import BaseStreamer
 
 from bench.peers.messages import ASSISTED, OWN, PeerRequest
-from common.config import SamplingParameters
-from common.distributions import warp
-from common.language_model import LanguageModel
-from common.prompt import check_prompt
-from common.random_streams import KeyedDraws, Stream
+from thinwire.common.config import SamplingParameters
+from thinwire.common.language_model import LanguageModel
+from thinwire.common.law.distributions import warp
+from thinwire.common.law.random_streams import KeyedDraws, Stream
+from thinwire.common.session.prompt import check_prompt
 
 PREFILL_CHUNK_TOKENS = 256
 """As the cloud daemon feeds a prompt."""

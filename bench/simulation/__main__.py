@@ -21,13 +21,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench import command
-from bench.link.description import parse_rate_bps
-from bench.link.errors import LinkDescriptionError
 from bench.simulation import figures, report
 from bench.simulation.check import HEADLINE, check, worst
 from bench.simulation.citations import DRAFTS, TARGET
 from bench.simulation.extrapolate import Setting, capacities, main_methods, points
 from bench.simulation.fit import Fit, LinkKey, fit, read_texts
+from link.description import parse_rate_bps
+from link.errors import LinkDescriptionError
 
 DEFAULT_LINK: LinkKey = (512_000, 0.04)
 

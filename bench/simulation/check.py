@@ -11,7 +11,7 @@ from bench.grid.cells import Cell
 from bench.grid.records import GenerationRecord
 from bench.simulation.fit import Fit, MeasuredText, fixed_parameters
 from bench.simulation.model import run_texts
-from common.errors import ConfigError
+from thinwire.common.errors import ConfigError
 
 CHECK_TEXTS = 300
 """Simulated a cell."""

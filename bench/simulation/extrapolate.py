@@ -22,8 +22,8 @@ from bench.simulation.fit import STREAMS, Fit, link_of
 from bench.simulation.model import run_window
 from bench.simulation.outcome import Outcome
 from bench.simulation.scenario import Batching, Method, Rounds, RoundSample, Scenario
-from common.config import check_real
-from common.errors import ConfigError
+from thinwire.common.config import check_real
+from thinwire.common.errors import ConfigError
 
 EDGES = (1, 3, 10, 30, 100, 300, 1000)
 RATES_UP_BPS = (32_000, 512_000, 20_000_000)

@@ -39,7 +39,7 @@ from bench.simulation.scenario import (
     Scenario,
     Stream,
 )
-from common.errors import ConfigError
+from thinwire.common.errors import ConfigError
 
 FIT_TEXTS = 100
 """Simulated for the bytes and seconds of a text's rounds."""

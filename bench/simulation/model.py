@@ -21,7 +21,7 @@ from bench.simulation import round_bytes
 from bench.simulation.lines import EdgeLines
 from bench.simulation.outcome import Outcome, Text
 from bench.simulation.scenario import Batching, Rounds, RoundSample, Scenario, Stream
-from common.config import check_integer, check_real
+from thinwire.common.config import check_integer, check_real
 
 PROMPT_TOKENS = 100
 """Where a text's base length begins; it has two bytes from 128 on."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bench.simulation import round_bytes
-from common.config import check_integer, check_real
-from common.errors import ConfigError
+from thinwire.common.config import check_integer, check_real
+from thinwire.common.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from bench.grid.cells import Cell, Plan, grid
 from bench.grid.processes import StageSettings
 from bench.grid.records import MEASURED, GenerationRecord
 from bench.grid.stages import RunSettings
-from bench.link.carrier import DirectionCounters, LinkCounters
-from bench.link.description import LinkDescription
 from bench.peers.pacing import Pacing
+from link.carrier import DirectionCounters, LinkCounters
+from link.description import LinkDescription
 
 CELL = Cell(32_000, 0.04, 1.0)
 TINY = Plan(

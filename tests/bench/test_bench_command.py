@@ -12,8 +12,8 @@ from bench import command
 from bench.grid.processes import DaemonError
 from bench.grid.records import RecordError
 from bench.grid.store import StoreError
-from bench.link.errors import LinkBrokenError, LinkRefusedError, LinkUnavailableError
-from common.errors import ConfigError
+from link.errors import LinkBrokenError, LinkRefusedError, LinkUnavailableError
+from thinwire.common.errors import ConfigError
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from bench.capacity.measure import Cell
 from bench.capacity.messages import BatchRequest
 from bench.capacity.replay import LOST_STATUS_PAUSE_S, Seen, refusal_of
 from bench.capacity.texts import RecordedRound, RecordedText
-from common.errors import ResourceExhaustedError, SessionNotFoundError, ThinwireError
+from thinwire.common.errors import ResourceExhaustedError, SessionNotFoundError, ThinwireError
 
 
 def test_recorded_texts_and_requests_survive_their_line() -> None:

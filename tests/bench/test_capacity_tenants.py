@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import WatchedModel
-from security.credentials import Tokens
-from verify_peer import TARGET, EdgeText, running_cloud
 
 from bench.capacity import __main__ as command
 from bench.capacity.replay import LostRefusalError
@@ -30,12 +27,15 @@ from bench.capacity.tenants import (
     report,
 )
 from bench.capacity.texts import RecordedRound, RecordedText
-from cloud.settings import CloudSettings
-from common import wire
-from common.errors import QuotaExceededError, ResourceExhaustedError
-from common.messages import Verdict
-from common.security import ClientSecurity, ServerSecurity
-from common.tenants import Access
+from loopback import WatchedModel
+from security.credentials import Tokens
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common import wire
+from thinwire.common.door.security import ClientSecurity, ServerSecurity
+from thinwire.common.door.tenants import Access
+from thinwire.common.errors import QuotaExceededError, ResourceExhaustedError
+from thinwire.common.session.messages import Verdict
+from verify_peer import TARGET, EdgeText, running_cloud
 
 RATE = 10.0
 """Rounds a second; a loaded machine must still answer some rounds within the time before they are torn."""

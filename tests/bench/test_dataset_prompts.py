@@ -13,7 +13,7 @@ import pytest
 from bench.grid.cells import SMOKE
 from bench.grid.dataset_prompts import LM1B, main, prompts_of, rows_of
 from bench.grid.texts import read_prompts
-from common.errors import ConfigError
+from thinwire.common.errors import ConfigError
 
 ROWS = [{"text": f"one two three four {n}" if n % 2 else "too short"} for n in range(20)]
 

@@ -8,7 +8,7 @@ import pytest
 
 from bench import draft_stop
 from bench.draft_stop import PassTimes, Round, expected, fixed, rate
-from common.config import GenerationParameters
+from thinwire.common.config import GenerationParameters
 
 SURE = Round(estimates=(0.9, 0.8, 0.7), chances=(1.0, 0.5, 0.25))
 DOUBTFUL = Round(estimates=(0.5, 0.04, 0.03), chances=(0.5, 0.1, 0.0))
@@ -35,7 +35,7 @@ def test_the_shipped_default_is_among_the_bounds_tried() -> None:
 
 def test_rounds_of_the_bundled_pair_are_probabilities() -> None:
     """Both curves fall, and the text grows by what was committed."""
-    pair = draft_stop.Pair(draft_stop.bundled.target_path().parent)
+    pair = draft_stop.Pair(draft_stop.demo_pair.target_path().parent)
     rounds = pair.play({"scheme": "k-sqs"}, 1.0, ["def main():\n"], tokens=12)
 
     assert 2 <= len(rounds) <= 12

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fakes import ManualClock
 
 from bench.peers.forward_watch import PassLog, watch_forward
 from bench.peers.pacing import Pacing
+from fakes import ManualClock
 
 
 class _Model(torch.nn.Module):

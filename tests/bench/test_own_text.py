@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from bench.pair.model import Llama, Shape
-from bench.pair.own_text import TEMPERATURES, OwnText, write
+from training.model import Llama, Shape
+from training.own_text import TEMPERATURES, OwnText, write
 
 SHAPE = Shape(hidden=16, layers=2, intermediate=24, heads=2, head_dim=8, vocabulary=11)
 ROWS, LENGTH = 4000, 5

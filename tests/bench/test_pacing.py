@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from fakes import ManualClock
 
 from bench.peers.pacing import Pacer, Pacing
-from common.errors import ConfigError
+from fakes import ManualClock
+from thinwire.common.errors import ConfigError
 
 
 @pytest.mark.parametrize(

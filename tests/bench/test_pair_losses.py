@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.pair.losses import target_and_draft
+from training.losses import target_and_draft
 
 POSITIONS, HIDDEN, DRAFT_HIDDEN, VOCABULARY = 9, 5, 4, 7
 

@@ -19,8 +19,8 @@ from bench.paper.document import BROKEN, NONE, STOOD, VACUOUS, VOID, steps_statu
 from bench.paper.figures import LINK_FIGURES, STEP_FIGURES
 from bench.paper.frontier import settings_of
 from bench.paper.plan import setting_name
-from common.config import default_scheme
 from tests.bench.bench_data import dots_of, make_record, place_of
+from thinwire.common.config import default_scheme
 
 RECORDED = Path(__file__).parent / "paper_recorded"
 SVG = "{http://www.w3.org/2000/svg}"

@@ -14,9 +14,9 @@ from bench.grid.runner import Runner
 from bench.grid.store import Store, read_generations
 from bench.paper.plan import PAPER, PLANS, SMOKE, STEP_PROMPTS, PaperPlan, Sweep, scheme_fields, setting_name
 from bench.scheme_steps import PROMPTS
-from common.config import SchemeParameters, default_scheme
-from common.errors import ConfigError
 from tests.bench.bench_data import FakeStages, Silent, make_counters, make_record, run_settings
+from thinwire.common.config import SchemeParameters, default_scheme
+from thinwire.common.errors import ConfigError
 
 
 def test_the_plan_is_that_of_the_papers_captions() -> None:

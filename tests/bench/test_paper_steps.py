@@ -13,8 +13,8 @@ from bench.paper.lines import RunKey, StepsRecord, StepsStore, read_steps, run_k
 from bench.paper.plan import SMOKE, scheme_fields
 from bench.paper.steps import estimate_s, make_tasks, running_points, steps_record
 from bench.scheme_steps import Rows, run_scheme
-from common.config import SchemeParameters
-from common.schemes.c_sqs import dropped_mass_guarantee
+from thinwire.common.config import SchemeParameters
+from thinwire.common.schemes.c_sqs import dropped_mass_guarantee
 
 K_SQS = SchemeParameters(support_size=4)
 C_SQS = SchemeParameters(scheme="c-sqs", threshold_step=0.05, target_dropped_mass=0.3, initial_threshold=0.2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.peers.messages import PeerRequest, StreamedToken
-from common.errors import ConfigError, RemoteProtocolError
+from thinwire.common.errors import ConfigError, RemoteProtocolError
 
 REQUEST = PeerRequest("own", "def é():\n", max_tokens=16, temperature=0.3, seed=2**64 - 1)
 

@@ -13,16 +13,16 @@ import grpc
 import pytest
 import torch
 import transformers
-from loopback import generate, loopback, make_request
-from model.checkpoints import save_checkpoint
 
 from bench.peers.forward_watch import PassLog, watch_forward
 from bench.peers.messages import STREAM, PeerRequest, StreamedToken
 from bench.peers.pacing import Pacing
 from bench.peers.service import PeersServer
 from bench.peers.ways import Ways
-from common import wire
-from common.language_model import LanguageModel, load_language_model
+from loopback import generate, loopback, make_request
+from model.checkpoints import save_checkpoint
+from thinwire.common import wire
+from thinwire.common.language_model import LanguageModel, load_language_model
 
 PROMPT = "def answer():"
 TOKENS = 24

@@ -21,8 +21,8 @@ from bench.grid.arithmetic import (
 from bench.grid.cells import FULL, SHORT, SMOKE, Cell
 from bench.grid.methods import DEFAULT_METHODS, parse_method
 from bench.peers.pacing import Pacing
-from common.errors import ConfigError
-from common.schemes import scheme_names
+from thinwire.common.errors import ConfigError
+from thinwire.common.schemes import scheme_names
 
 METHODS = [parse_method(name) for name in DEFAULT_METHODS]
 SLOW, FAST = Cell(32_000, 0.04, 1.0), Cell(20_000_000, 0.04, 1.0)

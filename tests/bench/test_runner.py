@@ -15,8 +15,8 @@ from bench.grid.records import MEASURED, TUNING
 from bench.grid.runner import Runner
 from bench.grid.store import Store, read_generations, read_lines
 from bench.grid.texts import read_prompts
-from common.errors import ConfigError
 from tests.bench.bench_data import TINY, FakeStages, Silent, run_settings
+from thinwire.common.errors import ConfigError
 
 METHODS = [parse_method(name) for name in ("cloud-stream", "k-sqs:K=8", "cloud-ar")]
 

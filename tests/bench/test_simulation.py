@@ -18,7 +18,7 @@ from bench.simulation.scenario import (
     Scenario,
     Stream,
 )
-from common.errors import ConfigError
+from thinwire.common.errors import ConfigError
 
 LINK = LinkModel(rate_up_bps=512_000, rate_down_bps=2_048_000, rtt_s=0.04)
 BLOCKS_OF_THREE = Rounds(

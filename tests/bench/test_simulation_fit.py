@@ -30,8 +30,8 @@ from bench.simulation.extrapolate import (
 from bench.simulation.figures import draw
 from bench.simulation.fit import Fit, fit, read_texts
 from bench.simulation.scenario import Rounds, Stream
-from common.errors import ConfigError
 from tests.bench.bench_data import make_record
+from thinwire.common.errors import ConfigError
 
 LINKS = [(32_000, 0.04), (512_000, 0.04), (2_000_000, 0.15)]
 FITTED = LINKS[1]

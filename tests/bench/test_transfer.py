@@ -18,8 +18,8 @@ from bench.grid.records import MEASURED, TUNING, GenerationRecord
 from bench.grid.runner import Runner
 from bench.grid.store import Store, read_generations
 from bench.grid.transfer import Transfer, Trial, trials
-from common.errors import ConfigError
 from tests.bench.bench_data import TINY, FakeStages, Silent, make_record, run_settings
+from thinwire.common.errors import ConfigError
 
 HOME = Cell(20_000_000, 0.005, 1.0)
 FAST, SLOW = Cell(20_000_000, 0.0, 1.0), Cell(1_000, 0.0, 1.0)

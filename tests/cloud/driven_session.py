@@ -6,15 +6,22 @@ from dataclasses import replace
 from typing import Any
 
 from fakes import TableVocabulary, random_law
-
-from cloud.events import Attached, BlockReceived, CloudEffect, Decoded, Reply, Scored
-from cloud.session import CloudSession
-from common.config import SamplingParameters, SchemeParameters
-from common.draft_token import DraftToken
-from common.messages import Close, CloseReason, DraftBlock, Open, PrefixHasher, Verdict, block_checksum
-from common.random_streams import KeyedDraws
-from common.schemes import make_scheme
-from common.speculative import BlockOutcome
+from thinwire.cloud.events import Attached, BlockReceived, CloudEffect, Decoded, Reply, Scored
+from thinwire.cloud.session import CloudSession
+from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.law.draft_token import DraftToken
+from thinwire.common.law.random_streams import KeyedDraws
+from thinwire.common.law.speculative import BlockOutcome
+from thinwire.common.schemes import make_scheme
+from thinwire.common.session.messages import (
+    Close,
+    CloseReason,
+    DraftBlock,
+    Open,
+    PrefixHasher,
+    Verdict,
+    block_checksum,
+)
 
 SIZE = 6
 PROMPT = (0, 1, 2)

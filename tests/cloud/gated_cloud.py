@@ -8,11 +8,11 @@ from typing import Any
 
 import grpc
 import numpy.typing as npt
+
 from fakes import Prefix, TableModel
 from loopback import WatchedModel
+from thinwire.common import wire
 from verify_peer import SIZE, TARGET, EdgeText, running_cloud, whole_text
-
-from common import wire
 
 GATE_S = 10.0
 """A gate that a test forgot opens by then."""

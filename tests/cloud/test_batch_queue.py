@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.batch_queue import BatchQueue, Item, PassWork
-from common.errors import LocalProtocolError, ResourceExhaustedError
+from thinwire.cloud.batch_queue import BatchQueue, Item, PassWork
+from thinwire.common.errors import LocalProtocolError, ResourceExhaustedError
 
 
 def never(*_: Any) -> Any:

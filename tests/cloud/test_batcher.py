@@ -15,15 +15,15 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from fakes import TableModel
-from verify_peer import TARGET
 
-from cloud.batch_queue import BatchQueue, Item, PassWork
-from cloud.batcher import DECODING_SHARE, MIN_DECODING_S, Batcher
-from cloud.decode_lines import SLICE_S, Decoding
-from common.causal_model import Extended, ExtendRequest
-from common.errors import ConfigError, SessionNotFoundError
-from common.steps import Steps
+from fakes import TableModel
+from thinwire.cloud.batch_queue import BatchQueue, Item, PassWork
+from thinwire.cloud.batcher import DECODING_SHARE, MIN_DECODING_S, Batcher
+from thinwire.cloud.decode_lines import SLICE_S, Decoding
+from thinwire.common.causal_model import Extended, ExtendRequest
+from thinwire.common.errors import ConfigError, SessionNotFoundError
+from thinwire.common.law.steps import Steps
+from verify_peer import TARGET
 
 
 class BreakableModel(TableModel):

@@ -13,10 +13,10 @@ from typing import Any
 
 import grpc
 import pytest
-from model.checkpoints import VOCABULARY_SIZE, save_checkpoint
 
-from cloud.cli import main
-from common import wire
+from model.checkpoints import VOCABULARY_SIZE, save_checkpoint
+from thinwire.cloud.cli import main
+from thinwire.common import wire
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,7 +26,7 @@ async def start(*arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "cloud",
+        "thinwire.cloud",
         "serve",
         *("--log-format", "text"),
         *arguments,

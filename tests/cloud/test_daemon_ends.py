@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from verify_peer import SIZE, EdgeText, running_cloud, whole_text
 
-from cloud.settings import CloudSettings
-from cloud.verifier import PREFILL_CHUNK_TOKENS
-from common.daemon_log import JsonFormatter
-from common.errors import RoundOrderError, SessionNotFoundError
-from common.messages import Opened
 from tests.cloud.gated_cloud import Gate, watched
+from thinwire.cloud.settings import CloudSettings
+from thinwire.cloud.verifier import PREFILL_CHUNK_TOKENS
+from thinwire.common.errors import RoundOrderError, SessionNotFoundError
+from thinwire.common.observe.log import JsonFormatter
+from thinwire.common.session.messages import Opened
+from verify_peer import SIZE, EdgeText, running_cloud, whole_text
 
 
 async def test_a_torn_session_is_kept_for_a_while_and_then_freed() -> None:
@@ -127,7 +127,7 @@ async def test_a_session_that_ended_is_refused_on_its_old_stream_too() -> None:
 
 async def test_the_end_of_a_session_is_one_line_without_text(caplog: pytest.LogCaptureFixture) -> None:
     """Id prefix, reason, rounds, tokens, bytes and seconds; never what was said."""
-    caplog.set_level("INFO", logger="cloud.account")
+    caplog.set_level("INFO", logger="thinwire.cloud.account")
     async with running_cloud(watched()) as cloud:
         text = EdgeText()
         peer, opened = await cloud.opened(text)

@@ -8,14 +8,14 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from verify_peer import VOCABULARY, EdgeText, running_cloud, whole_text
 
-from cloud.daemon import CloudServer
-from cloud.settings import CloudSettings
-from common import wire
-from common.errors import TransportError
-from common.schemes import scheme_names
 from tests.cloud.gated_cloud import GATE_S, Gate, server_info, watched
+from thinwire.cloud.daemon import CloudServer
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common import wire
+from thinwire.common.errors import TransportError
+from thinwire.common.schemes import scheme_names
+from verify_peer import VOCABULARY, EdgeText, running_cloud, whole_text
 
 
 async def health_of(channel: grpc.aio.Channel, service: str) -> int:

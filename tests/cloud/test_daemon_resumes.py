@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy.typing as npt
 import pytest
-from fakes import Prefix
-from verify_peer import SIZE, EdgeText, running_cloud
 
-from cloud.verifier import PREFILL_CHUNK_TOKENS
-from common import wire
-from common.config import SchemeParameters
-from common.errors import EpochSupersededError
-from common.messages import Opened
-from common.schemes import scheme_names
+from fakes import Prefix
 from tests.cloud.gated_cloud import Gate, server_info, undisturbed, watched
+from thinwire.cloud.verifier import PREFILL_CHUNK_TOKENS
+from thinwire.common import wire
+from thinwire.common.config import SchemeParameters
+from thinwire.common.errors import EpochSupersededError
+from thinwire.common.schemes import scheme_names
+from thinwire.common.session.messages import Opened
+from verify_peer import SIZE, EdgeText, running_cloud
 
 
 @pytest.mark.parametrize("scheme", scheme_names())

@@ -7,10 +7,15 @@ from typing import cast
 
 import pytest
 
-from cloud.live_session import LiveSession
-from cloud.registry import SESSION_ID_BYTES, SessionRegistry
-from common.errors import ConfigError, QuotaExceededError, ResourceExhaustedError, SessionNotFoundError
-from common.protocol import State
+from thinwire.cloud.live_session import LiveSession
+from thinwire.cloud.registry import SESSION_ID_BYTES, SessionRegistry
+from thinwire.common.errors import (
+    ConfigError,
+    QuotaExceededError,
+    ResourceExhaustedError,
+    SessionNotFoundError,
+)
+from thinwire.common.session.states import State
 
 
 class _Core:

@@ -8,20 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud.events import (
-    Attached,
-    BlockReceived,
-    CloseReceived,
-    CloudEvent,
-    Decoded,
-    LinkLost,
-    Release,
-    TimerFired,
-    WorkFailed,
-)
-from common.errors import LocalProtocolError, ResourceExhaustedError, ThinwireError
-from common.messages import DraftBlock
-from common.protocol import TERMINAL, State
 from tests.cloud.driven_session import (
     CLOSE,
     GOOD,
@@ -33,6 +19,20 @@ from tests.cloud.driven_session import (
     sealed,
     some_tokens,
 )
+from thinwire.cloud.events import (
+    Attached,
+    BlockReceived,
+    CloseReceived,
+    CloudEvent,
+    Decoded,
+    LinkLost,
+    Release,
+    TimerFired,
+    WorkFailed,
+)
+from thinwire.common.errors import LocalProtocolError, ResourceExhaustedError, ThinwireError
+from thinwire.common.session.messages import DraftBlock
+from thinwire.common.session.states import TERMINAL, State
 
 BLOCKS = st.one_of(
     st.sampled_from([GOOD, SECOND, make_block(length=1), replace(GOOD, checksum=0)]),

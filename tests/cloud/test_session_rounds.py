@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from cloud.events import (
+from tests.cloud.driven_session import (
+    GOOD,
+    PROMPT,
+    attached,
+    decided,
+    make_block,
+    make_session,
+    only,
+    scored,
+    some_tokens,
+    verifying,
+)
+from thinwire.cloud.events import (
     ArmTimer,
     Attached,
     BlockReceived,
@@ -23,8 +35,8 @@ from cloud.events import (
     TruncateCache,
     WorkFailed,
 )
-from cloud.session import CloudSession
-from common.errors import (
+from thinwire.cloud.session import CloudSession
+from thinwire.common.errors import (
     ConfigError,
     LocalProtocolError,
     PayloadCorruptedError,
@@ -34,21 +46,9 @@ from common.errors import (
     RoundOrderError,
     ThinwireError,
 )
-from common.messages import DraftBlock, Verdict
-from common.protocol import State
-from common.speculative import BlockOutcome
-from tests.cloud.driven_session import (
-    GOOD,
-    PROMPT,
-    attached,
-    decided,
-    make_block,
-    make_session,
-    only,
-    scored,
-    some_tokens,
-    verifying,
-)
+from thinwire.common.law.speculative import BlockOutcome
+from thinwire.common.session.messages import DraftBlock, Verdict
+from thinwire.common.session.states import State
 
 
 @pytest.mark.parametrize(

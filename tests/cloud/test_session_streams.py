@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from cloud.events import (
+from tests.cloud.driven_session import (
+    CLOSE,
+    attached,
+    decided,
+    make_block,
+    only,
+    scored,
+    some_tokens,
+    verifying,
+)
+from thinwire.cloud.events import (
     ArmTimer,
     Attached,
     BlockReceived,
@@ -20,19 +30,9 @@ from cloud.events import (
     TruncateCache,
     WorkFailed,
 )
-from common.errors import EpochSupersededError, ResourceExhaustedError, SessionNotFoundError
-from common.messages import Verdict
-from common.protocol import State
-from tests.cloud.driven_session import (
-    CLOSE,
-    attached,
-    decided,
-    make_block,
-    only,
-    scored,
-    some_tokens,
-    verifying,
-)
+from thinwire.common.errors import EpochSupersededError, ResourceExhaustedError, SessionNotFoundError
+from thinwire.common.session.messages import Verdict
+from thinwire.common.session.states import State
 
 
 def test_a_newer_stream_takes_over() -> None:

@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from fakes import TableModel
-from verify_peer import SIZE, TARGET, EdgeText
 
-from cloud.batch_queue import PassWork
-from cloud.events import Score
-from cloud.verifier import Verifier
-from common.config import SamplingParameters
-from common.distributions import warp
-from common.draft_token import DraftToken
-from common.errors import LocalProtocolError, PayloadInvalidError, SessionNotFoundError
-from common.random_streams import KeyedDraws
-from common.schemes import make_scheme
-from common.speculative import verify_block
-from common.steps import finished
+from fakes import TableModel
+from thinwire.cloud.batch_queue import PassWork
+from thinwire.cloud.events import Score
+from thinwire.cloud.verifier import Verifier
+from thinwire.common.config import SamplingParameters
+from thinwire.common.errors import LocalProtocolError, PayloadInvalidError, SessionNotFoundError
+from thinwire.common.law.distributions import warp
+from thinwire.common.law.draft_token import DraftToken
+from thinwire.common.law.random_streams import KeyedDraws
+from thinwire.common.law.speculative import verify_block
+from thinwire.common.law.steps import finished
+from thinwire.common.schemes import make_scheme
+from verify_peer import SIZE, TARGET, EdgeText
 
 PROMPT = (0, 1, 2)
 SCHEME = make_scheme(EdgeText().open.scheme, vocabulary_size=SIZE)
@@ -108,7 +108,7 @@ def test_rows_behind_a_rejection_are_never_made(monkeypatch: pytest.MonkeyPatch)
         warped.append(logits)
         return warp(logits, sampling)
 
-    monkeypatch.setattr("cloud.verifier.warp", counted)
+    monkeypatch.setattr("thinwire.cloud.verifier.warp", counted)
     outcome = alone(model, verifier.scoring(score_of(tokens)))
 
     assert outcome.accepted == 0

@@ -10,24 +10,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
+
 from fakes import TableModel, TableVocabulary, random_law
 from loopback import CuttableLink, WatchedModel, generate, loopback, make_request
-from rich.console import Console
+from thinwire.common.config import SchemeParameters
+from thinwire.common.errors import ConfigError, LocalProtocolError, PayloadInvalidError
+from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
+from thinwire.common.law.random_streams import KeyedDraws, Stream
+from thinwire.common.schemes import make_scheme, scheme_names
+from thinwire.common.schemes.base import DraftDistribution
+from thinwire.common.session.generation import GenerationStarted
+from thinwire.common.session.messages import FinishReason, TokenKind
+from thinwire.edge.report import Display, statistics_rows
+from thinwire.edge.settings import EdgeSettings
+from thinwire.edge.telemetry import RoundLog, statistics_to_dict
 from verify_peer import SIZE as PEER_SIZE
 from verify_peer import TARGET as PEER_TARGET
 from verify_peer import EdgeText, running_cloud
-
-from common.config import SchemeParameters
-from common.draft_token import DraftToken, QuantizedDistribution
-from common.errors import ConfigError, LocalProtocolError, PayloadInvalidError
-from common.generation import GenerationStarted
-from common.messages import FinishReason, TokenKind
-from common.random_streams import KeyedDraws, Stream
-from common.schemes import make_scheme, scheme_names
-from common.schemes.base import DraftDistribution
-from common.telemetry import RoundLog, statistics_to_dict
-from edge.report import Display, statistics_rows
-from edge.settings import EdgeSettings
 
 SIZE = 8
 VOCABULARY = TableVocabulary(SIZE)

@@ -8,7 +8,14 @@ import logging
 
 import pytest
 
-from common.daemon_log import Announcer, JsonFormatter, TextFormatter, log_request, logging_to, short_session
+from thinwire.common.observe.log import (
+    Announcer,
+    JsonFormatter,
+    TextFormatter,
+    log_request,
+    logging_to,
+    short_session,
+)
 
 LOGGER = logging.getLogger("tests.daemon_log")
 WORD = "swordfish"

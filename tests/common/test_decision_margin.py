@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.config import SamplingParameters, SchemeParameters
-from common.decision_margin import CLOSE_DRAFT_MARGIN
-from common.distributions import warp, warp_with_margin
-from common.draft_token import QuantizedDistribution
-from common.random_streams import KeyedDraws
-from common.schemes import make_scheme
-from common.schemes.base import DraftDistribution, Scheme
-from edge.draft_block import DraftBlockBuilder
-from edge.events import DraftedBlock
+from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.law.decision_margin import CLOSE_DRAFT_MARGIN
+from thinwire.common.law.distributions import warp, warp_with_margin
+from thinwire.common.law.draft_token import QuantizedDistribution
+from thinwire.common.law.random_streams import KeyedDraws
+from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes.base import DraftDistribution, Scheme
+from thinwire.edge.draft_block import DraftBlockBuilder
+from thinwire.edge.events import DraftedBlock
 
 SCHEMES: dict[str, dict[str, Any]] = {
     "k-sqs": {"support_size": 8},

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import wire
-from common.config import MAX_DRAFT_LENGTH, SchemeParameters
-from common.draft_token import DraftToken
-from common.errors import ConfigError, ModelError, PayloadInvalidError
-from common.random_streams import KeyedDraws
-from common.schemes import make_scheme
-from common.schemes.dense_f16 import MAX_DENSE_ROUND_BYTES, ONE, counts_of
+from thinwire.common import wire
+from thinwire.common.config import MAX_DRAFT_LENGTH, SchemeParameters
+from thinwire.common.errors import ConfigError, ModelError, PayloadInvalidError
+from thinwire.common.law.draft_token import DraftToken
+from thinwire.common.law.random_streams import KeyedDraws
+from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes.dense_f16 import MAX_DENSE_ROUND_BYTES, ONE, counts_of
 
 PARAMETERS = SchemeParameters(scheme="dense-f16")
 UNIT = 2.0**-24

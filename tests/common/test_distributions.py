@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.config import SamplingParameters
-from common.distributions import total_variation, warp
-from common.errors import NonFiniteLogitsError
+from thinwire.common.config import SamplingParameters
+from thinwire.common.errors import NonFiniteLogitsError
+from thinwire.common.law.distributions import total_variation, warp
 
 LOGITS = np.log(np.array([0.1, 0.4, 0.2, 0.25, 0.05]))
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.config import SchemeParameters
-from common.draft_token import DraftToken, QuantizedDistribution
-from common.messages import PAYLOAD_LAYOUT
-from common.schemes import make_scheme
-from common.support_code import SIZE_CODES, size_table
+from thinwire.common.config import SchemeParameters
+from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
+from thinwire.common.law.support_code import SIZE_CODES, size_table
+from thinwire.common.schemes import make_scheme
+from thinwire.common.session.messages import PAYLOAD_LAYOUT
 
 GOLDEN = Path(__file__).parents[1] / "golden" / f"payload_layout_{PAYLOAD_LAYOUT}.json"
 BLOCKS: list[dict[str, Any]] = json.loads(GOLDEN.read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.lattice import quantize
+from thinwire.common.law.lattice import quantize
 
 
 def points(size: int, resolution: int) -> list[tuple[int, ...]]:

@@ -7,15 +7,15 @@ import re
 import socket
 
 import pytest
-from metrics_in_use import cloud_metrics, edge_metrics, used
 from prometheus_client.parser import text_string_to_metric_families
 
-from common.errors import ConfigError, TransportError
-from common.generation import GenerationStatistics
-from common.messages import FinishReason
-from common.metrics import CONTENT_TYPE, PREFIX, Metrics, error_reasons
-from common.metrics_listener import MAX_CONNECTIONS, MAX_REQUEST_BYTES, metrics_listener
-from common.schemes import scheme_names
+from metrics_in_use import cloud_metrics, edge_metrics, used
+from thinwire.common.daemon.metrics_listener import MAX_CONNECTIONS, MAX_REQUEST_BYTES, metrics_listener
+from thinwire.common.errors import ConfigError, TransportError
+from thinwire.common.observe.metrics import CONTENT_TYPE, PREFIX, Metrics, error_reasons
+from thinwire.common.schemes import scheme_names
+from thinwire.common.session.generation import GenerationStatistics
+from thinwire.common.session.messages import FinishReason
 
 LABELS = {"scheme", "reason", "position", "le"}
 

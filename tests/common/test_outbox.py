@@ -8,8 +8,8 @@ from typing import Any
 import grpc
 import pytest
 
-from common.errors import DeadlineError, ThinwireError, TransportError
-from common.wire.outbox import MAX_WAITING, Outbox
+from thinwire.common.errors import DeadlineError, ThinwireError, TransportError
+from thinwire.common.wire.outbox import MAX_WAITING, Outbox
 
 LONG_S = 60.0
 

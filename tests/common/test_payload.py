@@ -11,12 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.config import SchemeParameters
-from common.draft_token import DraftToken, QuantizedDistribution
-from common.errors import ConfigError, PayloadInvalidError
-from common.schemes import make_scheme
-from common.schemes.base import Scheme
-from common.support_code import (
+from thinwire.common.config import SchemeParameters
+from thinwire.common.errors import ConfigError, PayloadInvalidError
+from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
+from thinwire.common.law.support_code import (
     SIZE_CODES,
     TABLE_TOTAL,
     most_frequent_size,
@@ -29,6 +27,8 @@ from common.support_code import (
     subset_rank,
     subset_unrank,
 )
+from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes.base import Scheme
 
 NAMES = ("k-sqs", "c-sqs", "dense-qs")
 

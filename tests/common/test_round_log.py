@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from loopback import generate, loopback, make_request
 
-from common.telemetry import RoundLog
+from loopback import generate, loopback, make_request
 from tests.integration.operations import VOCABULARY, models
+from thinwire.edge.telemetry import RoundLog
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,7 +47,7 @@ async def test_a_line_torn_by_a_full_disk_spoils_none_of_the_later_ones(tmp_path
     """What is written when there is room again begins on a line of its own."""
     path = tmp_path / "rounds"
     program = (
-        "import resource; from common.telemetry import RoundLog\n"
+        "import resource; from thinwire.edge.telemetry import RoundLog\n"
         f"log = RoundLog({str(path)!r})\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20, resource.RLIM_INFINITY))\n"
         "for n in range(3): log.write('{\"line\": %d}' % n)\n"

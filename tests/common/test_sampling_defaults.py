@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from loopback import make_request, request_message
-from verify_peer import EdgeText
 
-from common import wire
-from common.config import SamplingParameters
-from common.messages import Open
+from loopback import make_request, request_message
+from thinwire.common import wire
+from thinwire.common.config import SamplingParameters
+from thinwire.common.session.messages import Open
+from verify_peer import EdgeText
 
 GIVEN = [
     {},

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.config import Rollback, SchemeParameters
-from common.errors import ConfigError
-from common.random_streams import KeyedDraws
-from common.schemes import make_scheme, scheme_names
-from common.schemes.sparsify import above, largest
+from thinwire.common.config import Rollback, SchemeParameters
+from thinwire.common.errors import ConfigError
+from thinwire.common.law.random_streams import KeyedDraws
+from thinwire.common.schemes import make_scheme, scheme_names
+from thinwire.common.schemes.sparsify import above, largest
 
 Q = np.array([0.05, 0.3, 0.1, 0.3, 0.25])
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.config import SamplingParameters, SchemeParameters
-from common.distributions import softmax, warp
-from common.lattice import quantize
-from common.schemes import make_scheme
-from common.schemes.sparsify import above, largest
-from common.selection import kth_and_next, reaching
+from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.law.distributions import softmax, warp
+from thinwire.common.law.lattice import quantize
+from thinwire.common.law.selection import kth_and_next, reaching
+from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes.sparsify import above, largest
 
 
 def make_probs(size: int, levels: int, zeros: float, dtype: str, seed: int) -> np.ndarray[Any, Any]:

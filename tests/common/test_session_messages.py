@@ -6,9 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import wire
-from common.config import SamplingParameters, SchemeParameters
-from common.messages import Close, CloseReason, DraftBlock, Open, Opened, Verdict, VocabularyIdentity
+from thinwire.common import wire
+from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.session.messages import (
+    Close,
+    CloseReason,
+    DraftBlock,
+    Open,
+    Opened,
+    Verdict,
+    VocabularyIdentity,
+)
 
 MAX_HEADER_BYTES = 24
 UINT32 = 2**32 - 1

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.compose.credentials import main
-from common.security import read_authority, read_key_pair, read_token
-from common.tenants import Access
+from deploy.credentials import main
+from thinwire.common.door.security import read_authority, read_key_pair, read_token
+from thinwire.common.door.tenants import Access
 
 
 def test_both_daemons_and_the_client_find_what_they_need(

@@ -19,7 +19,7 @@ def test_both_images_share_every_layer() -> None:
 
 
 def test_the_compose_file_and_the_example_name_the_same_variables() -> None:
-    """Commented or not; `python -m bench.compose` compares the values."""
+    """Commented or not; `python -m deploy` compares the values."""
     compose = (ROOT / "docker-compose.yml").read_text()
     used = {part.partition(":-")[0] for part in compose.split("${")[1:]}
     lines = (ROOT / ".env.example").read_text().splitlines()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.compose.link_report import LinkState, read_verdict, write_report
+from deploy.link_report import LinkState, read_verdict, write_report
 
 PASSED: dict[str, Any] = {
     "passed": True,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.link.description import LinkDescription
-from bench.link.link import NamespaceLink
+from link.description import LinkDescription
+from link.link import NamespaceLink
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTAINER_NETWORK = LinkDescription(rate_up_bps=1_000_000_000, rate_down_bps=1_000_000_000)
@@ -31,7 +31,7 @@ def side_car(network: NamespaceLink, name: str, shared: Path, down: str) -> subp
     end, other = (network.edge, "cloud") if name == "edge" else (network.cloud, "edge")
     return end.popen(
         [
-            *(sys.executable, "-m", "bench.compose.side_car", name, "--peer", end.peer_address),
+            *(sys.executable, "-m", "deploy.side_car", name, "--peer", end.peer_address),
             *("--up", "512k", "--down", down, "--rtt-ms", "40", "--shared", str(shared)),
             *("--address", ADDRESSES[name], "--peer-address", ADDRESSES[other]),
         ],

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from fakes import TableVocabulary, random_law
-
-from common.config import GenerationParameters, SchemeParameters
-from common.errors import TransportError
-from common.messages import DraftBlock, Opened, Verdict
-from common.random_streams import KeyedDraws
-from common.schemes import make_scheme
-from edge.draft_block import DraftBlockBuilder
-from edge.events import (
+from thinwire.common.config import GenerationParameters, SchemeParameters
+from thinwire.common.errors import TransportError
+from thinwire.common.law.random_streams import KeyedDraws
+from thinwire.common.schemes import make_scheme
+from thinwire.common.session.messages import DraftBlock, Opened, Verdict
+from thinwire.edge.draft_block import DraftBlockBuilder
+from thinwire.edge.events import (
     Draft,
     Drafted,
     DraftedBlock,
@@ -24,8 +23,8 @@ from edge.events import (
     Started,
     VerdictReceived,
 )
-from edge.session import EdgeSession
-from edge.text_stream import TextStream
+from thinwire.edge.session import EdgeSession
+from thinwire.edge.text_stream import TextStream
 
 SIZE = 6
 PROMPT = (0, 1)

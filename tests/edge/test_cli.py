@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+
 from fakes import TableModel, TableVocabulary, random_table
 from loopback import loopback
-
-from common.config import GenerationParameters, SchemeParameters
-from edge.arguments import generation_request, make_parser
-from edge.cli import main
-from edge.daemon_arguments import DEFAULT_EDGE, edge_settings
-from edge.settings import EdgeSettings
+from thinwire.common.config import GenerationParameters, SchemeParameters
+from thinwire.edge.arguments import generation_request, make_parser
+from thinwire.edge.cli import main
+from thinwire.edge.daemon_arguments import DEFAULT_EDGE, edge_settings
+from thinwire.edge.settings import EdgeSettings
 
 SIZE = 6
 VOCABULARY = TableVocabulary(SIZE)

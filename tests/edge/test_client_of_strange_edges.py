@@ -8,15 +8,15 @@ from typing import Any
 
 import grpc
 import pytest
-from loopback import generate, make_request
 
-from common import wire
-from common.errors import RemoteProtocolError, ThinwireError, TransportError
-from common.generation import GenerationStarted, Token
-from common.messages import TokenKind
-from edge.client import EdgeClient, connect
-from edge.cloud_link import CloudLink
-from edge.settings import EdgeSettings
+from loopback import generate, make_request
+from thinwire.common import wire
+from thinwire.common.errors import RemoteProtocolError, ThinwireError, TransportError
+from thinwire.common.session.generation import GenerationStarted, Token
+from thinwire.common.session.messages import TokenKind
+from thinwire.edge.client import EdgeClient, connect
+from thinwire.edge.cloud_link import CloudLink
+from thinwire.edge.settings import EdgeSettings
 
 GARBAGE = b"\xff" * 9
 STARTED = GenerationStarted(0, 1, make_request().scheme, 4)

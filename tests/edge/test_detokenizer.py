@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from edge.detokenizer import Detokenizer
 from tests.edge.small_tokenizers import SPECIAL, TOKENIZERS, byte_ids, decode
+from thinwire.edge.detokenizer import Detokenizer
 
 FALLBACK = TOKENIZERS["byte-fallback that strips"]
 KINDS = pytest.mark.parametrize("kind", TOKENIZERS)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fakes import random_table
 
-from common.config import SchemeParameters
-from common.errors import LocalProtocolError
-from common.random_streams import Draws, KeyedDraws
-from common.schemes import make_scheme, scheme_names
-from common.schemes.base import Scheme
-from edge.draft_block import DraftBlockBuilder
-from edge.events import DraftedBlock
+from fakes import random_table
+from thinwire.common.config import SchemeParameters
+from thinwire.common.errors import LocalProtocolError
+from thinwire.common.law.random_streams import Draws, KeyedDraws
+from thinwire.common.schemes import make_scheme, scheme_names
+from thinwire.common.schemes.base import Scheme
+from thinwire.edge.draft_block import DraftBlockBuilder
+from thinwire.edge.events import DraftedBlock
 
 SIZE = 40
 LAW = random_table(1, SIZE)

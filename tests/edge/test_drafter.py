@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from fakes import TableModel, random_table
 
-from common.config import SamplingParameters, SchemeParameters
-from common.errors import LocalProtocolError
-from common.random_streams import KeyedDraws
-from common.schemes import make_scheme
-from common.schemes.base import Scheme
-from edge.drafter import PREFILL_CHUNK_TOKENS, Drafter, DraftingCancelledError
-from edge.events import Draft
+from fakes import TableModel, random_table
+from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.errors import LocalProtocolError
+from thinwire.common.law.random_streams import KeyedDraws
+from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes.base import Scheme
+from thinwire.edge.drafter import PREFILL_CHUNK_TOKENS, Drafter, DraftingCancelledError
+from thinwire.edge.events import Draft
 
 SIZE = 5
 LAW = random_table(11, SIZE, zeros=False)

@@ -11,22 +11,22 @@ from typing import Any
 
 import grpc
 import pytest
-from fakes import Reader, TableModel, TableVocabulary, random_table
 
-from common import wire
-from common.config import GenerationParameters
-from common.errors import DeadlineError, TransportError
-from common.generation import GenerationEvent
-from common.messages import Opened
-from common.random_streams import KeyedDraws
-from common.schemes import make_scheme
-from edge.cloud_link import CloudLink
-from edge.drafter import Drafter
-from edge.generation import run_generation
-from edge.meter import GenerationMeter
-from edge.session import EdgeSession
-from edge.settings import EdgeSettings
-from edge.text_stream import TextStream
+from fakes import Reader, TableModel, TableVocabulary, random_table
+from thinwire.common import wire
+from thinwire.common.config import GenerationParameters
+from thinwire.common.errors import DeadlineError, TransportError
+from thinwire.common.law.random_streams import KeyedDraws
+from thinwire.common.schemes import make_scheme
+from thinwire.common.session.generation import GenerationEvent
+from thinwire.common.session.messages import Opened
+from thinwire.edge.cloud_link import CloudLink
+from thinwire.edge.drafter import Drafter
+from thinwire.edge.generation import run_generation
+from thinwire.edge.meter import GenerationMeter
+from thinwire.edge.session import EdgeSession
+from thinwire.edge.settings import EdgeSettings
+from thinwire.edge.text_stream import TextStream
 
 SIZE = 5
 VOCABULARY = TableVocabulary(SIZE)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from common.errors import QuotaExceededError, RemoteProtocolError, SessionNotFoundError, TargetChangedError
-from common.messages import FinishReason
-from edge.events import Emit, LinkLost, LinkRestored, OpenedReceived, Reconnect, Refused, Send
-from edge.known_target import KnownTarget
 from tests.edge.driven_session import LINK_ERROR, Driven, finish_of, only, opened
+from thinwire.common.errors import (
+    QuotaExceededError,
+    RemoteProtocolError,
+    SessionNotFoundError,
+    TargetChangedError,
+)
+from thinwire.common.session.messages import FinishReason
+from thinwire.edge.events import Emit, LinkLost, LinkRestored, OpenedReceived, Reconnect, Refused, Send
+from thinwire.edge.known_target import KnownTarget
 
 FIRST, OTHER = b"first...", b"other..."
 

@@ -8,24 +8,24 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import pytest
+
 from fakes import TableVocabulary
 from loopback import loopback
-
-from cloud.daemon import CloudServer
-from common import wire
-from common.errors import (
+from tests.integration.operations import SIZE, VOCABULARY, models
+from thinwire.cloud.daemon import CloudServer
+from thinwire.common import wire
+from thinwire.common.errors import (
     EdgeTokenError,
     ThinwireError,
     TransportError,
     UnauthenticatedError,
     WrongDaemonError,
 )
-from common.generation import ServerInfo
-from common.messages import VocabularyIdentity
-from edge.cli import main
-from edge.daemon import EdgeServer, ModelShown
-from edge.pair import PairWatch
-from tests.integration.operations import SIZE, VOCABULARY, models
+from thinwire.common.session.generation import ServerInfo
+from thinwire.common.session.messages import VocabularyIdentity
+from thinwire.edge.cli import main
+from thinwire.edge.daemon import EdgeServer, ModelShown
+from thinwire.edge.pair import PairWatch
 
 OTHER = TableVocabulary(SIZE, salt="other")
 ABSENT = TransportError("nobody is there.")

@@ -9,16 +9,16 @@ import math
 import pytest
 from rich.console import Console
 
-from common.config import SchemeParameters
-from common.generation import (
+from thinwire.common.config import SchemeParameters
+from thinwire.common.session.generation import (
     GenerationEvent,
     GenerationFinished,
     GenerationStarted,
     GenerationStatistics,
     Token,
 )
-from common.messages import FinishReason, TokenKind
-from edge.report import Display, JsonLines, guarantee_text, statistics_rows
+from thinwire.common.session.messages import FinishReason, TokenKind
+from thinwire.edge.report import Display, JsonLines, guarantee_text, statistics_rows
 
 STARTED = GenerationStarted(seed=2**64 - 1, prompt_tokens=3, scheme=SchemeParameters(), draft_length=4)
 STATISTICS = GenerationStatistics(

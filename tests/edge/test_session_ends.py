@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from common.errors import RemoteProtocolError
-from common.messages import Close, CloseReason, FinishReason, TokenKind
-from edge.events import Cancelled, Draft, EdgeEffect, Emit, Finish, Refused, Send
 from tests.edge.driven_session import SIZE, Driven, finish_of, only
+from thinwire.common.errors import RemoteProtocolError
+from thinwire.common.session.messages import Close, CloseReason, FinishReason, TokenKind
+from thinwire.edge.events import Cancelled, Draft, EdgeEffect, Emit, Finish, Refused, Send
 
 
 def closes(effects: list[EdgeEffect], reason: FinishReason) -> bool:

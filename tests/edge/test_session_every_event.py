@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.errors import (
+from tests.edge.driven_session import LINK_ERROR, SIZE, Driven, opened
+from thinwire.common.errors import (
     DeadlineError,
     EpochSupersededError,
     LocalProtocolError,
@@ -16,9 +17,9 @@ from common.errors import (
     ResourceExhaustedError,
     ThinwireError,
 )
-from common.messages import Opened, Verdict
-from common.protocol import TERMINAL, State
-from edge.events import (
+from thinwire.common.session.messages import Opened, Verdict
+from thinwire.common.session.states import TERMINAL, State
+from thinwire.edge.events import (
     Cancelled,
     EdgeEffect,
     Finish,
@@ -30,7 +31,6 @@ from edge.events import (
     TimerFired,
     VerdictReceived,
 )
-from tests.edge.driven_session import LINK_ERROR, SIZE, Driven, opened
 
 SMALL = st.integers(0, 7)
 EVENTS = st.one_of(

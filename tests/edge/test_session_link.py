@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from common.errors import DeadlineError, EpochSupersededError, RemoteProtocolError, TransportError
-from common.messages import Open
-from edge.events import (
+from tests.edge.driven_session import LINK_ERROR, PROMPT, Driven, finish_of, only, opened
+from thinwire.common.errors import DeadlineError, EpochSupersededError, RemoteProtocolError, TransportError
+from thinwire.common.session.messages import Open
+from thinwire.edge.events import (
     ArmTimer,
     Draft,
     EdgeEffect,
@@ -21,7 +22,6 @@ from edge.events import (
     Started,
     TimerFired,
 )
-from tests.edge.driven_session import LINK_ERROR, PROMPT, Driven, finish_of, only, opened
 
 
 def resume(driven: Driven, **changes: Any) -> list[EdgeEffect]:

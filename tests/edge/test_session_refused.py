@@ -6,10 +6,19 @@ import math
 
 import pytest
 
-from common.errors import QuotaExceededError, ResourceExhaustedError, SessionNotFoundError
-from common.messages import Open
-from edge.events import ArmTimer, Draft, LinkRestored, OpenedReceived, Reconnect, Refused, Send, Started
 from tests.edge.driven_session import PROMPT, Driven, finish_of, only, opened
+from thinwire.common.errors import QuotaExceededError, ResourceExhaustedError, SessionNotFoundError
+from thinwire.common.session.messages import Open
+from thinwire.edge.events import (
+    ArmTimer,
+    Draft,
+    LinkRestored,
+    OpenedReceived,
+    Reconnect,
+    Refused,
+    Send,
+    Started,
+)
 
 
 def test_a_session_that_is_lost_is_opened_again_from_what_is_committed() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from common.errors import ConfigError, RemoteProtocolError
-from common.messages import FinishReason, TokenKind, block_checksum
-from common.protocol import State
-from edge.events import ArmTimer, Draft, Emit, Finish, Send, Started, TruncateCache
 from tests.edge.driven_session import PROMPT, SCHEME, SIZE, Driven, finish_of, only
+from thinwire.common.errors import ConfigError, RemoteProtocolError
+from thinwire.common.session.messages import FinishReason, TokenKind, block_checksum
+from thinwire.common.session.states import State
+from thinwire.edge.events import ArmTimer, Draft, Emit, Finish, Send, Started, TruncateCache
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from loopback import loopback
 
-from common.standard_streams import read_input
-from edge.cli import main
+from loopback import loopback
 from tests.edge.test_cli import NOBODY, VOCABULARY, stream, table
+from thinwire.common.daemon.standard_streams import read_input
+from thinwire.edge.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL = "standard output cannot be written (No space left on device); expected room for all of it."
 
 
-async def command(*argv: str, out: str, module: str = "edge") -> tuple[int | None, str]:
+async def command(*argv: str, out: str, module: str = "thinwire.edge") -> tuple[int | None, str]:
     """`python -m MODULE ARGV > OUT`: its exit code and standard error."""
     with open(out, "wb") as file:
         process = await asyncio.create_subprocess_exec(
@@ -49,7 +49,9 @@ async def test_no_other_command_has_a_traceback_for_a_full_disk(argv: tuple[str,
     assert said == (1, f"thinwire: {FULL}\n")
 
 
-@pytest.mark.parametrize(("module", "program"), [("edge", "thinwire"), ("cloud", "thinwire-cloud")])
+@pytest.mark.parametrize(
+    ("module", "program"), [("thinwire.edge", "thinwire"), ("thinwire.cloud", "thinwire-cloud")]
+)
 async def test_help_says_the_same(module: str, program: str) -> None:
     """Python itself would say it at its exit, and with another code."""
     assert await command("--help", out="/dev/full", module=module) == (1, f"{program}: {FULL}\n")
@@ -60,14 +62,14 @@ async def test_the_clouds_command_says_the_same(argv: tuple[str, ...], tmp_path:
     """Whatever it makes is made."""
     words = [word.format(folder=tmp_path) for word in argv]
 
-    assert await command(*words, out="/dev/full", module="cloud") == (1, f"thinwire-cloud: {FULL}\n")
+    assert await command(*words, out="/dev/full", module="thinwire.cloud") == (1, f"thinwire-cloud: {FULL}\n")
     assert list(tmp_path.iterdir())
 
 
 async def test_a_text_is_utf_8_wherever_it_is_not_for_a_terminal(tmp_path: Path) -> None:
     """A locale that cannot spell the text does not end it."""
     code = (
-        "import sys; from common.standard_streams import prepare_streams, writing_output\n"
+        "import sys; from thinwire.common.daemon.standard_streams import prepare_streams, writing_output\n"
         "prepare_streams()\n"
         "with writing_output(): print('γ = 6')"
     )
@@ -133,7 +135,7 @@ async def test_standard_output_that_is_closed_leads_nowhere() -> None:
         for form in ("--quiet", "--json"):
             words = f"generate ab --edge {both.edge_address} --max-tokens 4 {form}"
             process = await asyncio.create_subprocess_exec(
-                *("sh", "-c", f"exec {sys.executable} -m edge {words} >&-"),
+                *("sh", "-c", f"exec {sys.executable} -m thinwire.edge {words} >&-"),
                 stderr=asyncio.subprocess.PIPE,
                 cwd=ROOT,
             )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.text_stream import TextStream
+from thinwire.edge.text_stream import TextStream
 
 
 def decode_letters(token_ids: Sequence[int]) -> str:

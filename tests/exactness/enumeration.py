@@ -25,20 +25,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cloud import events as cloud_events
-from cloud.session import CloudSession
-from common.config import GenerationParameters
-from common.draft_token import DraftToken
-from common.errors import TransportError
-from common.messages import Close, DraftBlock, Open, Opened, TokenKind, Verdict, VocabularyIdentity
-from common.random_streams import Stream, draw_key
-from common.schemes import make_scheme
-from common.schemes.base import Scheme
-from common.speculative import BlockOutcome
-from edge import events as edge_events
-from edge.draft_block import DraftBlockBuilder
-from edge.session import EdgeSession
-from edge.text_stream import TextStream
+from thinwire.cloud import events as cloud_events
+from thinwire.cloud.session import CloudSession
+from thinwire.common.config import GenerationParameters
+from thinwire.common.errors import TransportError
+from thinwire.common.law.draft_token import DraftToken
+from thinwire.common.law.random_streams import Stream, draw_key
+from thinwire.common.law.speculative import BlockOutcome
+from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes.base import Scheme
+from thinwire.common.session.messages import (
+    Close,
+    DraftBlock,
+    Open,
+    Opened,
+    TokenKind,
+    Verdict,
+    VocabularyIdentity,
+)
+from thinwire.edge import events as edge_events
+from thinwire.edge.draft_block import DraftBlockBuilder
+from thinwire.edge.session import EdgeSession
+from thinwire.edge.text_stream import TextStream
 
 TokenIds = tuple[int, ...]
 Law = dict[TokenIds, Fraction]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from exactness.enumeration import (
     EnumeratedDraws,
     ExactPair,
@@ -39,13 +40,12 @@ from exactness.test_enumeration import (
     enumerate_case,
     loses_rejections,
 )
-
-from common.config import SchemeParameters
-from common.draft_token import DraftToken
-from common.messages import Verdict
-from common.random_streams import Stream, draw_key
-from common.schemes import make_scheme
-from common.speculative import BlockOutcome
+from thinwire.common.config import SchemeParameters
+from thinwire.common.law.draft_token import DraftToken
+from thinwire.common.law.random_streams import Stream, draw_key
+from thinwire.common.law.speculative import BlockOutcome
+from thinwire.common.schemes import make_scheme
+from thinwire.common.session.messages import Verdict
 
 CLOUD_AR = SchemeParameters(scheme="cloud-ar")
 DENSE_F16 = SchemeParameters(scheme="dense-f16")

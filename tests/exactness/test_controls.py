@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from exactness.enumeration import (
     EnumeratedDraws,
     ExactPair,
@@ -30,14 +31,13 @@ from exactness.test_enumeration import (
     enumerate_case,
     loses_rejections,
 )
-
-from cloud.session import CloudSession
-from common.config import Rollback, SchemeParameters
-from common.draft_token import DraftToken, QuantizedDistribution
-from common.messages import DraftBlock, PrefixHasher
-from common.random_streams import Stream, draw_key
-from common.speculative import BlockOutcome
-from edge.draft_block import DraftBlockBuilder
+from thinwire.cloud.session import CloudSession
+from thinwire.common.config import Rollback, SchemeParameters
+from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
+from thinwire.common.law.random_streams import Stream, draw_key
+from thinwire.common.law.speculative import BlockOutcome
+from thinwire.common.session.messages import DraftBlock, PrefixHasher
+from thinwire.edge.draft_block import DraftBlockBuilder
 
 
 def bias(case: Case, pair: type[ExactPair], **options: object) -> Fraction:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 import pytest
+
 from exactness.enumeration import (
     EnumeratedDraws,
     ExactPair,
@@ -17,9 +18,8 @@ from exactness.enumeration import (
     leaves,
     target_law,
 )
-
-from common.config import GenerationParameters, Rollback, SchemeParameters
-from common.messages import Verdict
+from thinwire.common.config import GenerationParameters, Rollback, SchemeParameters
+from thinwire.common.session.messages import Verdict
 
 TARGET_2 = by_prefix(fractions(1, 3), fractions(2, 1), fractions(1, 1))
 DRAFT_2 = by_prefix(fractions(7, 3), fractions(4, 6), fractions(9, 1), fractions(11, 9))

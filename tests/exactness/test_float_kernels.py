@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-import rational_oracle as oracle
 
-from common.config import SamplingParameters
-from common.distributions import total_variation, warp
-from common.draft_token import DraftToken, QuantizedDistribution
-from common.lattice import quantize
-from common.random_streams import Stream
-from common.speculative import residual_weights, verify_block
+import rational_oracle as oracle
+from thinwire.common.config import SamplingParameters
+from thinwire.common.law.distributions import total_variation, warp
+from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
+from thinwire.common.law.lattice import quantize
+from thinwire.common.law.random_streams import Stream
+from thinwire.common.law.speculative import residual_weights, verify_block
 
 TOLERANCE = 1e-12
 RESOLUTION_BITS = 64

@@ -18,23 +18,23 @@ from itertools import product
 
 import numpy as np
 import pytest
-from exactness.enumeration import PROMPT, Law, Rows, TokenIds, by_prefix, distance, fractions, target_law
-from fakes import Reader, TableModel, TableVocabulary
 from scipy.stats import chi2, ncx2
 
-from cloud.daemon import CloudServer
-from cloud.settings import CloudSettings
-from common.config import GenerationParameters, SchemeParameters
-from common.metrics import EdgeMetrics
-from common.random_streams import KeyedDraws
-from common.schemes import make_scheme
-from edge.cloud_link import CloudLink
-from edge.drafter import Drafter
-from edge.generation import run_generation
-from edge.meter import GenerationMeter
-from edge.session import EdgeSession
-from edge.settings import EdgeSettings
-from edge.text_stream import TextStream
+from exactness.enumeration import PROMPT, Law, Rows, TokenIds, by_prefix, distance, fractions, target_law
+from fakes import Reader, TableModel, TableVocabulary
+from thinwire.cloud.daemon import CloudServer
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common.config import GenerationParameters, SchemeParameters
+from thinwire.common.law.random_streams import KeyedDraws
+from thinwire.common.observe.metrics import EdgeMetrics
+from thinwire.common.schemes import make_scheme
+from thinwire.edge.cloud_link import CloudLink
+from thinwire.edge.drafter import Drafter
+from thinwire.edge.generation import run_generation
+from thinwire.edge.meter import GenerationMeter
+from thinwire.edge.session import EdgeSession
+from thinwire.edge.settings import EdgeSettings
+from thinwire.edge.text_stream import TextStream
 
 GENERATIONS = 12_000
 FALSE_ALARM = 1e-6

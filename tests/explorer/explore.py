@@ -21,27 +21,27 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from fakes import Reader, TableModel, TableVocabulary, random_law
 from in_memory_pair import InMemoryPair
-
-from cloud.daemon import CloudServer
-from cloud.settings import CloudSettings
-from common.causal_model import Extended, ExtendRequest, extend_one_by_one
-from common.config import GenerationParameters, SamplingParameters, SchemeParameters
-from common.distributions import warp
-from common.errors import ResourceExhaustedError
-from common.metrics import EdgeMetrics
-from common.random_streams import KeyedDraws
-from common.schemes import make_scheme
-from edge.drafter import Drafter
-from edge.generation import run_generation
-from edge.meter import GenerationMeter
-from edge.session import EdgeSession
-from edge.settings import EdgeSettings
-from edge.text_stream import TextStream
 from tests.explorer.memory_link import MemoryLink
 from tests.explorer.rude_peer import be_deaf, be_rude
 from tests.explorer.scheduled_loop import OneThread, ScheduledLoop, StuckError
+from thinwire.cloud.daemon import CloudServer
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common.causal_model import Extended, ExtendRequest, extend_one_by_one
+from thinwire.common.config import GenerationParameters, SamplingParameters, SchemeParameters
+from thinwire.common.errors import ResourceExhaustedError
+from thinwire.common.law.distributions import warp
+from thinwire.common.law.random_streams import KeyedDraws
+from thinwire.common.observe.metrics import EdgeMetrics
+from thinwire.common.schemes import make_scheme
+from thinwire.edge.drafter import Drafter
+from thinwire.edge.generation import run_generation
+from thinwire.edge.meter import GenerationMeter
+from thinwire.edge.session import EdgeSession
+from thinwire.edge.settings import EdgeSettings
+from thinwire.edge.text_stream import TextStream
 
 SIZE = 6
 VOCABULARY = TableVocabulary(SIZE)
@@ -187,7 +187,7 @@ def explore(seed: int) -> Report:
     chance = random.Random(seed)
     report, errors = Report(seed), _Errors()
     loop = ScheduledLoop(chance)
-    logger = logging.getLogger("cloud")
+    logger = logging.getLogger("thinwire.cloud")
     logger.addHandler(errors)
     former, logger.propagate = logger.propagate, False
     begun_s = loop.time()

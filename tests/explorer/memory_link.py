@@ -17,8 +17,8 @@ from typing import Any
 
 import grpc
 
-from common import wire
-from edge.cloud_link import CloudStream
+from thinwire.common import wire
+from thinwire.edge.cloud_link import CloudStream
 
 Verify = Callable[[AsyncIterator[Any], Any], Coroutine[Any, Any, None]]
 LONGEST_HOP_S = 0.02

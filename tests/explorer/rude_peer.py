@@ -7,15 +7,15 @@ import random
 from typing import Any
 
 import grpc
-from verify_peer import CLOSE, TARGET, EdgeText, VerifyPeer
 
-from common import wire
-from common.config import SchemeParameters
-from common.errors import PayloadCorruptedError, ThinwireError
-from common.messages import DraftBlock, Opened, Verdict
-from common.random_streams import KeyedDraws
-from common.schemes import make_scheme
 from tests.explorer.memory_link import MemoryLink, dawdle
+from thinwire.common import wire
+from thinwire.common.config import SchemeParameters
+from thinwire.common.errors import PayloadCorruptedError, ThinwireError
+from thinwire.common.law.random_streams import KeyedDraws
+from thinwire.common.schemes import make_scheme
+from thinwire.common.session.messages import DraftBlock, Opened, Verdict
+from verify_peer import CLOSE, TARGET, EdgeText, VerifyPeer
 
 _PATIENCE_S = 100.0
 

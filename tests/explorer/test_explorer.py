@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-import cloud.verifier
-from cloud.events import ArmTimer, Decode, Prefill, Reply, Score, TruncateCache
-from cloud.live_session import LiveSession, _Work
-from cloud.session import CloudSession
-from common.errors import LocalProtocolError
-from common.protocol import State
-from common.wire import Outbox
+import thinwire.cloud.verifier
 from tests.explorer.explore import Report, explore
 from tests.explorer.memory_link import dawdle
+from thinwire.cloud.events import ArmTimer, Decode, Prefill, Reply, Score, TruncateCache
+from thinwire.cloud.live_session import LiveSession, _Work
+from thinwire.cloud.session import CloudSession
+from thinwire.common.errors import LocalProtocolError
+from thinwire.common.session.states import State
+from thinwire.common.wire import Outbox
 
 CHANCE = random.Random(0)
 SHORT = 1000
@@ -92,7 +92,7 @@ def _each_event_a_task(patch: pytest.MonkeyPatch) -> None:
 def _with_no_look_at_the_cache(patch: pytest.MonkeyPatch) -> None:
     """The same, and nobody compares the cache's length with what the session believes."""
     _each_event_a_task(patch)
-    patch.setattr(cloud.verifier, "check_cache_length", lambda length, expected: None)
+    patch.setattr(thinwire.cloud.verifier, "check_cache_length", lambda length, expected: None)
 
 
 def _two_writers(patch: pytest.MonkeyPatch) -> None:

@@ -24,10 +24,9 @@ from pathlib import Path
 from faults.daemons import RESUME_TTL_S
 from faults.storm import FaultyLink, Process, Storm
 from loopback import Generated, generate, make_request
-
-from common import bundled, wire
-from common.errors import ThinwireError, TransportError
-from edge.client import GenerationRequest, connect
+from thinwire.common import demo_pair, wire
+from thinwire.common.errors import ThinwireError, TransportError
+from thinwire.edge.client import GenerationRequest, connect
 
 DELAY_S = 0.005
 """One way, so that a text lasts long enough to be met by faults."""
@@ -44,9 +43,9 @@ COMMANDS = {
     ),
     # float64: equal seeds give equal texts, whatever the passes are cut into.
     "pair": (
-        ("-m", "cloud", "serve", "--model", str(bundled.target_path()), "--dtype", "float64",
+        ("-m", "thinwire.cloud", "serve", "--model", str(demo_pair.target_path()), "--dtype", "float64",
          "--threads", "1", "--resume-ttl", f"{RESUME_TTL_S:g}", "--listen", "127.0.0.1:{port}"),
-        ("-m", "edge", "edge", "--model", str(bundled.draft_path()), "--dtype", "float64",
+        ("-m", "thinwire.edge", "edge", "--model", str(demo_pair.draft_path()), "--dtype", "float64",
          "--threads", "1", "--listen", "127.0.0.1:{port}", "--cloud"),
     ),
 }  # fmt: skip

@@ -25,17 +25,17 @@ from typing import Any
 
 import grpc
 import numpy as np
+
 from fakes import TableVocabulary, random_law
 from faults.campaign import COMMANDS, SCHEMES
 from faults.daemons import DRAFT_SEED, TARGET_SEED, VOCABULARY_SIZE
 from faults.storm import Process
 from in_memory_pair import InMemoryPair
 from loopback import make_request, request_message
-
-from common import wire
-from common.config import SamplingParameters, SchemeParameters
-from common.distributions import warp
-from common.messages import (
+from thinwire.common import wire
+from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.law.distributions import warp
+from thinwire.common.session.messages import (
     Close,
     CloseReason,
     DraftBlock,

@@ -12,12 +12,11 @@ import signal
 import sys
 
 from fakes import TableModel, TableVocabulary, random_law
-
-from cloud.daemon import CloudServer
-from cloud.settings import CloudSettings
-from common.security import ClientSecurity, ServerSecurity
-from edge.daemon import EdgeServer
-from edge.settings import EdgeSettings
+from thinwire.cloud.daemon import CloudServer
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common.door.security import ClientSecurity, ServerSecurity
+from thinwire.edge.daemon import EdgeServer
+from thinwire.edge.settings import EdgeSettings
 
 VOCABULARY_SIZE = 40
 CONTEXT_LENGTH = 512

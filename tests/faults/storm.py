@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import grpc
-from loopback import CuttableLink
 
-from common import wire
+from loopback import CuttableLink
+from thinwire.common import wire
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["common", "cloud"], enable_loader_override=False):
+with atheris.instrument_imports(include=["thinwire"], enable_loader_override=False):
     from fuzz.targets import TARGETS
 
 CORPUS = Path(__file__).parent / "corpus"

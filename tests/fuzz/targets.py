@@ -12,16 +12,19 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
-from fakes import random_law
 from google.protobuf.message import DecodeError
 
-from cloud import events
-from cloud.session import CloudSession
-from common import wire
-from common.config import SamplingParameters, SchemeParameters
-from common.draft_token import DraftToken
-from common.errors import PayloadInvalidError, RemoteProtocolError, ThinwireError
-from common.messages import (
+from fakes import random_law
+from thinwire.cloud import events
+from thinwire.cloud.session import CloudSession
+from thinwire.common import wire
+from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.errors import PayloadInvalidError, RemoteProtocolError, ThinwireError
+from thinwire.common.law.draft_token import DraftToken
+from thinwire.common.pb import verifier_pb2
+from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes.base import Scheme
+from thinwire.common.session.messages import (
     Close,
     CloseReason,
     DraftBlock,
@@ -30,10 +33,7 @@ from common.messages import (
     VocabularyIdentity,
     block_checksum,
 )
-from common.pb import verifier_pb2
-from common.protocol import TERMINAL
-from common.schemes import make_scheme
-from common.schemes.base import Scheme
+from thinwire.common.session.states import TERMINAL
 
 SCHEMES = (
     SchemeParameters(scheme="k-sqs", support_size=8, lattice_resolution=100),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from fuzz import targets
 from fuzz.targets import SCHEMES, TARGETS
-
-from common.draft_token import DraftToken, QuantizedDistribution
-from common.schemes.k_sqs import KSqs
+from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
+from thinwire.common.schemes.k_sqs import KSqs
 
 CORPUS = Path(__file__).parent / "corpus"
 EMPTY_BLOCK = bytes([0, 0, 0, 0, 0])

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fakes import TableModel
+from thinwire.common import wire
 from verify_peer import TARGET, EdgeText, RunningCloud, whole_text
-
-from common import wire
 
 CONTEXT = 64
 

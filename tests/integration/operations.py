@@ -6,12 +6,12 @@ import asyncio
 import urllib.request
 from collections.abc import Callable
 
-from fakes import TableModel, TableVocabulary, random_law
-from loopback import WatchedModel
 from prometheus_client.parser import text_string_to_metric_families
 
-from common.metrics import CONTENT_TYPE, PREFIX, Metrics
-from common.metrics_listener import metrics_listener
+from fakes import TableModel, TableVocabulary, random_law
+from loopback import WatchedModel
+from thinwire.common.daemon.metrics_listener import metrics_listener
+from thinwire.common.observe.metrics import CONTENT_TYPE, PREFIX, Metrics
 
 SIZE = 12
 VOCABULARY = TableVocabulary(SIZE)

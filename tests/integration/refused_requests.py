@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from verify_peer import CLOSE, EdgeText, RunningCloud, VerifyPeer
-
-from common.messages import Opened
 from tests.integration.bad_input import open_proto
+from thinwire.common.session.messages import Opened
+from verify_peer import CLOSE, EdgeText, RunningCloud, VerifyPeer
 
 WRONG_TOKEN = "tw_" + "x" * 43
 Refused = Callable[[RunningCloud, str, int], Awaitable[str]]

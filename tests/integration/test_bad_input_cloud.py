@@ -8,12 +8,12 @@ from typing import Any
 import grpc
 import numpy.typing as npt
 import pytest
-from fakes import TableModel
-from verify_peer import CLOSE, SIZE, TARGET, EdgeText, VerifyPeer, running_cloud, whole_text
 
-from common import wire
-from common.config import SchemeParameters
-from common.errors import (
+from fakes import TableModel
+from tests.integration.bad_input import CONTEXT, model, open_proto, serves_on
+from thinwire.common import wire
+from thinwire.common.config import SchemeParameters
+from thinwire.common.errors import (
     ConfigError,
     NonFiniteLogitsError,
     PayloadCorruptedError,
@@ -25,8 +25,8 @@ from common.errors import (
     SessionNotFoundError,
     ThinwireError,
 )
-from common.messages import DraftBlock
-from tests.integration.bad_input import CONTEXT, model, open_proto, serves_on
+from thinwire.common.session.messages import DraftBlock
+from verify_peer import CLOSE, SIZE, TARGET, EdgeText, VerifyPeer, running_cloud, whole_text
 
 
 def flipped(payload: bytes) -> bytes:

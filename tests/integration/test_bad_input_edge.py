@@ -7,19 +7,19 @@ from typing import Any
 import grpc
 import numpy.typing as npt
 import pytest
+
 from fakes import TableModel, TableVocabulary, random_table
 from loopback import Loopback, generate, loopback, make_request, request_message
-
-from common import wire
-from common.errors import (
+from thinwire.common import wire
+from thinwire.common.errors import (
     ConfigError,
     NonFiniteLogitsError,
     ThinwireError,
     TransportError,
     VocabularyMismatchError,
 )
-from edge.daemon import EdgeServer, ModelShown
-from edge.settings import EdgeSettings
+from thinwire.edge.daemon import EdgeServer, ModelShown
+from thinwire.edge.settings import EdgeSettings
 
 SIZE = 6
 VOCABULARY = TableVocabulary(SIZE)

@@ -7,10 +7,10 @@ from typing import Any
 
 from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2, status_pb2
-from verify_peer import CLOSE, SIZE, VOCABULARY, EdgeText, VerifyPeer, running_cloud
 
-from cloud.settings import CloudSettings
-from common.errors import (
+from tests.integration.bad_input import CONTEXT, model, open_proto, serves_on
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common.errors import (
     ConfigError,
     DeadlineError,
     ProtocolVersionError,
@@ -20,8 +20,8 @@ from common.errors import (
     ThinwireError,
     VocabularyMismatchError,
 )
-from common.messages import VocabularyIdentity
-from tests.integration.bad_input import CONTEXT, model, open_proto, serves_on
+from thinwire.common.session.messages import VocabularyIdentity
+from verify_peer import CLOSE, SIZE, VOCABULARY, EdgeText, VerifyPeer, running_cloud
 
 BAD_OPENS: list[tuple[dict[str, Any], type[ThinwireError], str]] = [
     ({"protocol_version": 1}, ProtocolVersionError, "protocol 1, payload layout 1; expected 2 and 1"),

@@ -9,8 +9,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from fakes import Prefix, TableModel
 from loopback import WatchedModel, generate, loopback, make_request
+from thinwire.cloud.settings import CloudSettings
+from thinwire.cloud.verifier import PREFILL_CHUNK_TOKENS
+from thinwire.common import wire
+from thinwire.common.causal_model import Extended, ExtendRequest
+from thinwire.common.config import SchemeParameters
+from thinwire.common.errors import NonFiniteLogitsError, PayloadInvalidError, ResourceExhaustedError
+from thinwire.common.schemes import scheme_names
+from thinwire.common.session.messages import Opened
 from verify_peer import (
     DRAFT,
     SIZE,
@@ -22,15 +31,6 @@ from verify_peer import (
     running_cloud,
     whole_text,
 )
-
-from cloud.settings import CloudSettings
-from cloud.verifier import PREFILL_CHUNK_TOKENS
-from common import wire
-from common.causal_model import Extended, ExtendRequest
-from common.config import SchemeParameters
-from common.errors import NonFiniteLogitsError, PayloadInvalidError, ResourceExhaustedError
-from common.messages import Opened
-from common.schemes import scheme_names
 
 GATE_S = 10.0
 """A pass that a test forgot goes on by then."""

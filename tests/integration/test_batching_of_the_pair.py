@@ -13,19 +13,19 @@ from functools import cache
 from typing import Any
 
 import pytest
+
 import torch_device
 from loopback import Loopback, generate, loopback, make_request
-
-from cloud.session import CLOSE_DECISION_MARGIN
-from cloud.settings import CloudSettings
-from common import bundled
-from common.causal_model import Extended, ExtendRequest
-from common.language_model import LanguageModel
-from common.language_model.kv_pool import PAGE_TOKENS
-from edge.client import GenerationRequest
+from thinwire.cloud.session import CLOSE_DECISION_MARGIN
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common import demo_pair
+from thinwire.common.causal_model import Extended, ExtendRequest
+from thinwire.common.language_model import LanguageModel
+from thinwire.common.language_model.kv_pool import PAGE_TOKENS
+from thinwire.edge.client import GenerationRequest
 
 pytestmark = pytest.mark.skipif(
-    not (bundled.target_path() / "model.safetensors").exists(), reason="the bundled pair is not here"
+    not (demo_pair.target_path() / "model.safetensors").exists(), reason="the bundled pair is not here"
 )
 
 PROMPTS = (
@@ -72,7 +72,7 @@ def models(dtype: str) -> tuple[LanguageModel, LanguageModel]:
     """The bundled pair, target first, which has a KV pool."""
     target, draft = (
         torch_device.load_on_device(str(path), dtype=dtype)
-        for path in (bundled.target_path(), bundled.draft_path())
+        for path in (demo_pair.target_path(), demo_pair.draft_path())
     )
     target.pool_sequences(sessions=SESSIONS)
     assert target.packs
@@ -135,7 +135,7 @@ async def test_in_float32_a_text_differs_only_behind_a_close_decision(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Rounds with a margin below 1e-4 are logged and counted, and without such a round texts are equal."""
-    caplog.set_level(logging.INFO, logger="cloud.live_session")
+    caplog.set_level(logging.INFO, logger="thinwire.cloud.live_session")
     texts = await both_ways("float32", requests(SESSIONS, 20))
     close = [found for record in caplog.records if (found := _CLOSE.match(record.getMessage()))]
     differing = sum(one != other for one, other in zip(texts.together, texts.alone, strict=True))

@@ -13,12 +13,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from loopback import make_request
 
-from common import bundled
-from common.generation import GenerationFinished
-from edge.client import EdgeClient, connect
+from loopback import make_request
 from tests.integration.operations import Samples, fetch
+from thinwire.common import demo_pair
+from thinwire.common.session.generation import GenerationFinished
+from thinwire.edge.client import EdgeClient, connect
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,11 +88,11 @@ async def test_daemons_as_processes_log_json_and_serve_metrics() -> None:
     The KV memory that a session holds is given back.
     """
     metrics = ("--metrics-listen", "127.0.0.1:0")
-    async with daemon("cloud", "serve", *metrics) as cloud:
+    async with daemon("thinwire.cloud", "serve", *metrics) as cloud:
         cloud_page = port_in(await cloud.says("metrics on port"))
         loading = await fetch(cloud_page)  # before the model is there
         address = f"127.0.0.1:{port_in(await cloud.says('listening on'))}"
-        async with daemon("edge", "edge", "--cloud", address, *metrics) as edge:
+        async with daemon("thinwire.edge", "edge", "--cloud", address, *metrics) as edge:
             edge_page = port_in(await edge.says("metrics on port"))
             edge_address = f"127.0.0.1:{port_in(await edge.says('listening on'))}"
             await cloud.says("serving")
@@ -158,7 +158,7 @@ async def test_a_metrics_address_that_cannot_be_had_ends_the_daemon(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         started = await start(
-            *("cloud", "serve", "--listen", "127.0.0.1:0"),
+            *("thinwire.cloud", "serve", "--listen", "127.0.0.1:0"),
             *("--metrics-listen", address.replace("{taken}", port)),
         )
         ended = await started.ended()
@@ -170,8 +170,8 @@ async def test_a_metrics_address_that_cannot_be_had_ends_the_daemon(
 
 async def test_an_edge_takes_the_tokenizer_that_it_is_told() -> None:
     """`--tokenizer` reaches the loading: another one than the model's, and none is not passed over."""
-    arguments = ("edge", "edge", "--listen", "127.0.0.1:0", "--cloud", "127.0.0.1:9", "--tokenizer")
-    started = await start(*arguments, str(bundled.target_path()))
+    arguments = ("thinwire.edge", "edge", "--listen", "127.0.0.1:0", "--cloud", "127.0.0.1:9", "--tokenizer")
+    started = await start(*arguments, str(demo_pair.target_path()))
     await started.says("serving draft")
     assert await started.stopped() == 0
 
@@ -184,9 +184,9 @@ async def test_what_is_loaded_is_set_aside_from_collections() -> None:
     """In mid-round the collector walks through what rounds have made, not through the libraries."""
     program = (
         "import gc\n"
-        "from common import bundled\n"
-        "from common.daemon_process import DaemonOptions, load_model\n"
-        "load_model(DaemonOptions(str(bundled.draft_path()), '127.0.0.1:0'), lambda *_: None)\n"
+        "from thinwire.common import demo_pair\n"
+        "from thinwire.common.daemon.process import DaemonOptions, load_model\n"
+        "load_model(DaemonOptions(str(demo_pair.draft_path()), '127.0.0.1:0'), lambda *_: None)\n"
         "print(gc.get_freeze_count(), len(gc.get_objects()))"
     )
     process = await asyncio.create_subprocess_exec(

@@ -11,17 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from common import bundled
-from edge.demo import shared_core
+from thinwire.common import demo_pair
+from thinwire.edge.demo import shared_core
 
+ROOT = Path(__file__).resolve().parents[2]
 needs_pair = pytest.mark.skipif(
-    not (bundled.target_path() / "config.json").is_file(), reason="the bundled pair is not there"
+    not (demo_pair.target_path() / "config.json").is_file(), reason="the bundled pair is not there"
 )
 ON_ONE_THREAD = """\
-import edge.demo
-edge.demo.target_threads = lambda: 1
-import edge.cli
-raise SystemExit(edge.cli.main())
+import thinwire.edge.demo
+thinwire.edge.demo.target_threads = lambda: 1
+import thinwire.edge.cli
+raise SystemExit(thinwire.edge.cli.main())
 """
 """The edge's command where the cloud's target gets one thread."""
 PROMPT = 'def quote(text):\n    """`$HOME` \'and\' "quotes" \\ $(pwd)"""\n'
@@ -45,7 +46,7 @@ def affinities(process: int) -> list[set[int]]:
 
 
 async def start(
-    folder: Path, *arguments: str, program: tuple[str, ...] = ("-m", "edge"), **environment: str
+    folder: Path, *arguments: str, program: tuple[str, ...] = ("-m", "thinwire.edge"), **environment: str
 ) -> asyncio.subprocess.Process:
     """The demo with `folder` for its temporary files."""
     return await asyncio.create_subprocess_exec(
@@ -57,7 +58,7 @@ async def start(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "TMPDIR": str(folder), **environment},
-        cwd=Path(bundled.__file__).parents[2],
+        cwd=ROOT,
     )
 
 

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from fakes import TableModel, TableVocabulary, random_law
 from loopback import CuttableLink, WatchedModel, generate, loopback, make_request
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common.config import SchemeParameters
+from thinwire.common.errors import ConfigError, PayloadInvalidError
+from thinwire.common.schemes import scheme_names
+from thinwire.common.schemes.dense_f16 import MAX_DENSE_ROUND_BYTES
+from thinwire.common.session.messages import FinishReason
+from thinwire.edge.settings import EdgeSettings
+from thinwire.edge.telemetry import RoundLog
 from verify_peer import SIZE as PEER_SIZE
 from verify_peer import TARGET as PEER_TARGET
 from verify_peer import EdgeText, running_cloud
-
-from cloud.settings import CloudSettings
-from common.config import SchemeParameters
-from common.errors import ConfigError, PayloadInvalidError
-from common.messages import FinishReason
-from common.schemes import scheme_names
-from common.schemes.dense_f16 import MAX_DENSE_ROUND_BYTES
-from common.telemetry import RoundLog
-from edge.settings import EdgeSettings
 
 PARAMETERS = SchemeParameters(scheme="dense-f16")
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+
 from fakes import TableVocabulary, random_law
 from loopback import Generated, WatchedModel, generate, loopback, make_request
-
-from cloud.settings import CloudSettings
-from common.errors import ConfigError
-from common.messages import FinishReason
-from common.schemes import scheme_names
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common.errors import ConfigError
+from thinwire.common.schemes import scheme_names
+from thinwire.common.session.messages import FinishReason
 
 SIZE = 8
 VOCABULARY = TableVocabulary(SIZE)

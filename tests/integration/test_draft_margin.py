@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from fakes import TableModel, TableVocabulary, random_law
 from loopback import generate, loopback, make_request
-
-from common.daemon_log import JsonFormatter
-from common.telemetry import RoundLog
+from thinwire.common.observe.log import JsonFormatter
+from thinwire.edge.telemetry import RoundLog
 
 SIZE = 12
 

@@ -7,11 +7,11 @@ import logging
 from collections.abc import AsyncIterator
 
 import pytest
+
 from fakes import TableVocabulary, random_table
 from loopback import WatchedModel, generate, loopback, make_request
-
-from common.errors import TransportError
-from common.generation import GenerationEvent
+from thinwire.common.errors import TransportError
+from thinwire.common.session.generation import GenerationEvent
 
 SIZE = 6
 VOCABULARY = TableVocabulary(SIZE)

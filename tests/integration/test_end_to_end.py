@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from fakes import TableVocabulary, random_table
 from loopback import CuttableLink, WatchedModel, generate, loopback, make_request
-
-from cloud.settings import CloudSettings
-from common.errors import ResourceExhaustedError, TransportError
-from common.messages import FinishReason, TokenKind
-from common.schemes import scheme_names
-from common.telemetry import RoundLog
-from edge.client import connect
-from edge.daemon import EdgeServer
-from edge.settings import EdgeSettings
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common.errors import ResourceExhaustedError, TransportError
+from thinwire.common.schemes import scheme_names
+from thinwire.common.session.messages import FinishReason, TokenKind
+from thinwire.edge.client import connect
+from thinwire.edge.daemon import EdgeServer
+from thinwire.edge.settings import EdgeSettings
+from thinwire.edge.telemetry import RoundLog
 
 SIZE = 8
 VOCABULARY = TableVocabulary(SIZE)

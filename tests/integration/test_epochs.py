@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from fakes import TableModel
+from thinwire.common.errors import EpochSupersededError
+from thinwire.common.session.messages import Opened, Verdict
 from verify_peer import TARGET, EdgeText, running_cloud
-
-from common.errors import EpochSupersededError
-from common.messages import Opened, Verdict
 
 
 async def test_of_two_edges_that_claim_one_session_the_later_holds_it() -> None:

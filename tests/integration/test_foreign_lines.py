@@ -10,10 +10,10 @@ import warnings
 from pathlib import Path
 
 import pytest
-from security.credentials import Certificates
 
-from common.daemon_log import logging_to
+from security.credentials import Certificates
 from tests.integration.test_daemon_processes import daemon, port_in
+from thinwire.common.observe.log import logging_to
 
 
 @pytest.mark.parametrize(("verbosity", "quiet"), [(None, True), ("INFO", False)])
@@ -26,7 +26,7 @@ async def test_a_stranger_cannot_write_into_the_log(
         monkeypatch.setenv("GRPC_VERBOSITY", verbosity)
     folder = Certificates.make(tmp_path / "certificates").folder
     pair = ("--tls-cert", str(folder / "cloud.pem"), "--tls-key", str(folder / "cloud.key"))
-    async with daemon("cloud", "serve", *pair) as cloud:
+    async with daemon("thinwire.cloud", "serve", *pair) as cloud:
         port = port_in(await cloud.says("listening on"))
         for nonsense in (b"GET / HTTP/1.0\r\n\r\n", b"\x16\x03\x01\x00\x05hello"):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -42,11 +42,11 @@ async def test_a_stranger_cannot_write_into_the_log(
 
 async def test_a_prompt_of_any_length_leaves_the_log_in_its_format(tmp_path: Path) -> None:
     """A tokenizer knows how long its model's context is, and transformers has a line for longer prompts."""
-    async with daemon("edge", "edge", "--cloud", "127.0.0.1:1", "--patience", "0") as edge:
+    async with daemon("thinwire.edge", "edge", "--cloud", "127.0.0.1:1", "--patience", "0") as edge:
         port = port_in(await edge.says("listening on"))
         await edge.says("serving")
         refused = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "edge", "generate", "a " * 5000, "--edge", f"127.0.0.1:{port}"
+            sys.executable, "-m", "thinwire.edge", "generate", "a " * 5000, "--edge", f"127.0.0.1:{port}"
         )
         async with asyncio.timeout(60):
             await refused.wait()

@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+
 from loopback import loopback
 from security.credentials import Certificates, Tokens
-
-from cloud.cli import main as cloud_main
-from cloud.daemon import CloudServer
-from edge.cli import main as edge_main
-from edge.daemon import EdgeServer
 from tests.integration.operations import VOCABULARY, models
+from thinwire.cloud.cli import main as cloud_main
+from thinwire.cloud.daemon import CloudServer
+from thinwire.edge.cli import main as edge_main
+from thinwire.edge.daemon import EdgeServer
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = {"cloud": cloud_main, "edge": edge_main}
@@ -37,7 +37,7 @@ def health(capsys: pytest.CaptureFixture[str]) -> Health:
 async def health_process(address: str) -> tuple[int | None, str]:
     """The same as a process, as a container's health check runs it."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "cloud", "health", "--cloud", address),
+        *(sys.executable, "-m", "thinwire.cloud", "health", "--cloud", address),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -8,16 +8,16 @@ import threading
 
 import grpc
 import pytest
+
 from fakes import TableModel, TableVocabulary, random_table
 from loopback import generate, loopback, make_request, request_message
-
-from common import wire
-from common.config import MAX_PROMPT_BYTES
-from common.errors import ConfigError, ResourceExhaustedError
-from common.exit_codes import ExitCode
-from edge.cli import main as edge_main
-from edge.prompt_encoder import SHORT_BYTES
-from edge.settings import EdgeSettings
+from thinwire.common import wire
+from thinwire.common.config import MAX_PROMPT_BYTES
+from thinwire.common.daemon.exit_codes import ExitCode
+from thinwire.common.errors import ConfigError, ResourceExhaustedError
+from thinwire.edge.cli import main as edge_main
+from thinwire.edge.prompt_encoder import SHORT_BYTES
+from thinwire.edge.settings import EdgeSettings
 
 SIZE = 6
 CONTEXT = 64

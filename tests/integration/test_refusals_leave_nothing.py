@@ -12,18 +12,18 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 import pytest
+
 from fakes import TableModel
 from security.credentials import Tokens
-from verify_peer import TARGET, RunningCloud, running_cloud
-
-from cloud.live_session import LiveSession
-from cloud.session import CloudSession
-from cloud.settings import CloudSettings
-from cloud.verifier import Verifier
-from common.errors import ThinwireError
-from common.messages import DraftBlock, Open
-from common.security import ServerSecurity
 from tests.integration.refused_requests import OF_OPENS, OF_ROUNDS
+from thinwire.cloud.live_session import LiveSession
+from thinwire.cloud.session import CloudSession
+from thinwire.cloud.settings import CloudSettings
+from thinwire.cloud.verifier import Verifier
+from thinwire.common.door.security import ServerSecurity
+from thinwire.common.errors import ThinwireError
+from thinwire.common.session.messages import DraftBlock, Open
+from verify_peer import TARGET, RunningCloud, running_cloud
 
 KEPT = (Open, DraftBlock, CloudSession, LiveSession, Verifier, ThinwireError, TracebackType, FrameType)
 """Kinds of objects by which a request, or all that it reached, would be held."""

@@ -7,12 +7,12 @@ import logging
 from typing import Any
 
 import pytest
-from loopback import generate, loopback, make_request
 
-from common.daemon_log import JsonFormatter
-from common.errors import ConfigError, TransportError
-from edge.settings import EdgeSettings
+from loopback import generate, loopback, make_request
 from tests.integration.operations import VOCABULARY, models, until
+from thinwire.common.errors import ConfigError, TransportError
+from thinwire.common.observe.log import JsonFormatter
+from thinwire.edge.settings import EdgeSettings
 
 
 def lines_of(caplog: pytest.LogCaptureFixture, logger: str) -> list[dict[str, Any]]:
@@ -27,7 +27,7 @@ async def test_a_request_leaves_one_line_at_either_end(caplog: pytest.LogCapture
         done = await generate(both.client, make_request("abcde", scheme="c-sqs", max_tokens=20))
         await until(lambda: both.cloud.sessions == 0 and not both.edge.running)
     s = done.finished.statistics
-    (edge,), (cloud,) = lines_of(caplog, "edge.account"), lines_of(caplog, "cloud.account")
+    (edge,), (cloud,) = lines_of(caplog, "thinwire.edge.account"), lines_of(caplog, "thinwire.cloud.account")
 
     for line in (edge, cloud):
         assert line["rounds"] == s.rounds
@@ -51,7 +51,7 @@ async def test_prompt_and_text_are_logged_only_when_asked_for(caplog: pytest.Log
     async with loopback(*models(), VOCABULARY, log_text=True) as both:
         done = await generate(both.client, make_request("abcde", max_tokens=20))
         await until(lambda: not both.edge.running)
-    (edge,) = lines_of(caplog, "edge.account")
+    (edge,) = lines_of(caplog, "thinwire.edge.account")
 
     assert (edge["prompt"], edge["text"]) == ("abcde", done.text)
 
@@ -69,8 +69,8 @@ async def test_a_refused_request_is_one_line_too(caplog: pytest.LogCaptureFixtur
         with pytest.raises(TransportError):
             await generate(both.client, make_request("abcde"))
         await until(lambda: not both.edge.running)
-    bad, refused, lost = lines_of(caplog, "edge.account")
-    (cloud,) = lines_of(caplog, "cloud.daemon")
+    bad, refused, lost = lines_of(caplog, "thinwire.edge.account")
+    (cloud,) = lines_of(caplog, "thinwire.cloud.daemon")
 
     assert (bad["event"], bad["error"]) == ("generation refused", "PARAMETER_OUT_OF_RANGE")
     assert "failure" not in bad

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy.typing as npt
 import pytest
+
 from fakes import Law, Prefix, TableVocabulary, random_law
 from loopback import WatchedModel, generate, loopback, make_request
-
-from cloud.daemon import CloudServer
-from common.errors import TargetChangedError
-from common.generation import GenerationFinished
-from edge.client import EdgeClient, GenerationRequest
+from thinwire.cloud.daemon import CloudServer
+from thinwire.common.errors import TargetChangedError
+from thinwire.common.session.generation import GenerationFinished
+from thinwire.edge.client import EdgeClient, GenerationRequest
 
 SIZE = 8
 CONTEXT_LENGTH = 256

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from fakes import TableModel
 from loopback import Generated, generate, loopback, make_request
 from security.credentials import Tokens
-from verify_peer import TARGET, EdgeText, running_cloud
-
-from cloud.settings import CloudSettings
-from common import wire
-from common.errors import ConfigError, UnauthenticatedError
-from common.security import ServerSecurity
 from tests.integration.operations import VOCABULARY, models, scraped, until
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common import wire
+from thinwire.common.door.security import ServerSecurity
+from thinwire.common.errors import ConfigError, UnauthenticatedError
+from verify_peer import TARGET, EdgeText, running_cloud
 
 SCHEMES = ("k-sqs", "c-sqs", "dense-qs", "cloud-ar")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from fakes import TableVocabulary, random_law
 from loopback import WatchedModel, generate, loopback, make_request
-
-from cloud.settings import CloudSettings
-from common.errors import ConfigError
-from common.messages import FinishReason
-from common.schemes import scheme_names
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common.errors import ConfigError
+from thinwire.common.schemes import scheme_names
+from thinwire.common.session.messages import FinishReason
 
 SIZE = 8
 TARGET, DRAFT = random_law(SIZE, 1), random_law(SIZE, 2)

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
-from fakes import TableModel, TableVocabulary, random_law
-from loopback import CuttableLink, Generated, generate, loopback, make_request
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from common import tracing
-from common.errors import ConfigError, ThinwireError
-from common.generation import GenerationFinished
-from common.tracing import NO_TRACE, NO_TRACING, caller_context, start_tracing, tracing_to
+from fakes import TableModel, TableVocabulary, random_law
+from loopback import CuttableLink, Generated, generate, loopback, make_request
+from thinwire.common.errors import ConfigError, ThinwireError
+from thinwire.common.observe import tracing
+from thinwire.common.observe.tracing import NO_TRACE, NO_TRACING, caller_context, start_tracing, tracing_to
+from thinwire.common.session.generation import GenerationFinished
 
 SIZE = 12
 VOCABULARY = TableVocabulary(SIZE)
@@ -269,14 +269,14 @@ def test_an_exporter_that_is_not_installed_is_an_error_that_says_so() -> None:
         start_tracing("edge", "carrier-pigeon")
 
 
-@pytest.mark.parametrize("program", ["cloud.cli", "edge.cli"])
+@pytest.mark.parametrize("program", ["thinwire.cloud.cli", "thinwire.edge.cli"])
 def test_the_daemons_do_without_the_packages(program: str) -> None:
     """Import and command line work without OpenTelemetry; --trace alone asks for it, with exit code 2."""
-    command = "serve" if program == "cloud.cli" else "edge"
+    command = "serve" if program == "thinwire.cloud.cli" else "edge"
     script = (
         "import sys; sys.modules['opentelemetry'] = None\n"
         f"from {program} import main\n"
-        "import common.tracing\n"
+        "import thinwire.common.observe.tracing\n"
         f"sys.exit(main(['{command}', '--trace']))"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)

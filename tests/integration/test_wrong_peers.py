@@ -8,16 +8,16 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from loopback import generate, loopback, make_request
 from security.credentials import Certificates, Tokens
-
-from common.errors import EdgeTokenError, ResourceExhaustedError, TransportError, WrongDaemonError
-from common.security import ClientSecurity, ServerSecurity
-from edge.cli import main
-from edge.client import EdgeClient
-from edge.daemon import EdgeServer
-from edge.settings import EdgeSettings
 from tests.integration.operations import VOCABULARY, models, until
+from thinwire.common.door.security import ClientSecurity, ServerSecurity
+from thinwire.common.errors import EdgeTokenError, ResourceExhaustedError, TransportError, WrongDaemonError
+from thinwire.edge.cli import main
+from thinwire.edge.client import EdgeClient
+from thinwire.edge.daemon import EdgeServer
+from thinwire.edge.settings import EdgeSettings
 
 Run = Callable[..., Awaitable[tuple[int, str]]]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench.link import runs
+from link import runs
 
 ROOT = Path(__file__).resolve().parents[2]
 GONE_TIMEOUT_S = 5.0

@@ -12,9 +12,9 @@ import subprocess
 import sys
 import time
 
-from bench.link import runs
-from bench.link.description import LinkDescription
-from bench.link.link import NamespaceLink
+from link import runs
+from link.description import LinkDescription
+from link.link import NamespaceLink
 
 COMMAND = ["sh", "-c", "setsid sleep 1000 & exec sleep 1000"]
 PROCESSES = 5

@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.grid.client import thinwire_request_to_dict
-from bench.link.link import End
-from bench.link.self_test import module_environment
-from edge.client import GenerationRequest
+from link.link import End
+from link.self_test import module_environment
+from thinwire.edge.client import GenerationRequest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCESS_TIMEOUT_S = 10.0

@@ -18,16 +18,16 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import numpy as np
-from fakes import Law, TableModel, TableVocabulary, random_law
 
 from bench.grid.client import thinwire_request
-from cloud.daemon import CloudServer
-from cloud.settings import CloudSettings
-from common.security import ClientSecurity, ServerSecurity
-from common.telemetry import RoundLog
-from edge.client import EdgeClient, connect
-from edge.daemon import EdgeServer
-from edge.settings import EdgeSettings
+from fakes import Law, TableModel, TableVocabulary, random_law
+from thinwire.cloud.daemon import CloudServer
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common.door.security import ClientSecurity, ServerSecurity
+from thinwire.edge.client import EdgeClient, connect
+from thinwire.edge.daemon import EdgeServer
+from thinwire.edge.settings import EdgeSettings
+from thinwire.edge.telemetry import RoundLog
 
 CONTEXT_LENGTH = 4096
 TARGET_SEED, DRAFT_SEED = 1, 2

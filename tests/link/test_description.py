@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bench.link.description import LinkDescription, default_queue_bytes, parse_rate_bps
-from bench.link.errors import LinkDescriptionError
+from link.description import LinkDescription, default_queue_bytes, parse_rate_bps
+from link.errors import LinkDescriptionError
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import make_request
 
-from bench.link.description import LinkDescription
-from bench.link.link import NamespaceLink
+from link.description import LinkDescription
+from link.link import NamespaceLink
+from loopback import make_request
 from tests.link.on_link import ask, start, stop
 
 RTT_S = 0.2

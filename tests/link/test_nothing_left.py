@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.link import runs
+from link import runs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -93,7 +93,7 @@ def test_ctrl_c_of_the_command_line_ends_its_command_and_its_link(
         "kill -INT $PPID; exec sleep 987",
     ]
     result = subprocess.run(
-        [sys.executable, "-m", "bench.link", *arguments],
+        [sys.executable, "-m", "link", *arguments],
         check=False,
         capture_output=True,
         text=True,

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import make_request
 
-from bench.link.description import LinkDescription
-from bench.link.devices import DEVICE
-from bench.link.link import End, NamespaceLink
 from bench.simulation import round_bytes
-from common.pb import verifier_pb2
+from link.description import LinkDescription
+from link.devices import DEVICE
+from link.link import End, NamespaceLink
+from loopback import make_request
 from tests.link.capture import read_frames
 from tests.link.on_link import PROCESS_TIMEOUT_S, ask, start, stop
 from tests.link.packets import (
@@ -36,6 +35,7 @@ from tests.link.packets import (
     http2_frames,
     new_segments,
 )
+from thinwire.common.pb import verifier_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENS = 48

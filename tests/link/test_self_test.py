@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.link.description import LinkDescription
-from bench.link.probe import FloodResult, RoundTrips
-from bench.link.self_test import Scope, SelfTestReport, judge_rates, judge_round_trips
+from link.description import LinkDescription
+from link.probe import FloodResult, RoundTrips
+from link.self_test import Scope, SelfTestReport, judge_rates, judge_round_trips
 
 WIRE = Scope(round_trips=True, loss=True)
 PLAIN = LinkDescription(rate_up_bps=100_000, rate_down_bps=100_000, rtt_s=0.04)

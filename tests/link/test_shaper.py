@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from bench.link.description import Direction
-from bench.link.shaper import Shaper
+from link.description import Direction
+from link.shaper import Shaper
 
 RATE_BPS = 80_000
 """10 000 bytes a second: 100 frame bytes take 10 ms."""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.link.description import LinkDescription
-from bench.link.link import NamespaceLink
-from bench.link.self_test import Scope, run_self_test
+from link.description import LinkDescription
+from link.link import NamespaceLink
+from link.self_test import Scope, run_self_test
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTAINER_NETWORK = LinkDescription(rate_up_bps=1_000_000_000, rate_down_bps=1_000_000_000)
@@ -21,7 +21,7 @@ DESCRIPTION = LinkDescription(rate_up_bps=512_000, rate_down_bps=2_000_000, rtt_
 OPTIONS = ["--up", "512k", "--down", "2M", "--rtt-ms", "40"]
 START = (
     f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); "
-    "runpy.run_module('bench.link.sidecar', run_name='__main__')"
+    "runpy.run_module('link.sidecar', run_name='__main__')"
 )
 """With -I -S: the standard library and this checkout, nothing installed."""
 EDGE_ADDRESS, CLOUD_ADDRESS = "10.79.0.1", "10.79.0.2"

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.link.description import LinkDescription
-from bench.link.errors import LinkRefusedError
-from bench.link.link import NamespaceLink
-from bench.link.self_test import Scope, run_self_test
-from bench.link.tc import burst_bytes, qdisc_commands
+from link.description import LinkDescription
+from link.errors import LinkRefusedError
+from link.link import NamespaceLink
+from link.self_test import Scope, run_self_test
+from link.tc import burst_bytes, qdisc_commands
 
 DESCRIPTION = LinkDescription(
     rate_up_bps=1_000_000, rate_down_bps=4_000_000, rtt_s=0.04, jitter_s=0.002, loss=0.01

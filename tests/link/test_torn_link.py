@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.daemons import make_server
-from loopback import make_request
 
-from bench.link.description import LinkDescription
-from bench.link.devices import DEVICE
-from bench.link.link import End, NamespaceLink
-from edge.client import connect
+from faults.daemons import make_server
+from link.description import LinkDescription
+from link.devices import DEVICE
+from link.link import End, NamespaceLink
+from loopback import make_request
+from thinwire.edge.client import connect
 
 ROOT = Path(__file__).resolve().parents[2]
 DOWN_S = 5.0

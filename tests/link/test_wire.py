@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.link.description import LinkDescription
-from bench.link.errors import LinkBrokenError, LinkDescriptionError, LinkRefusedError, LinkUnavailableError
-from bench.link.link import NamespaceLink, open_link
-from bench.link.self_test import Scope, run_self_test
+from link.description import LinkDescription
+from link.errors import LinkBrokenError, LinkDescriptionError, LinkRefusedError, LinkUnavailableError
+from link.link import NamespaceLink, open_link
+from link.self_test import Scope, run_self_test
 
 DESCRIPTION = LinkDescription(rate_up_bps=512_000, rate_down_bps=2_000_000, rtt_s=0.04)
 SEND_HUNDRED = (

@@ -7,14 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.link import linux
+from link import linux
 
 ROOT = Path(__file__).resolve().parents[2]
 POWERLESS = ["setpriv", "--bounding-set=-sys_admin,-net_admin,-sys_nice"]
 SCRIPT = """
 import json, sys
-from bench.link.description import LinkDescription
-from bench.link.link import open_link
+from link.description import LinkDescription
+from link.link import open_link
 
 with open_link(LinkDescription(1_000_000, 4_000_000, 0.02), congestion_control="reno") as link:
     report = link.self_test(probes=3, flood_s=0.5)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch_device
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from tokenizers.pre_tokenizers import ByteLevel
+
+import torch_device
 
 END_OF_TEXT = "<|endoftext|>"
 VOCABULARY_SIZE = 257

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch_device
-from model.checkpoints import FULL_ATTENTION, VOCABULARY_SIZE, fresh_logits, save_checkpoint
 from safetensors.torch import load_file, save_file
 
-from common.errors import NonFiniteLogitsError
+import torch_device
+from model.checkpoints import FULL_ATTENTION, VOCABULARY_SIZE, fresh_logits, save_checkpoint
+from thinwire.common.errors import NonFiniteLogitsError
 
 TOKENS = [int(n) for n in np.random.default_rng(7).integers(0, VOCABULARY_SIZE, 400)]
 

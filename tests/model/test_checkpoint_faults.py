@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-import torch_device
-from model.checkpoints import save_checkpoint
 from safetensors.torch import load_file, save_file
 
-from common.errors import ModelLoadError
-from common.language_model.checkpoint_faults import explained
+import torch_device
+from model.checkpoints import save_checkpoint
+from thinwire.common.errors import ModelLoadError
+from thinwire.common.language_model.checkpoint_faults import explained
 
 Damage = Callable[[Path], Any]
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-import torch_device
 
-from common import bundled
-from common.config import SamplingParameters
-from common.distributions import warp
-from edge.demo import DEFAULT_PROMPT
+import torch_device
+from thinwire.common import demo_pair
+from thinwire.common.config import SamplingParameters
+from thinwire.common.law.distributions import warp
+from thinwire.edge.demo import DEFAULT_PROMPT
 
 TEXTS, TOKENS = 20, 16
 
 
 def test_the_targets_texts_behind_the_default_prompt_hardly_ever_end_at_once() -> None:
     """Drawn from the bundled target at temperature 1; at most two in twenty end within sixteen tokens."""
-    target = torch_device.load_on_device(str(bundled.target_path()))
+    target = torch_device.load_on_device(str(demo_pair.target_path()))
     sequence = target.open_sequence()
     prompt = target.vocabulary.encode(DEFAULT_PROMPT)
     first = sequence.extend(prompt, logit_rows=1)[0]

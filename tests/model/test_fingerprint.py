@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+
 import torch_device
 from model.checkpoints import save_checkpoint
-
-from common.model_fingerprint import FINGERPRINT_BYTES, SAMPLED_ELEMENTS, _sample, model_fingerprint
+from thinwire.common.language_model.fingerprint import (
+    FINGERPRINT_BYTES,
+    SAMPLED_ELEMENTS,
+    _sample,
+    model_fingerprint,
+)
 
 
 def fingerprint_of(folder: str, *, dtype: str = "float32") -> bytes:

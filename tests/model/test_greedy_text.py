@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 import torch
-import torch_device
-from loopback import generate, loopback, make_request
 from transformers import AutoModelForCausalLM
 
 import bench
-from common import bundled
-from common.language_model import LanguageModel
+import torch_device
+from loopback import generate, loopback, make_request
+from thinwire.common import demo_pair
+from thinwire.common.language_model import LanguageModel
 
 PROMPTS = tuple(
     json.loads(line)["prompt"]
@@ -43,7 +43,7 @@ SHORT_BLOCKS, LONG_BLOCKS = 5, 8
 @cache  # the same for every scheme
 def greedy_texts(dtype: str, prompts: tuple[str, ...], tokens: int) -> list[tuple[int, ...]]:
     """Output ids of transformers' `generate(do_sample=False)`, end-of-text token included; one batch."""
-    model: Any = AutoModelForCausalLM.from_pretrained(bundled.target_path(), dtype=getattr(torch, dtype))
+    model: Any = AutoModelForCausalLM.from_pretrained(demo_pair.target_path(), dtype=getattr(torch, dtype))
     model = model.to(torch_device.name).eval()
     target, _ = models(dtype)
     encoded = [target.vocabulary.encode(prompt) for prompt in prompts]
@@ -63,8 +63,8 @@ def up_to_the_end(token_ids: list[int], eos_token_ids: tuple[int, ...]) -> tuple
 @cache  # every test leaves the pool empty
 def models(dtype: str) -> tuple[LanguageModel, LanguageModel]:
     """The bundled pair, target first, which has a KV pool; what the draft rounds does not count."""
-    target = torch_device.load_on_device(str(bundled.target_path()), dtype=dtype)
-    draft = torch_device.load_on_device(str(bundled.draft_path()))
+    target = torch_device.load_on_device(str(demo_pair.target_path()), dtype=dtype)
+    draft = torch_device.load_on_device(str(demo_pair.draft_path()))
     target.pool_sequences(sessions=SESSIONS)
     return target, draft
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch_device
 import transformers
-from loopback import Generated, generate, loopback, make_request
-from model.checkpoints import VOCABULARY_SIZE, fresh_logits, save_checkpoint
 from safetensors.torch import load_file, save_file
 
-from common.errors import ConfigError, VocabularyMismatchError
-from common.language_model import LanguageModel
-from common.language_model.logits import output_rows
+import torch_device
+from loopback import Generated, generate, loopback, make_request
+from model.checkpoints import VOCABULARY_SIZE, fresh_logits, save_checkpoint
+from thinwire.common.errors import ConfigError, VocabularyMismatchError
+from thinwire.common.language_model import LanguageModel
+from thinwire.common.language_model.logits import output_rows
 
 PADDING = "<|pad|>"
 V = VOCABULARY_SIZE + 1

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import ResourceExhaustedError
-from common.language_model.pages import PageAllocator
+from thinwire.common.errors import ResourceExhaustedError
+from thinwire.common.language_model.pages import PageAllocator
 
 
 @given(

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 import torch_device
 from model.checkpoints import FULL_ATTENTION, VOCABULARY_SIZE, fresh_logits, save_checkpoint
-
-from common.causal_model import CachedSequence, Extended, ExtendRequest
-from common.errors import ConfigError, NonFiniteLogitsError, ResourceExhaustedError
-from common.language_model import LanguageModel
-from common.language_model.kv_pool import PAGE_TOKENS, KvPool
+from thinwire.common.causal_model import CachedSequence, Extended, ExtendRequest
+from thinwire.common.errors import ConfigError, NonFiniteLogitsError, ResourceExhaustedError
+from thinwire.common.language_model import LanguageModel
+from thinwire.common.language_model.kv_pool import PAGE_TOKENS, KvPool
 
 TEXTS = [[int(n) for n in np.random.default_rng(seed).integers(0, VOCABULARY_SIZE, 400)] for seed in range(4)]
 PACKING = ("GPT2", "Llama", "Qwen2")

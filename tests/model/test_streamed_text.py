@@ -9,9 +9,9 @@ from itertools import chain
 import pytest
 import transformers
 
-from common.language_model import Vocabulary
-from edge.text_stream import TextStream
 from tests.edge.small_tokenizers import SPECIAL, TOKENIZERS, byte_ids
+from thinwire.common.language_model import Vocabulary
+from thinwire.edge.text_stream import TextStream
 
 
 def fast(kind: str) -> transformers.PreTrainedTokenizerFast:

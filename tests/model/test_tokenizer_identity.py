@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch_device
 import transformers
-from loopback import generate, loopback, make_request
-from model.checkpoints import END_OF_TEXT, VOCABULARY_SIZE, save_checkpoint, save_tokenizer
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from cloud.opening import check_vocabulary
-from common.errors import VocabularyMismatchError
-from common.language_model.vocabulary import Vocabulary
-from common.messages import TOKENIZER_PARTS, VocabularyIdentity
+import torch_device
+from loopback import generate, loopback, make_request
+from model.checkpoints import END_OF_TEXT, VOCABULARY_SIZE, save_checkpoint, save_tokenizer
+from thinwire.cloud.opening import check_vocabulary
+from thinwire.common.errors import VocabularyMismatchError
+from thinwire.common.language_model.vocabulary import Vocabulary
+from thinwire.common.session.messages import TOKENIZER_PARTS, VocabularyIdentity
 
 BEGIN_ID = 65
 """Of the token that stands for the beginning of a text in these tests."""

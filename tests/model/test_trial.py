@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch_device
-from model.checkpoints import FULL_ATTENTION, VOCABULARY_SIZE, fresh_logits, save_checkpoint
 from transformers.cache_utils import DynamicLayer
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from common.causal_model import ExtendRequest
-from common.errors import ModelTrialError, UncroppableCacheError
-from common.language_model import LanguageModel
-from common.language_model.pages import PageAllocator
-from common.language_model.trial import TOLERANCES, deviation
+import torch_device
+from model.checkpoints import FULL_ATTENTION, VOCABULARY_SIZE, fresh_logits, save_checkpoint
+from thinwire.common.causal_model import ExtendRequest
+from thinwire.common.errors import ModelTrialError, UncroppableCacheError
+from thinwire.common.language_model import LanguageModel
+from thinwire.common.language_model.pages import PageAllocator
+from thinwire.common.language_model.trial import TOLERANCES, deviation
 
 LONG_ROPE = {
     "rope_type": "longrope",

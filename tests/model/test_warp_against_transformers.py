@@ -1,4 +1,4 @@
-"""`common.distributions.warp` gives the law that transformers' own warpers sample from."""
+"""`common.law.distributions.warp` gives the law that transformers' own warpers sample from."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, LogitsProcessorList
 
-from common.config import SamplingParameters
-from common.distributions import warp
+from thinwire.common.config import SamplingParameters
+from thinwire.common.law.distributions import warp
 
 SETTINGS = [
     (temperature, top_k, top_p)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-import torch_device
 import transformers
-from model.checkpoints import fresh_logits, save_checkpoint
 from torch import nn
 
-from common.language_model import weight_layout
-from common.language_model.weight_layout import HalfWeightLinear, half_exponent, lay_out_for_few_rows
+import torch_device
+from model.checkpoints import fresh_logits, save_checkpoint
+from thinwire.common.language_model import weight_layout
+from thinwire.common.language_model.weight_layout import HalfWeightLinear, half_exponent, lay_out_for_few_rows
 
 on_the_cpu = pytest.mark.skipif("torch_device.name != 'cpu'", reason="other devices keep their weights")
 HAS_PRODUCTS = weight_layout._packs_halves()

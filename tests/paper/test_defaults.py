@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench.scheme_steps import Runs, make_rows, run_scheme
-from common.config import DROPPED_MASS_DEFAULTS, MAX_TEMPERATURE, SamplingParameters, default_scheme
-from edge.report import CAP_BINDING_LIMIT
+from thinwire.common.config import DROPPED_MASS_DEFAULTS, MAX_TEMPERATURE, SamplingParameters, default_scheme
+from thinwire.edge.report import CAP_BINDING_LIMIT
 
 
 def test_the_defaults_cap_hardly_binds_at_temperature_1(runs: Runs) -> None:

@@ -9,8 +9,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from common.distributions import total_variation
-from common.lattice import quantize
+from thinwire.common.law.distributions import total_variation
+from thinwire.common.law.lattice import quantize
 
 
 def points(size: int, total: int) -> Iterator[tuple[int, ...]]:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bench.scheme_steps import Runs, Steps
-from common.config import SchemeParameters
-from common.support_code import size_bits
+from thinwire.common.config import SchemeParameters
+from thinwire.common.law.support_code import size_bits
 
 C_SQS = SchemeParameters(scheme="c-sqs", max_support_size=256, frozen_threshold=True)
 THRESHOLDS = [0.03, 0.05, 0.1, 0.2]

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pytest
 
 from bench.scheme_steps import Runs, Steps, run_scheme
-from common.config import SchemeParameters
-from common.schemes.c_sqs import dropped_mass_guarantee
+from thinwire.common.config import SchemeParameters
+from thinwire.common.schemes.c_sqs import dropped_mass_guarantee
 
 ROUNDING = 1e-6
 """q is float32: its sums are off by about 1e-7."""

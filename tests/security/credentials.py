@@ -6,10 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cloud.certificates import make_authority, make_pair, write_certificates
-from cloud.token_file import add_token
-from common.security import ClientSecurity, KeyPair, ServerSecurity, read_authority, read_key_pair
-from common.tenants import Access
+from thinwire.cloud.certificates import make_authority, make_pair, write_certificates
+from thinwire.cloud.token_file import add_token
+from thinwire.common.door.security import (
+    ClientSecurity,
+    KeyPair,
+    ServerSecurity,
+    read_authority,
+    read_key_pair,
+)
+from thinwire.common.door.tenants import Access
 
 HOSTS = ("localhost", "127.0.0.1")
 

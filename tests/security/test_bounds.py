@@ -13,17 +13,17 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hypothesis import given
 from hypothesis import strategies as st
+
 from loopback import WatchedModel
 from security.credentials import Tokens
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common import wire
+from thinwire.common.door.peer_bound import PeerBound, peer_host
+from thinwire.common.door.security import ServerSecurity
+from thinwire.common.errors import DeadlineError, ResourceExhaustedError
+from thinwire.common.session.messages import Verdict
+from thinwire.common.wire.guard import MAX_WATCHES_PER_PEER
 from verify_peer import TARGET, EdgeText, running_cloud, whole_text
-
-from cloud.settings import CloudSettings
-from common import wire
-from common.errors import DeadlineError, ResourceExhaustedError
-from common.messages import Verdict
-from common.peer_bound import PeerBound, peer_host
-from common.security import ServerSecurity
-from common.wire.guard import MAX_WATCHES_PER_PEER
 
 
 async def test_streams_that_say_nothing_are_bounded_and_harm_nobody_elses_session() -> None:
@@ -106,7 +106,7 @@ async def test_health_streams_are_bounded_by_peer() -> None:
 
 async def test_connections_of_one_listener_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """gRPC itself turns the next one away, and takes it once another has gone."""
-    monkeypatch.setattr("common.wire.transport.MAX_CONNECTIONS", 3)
+    monkeypatch.setattr("thinwire.common.wire.transport.MAX_CONNECTIONS", 3)
     async with running_cloud(WatchedModel(TARGET)) as cloud, AsyncExitStack() as stack:
         host, _, port = cloud.address.rpartition(":")
         for _ in range(3):

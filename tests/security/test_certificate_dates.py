@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from cloud.certificates import make_authority, make_pair
-from cloud.cli import main as cloud_main
-from common.errors import ConfigError
-from common.exit_codes import ExitCode
-from common.security import ClientSecurity, KeyPair, read_key_pair
-from edge.cli import main as edge_main
+from thinwire.cloud.certificates import make_authority, make_pair
+from thinwire.cloud.cli import main as cloud_main
+from thinwire.common.daemon.exit_codes import ExitCode
+from thinwire.common.door.security import ClientSecurity, KeyPair, read_key_pair
+from thinwire.common.errors import ConfigError
+from thinwire.edge.cli import main as edge_main
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 

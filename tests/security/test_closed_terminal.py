@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from security.credentials import Tokens
 
-from common.controlling_terminal import HANG_UP_S, ControllingTerminal
+from security.credentials import Tokens
+from thinwire.common.daemon.controlling_terminal import HANG_UP_S, ControllingTerminal
 
 ROOT = Path(__file__).resolve().parents[2]
 ON_TERMINAL = (
@@ -50,7 +50,17 @@ async def daemon(folder: Path, *before: str) -> AsyncIterator[Daemon]:
     tokens = Tokens(folder / "tokens.json")
     tokens.add("acme")
     command = (
-        *(*before, sys.executable, "-m", "cloud", "serve", "--listen", "127.0.0.1:0", "--threads", "1"),
+        *(
+            *before,
+            sys.executable,
+            "-m",
+            "thinwire.cloud",
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--threads",
+            "1",
+        ),
         *("--tokens", str(tokens.path), "--log-format", "text"),
     )
     master, terminal = pty.openpty()

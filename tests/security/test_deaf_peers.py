@@ -10,8 +10,13 @@ from typing import Any
 
 import grpc
 import pytest
+
 from fakes import TableModel
 from loopback import WatchedModel, generate, loopback, make_request, request_message
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common import wire
+from thinwire.common.wire.outbox import MAX_WAITING
+from thinwire.edge.settings import EdgeSettings
 from verify_peer import (
     CLOSE,
     DRAFT,
@@ -23,11 +28,6 @@ from verify_peer import (
     running_cloud,
     whole_text,
 )
-
-from cloud.settings import CloudSettings
-from common import wire
-from common.wire.outbox import MAX_WAITING
-from edge.settings import EdgeSettings
 
 SHORT_S = 0.3
 LONG_S = 60.0

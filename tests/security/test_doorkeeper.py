@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from fakes import ManualClock
 
-from common import doorkeeper
-from common.doorkeeper import CROWD_FACTOR, CROWD_S, HEALTH_S, LOOK_INTERVAL_S, Doorkeeper
+from fakes import ManualClock
+from thinwire.common.door import doorkeeper
+from thinwire.common.door.doorkeeper import CROWD_FACTOR, CROWD_S, HEALTH_S, LOOK_INTERVAL_S, Doorkeeper
 
 BOUND, TIMEOUT_S = 3, 10.0
 
@@ -204,7 +204,7 @@ def test_other_sockets_of_the_process_are_left_alone(door: Door, stack: ExitStac
 
 def test_an_address_leaves_one_line_a_minute(door: Door, caplog: pytest.LogCaptureFixture) -> None:
     """With its count, and the metrics count them all."""
-    caplog.set_level(logging.INFO, "common.doorkeeper")
+    caplog.set_level(logging.INFO, "thinwire.common.door.doorkeeper")
     for source in ("127.0.0.2", "127.0.0.2", "127.0.0.3"):
         door.dial(CROWD_FACTOR * BOUND + 2, source=source)
         door.keeper.look()

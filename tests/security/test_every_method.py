@@ -12,15 +12,15 @@ from typing import Any
 
 import grpc
 import pytest
+
 from fakes import TableModel
 from loopback import loopback
 from security.credentials import Tokens
 from security.raw_http2 import raw_caller
+from thinwire.common import wire
+from thinwire.common.door.security import ClientSecurity, ServerSecurity
+from thinwire.common.wire.guarded_server import GuardedServer
 from verify_peer import DRAFT, TARGET, VOCABULARY
-
-from common import wire
-from common.security import ClientSecurity, ServerSecurity
-from common.wire.guarded_server import GuardedServer
 
 GARBAGE = b"\xff" * 64
 """No protobuf message: a field's number never ends."""

@@ -11,15 +11,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+
 from loopback import make_request
 from model.checkpoints import save_checkpoint
 from security.credentials import Certificates, Tokens
-
-from cloud.token_file import revoke_tokens
-from common import wire
-from common.errors import UnauthenticatedError
-from common.tenants import read_tenants
-from edge.client import EdgeClient, connect
+from thinwire.cloud.token_file import revoke_tokens
+from thinwire.common import wire
+from thinwire.common.door.tenants import read_tenants
+from thinwire.common.errors import UnauthenticatedError
+from thinwire.edge.client import EdgeClient, connect
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,14 +96,14 @@ async def test_a_token_revoked_by_sighup_ends_a_text_and_is_in_no_output(tmp_pat
     protected = ("--tls-cert", str(folder / "cloud.pem"), "--tls-key", str(folder / "cloud.key"))
     async with daemon(
         tmp_path,
-        *("cloud", "serve", "--listen", "0.0.0.0:0", "--model", target, *protected),
+        *("thinwire.cloud", "serve", "--listen", "0.0.0.0:0", "--model", target, *protected),
         *("--tokens", str(tokens.path)),
     ) as cloud:
         dial = ("--cloud", cloud.address, "--cloud-ca", str(folder / "ca.pem"))
         async with (
             daemon(
                 tmp_path,
-                *("edge", "edge", "--listen", "127.0.0.1:0", "--model", draft, *dial),
+                *("thinwire.edge", "edge", "--listen", "127.0.0.1:0", "--model", draft, *dial),
                 THINWIRE_TOKEN=token,
             ) as edge,
             connect(edge.address, event_timeout_s=60) as client,

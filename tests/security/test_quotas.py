@@ -6,18 +6,18 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from fakes import ManualClock, TableVocabulary, random_law
 from loopback import WatchedModel, generate, loopback, make_request
 from security.credentials import Tokens
+from thinwire.cloud.admission import MAX_HELD_BACK_S, MAX_PAUSE_S
+from thinwire.cloud.quotas import MIN_PAUSE_S, QuotaLedger, RateBucket
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common.door.security import ClientSecurity, ServerSecurity
+from thinwire.common.door.tenants import Quotas
+from thinwire.common.errors import EpochSupersededError, QuotaExceededError
+from thinwire.edge.settings import EdgeSettings
 from verify_peer import TARGET, EdgeText, running_cloud, whole_text
-
-from cloud.admission import MAX_HELD_BACK_S, MAX_PAUSE_S
-from cloud.quotas import MIN_PAUSE_S, QuotaLedger, RateBucket
-from cloud.settings import CloudSettings
-from common.errors import EpochSupersededError, QuotaExceededError
-from common.security import ClientSecurity, ServerSecurity
-from common.tenants import Quotas
-from edge.settings import EdgeSettings
 
 SIZE = 8
 VOCABULARY = TableVocabulary(SIZE)

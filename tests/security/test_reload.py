@@ -10,11 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from security.credentials import Tokens
-
-from common.daemon_process import DaemonOptions, run_daemon
-from common.exit_codes import ExitCode
-from common.security import ServerSecurity
-from common.tenants import Access
+from thinwire.common.daemon.exit_codes import ExitCode
+from thinwire.common.daemon.process import DaemonOptions, run_daemon
+from thinwire.common.door.security import ServerSecurity
+from thinwire.common.door.tenants import Access
 
 
 class WatchedAccess(Access):

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from security.credentials import Certificates, Tokens
 
-from cloud.certificates import NAMES
-from cloud.cli import main as cloud_main
-from common.addresses import is_loopback
-from common.errors import ConfigError, UnauthenticatedError
-from common.security import (
+from security.credentials import Certificates, Tokens
+from thinwire.cloud.certificates import NAMES
+from thinwire.cloud.cli import main as cloud_main
+from thinwire.common.door.addresses import is_loopback
+from thinwire.common.door.security import (
     ClientSecurity,
     LinkSecurity,
     ServerSecurity,
@@ -22,8 +21,9 @@ from common.security import (
     read_key_pair,
     read_token,
 )
-from common.tenants import TOKEN_PREFIX, Access, Quotas, read_tenants, token_digest
-from edge.cli import main as edge_main
+from thinwire.common.door.tenants import TOKEN_PREFIX, Access, Quotas, read_tenants, token_digest
+from thinwire.common.errors import ConfigError, UnauthenticatedError
+from thinwire.edge.cli import main as edge_main
 
 
 @pytest.mark.parametrize(

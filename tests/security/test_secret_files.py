@@ -15,19 +15,19 @@ from pathlib import Path
 
 import pytest
 
-from cloud.cli import main as cloud_main
-from cloud.token_file import add_token, revoke_tokens
-from common.daemon_process import DaemonOptions, run_daemon
-from common.errors import ConfigError
-from common.exit_codes import ExitCode
-from common.tenants import read_tenants
-from common.whole_file import locked, new_private_file, replace_file
+from thinwire.cloud.cli import main as cloud_main
+from thinwire.cloud.token_file import add_token, revoke_tokens
+from thinwire.common.daemon.exit_codes import ExitCode
+from thinwire.common.daemon.process import DaemonOptions, run_daemon
+from thinwire.common.door.tenants import read_tenants
+from thinwire.common.door.whole_file import locked, new_private_file, replace_file
+from thinwire.common.errors import ConfigError
 
 PROCESSES, THREADS = 4, 5
 WRITER = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from cloud.token_file import add_token, revoke_tokens
+from thinwire.cloud.token_file import add_token, revoke_tokens
 path, number, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
 def write(thread):
     for tenant in (f"kept-{number}-{thread}", f"gone-{number}-{thread}"):
@@ -186,7 +186,15 @@ def test_a_token_on_standard_output_that_others_can_read_is_told(
     with open(os.open(out, os.O_WRONLY | os.O_CREAT, mode), "wb") as file:
         os.fchmod(file.fileno(), mode)
         done = subprocess.run(
-            [sys.executable, "-m", "cloud", "token", "acme", "--file", str(tmp_path / "tokens.json")],
+            [
+                sys.executable,
+                "-m",
+                "thinwire.cloud",
+                "token",
+                "acme",
+                "--file",
+                str(tmp_path / "tokens.json"),
+            ],
             stdout=file,
             stderr=subprocess.PIPE,
             text=True,

@@ -10,14 +10,14 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from loopback import WatchedModel
 from security.credentials import Certificates, Tokens
+from thinwire.common import wire
+from thinwire.common.door.security import ClientSecurity, ServerSecurity
+from thinwire.common.errors import ConfigError
+from thinwire.common.observe.metrics import PREFIX
 from verify_peer import TARGET, EdgeText, RunningCloud, VerifyPeer, running_cloud
-
-from common import wire
-from common.errors import ConfigError
-from common.metrics import PREFIX
-from common.security import ClientSecurity, ServerSecurity
 
 BOUND = 4
 STRANGERS = 200
@@ -182,7 +182,7 @@ async def test_health_alone_outlives_the_time_of_strangers(tokens: Tokens) -> No
 
 async def test_health_alone_has_a_bound_too(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
     """It proves nothing."""
-    monkeypatch.setattr("common.doorkeeper.HEALTH_S", 0.5)
+    monkeypatch.setattr("thinwire.common.door.doorkeeper.HEALTH_S", 0.5)
     tokens.add("acme")
     security = ServerSecurity(access=tokens.access(), handshake_timeout_s=60.0)
     async with running_cloud(WatchedModel(TARGET), security=security) as cloud:

@@ -6,18 +6,18 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from fakes import ManualClock, TableVocabulary, random_law
 from loopback import WatchedModel, generate, loopback, make_request
 from security.credentials import Tokens
+from thinwire.cloud.admission import MAX_HELD_BACK_S, MAX_HELD_BACK_STREAMS, MAX_PAUSE_S, Admission
+from thinwire.cloud.quotas import MIN_PAUSE_S
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common.door.security import ClientSecurity, ServerSecurity
+from thinwire.common.door.tenants import Access
+from thinwire.common.errors import DeadlineError, QuotaExceededError, TransportError
+from thinwire.common.observe.metrics import PREFIX
 from verify_peer import TARGET, EdgeText, RunningCloud, running_cloud
-
-from cloud.admission import MAX_HELD_BACK_S, MAX_HELD_BACK_STREAMS, MAX_PAUSE_S, Admission
-from cloud.quotas import MIN_PAUSE_S
-from cloud.settings import CloudSettings
-from common.errors import DeadlineError, QuotaExceededError, TransportError
-from common.metrics import PREFIX
-from common.security import ClientSecurity, ServerSecurity
-from common.tenants import Access
 
 SIZE = 8
 VOCABULARY = TableVocabulary(SIZE)

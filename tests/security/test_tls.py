@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from fakes import TableVocabulary, random_law
 from loopback import WatchedModel, generate, loopback, make_request
 from security.credentials import HOSTS, Certificates, pair_of
+from thinwire.common import wire
+from thinwire.common.door.security import ClientSecurity, ServerSecurity
+from thinwire.common.errors import TransportError
+from thinwire.edge.client import connect
+from thinwire.edge.report import status_rows
+from thinwire.edge.settings import EdgeSettings
 from verify_peer import TARGET, running_cloud
-
-from common import wire
-from common.errors import TransportError
-from common.security import ClientSecurity, ServerSecurity
-from edge.client import connect
-from edge.report import status_rows
-from edge.settings import EdgeSettings
 
 SIZE = 8
 VOCABULARY = TableVocabulary(SIZE)

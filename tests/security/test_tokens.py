@@ -11,17 +11,17 @@ from typing import Any
 
 import grpc
 import pytest
-from fakes import TableVocabulary, random_law
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from fakes import TableVocabulary, random_law
 from loopback import WatchedModel, generate, loopback, make_request
 from security.credentials import Certificates, Tokens
+from thinwire.common import wire
+from thinwire.common.door.security import ClientSecurity, ServerSecurity
+from thinwire.common.door.tenants import Access
+from thinwire.common.errors import SessionNotFoundError, ThinwireError, UnauthenticatedError
+from thinwire.edge.client import EdgeClient, connect
 from verify_peer import TARGET, EdgeText, RunningCloud, VerifyPeer, running_cloud
-
-from common import wire
-from common.errors import SessionNotFoundError, ThinwireError, UnauthenticatedError
-from common.security import ClientSecurity, ServerSecurity
-from common.tenants import Access
-from edge.client import EdgeClient, connect
 
 SIZE = 8
 VOCABULARY = TableVocabulary(SIZE)

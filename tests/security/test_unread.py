@@ -13,15 +13,15 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from loopback import WatchedModel
 from security.credentials import Tokens
 from security.raw_http2 import raw_caller
+from thinwire.common import wire
+from thinwire.common.daemon.metrics_listener import MAX_CONNECTIONS, metrics_listener
+from thinwire.common.door.security import ServerSecurity
+from thinwire.common.observe.metrics import PREFIX
 from verify_peer import TARGET, EdgeText, RunningCloud, running_cloud
-
-from common import wire
-from common.metrics import PREFIX
-from common.metrics_listener import MAX_CONNECTIONS, metrics_listener
-from common.security import ServerSecurity
 
 PATIENCE_S = 20.0
 WATCH = "/grpc.health.v1.Health/Watch"
@@ -61,7 +61,7 @@ async def test_the_connection_of_a_watcher_that_reads_nothing_is_closed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Behind its deadline; without a traceback, and the watches that it held are free again."""
-    monkeypatch.setattr("common.wire.health.WATCH_WRITE_TIMEOUT_S", 0.6)
+    monkeypatch.setattr("thinwire.common.wire.health.WATCH_WRITE_TIMEOUT_S", 0.6)
     async with (
         running_cloud(WatchedModel(TARGET)) as cloud,
         raw_caller(cloud.address, window_bytes=0) as deaf,
@@ -79,7 +79,7 @@ async def test_the_connection_of_a_watcher_that_reads_nothing_is_closed(
 
 async def test_a_watch_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """DEADLINE_EXCEEDED, in words; a new one is taken."""
-    monkeypatch.setattr("common.wire.health.MAX_WATCH_S", 0.2)
+    monkeypatch.setattr("thinwire.common.wire.health.MAX_WATCH_S", 0.2)
     async with running_cloud(WatchedModel(TARGET)) as cloud:
         for _ in range(2):
             watch = health_pb2_grpc.HealthStub(cloud.channel).Watch(
@@ -93,7 +93,7 @@ async def test_a_watch_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_watches_of_all_peers_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the bound of one address, which is larger here."""
-    monkeypatch.setattr("common.wire.health.MAX_WATCHES", 2)
+    monkeypatch.setattr("thinwire.common.wire.health.MAX_WATCHES", 2)
     async with running_cloud(WatchedModel(TARGET)) as cloud:
         stub = health_pb2_grpc.HealthStub(cloud.channel)
         held = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S) for _ in range(2)]
@@ -156,7 +156,7 @@ async def test_a_scraper_that_stops_reading_is_dropped_and_its_place_is_free(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All places are taken by such ones, each with more than its buffers hold; then a good one is served."""
-    monkeypatch.setattr("common.metrics_listener.REQUEST_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("thinwire.common.daemon.metrics_listener.REQUEST_TIMEOUT_S", 0.5)
     loop = asyncio.get_running_loop()
     async with contextlib.AsyncExitStack() as stack:
         address = await stack.enter_async_context(page(16 * 1024 * 1024))
@@ -182,7 +182,7 @@ async def test_nonsense_at_the_metrics_is_answered_or_dropped(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, says: bytes
 ) -> None:
     """Within its deadline, without a line in the log; the next scraper is served."""
-    monkeypatch.setattr("common.metrics_listener.REQUEST_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("thinwire.common.daemon.metrics_listener.REQUEST_TIMEOUT_S", 0.5)
     async with page() as address:
         reader, writer = await asyncio.open_connection(*address)
         writer.write(says)

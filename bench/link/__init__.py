@@ -1,8 +1,0 @@
-"""
-The link between edge and cloud: one description, several ways to make it real, one interface.
-
-Standard library only, so that a small container image can run `python -m bench.link.sidecar`.
-The page to read first is `bench/link/README.md`.
-"""
-
-from __future__ import annotations

@@ -1,0 +1,7 @@
+"""`python -m thinwire.cloud` is `thinwire-cloud`."""
+
+import sys
+
+from thinwire.cloud.cli import main
+
+sys.exit(main())

@@ -1,0 +1,128 @@
+"""What one session used: bytes, tokens and seconds, for the metrics and for its line in the log."""
+
+from __future__ import annotations
+
+import logging
+
+from thinwire.cloud.batcher import Done
+from thinwire.cloud.session import CloudSession
+from thinwire.common.observe.log import log_request, short_session
+from thinwire.common.observe.metrics import CloudMetrics
+from thinwire.common.observe.tracing import Trace
+
+_log = logging.getLogger(__name__)
+
+
+class SessionAccount:
+    """
+    One session's.
+
+    Args:
+        metrics: the daemon's.
+        scheme: name of the session's scheme.
+        tenant: whose it is.
+        opened_s: monotonic seconds.
+        trace: of the stream that opened it.
+    """
+
+    def __init__(
+        self, metrics: CloudMetrics, *, scheme: str, tenant: str, opened_s: float, trace: Trace
+    ) -> None:
+        self._metrics = metrics
+        self._trace = trace
+        self._scheme = scheme
+        self._tenant = tenant
+        self._opened_s = opened_s
+        self._up_bytes = 0
+        self._down_bytes = 0
+        self._drafted_tokens = 0
+        self._accepted_tokens = 0
+        self._queue_s = 0.0
+        self._verify_s = 0.0
+
+    def opened(self, prompt_tokens: int) -> None:
+        """The session has its slot and its memory."""
+        self._metrics.session_opened(self._scheme, prompt_tokens=prompt_tokens)
+
+    def resumed(self) -> None:
+        """Another stream took it up."""
+        self._metrics.session_resumed(self._scheme)
+
+    def received(self, size_bytes: int) -> None:
+        """A message of this serialised size came up."""
+        self._up_bytes += size_bytes
+        self._metrics.bytes_up(self._scheme, size_bytes)
+
+    def sent(self, size_bytes: int) -> None:
+        """A message of this serialised size goes down."""
+        self._down_bytes += size_bytes
+        self._metrics.bytes_down(self._scheme, size_bytes)
+
+    def verified(
+        self,
+        *,
+        session: str,
+        round_number: int,
+        drafted: int,
+        accepted: int,
+        payload_bytes: int,
+        decoding: Done,
+        scoring: Done,
+    ) -> None:
+        """A round was verified just now."""
+        queue_s = (decoding.queue_us + scoring.queue_us) * 1e-6
+        verify_s = (decoding.work_us + scoring.work_us) * 1e-6
+        self._trace.phases(
+            ("queue", decoding.queue_us * 1e-6),
+            ("decode", decoding.work_us * 1e-6),
+            ("queue", scoring.queue_us * 1e-6),
+            ("verify", scoring.work_us * 1e-6),
+            session=short_session(session),
+            scheme=self._scheme,
+            round=round_number,
+            drafted=drafted,
+            accepted=accepted,
+            payload_bits=8 * payload_bytes,
+        )
+        self._drafted_tokens += drafted
+        self._accepted_tokens += accepted
+        self._queue_s += queue_s
+        self._verify_s += verify_s
+        self._metrics.round_verified(
+            self._scheme,
+            drafted=drafted,
+            accepted=accepted,
+            payload_bytes=payload_bytes,
+            queue_s=queue_s,
+            verify_s=verify_s,
+        )
+        self._metrics.tokens_committed(self._scheme, accepted + 1)
+
+    def ended(self, session: CloudSession, reason: str, now: float) -> None:
+        """
+        The session is over: one line.
+
+        Args:
+            reason: "CLOSED", or that of the error that ended it.
+            now: monotonic seconds.
+        """
+        self._metrics.session_ended(reason)
+        prompt_tokens = len(session.open.prompt_token_ids)
+        log_request(
+            _log,
+            "session ended",
+            session=short_session(session.session_id.hex()),
+            tenant=self._tenant,
+            scheme=self._scheme,
+            reason=reason,
+            prompt_tokens=prompt_tokens,
+            tokens=session.committed_length - prompt_tokens,
+            rounds=session.rounds,
+            drafted_tokens=self._drafted_tokens,
+            accepted_tokens=self._accepted_tokens,
+            bytes_up=self._up_bytes,
+            bytes_down=self._down_bytes,
+            total_s=now - self._opened_s,
+            queue_s=self._queue_s,
+            verify_s=self._verify_s,
+        )

@@ -1,0 +1,113 @@
+"""
+The one queue in front of the target model, and the choice of the next pass; no clock, no thread, no model.
+
+Rounds and pieces of prompts wait in one line a tenant.
+A pass takes from the lines in turn, first come first served within a line, up to so many sequences and so
+many tokens; it takes what is there and never waits for more.
+A tenant whose next piece of work no longer fits keeps its turn and begins the next pass, so nothing is
+overtaken for ever.
+A session has at most one piece of work in line; a long prompt comes in pieces, each behind what came
+meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from thinwire.common.causal_model import ExtendRequest
+from thinwire.common.errors import LocalProtocolError, ResourceExhaustedError
+
+
+@dataclass(frozen=True, slots=True)
+class PassWork:
+    """What one session does in one target pass; both functions run in the model's thread."""
+
+    tokens: int
+    """That the pass is fed for it."""
+    is_round: bool
+    """A round to verify; otherwise a piece of a prompt."""
+    begin: Callable[[], ExtendRequest]
+    """Called before the pass; a ThinwireError takes the session out of it."""
+    finish: Callable[[npt.NDArray[Any]], Any]
+    """Called with the rows that `begin` asked for; what it returns or raises is the work's outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Work in line."""
+
+    tenant: str
+    session: bytes
+    """Its id."""
+    work: PassWork
+
+
+class BatchQueue:
+    """
+    The lines.
+
+    Args:
+        max_rounds: rounds in line at once; a round more is refused. Pieces of prompts are bounded by the
+            number of sessions.
+        max_sequences: sessions a pass.
+        max_tokens: tokens a pass, but for a single piece of work that has more.
+    """
+
+    def __init__(self, *, max_rounds: int, max_sequences: int, max_tokens: int) -> None:
+        self._max_rounds = max_rounds
+        self._max_sequences = max_sequences
+        self._max_tokens = max_tokens
+        self._lines: OrderedDict[str, deque[Item]] = OrderedDict()
+        """By tenant, in the order of their turns; none is empty."""
+        self._sessions: set[bytes] = set()
+        self._rounds = 0
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def put(self, item: Item) -> None:
+        """
+        Stand in line.
+
+        Raises:
+            ResourceExhaustedError: too many rounds are in line.
+            LocalProtocolError: the session is in line already (a bug of ours).
+        """
+        if item.session in self._sessions:
+            raise LocalProtocolError(f"session {item.session.hex()[:8]} is in line twice.")
+        if item.work.is_round:
+            if self._rounds >= self._max_rounds:
+                raise ResourceExhaustedError(
+                    f"{self._rounds} rounds wait for the target model; expected fewer than "
+                    f"{self._max_rounds}."
+                )
+            self._rounds += 1
+        self._sessions.add(item.session)
+        self._lines.setdefault(item.tenant, deque()).append(item)
+
+    def take(self) -> list[Item]:
+        """The next pass; empty if nothing waits."""
+        batch: list[Item] = []
+        tokens = 0
+        turns = deque(self._lines)
+        while turns and len(batch) < self._max_sequences:
+            tenant = turns.popleft()
+            line = self._lines[tenant]
+            if batch and tokens + line[0].work.tokens > self._max_tokens:
+                continue
+            item = line.popleft()
+            batch.append(item)
+            tokens += item.work.tokens
+            self._sessions.discard(item.session)
+            self._rounds -= item.work.is_round
+            if line:
+                self._lines.move_to_end(tenant)
+                turns.append(tenant)
+            else:
+                del self._lines[tenant]
+        return batch

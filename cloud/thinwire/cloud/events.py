@@ -1,0 +1,164 @@
+"""
+What goes into a cloud session (events) and what comes out (effects), as plain data.
+
+The shell performs effects in the order given and turns their outcome into the next event.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from thinwire.common.errors import ThinwireError
+from thinwire.common.law.draft_token import DraftToken
+from thinwire.common.law.speculative import BlockOutcome
+from thinwire.common.session.messages import Close, DraftBlock, Opened, Verdict
+
+# --- events -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A stream opened or resumed this session; the registry has issued `epoch`."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockReceived:
+    """A round came in on the stream of `epoch`."""
+
+    epoch: int
+    block: DraftBlock
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A Decode effect is done."""
+
+    round: int
+    tokens: tuple[DraftToken, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A Score effect is done: target pass, tests and the next token."""
+
+    round: int
+    accepted_token_ids: tuple[int, ...]
+    """The drafted tokens that were kept, in order."""
+    outcome: BlockOutcome
+    queue_us: int
+    verify_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkFailed:
+    """A Prefill, Decode or Score effect failed with `error`; the session cannot go on."""
+
+    error: ThinwireError
+
+
+@dataclass(frozen=True, slots=True)
+class CloseReceived:
+    """The edge ends the session on the stream of `epoch`."""
+
+    epoch: int
+    close: Close
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLost:
+    """The stream of `epoch` ended without Close."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """The time of the last ArmTimer has come."""
+
+
+CloudEvent = Attached | BlockReceived | Decoded | Scored | WorkFailed | CloseReceived | LinkLost | TimerFired
+
+# --- effects ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Write one message to the edge, on the stream of `epoch` if it is still there."""
+
+    epoch: int
+    message: Opened | Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyClosed:
+    """Answer Close and end the stream in good order."""
+
+    epoch: int
+    rounds: int
+    committed_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """Feed prompt tokens to the target model's cache; nothing is answered but a failure."""
+
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """Decode a block's payload in the executor; answer Decoded or WorkFailed."""
+
+    block: DraftBlock
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """
+    One target pass, then the scheme's `verify`; answer Scored or WorkFailed.
+
+    The cache holds `cache_length` tokens; feed `feed_token_ids` (the last committed token, then the drafted
+    ones), take their γ + 1 rows.
+    """
+
+    round: int
+    feed_token_ids: tuple[int, ...]
+    tokens: tuple[DraftToken, ...]
+    first_position: int
+
+    @property
+    def cache_length(self) -> int:
+        """Tokens that must be cached before the pass: all committed ones but the last."""
+        return self.first_position - 1
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateCache:
+    """Roll the target model's cache back to its first `length` tokens."""
+
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArmTimer:
+    """Deliver TimerFired at `at_s` (monotonic seconds); replaces the timer armed before; None disarms."""
+
+    at_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """End the stream of `epoch` with the error's status."""
+
+    epoch: int
+    error: ThinwireError
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Free the session: cache, slot and id. Nothing follows."""
+
+
+CloudEffect = Reply | ReplyClosed | Prefill | Decode | Score | TruncateCache | ArmTimer | Refuse | Release

@@ -1,0 +1,286 @@
+"""
+One session in service: the sans-IO core, its streams, its timer and its work in the model's thread.
+
+Every event is stepped through the core at once, whichever task brought it, and its effects are issued before
+anything else can happen to the session:
+
+- a message, and the end of a stream, goes into that stream's outbox, where it keeps its place;
+- work on the model's cache goes into the session's one line of work, which is done in the order issued;
+- timers are set, and a released session is freed, at once: nothing that frees waits for a peer or for work.
+
+The work survives the stream that asked for it: a verdict reached after the stream tore is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from thinwire.cloud.account import SessionAccount
+from thinwire.cloud.batch_queue import Item, PassWork
+from thinwire.cloud.batcher import Batcher, Done
+from thinwire.cloud.events import (
+    ArmTimer,
+    Attached,
+    CloudEffect,
+    CloudEvent,
+    Decode,
+    Decoded,
+    Prefill,
+    Refuse,
+    Release,
+    Reply,
+    ReplyClosed,
+    Score,
+    Scored,
+    TimerFired,
+    TruncateCache,
+    WorkFailed,
+)
+from thinwire.cloud.session import CLOSE_DECISION_MARGIN, CloudSession
+from thinwire.cloud.verifier import PREFILL_CHUNK_TOKENS, Verifier
+from thinwire.common import wire
+from thinwire.common.door.tenants import DEFAULT_TENANT
+from thinwire.common.errors import LocalProtocolError, ResourceExhaustedError, ThinwireError
+from thinwire.common.session.messages import DraftBlock
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A piece of work in line."""
+
+    effect: Prefill | Decode | Score | TruncateCache
+    issued_s: float
+    """A reading of `perf_counter`; a wait for the session's own prompt counts too."""
+
+
+class LiveSession:
+    """
+    One session in service.
+
+    Args:
+        session: the core.
+        verifier: its work in the model's thread.
+        batcher: that thread and its queue.
+        account: what it uses is written down here.
+        tenant: whose it is.
+        on_release: called once, when the session is over, with the reason (`ErrorInfo.reason`, or "CLOSED").
+        on_exhausted: called when the cache had no room for a round; the session is detached by then.
+    """
+
+    def __init__(
+        self,
+        session: CloudSession,
+        verifier: Verifier,
+        *,
+        batcher: Batcher,
+        account: SessionAccount,
+        tenant: str = DEFAULT_TENANT,
+        on_release: Callable[[CloudSession, str], None],
+        on_exhausted: Callable[[], None],
+    ) -> None:
+        self.session = session
+        self.account = account
+        self.reader = wire.CloudStreamReader()
+        self._verifier = verifier
+        self._batcher = batcher
+        self._tenant = tenant
+        self._on_release = on_release
+        self._on_exhausted = on_exhausted
+        self._loop = asyncio.get_running_loop()
+        self._streams: dict[int, wire.Outbox] = {}
+        """By epoch."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._line: deque[_Work] = deque()
+        """Work on the model's cache, as issued; one piece at a time."""
+        self._working: asyncio.Task[None] | None = None
+        self._is_short = False
+        """Whether the cache had no room for the round in hand."""
+        self._decoding = Done(None, 0, 0)
+        self._payload_bytes = 0
+        self._reason = "CLOSED"
+
+    def reserve(self) -> None:
+        """
+        Set cache memory aside for the prompt; comes before the first `attach`.
+
+        Raises:
+            ResourceExhaustedError: there is not so much.
+        """
+        self._verifier.reserve(len(self.session.open.prompt_token_ids))
+
+    def attach(self, stream: wire.Outbox) -> int:
+        """Give the session to a stream; returns its epoch, the one after the session's own."""
+        epoch = self.session.epoch + 1
+        self._streams[epoch] = stream
+        self.handle(Attached(epoch))
+        return epoch
+
+    def handle(self, event: CloudEvent) -> None:
+        """Take one event: step it through the core and issue its effects, in their order."""
+        try:
+            effects = self.session.step(event, self._loop.time())
+        except Exception as error:
+            # A bug of ours: it ends this session and no other.
+            _log.exception("session %s: %s could not be taken", self._name, type(event).__name__)
+            effects = self.session.step(WorkFailed(_internal(error)), self._loop.time())
+        for effect in effects:
+            self._issue(effect)
+
+    def expire(self) -> None:
+        """End the session now, as if its timer had fired."""
+        self.handle(TimerFired())
+
+    def detach(self, epoch: int) -> None:
+        """Forget a stream that is gone."""
+        self._streams.pop(epoch, None)
+
+    async def round_decided(self) -> None:
+        """Wait until no round is in decoding or verification."""
+        while self.session.has_round and self._working is not None:
+            await asyncio.wait([self._working])
+
+    @property
+    def _name(self) -> str:
+        return self.session.session_id.hex()[:8]
+
+    def _issue(self, effect: CloudEffect) -> None:
+        """Do one effect at once, or give it its place; nothing here waits."""
+        match effect:
+            case ArmTimer(at_s):
+                self._arm(at_s)
+            case Reply(epoch, message):
+                self._put(epoch, wire.reply_to_proto(message))
+            case ReplyClosed(epoch, rounds, committed_length):
+                self._reason = "CLOSED"
+                self._put(epoch, wire.closed_to_proto(rounds, committed_length))
+                self._end_stream(epoch, None)
+            case Refuse(epoch, error):
+                error.forget_origin()
+                self._reason = error.reason
+                self._end_stream(epoch, error)
+            case Release():
+                self._release()
+            case Prefill() | Decode() | Score() | TruncateCache():
+                self._line.append(_Work(effect, time.perf_counter()))
+                if self._working is None:
+                    self._working = self._loop.create_task(self._work_off())
+
+    # --- work on the cache ---------------------------------------------------------------------------------
+
+    async def _work_off(self) -> None:
+        """Piece after piece until the line is empty; each piece's event may put more in line."""
+        try:
+            while self._line:
+                event = await self._work(self._line.popleft())
+                if event is not None:
+                    self.handle(event)
+                if self._is_short:
+                    # Now that the core has let go of the stream, this session is among the abandoned ones.
+                    self._is_short = False
+                    self._on_exhausted()
+        finally:
+            self._working = None
+
+    async def _work(self, work: _Work) -> CloudEvent | None:
+        """Do one piece; returns the event it ends in."""
+        try:
+            match work.effect:
+                case TruncateCache(length):
+                    self._verifier.truncate(length)
+                    return None
+                case Prefill(token_ids):
+                    for start in range(0, len(token_ids), PREFILL_CHUNK_TOKENS):
+                        piece = token_ids[start : start + PREFILL_CHUNK_TOKENS]
+                        await self._in_line(self._verifier.prefilling(piece, cached=start))
+                    return None
+                case Decode(block):
+                    return await self._decode(block, work.issued_s)
+                case Score() as score:
+                    return await self._score(score)
+        except LocalProtocolError as error:  # no text comes of a cache that is not what the core believes
+            _log.error("session %s: %s", self._name, error.message)
+            return WorkFailed(error)
+        except ThinwireError as error:
+            error.forget_origin()
+            return WorkFailed(error)
+        except Exception as error:
+            _log.exception("session %s: work failed", self._name)
+            return WorkFailed(_internal(error))
+
+    async def _decode(self, block: DraftBlock, submitted_s: float) -> Decoded:
+        self.reader.accept(block)
+        self._payload_bytes = len(block.payload)
+        steps = self._verifier.decoding(block)
+        price = self.session.scheme.decoding_tokens(block.draft_length, len(block.payload))
+        self._decoding = await self._batcher.decode(
+            steps, tenant=self._tenant, submitted_s=submitted_s, is_short=price == 0
+        )
+        return Decoded(block.round, self._decoding.outcome)
+
+    async def _score(self, effect: Score) -> Scored:
+        in_line = self._in_line(self._verifier.scoring(effect))
+        try:
+            scoring = await in_line
+        except ResourceExhaustedError:
+            self._is_short = True
+            raise
+        outcome = scoring.outcome
+        if outcome.decision_margin < CLOSE_DECISION_MARGIN:
+            _log.info(
+                "session %s round %d: decision margin %.1e", self._name, effect.round, outcome.decision_margin
+            )
+        accepted = tuple(token.token_id for token in effect.tokens[: outcome.accepted])
+        queue_us = self._decoding.queue_us + scoring.queue_us
+        verify_us = self._decoding.work_us + scoring.work_us
+        self.account.verified(
+            session=self.session.session_id.hex(),
+            round_number=effect.round,
+            drafted=len(effect.tokens),
+            accepted=outcome.accepted,
+            payload_bytes=self._payload_bytes,
+            decoding=self._decoding,
+            scoring=scoring,
+        )
+        return Scored(effect.round, accepted, outcome, queue_us=queue_us, verify_us=verify_us)
+
+    def _in_line(self, work: PassWork) -> asyncio.Future[Done]:
+        return self._batcher.put(Item(self._tenant, self.session.session_id, work))
+
+    # --- streams, the clock, the end -----------------------------------------------------------------------
+
+    def _put(self, epoch: int, response: Any) -> None:
+        stream = self._streams.get(epoch)
+        if stream is not None:
+            self.account.sent(response.ByteSize())
+            stream.put(response)
+
+    def _end_stream(self, epoch: int, error: ThinwireError | None) -> None:
+        stream = self._streams.get(epoch)
+        if stream is not None:
+            stream.end(error)
+
+    def _arm(self, at_s: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if at_s is None else self._loop.call_at(at_s, self.expire)
+
+    def _release(self) -> None:
+        self._arm(None)
+        self._line.clear()
+        self._verifier.abandon()
+        # Not awaited: the thread may be busy with another session.
+        self._batcher.between_passes(self._verifier.close)
+        self._on_release(self.session, self._reason)
+
+
+def _internal(error: BaseException | None) -> ThinwireError:
+    """What the peer may know of a bug of ours."""
+    return ThinwireError(f"the cloud failed with {type(error).__name__}.")

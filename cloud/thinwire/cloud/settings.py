@@ -1,0 +1,82 @@
+"""What a cloud daemon can be told besides its model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from thinwire.common.config import MAX_ROUND_BYTES, check_integer, check_seconds
+from thinwire.common.errors import ConfigError
+from thinwire.common.schemes import scheme_names
+from thinwire.common.schemes.dense_f16 import MAX_DENSE_ROUND_BYTES, DenseF16
+
+
+@dataclass(frozen=True, slots=True)
+class CloudSettings:
+    """Deadlines by phase and bounds of one cloud daemon; all times in seconds."""
+
+    max_sessions: int = 16
+    """Sessions held at once, kept ones included; one more evicts a kept one or is refused."""
+    max_unopened_per_peer: int = 16
+    """Streams of one address that have not said Open yet; one more is refused."""
+    max_queued_rounds: int = 64
+    """Rounds that wait for the target model at once, over all sessions; one more is refused."""
+    max_batch_sequences: int = 64
+    """Sessions that share one target pass; 1 verifies them one by one."""
+    max_batch_tokens: int = 512
+    """
+    Tokens of one target pass: a piece of a prompt (256) beside 50 rounds of the default draft length; so a
+    prompt adds at most one piece to the pass that a round waits for.
+    """
+    kv_bytes: int | None = None
+    """
+    KV memory of all sessions together, set aside at the start; None for 2048 tokens a session (the context
+    where that is less), and at least one whole context.
+    """
+    open_timeout_s: float = 10.0
+    """How long a new stream may take to say Open."""
+    resume_ttl_s: float = 30.0
+    """How long a session whose stream ended without Close is kept."""
+    idle_ttl_s: float = 600.0
+    """How long an attached session may stay silent."""
+    write_timeout_s: float = 30.0
+    """How long a peer may take nothing of what waits for it; its stream is torn then, its session kept."""
+    drain_grace_s: float = 5.0
+    """How long rounds in flight may go on after SIGTERM."""
+    allow_dense_f16: bool = False
+    """Serve `dense-f16`, a baseline whose rounds have up to 4 MiB; off, so that nobody pays unasked."""
+
+    def __post_init__(self) -> None:
+        check_integer("max_sessions", self.max_sessions, 1, 10_000)
+        check_integer("max_queued_rounds", self.max_queued_rounds, 1, 10_000)
+        check_integer("max_batch_sequences", self.max_batch_sequences, 1, 10_000)
+        check_integer("max_batch_tokens", self.max_batch_tokens, 1, 1_000_000)
+        if self.kv_bytes is not None:
+            check_integer("kv_bytes", self.kv_bytes, 1, 2**63 - 1)
+        check_integer("max_unopened_per_peer", self.max_unopened_per_peer, 1, 10_000)
+        for name in ("open_timeout_s", "resume_ttl_s", "idle_ttl_s", "write_timeout_s"):
+            check_seconds(name, getattr(self, name))
+        check_seconds("drain_grace_s", self.drain_grace_s, or_none=True)
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """Names of the schemes this cloud serves."""
+        return tuple(name for name in scheme_names() if self.allow_dense_f16 or name != DenseF16.name)
+
+    @property
+    def max_round_bytes(self) -> int:
+        """The longest payload of a round that this cloud serves."""
+        return MAX_DENSE_ROUND_BYTES if self.allow_dense_f16 else MAX_ROUND_BYTES
+
+    def check_scheme(self, name: str) -> None:
+        """
+        Refuse a scheme that is switched off; an unknown name is the registry's to refuse.
+
+        Raises:
+            ConfigError: dense-f16 is not allowed here.
+        """
+        if name == DenseF16.name and not self.allow_dense_f16:
+            raise ConfigError(
+                f"scheme is {name!r}, which this cloud does not serve; expected one of "
+                f"{', '.join(self.schemes)} (thinwire-cloud serve --allow-dense-f16 switches it on).",
+                setting="scheme",
+            )

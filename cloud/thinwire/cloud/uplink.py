@@ -1,0 +1,116 @@
+"""What comes up one stream: read, held against tokens and quotas, and handed to its session."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from thinwire.cloud.admission import Admission, after_holding, held_back_s
+from thinwire.cloud.events import BlockReceived, CloseReceived, WorkFailed
+from thinwire.cloud.live_session import LiveSession
+from thinwire.common import wire
+from thinwire.common.door.tenants import Access, Credential
+from thinwire.common.errors import (
+    QuotaExceededError,
+    RemoteProtocolError,
+    ThinwireError,
+    UnauthenticatedError,
+)
+from thinwire.common.session.messages import Close, DraftBlock, Open
+
+_log = logging.getLogger(__name__)
+
+
+class Uplink:
+    """
+    The reading of one stream behind its Open.
+
+    Args:
+        live: the session it holds.
+        epoch: under which it holds it.
+        outbox: the stream's other direction, which says when the stream ends.
+        access: whose tokens are in force.
+        admission: the tenants' quotas.
+    """
+
+    def __init__(
+        self, live: LiveSession, epoch: int, outbox: wire.Outbox, *, access: Access, admission: Admission
+    ) -> None:
+        self._live = live
+        self._epoch = epoch
+        self._outbox = outbox
+        self._access = access
+        self._admission = admission
+        self._is_paid = True
+        """Whether the stream has a round to its credit; the first is paid by the stream itself."""
+        self._may_repeat = True
+        """Whether a round answered from memory is free: an edge repeats one a stream, behind its resume."""
+
+    async def read(self, requests: AsyncIterator[Any], credential: Credential) -> None:
+        """Hand messages to the session until there are none; whatever ends the reading ends the stream."""
+        try:
+            async for request in requests:
+                if self._outbox.is_ending:
+                    return
+                self._live.account.received(request.ByteSize())
+                message = self._understood(request)
+                if isinstance(message, Close):
+                    self._live.handle(CloseReceived(self._epoch, message))
+                    return
+                # One round at a time, and none for a peer that does not take its verdicts.
+                await self._live.round_decided()
+                await self._outbox.room()
+                await self._admit(message, credential)
+                self._live.handle(BlockReceived(self._epoch, message))
+            self._outbox.end()  # half-closed without Close: torn
+        except ThinwireError as error:
+            self._outbox.end(error)
+        except Exception as error:
+            _log.exception("a stream could not be read")
+            self._outbox.end(ThinwireError(f"the cloud failed with {type(error).__name__}."))
+
+    def _understood(self, request: Any) -> DraftBlock | Close:
+        """The message; one that cannot be understood ends the session, if it is this stream's."""
+        try:
+            message = self._live.reader.from_proto(request)
+            if isinstance(message, Open):
+                raise RemoteProtocolError("Open came twice on one stream; expected rounds or Close.")
+        except ThinwireError as error:
+            self._fail(error)
+            raise
+        return message
+
+    async def _admit(self, block: DraftBlock, credential: Credential) -> None:
+        """
+        Hold a round against credentials and quotas before its session sees it.
+
+        Raises:
+            UnauthenticatedError: the token was revoked; the session is over.
+            QuotaExceededError: the round must come again later; the session is kept.
+        """
+        try:
+            self._access.check(credential)
+        except UnauthenticatedError as error:
+            self._fail(error)
+            raise
+        is_repeat = block.round <= self._live.session.rounds
+        if is_repeat and self._may_repeat:
+            self._may_repeat = False
+            return
+        tokens, is_paid = 0, False  # of one more repeat: the target scores nothing, and reading it is work
+        if not is_repeat:
+            decoding = self._live.session.scheme.decoding_tokens(block.draft_length, len(block.payload))
+            tokens, is_paid = block.draft_length + 1 + decoding, self._is_paid
+        try:
+            self._admission.round(credential.tenant, tokens, is_paid=is_paid)
+        except QuotaExceededError as error:
+            held_s = held_back_s(error)
+            await self._outbox.ended(within_s=held_s)
+            raise after_holding(error, held_s) from None
+        if not is_repeat:
+            self._is_paid = False
+
+    def _fail(self, error: ThinwireError) -> None:
+        if self._epoch == self._live.session.epoch:
+            self._live.handle(WorkFailed(error))

@@ -1,0 +1,170 @@
+"""
+Verification work of one session, done in the target model's one executor thread.
+
+The event loop asks for work, hands it to the batcher and gets tokens and outcomes back; nothing here awaits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from thinwire.cloud.batch_queue import PassWork
+from thinwire.cloud.events import Score
+from thinwire.common.causal_model import CachedSequence, CausalModel, ExtendRequest, check_cache_length
+from thinwire.common.config import SamplingParameters
+from thinwire.common.errors import SessionNotFoundError
+from thinwire.common.law.distributions import warp
+from thinwire.common.law.draft_token import DraftToken
+from thinwire.common.law.random_streams import Draws
+from thinwire.common.law.speculative import BlockOutcome
+from thinwire.common.law.steps import Steps
+from thinwire.common.schemes.base import Scheme
+from thinwire.common.session.messages import DraftBlock
+
+PREFILL_CHUNK_TOKENS = 256
+"""A prompt is fed in pieces of this size, so that other sessions' rounds come in between."""
+
+
+class Verifier:
+    """
+    One session's target sequence with the scheme that reads its payloads.
+
+    Args:
+        model: the target model.
+        scheme: decodes and verifies.
+        sampling: the warping that defines the target's law.
+        draws: the session's randomness.
+
+    `close` and the functions of the work run in the model's thread, everything else in the event loop's;
+    `decoding` is stepped in either, in one at a time; `reserve` comes before any work.
+    """
+
+    def __init__(
+        self, model: CausalModel, scheme: Scheme, sampling: SamplingParameters, draws: Draws
+    ) -> None:
+        self._model = model
+        self._scheme = scheme
+        self._sampling = sampling
+        self._draws = draws
+        self._sequence: CachedSequence | None = None
+        self._keep: int | None = None
+        self._abandoned = False
+
+    def reserve(self, tokens: int) -> None:
+        """
+        Set cache memory aside.
+
+        Args:
+            tokens: how many must fit.
+
+        Raises:
+            ResourceExhaustedError: there is not so much.
+        """
+        assert self._sequence is None, "reserved too late"
+        self._sequence = self._model.open_sequence(reserve_tokens=tokens)
+
+    def prefilling(self, token_ids: Sequence[int], *, cached: int) -> PassWork:
+        """
+        The work that feeds at most `PREFILL_CHUNK_TOKENS` prompt tokens; its outcome is None.
+
+        Args:
+            token_ids: the piece.
+            cached: tokens of the prompt before it.
+        """
+        return PassWork(
+            tokens=len(token_ids),
+            is_round=False,
+            begin=lambda: ExtendRequest(self._opened(cached), token_ids, 1),
+            finish=lambda rows: None,
+        )
+
+    def decoding(self, block: DraftBlock) -> Steps[tuple[DraftToken, ...]]:
+        """
+        The block's drafted tokens, in steps.
+
+        Raises:
+            PayloadInvalidError: the payload decodes to nothing legal.
+            SessionNotFoundError: the session ended meanwhile.
+        """
+        steps = self._scheme.decoding(
+            block.payload, draft_length=block.draft_length, support_size_code=block.support_size_code
+        )
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                tokens: tuple[DraftToken, ...] = end.value
+                return tokens
+            self._check_live()
+            yield
+
+    def scoring(self, effect: Score) -> PassWork:
+        """
+        The work of one round: its part in a target pass over the last committed and the drafted tokens, then
+        the acceptance tests; its outcome is a BlockOutcome.
+
+        It ends in SessionNotFoundError if the session ended meanwhile, LocalProtocolError if the cache is not
+        what the core believes, NonFiniteLogitsError if the target's logits cannot be used,
+        ResourceExhaustedError if the cache has no room; the last leaves the sequence as it was.
+        """
+
+        def begin() -> ExtendRequest:
+            return ExtendRequest(
+                self._opened(effect.cache_length), effect.feed_token_ids, len(effect.tokens) + 1
+            )
+
+        def finish(logits: npt.NDArray[Any]) -> BlockOutcome:
+            rows = _WarpedRows(logits, self._sampling)
+            return self._scheme.verify(rows, effect.tokens, self._draws, first_position=effect.first_position)
+
+        return PassWork(tokens=len(effect.feed_token_ids), is_round=True, begin=begin, finish=finish)
+
+    def truncate(self, length: int) -> None:
+        """Roll back to `length` cached tokens before the next pass."""
+        self._keep = length
+
+    def abandon(self) -> None:
+        """The session is over: work still in line for the model's thread is refused when its turn comes."""
+        self._abandoned = True
+
+    def close(self) -> None:
+        """Free the cache."""
+        if self._sequence is not None:
+            self._sequence.close()
+            self._sequence = None
+
+    def _opened(self, length: int) -> CachedSequence:
+        """The sequence, rolled back if need be; it must hold `length` tokens then."""
+        self._check_live()
+        if self._sequence is None:
+            self._sequence = self._model.open_sequence()
+        if self._keep is not None:
+            self._sequence.truncate(self._keep)
+            self._keep = None
+        check_cache_length(self._sequence.length, length)
+        return self._sequence
+
+    def _check_live(self) -> None:
+        if self._abandoned:
+            raise SessionNotFoundError("the session ended while its work was in line; expected a live one.")
+
+
+class _WarpedRows(Sequence[npt.NDArray[np.float64]]):
+    """Rows of target probabilities in float64, made when asked for: rows behind a rejection never are."""
+
+    def __init__(self, logits: npt.NDArray[Any], sampling: SamplingParameters) -> None:
+        self._logits = logits
+        self._sampling = sampling
+
+    def __len__(self) -> int:
+        return len(self._logits)
+
+    def __getitem__(self, index: Any) -> Any:
+        return warp(self._logits[index], self._sampling)
+
+    def __iter__(self) -> Iterator[npt.NDArray[np.float64]]:
+        return (self[n] for n in range(len(self)))

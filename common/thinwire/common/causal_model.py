@@ -1,0 +1,115 @@
+"""
+What the sessions' shells need of a model: a cached sequence that can be extended and rolled back.
+
+`common.language_model` implements this over torch and transformers; tests implement it with printed tables.
+Nothing here knows about sampling, schemes or text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from thinwire.common.errors import LocalProtocolError, ThinwireError
+
+
+class CachedSequence(Protocol):
+    """One sequence with its KV cache. Not thread-safe: used from the model's one executor thread only."""
+
+    @property
+    def length(self) -> int:
+        """Tokens in the cache."""
+
+    def extend(self, token_ids: Sequence[int], *, logit_rows: int) -> npt.NDArray[Any]:
+        """
+        Append tokens and score.
+
+        Args:
+            token_ids: at least one id in [0, V).
+            logit_rows: how many of the last positions to return, 1 to len(token_ids).
+
+        Returns:
+            (logit_rows, V) float32 (float64 for a float64 model); row i is the next-token logits after the
+            i-th of the last `logit_rows` tokens. Ids at and beyond V are already cut off.
+
+        Raises:
+            NonFiniteLogitsError: NaN or +inf in a returned row, or a row with no finite logit.
+        """
+
+    def truncate(self, length: int) -> None:
+        """Roll the cache back to its first `length` tokens, 0 <= length <= self.length."""
+
+    def close(self) -> None:
+        """Free the cache; the sequence may not be used again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendRequest:
+    """One sequence's part in a pass over several; the arguments are those of `CachedSequence.extend`."""
+
+    sequence: CachedSequence
+    token_ids: Sequence[int]
+    logit_rows: int
+
+
+Extended = npt.NDArray[Any] | ThinwireError
+"""Rows as `CachedSequence.extend` returns them, or the error that it would have raised."""
+
+
+class CausalModel(Protocol):
+    """A loaded model that can hold many sequences."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V: ids the tokenizer defines."""
+
+    @property
+    def context_length(self) -> int:
+        """Tokens one sequence may hold."""
+
+    def open_sequence(self, *, reserve_tokens: int = 0) -> CachedSequence:
+        """
+        A new, empty sequence; may be called from any thread.
+
+        Args:
+            reserve_tokens: cache memory for so many tokens is set aside at once.
+
+        Raises:
+            ResourceExhaustedError: there is not so much.
+        """
+
+    def extend_batch(self, requests: Sequence[ExtendRequest]) -> list[Extended]:
+        """
+        Extend several sequences, in one pass where the model can; each gets what it would get alone.
+
+        Args:
+            requests: of different sequences, at least one.
+
+        Returns:
+            an answer a request, in their order; an error concerns its own sequence and no other.
+        """
+
+
+def extend_one_by_one(requests: Sequence[ExtendRequest]) -> list[Extended]:
+    """`CausalModel.extend_batch` for a model that takes one sequence a pass."""
+    answers: list[Extended] = []
+    for request in requests:
+        try:
+            answers.append(request.sequence.extend(request.token_ids, logit_rows=request.logit_rows))
+        except ThinwireError as error:
+            answers.append(error)
+    return answers
+
+
+def check_cache_length(length: int, expected: int) -> None:
+    """
+    Hold a sequence against what its session believes, before every pass.
+
+    Raises:
+        LocalProtocolError: they differ, and the pass would score another text.
+    """
+    if length != expected:
+        raise LocalProtocolError(f"the cache holds {length} tokens; expected {expected}.")

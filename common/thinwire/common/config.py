@@ -1,0 +1,221 @@
+"""
+Settings as frozen dataclasses, checked when made, and the limits both ends enforce.
+
+Environment variables and argv are read by the command lines only; everything below is plain data.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from thinwire.common.errors import ConfigError
+
+MAX_DRAFT_LENGTH = 64
+"""Draft tokens a round; 64 keeps a block's decoding bounded, and acceptance makes longer blocks pointless."""
+MAX_SUPPORT_SIZE = 256
+"""Support points a drafted token (K and K_max) of a sparse scheme."""
+MAX_LATTICE_RESOLUTION = 4096
+"""Lattice resolution of a sparse scheme; beyond it quantisation error is far below any dropped mass."""
+MAX_ROUND_BYTES = 256 * 1024
+"""Serialised bytes of one round."""
+MAX_PROMPT_BYTES = 1024 * 1024
+"""Of a prompt in UTF-8, whatever the context: about 250 000 tokens, and seconds of a tokenizer's time."""
+MAX_SECONDS = 86_400
+"""Of any time that a daemon or client is told to wait; the timers below have limits of their own."""
+MAX_SEED = 2**64 - 1
+MIN_TEMPERATURE = 0.01
+MAX_TEMPERATURE = 10.0
+
+
+def check_integer(name: str, value: object, low: int, high: int) -> None:
+    """
+    Refuse `value` unless it is an integer in [low, high].
+
+    Raises:
+        ConfigError: naming the value received and the range expected.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        sentence = f"{name} is {value!r}; expected an integer from {low} to {high}."
+        raise ConfigError(sentence, setting=name.partition(" ")[0])
+
+
+def check_real(name: str, value: object, expected: str, ok: bool) -> None:
+    """
+    Refuse `value` unless it is a finite number and `ok` holds.
+
+    Raises:
+        ConfigError: naming the value received and the range expected.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and ok):
+        raise ConfigError(f"{name} is {value!r}; expected {expected}.", setting=name.partition(" ")[0])
+
+
+def check_seconds(name: str, value: object, *, or_none: bool = False) -> None:
+    """
+    Refuse `value` unless it is a time to wait: more than 0 seconds and at most a day.
+
+    Args:
+        or_none: take 0 too, for no time at all.
+
+    Raises:
+        ConfigError: naming the value received and the range expected.
+    """
+    ok = isinstance(value, (int, float)) and (0 < value <= MAX_SECONDS or (or_none and value == 0))
+    check_real(name, value, f"{'0' if or_none else 'more than 0'} to {MAX_SECONDS} seconds", ok)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParameters:
+    """Warping of both models' logits, in transformers' order: temperature, then top-k, then top-p."""
+
+    temperature: float = 1.0
+    """0 is greedy (ties to the smaller id), otherwise 0.01 to 10."""
+    top_k: int = 0
+    """Keep the k most likely tokens; 0 keeps all."""
+    top_p: float = 1.0
+    """Keep the smallest set of most likely tokens whose mass reaches top_p; in (0, 1]."""
+
+    def __post_init__(self) -> None:
+        t, p = self.temperature, self.top_p
+        expected = f"0 (greedy) or {MIN_TEMPERATURE} to {MAX_TEMPERATURE:g}"
+        check_real("temperature", t, expected, t == 0 or MIN_TEMPERATURE <= t <= MAX_TEMPERATURE)
+        check_integer("top_k", self.top_k, 0, 2**31 - 1)
+        check_real("top_p", p, "a number in (0, 1]", 0 < p <= 1)
+
+
+class Rollback(enum.Enum):
+    """What happens to the support threshold of drafted tokens that were discarded."""
+
+    COMMITTED = "committed"
+    """Updates behind the first rejection are undone, so Theorem 2 speaks of the output sequence."""
+    DRAFTED = "drafted"
+    """Never roll back: every drafted token's update is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchemeParameters:
+    """
+    One scheme and its parameters.
+
+    A scheme reads the fields it needs; `scheme`, `lattice_resolution`, `support_size` and `max_support_size`
+    are all the cloud ever learns of them (they decode the payload).
+    """
+
+    scheme: str = "k-sqs"
+    """Name in the registry of `common.schemes`."""
+    lattice_resolution: int = 100
+    """ℓ, integer from 1 to 4096 (dense-qs has a lower limit of its own)."""
+    support_size: int = 8
+    """K of k-sqs, from 1 to 256."""
+    max_support_size: int = 256
+    """K_max of c-sqs, from 1 to 256: the most points a threshold support may keep. See `default_scheme`."""
+    initial_threshold: float = 0.05
+    """β_1 of c-sqs, at most 1; a value at or below 0 keeps everything (up to K_max)."""
+    threshold_step: float = 0.01
+    """η of c-sqs, in (0, 1]. A small one keeps β steady, so that K_max binds less."""
+    target_dropped_mass: float = 0.3
+    """α* of c-sqs, in [0, 1). See `default_scheme`."""
+    rollback: Rollback = Rollback.COMMITTED
+    frozen_threshold: bool = False
+    """c-sqs with β fixed at β_1; carries no Theorem 2."""
+
+    def __post_init__(self) -> None:
+        check_integer("lattice_resolution", self.lattice_resolution, 1, MAX_LATTICE_RESOLUTION)
+        check_integer("support_size", self.support_size, 1, MAX_SUPPORT_SIZE)
+        check_integer("max_support_size", self.max_support_size, 1, MAX_SUPPORT_SIZE)
+        beta, eta, target = self.initial_threshold, self.threshold_step, self.target_dropped_mass
+        check_real("initial_threshold", beta, "a number at most 1", beta <= 1)
+        check_real("threshold_step", eta, "a number in (0, 1]", 0 < eta <= 1)
+        check_real("target_dropped_mass", target, "a number in [0, 1)", 0 <= target < 1)
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedMassDefault:
+    """What c-sqs aims at, up to a temperature."""
+
+    temperature: float
+    target_dropped_mass: float
+    """α*."""
+    max_support_size: int
+    """K_max."""
+
+
+DROPPED_MASS_DEFAULTS = (
+    DroppedMassDefault(0.3, 0.01, 64),
+    DroppedMassDefault(0.6, 0.05, 256),
+    DroppedMassDefault(1.0, 0.3, 256),
+    DroppedMassDefault(MAX_TEMPERATURE, 0.7, 256),
+)
+"""
+Ascending in temperature; the first row that reaches a temperature holds for it.
+
+Chosen by `python -m bench.c_sqs_defaults` so that K_max binds on under 1 % of the bundled pair's steps: where
+it binds, Theorem 2 is void. The last row is chosen at temperature 1.5.
+"""
+
+
+def default_scheme(temperature: float, **given: Any) -> SchemeParameters:
+    """
+    Scheme parameters in which what is not given takes its default: α* and K_max by the temperature, the rest
+    that of `SchemeParameters`.
+
+    Args:
+        temperature: 0 to 10; one out of range takes the last row, since another check refuses it.
+        given: fields of `SchemeParameters`.
+
+    Raises:
+        ConfigError: a given value out of its range.
+    """
+    rows = DROPPED_MASS_DEFAULTS
+    row = next((row for row in rows if temperature <= row.temperature), rows[-1])
+    by_temperature = {
+        "target_dropped_mass": row.target_dropped_mass,
+        "max_support_size": row.max_support_size,
+    }
+    return SchemeParameters(**{**by_temperature, **given})
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationParameters:
+    """All that defines one generation besides the prompt; equal parameters and seed give equal text."""
+
+    seed: int
+    """0 to 2**64 - 1."""
+    scheme: SchemeParameters = SchemeParameters()
+    sampling: SamplingParameters = SamplingParameters()
+    max_tokens: int = 128
+    """Output tokens at most; at least 1."""
+    draft_length: int = 6
+    """γ, the most draft tokens a round, 0 to 64."""
+    uplink_budget_bits: int = 0
+    """Payload bits a round at most (at least one token is drafted all the same); 0 is no budget."""
+    min_block_acceptance: float = 0.2
+    """
+    The block ends behind the token with which its estimated chance of being taken whole falls below this; in
+    [0, 1). See `edge.draft_block`.
+    """
+    stop: tuple[str, ...] = ()
+    """Stop strings; the text ends before the first match. At most 16, each 1 to 256 characters."""
+    ignore_eos: bool = False
+    stop_token_ids: tuple[int, ...] = ()
+    """Ids that end the text as a stop string does, without text of their own. At most 64, each below V."""
+
+    def __post_init__(self) -> None:
+        check_integer("seed", self.seed, 0, MAX_SEED)
+        check_integer("max_tokens", self.max_tokens, 1, 2**31 - 1)
+        check_integer("draft_length", self.draft_length, 0, MAX_DRAFT_LENGTH)
+        check_integer("uplink_budget_bits", self.uplink_budget_bits, 0, 8 * MAX_ROUND_BYTES)
+        least = self.min_block_acceptance
+        check_real("min_block_acceptance", least, "a number in [0, 1)", 0 <= least < 1)
+        if len(self.stop) > 16:
+            raise ConfigError(f"stop holds {len(self.stop)} strings; expected at most 16.", setting="stop")
+        for text in self.stop:
+            if not 1 <= len(text) <= 256:
+                raise ConfigError(f"a stop string has {len(text)} characters; expected 1 to 256.")
+        if len(self.stop_token_ids) > 64:
+            raise ConfigError(f"stop_token_ids holds {len(self.stop_token_ids)} ids; expected at most 64.")
+        for token_id in self.stop_token_ids:
+            check_integer("a stop token id", token_id, 0, 2**31 - 1)

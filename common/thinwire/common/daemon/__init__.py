@@ -1,0 +1,1 @@
+"""What every process does: arguments, standard streams, files, exit codes, start and stop."""

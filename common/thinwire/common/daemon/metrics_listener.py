@@ -1,0 +1,114 @@
+"""
+The page that Prometheus reads, on a port of its own: `GET /metrics`, and nothing else.
+
+It asks for no token and has no TLS, so it listens on loopback only; a scraper elsewhere needs a tunnel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from thinwire.common.door.addresses import is_loopback
+from thinwire.common.errors import ConfigError, TransportError
+
+REQUEST_TIMEOUT_S = 5.0
+"""From a connection to the last byte of its answer; a scraper on this machine takes milliseconds."""
+MAX_REQUEST_BYTES = 8192
+MAX_CONNECTIONS = 16
+"""At once; one more is closed unread."""
+_TEXT = "text/plain; charset=utf-8"
+
+
+@asynccontextmanager
+async def metrics_listener(
+    listen: str, render: Callable[[], bytes], *, content_type: str = _TEXT
+) -> AsyncIterator[int]:
+    """
+    Serve the page while the context lasts.
+
+    Args:
+        listen: HOST:PORT on loopback; port 0 for any free one.
+        render: makes the page; called in a thread.
+        content_type: of the page.
+
+    Yields:
+        the bound port.
+
+    Raises:
+        ConfigError: others could reach the address.
+        TransportError: the address cannot be bound.
+    """
+    if not is_loopback(listen):
+        raise ConfigError(
+            f"--metrics-listen is {listen}; expected a loopback address such as 127.0.0.1:9100, since the "
+            "page has neither TLS nor tokens."
+        )
+    host, _, port = listen.rpartition(":")
+    page = _Page(render, content_type)
+    try:
+        server = await asyncio.start_server(
+            page.answer, host.strip("[]"), int(port), limit=MAX_REQUEST_BYTES, backlog=MAX_CONNECTIONS
+        )
+    except OSError:
+        raise TransportError(
+            f"metrics cannot listen on {listen}; expected a free port of this machine."
+        ) from None
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        page.abort()
+
+
+class _Page:
+    """Answers connections, one request each."""
+
+    def __init__(self, render: Callable[[], bytes], content_type: str) -> None:
+        self._render = render
+        self._content_type = content_type
+        self._open: set[asyncio.StreamWriter] = set()
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, from its request to its end."""
+        if len(self._open) >= MAX_CONNECTIONS:
+            writer.transport.abort()
+            return
+        self._open.add(writer)
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+                async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    writer.write(await self._response(head))
+                    await writer.drain()
+                    writer.close()
+                    await writer.wait_closed()
+        except TimeoutError:
+            pass  # whoever is so slow gets nothing
+        finally:
+            self._open.discard(writer)
+            writer.transport.abort()
+
+    def abort(self) -> None:
+        """End every connection at once."""
+        for writer in self._open:
+            writer.transport.abort()
+
+    async def _response(self, head: bytes) -> bytes:
+        method, _, rest = head.split(b"\r\n", 1)[0].partition(b" ")
+        path = rest.partition(b" ")[0].partition(b"?")[0]
+        if method not in (b"GET", b"HEAD"):
+            return _http("405 Method Not Allowed", b"expected GET\n", _TEXT)
+        if path != b"/metrics":
+            return _http("404 Not Found", b"expected /metrics\n", _TEXT)
+        page = await asyncio.to_thread(self._render)
+        return _http("200 OK", page, self._content_type, with_body=method == b"GET")
+
+
+def _http(status: str, body: bytes, content_type: str, *, with_body: bool = True) -> bytes:
+    head = (
+        f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + (body if with_body else b"")

@@ -1,0 +1,261 @@
+"""The life of a daemon's process: bind, load the model, serve until a signal, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from thinwire.common.daemon.command_parser import as_typed
+from thinwire.common.daemon.controlling_terminal import controlling_terminal
+from thinwire.common.daemon.exit_codes import ExitCode
+from thinwire.common.daemon.metrics_listener import metrics_listener
+from thinwire.common.door.security import KeyPair, ServerSecurity
+from thinwire.common.door.tenants import Access
+from thinwire.common.door.whole_file import replace_file
+from thinwire.common.errors import ConfigError, ThinwireError, TransportError
+from thinwire.common.observe.log import FORMATS, Announcer, logging_to
+from thinwire.common.observe.metrics import CONTENT_TYPE, Metrics
+
+if TYPE_CHECKING:
+    from thinwire.common.language_model import LanguageModel
+
+
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonOptions:
+    """What both daemons' command lines say of model and address."""
+
+    model: str
+    """Folder in Hugging Face format, or hub id."""
+    listen: str
+    """HOST:PORT; port 0 for any free one."""
+    revision: str | None = None
+    tokenizer: str | None = None
+    """Folder or hub id whose tokenizer is taken in place of the model's own."""
+    dtype: str = "float32"
+    device: str = "cpu"
+    for_pool: bool = False
+    """Whether the model's sequences will be pooled as soon as it is loaded; see `load_language_model`."""
+    threads: int | None = None
+    """Threads of the model; None leaves torch's own choice."""
+    port_file: str | None = None
+    """Where the bound port is written once the server listens."""
+    security: ServerSecurity = field(default_factory=ServerSecurity)
+    """How the listener is protected; the server has been made with the same."""
+    metrics_listen: str | None = None
+    """HOST:PORT of the metrics on loopback, port 0 for any free one; None for none."""
+    log_format: str = "auto"
+    """One of `common.observe.log.FORMATS`."""
+    log_exception_messages: bool = True
+    """Whether a traceback in the log ends with the exception's message, which may quote a text."""
+    option_names: Mapping[str, str] = field(default_factory=dict)
+    """Setting → option, for the sentences that refuse one."""
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"threads is {self.threads}; expected at least 1.", setting="threads")
+        if self.log_format not in FORMATS:
+            raise ConfigError(f"log_format is {self.log_format!r}; expected one of {', '.join(FORMATS)}.")
+
+
+class Server(Protocol):
+    """What a daemon's server can do."""
+
+    async def start(self, listen: str) -> int:
+        """Bind and listen; returns the port, TransportError or ConfigError if the address cannot be had."""
+
+    async def stop(self, grace_s: float | None = None) -> None:
+        """Drain."""
+
+
+async def run_daemon(
+    server: Server,
+    options: DaemonOptions,
+    *,
+    program: str,
+    executor: ThreadPoolExecutor,
+    on_loaded: Callable[[LanguageModel], Awaitable[None]],
+    metrics: Metrics | None = None,
+    warnings: Sequence[str] = (),
+) -> ExitCode:
+    """
+    Run one daemon until SIGTERM or SIGINT; what becomes of it is logged, errors as one sentence.
+
+    Args:
+        server: not started; answers health before the model is there.
+        program: name in front of every sentence said on standard error.
+        executor: the model's one thread; it also loads the model.
+        on_loaded: hands the model to the server; a ThinwireError of its own ends the daemon like one of
+            loading.
+        metrics: the server's, for `options.metrics_listen`.
+        warnings: said first.
+    """
+    async with AsyncExitStack() as stack:
+        log = logging_to(
+            sys.stderr, format_=options.log_format, exception_messages=options.log_exception_messages
+        )
+        stack.enter_context(log)
+        say = Announcer(program)
+        for warning in warnings:
+            say(warning, logging.WARNING)
+        return await _run(server, options, say, executor, on_loaded, metrics, stack)
+
+
+async def _run(
+    server: Server,
+    options: DaemonOptions,
+    say: Announcer,
+    executor: ThreadPoolExecutor,
+    on_loaded: Callable[[LanguageModel], Awaitable[None]],
+    metrics: Metrics | None,
+    stack: AsyncExitStack,
+) -> ExitCode:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    if options.security.access.is_required:
+        terminal = await stack.enter_async_context(controlling_terminal())
+
+        def hang_up() -> None:
+            if terminal is not None and terminal.hangs_up():
+                stopping.set()  # as without tokens, where the signal ends the process
+            else:
+                _reload_tokens(options.security.access, say)
+
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
+    host = options.listen.rpartition(":")[0]
+    try:
+        protection = options.security.described(options.listen)
+        for warning in options.security.warnings(options.listen):
+            say(warning, logging.WARNING)
+        if options.security.key_pair is not None:
+            watching = asyncio.create_task(_watch_certificate(options.security.key_pair, say))
+            stack.callback(watching.cancel)
+        if options.metrics_listen is not None:
+            metrics_port = await stack.enter_async_context(_page(options.metrics_listen, metrics))
+            say(f"metrics on port {metrics_port}, path /metrics")
+        port = await server.start(options.listen)
+    except ConfigError as error:
+        say(as_typed(error, options.option_names), logging.ERROR)
+        return ExitCode.USAGE
+    except TransportError as error:
+        say(error.message, logging.ERROR)
+        return ExitCode.CANNOT_LISTEN
+    if options.port_file is not None:
+        try:
+            _write_port(options.port_file, port)
+        except ConfigError as error:
+            say(as_typed(error, options.option_names), logging.ERROR)
+            await server.stop(0)
+            return ExitCode.USAGE
+    say(f"listening on {host}:{port} ({protection}), loading {options.model}")
+    loading = loop.run_in_executor(executor, load_model, options, say)
+    stopped: asyncio.Future[Any] = asyncio.ensure_future(stopping.wait())
+    waited: set[asyncio.Future[Any]] = {loading, stopped}
+    try:
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if not loading.done():
+            # Loading cannot be interrupted and holds nothing that needs an orderly end.
+            say("stopped while loading")
+            sys.stderr.flush()
+            os._exit(ExitCode.OK)
+        try:
+            model = loading.result()
+            await on_loaded(model)
+        except ConfigError as error:
+            say(as_typed(error, options.option_names), logging.ERROR)
+            return ExitCode.USAGE
+        except ThinwireError as error:
+            say(error.message, logging.ERROR)
+            return ExitCode.USAGE if error.status == "INVALID_ARGUMENT" else ExitCode.MODEL
+        say(f"serving {model.name} ({model.dtype}, {model.device})")
+        await stopped
+        say("draining")
+        return ExitCode.OK
+    finally:
+        stopped.cancel()
+        await server.stop()
+
+
+def _page(listen: str, metrics: Metrics | None) -> AbstractAsyncContextManager[int]:
+    """The listener of the metrics, not yet listening; ConfigError for a server that has none."""
+    if metrics is None:
+        raise ConfigError(f"--metrics-listen is {listen}, but this daemon has no metrics; expected none.")
+    return metrics_listener(listen, metrics.render, content_type=CONTENT_TYPE)
+
+
+def load_model(options: DaemonOptions, say: Announcer) -> LanguageModel:
+    """
+    Load the model, and set all objects there are aside from the garbage collector.
+
+    torch is imported here, so that everything else of the command starts at once.
+
+    Raises:
+        ThinwireError: as `load_language_model`.
+    """
+    from thinwire.common.language_model import load_language_model, set_threads
+
+    if options.threads is not None:
+        set_threads(options.threads)
+    model = load_language_model(
+        options.model,
+        revision=options.revision,
+        tokenizer_path=options.tokenizer,
+        dtype=options.dtype,
+        device=options.device,
+        for_pool=options.for_pool,
+        on_progress=lambda stage: say(f"loading: {stage}"),
+    )
+    for warning in model.warnings:
+        say(warning, logging.WARNING)
+    _ = model.vocabulary.identity  # hashing takes a moment; done here, off the event loop
+    # What is there now stays: a full collection need not walk through the libraries in mid-round.
+    gc.collect()
+    gc.freeze()
+    # Once more: a full collection is put off until a quarter as many objects are new as the last one left.
+    gc.collect()
+    return model
+
+
+async def _watch_certificate(pair: KeyPair, say: Announcer) -> None:
+    """Warn of its end once a day, from the start on; for as long as the daemon runs."""
+    while True:
+        warning = pair.expiry_warning(datetime.now(UTC))
+        if warning is not None:
+            say(warning, logging.WARNING)
+        await asyncio.sleep(_DAY_S)
+
+
+def _reload_tokens(access: Access, say: Announcer) -> None:
+    """Answer SIGHUP off the event loop, since the file may be on a disk that takes its time."""
+    asyncio.get_running_loop().run_in_executor(None, _read_tokens, access, say)
+
+
+def _read_tokens(access: Access, say: Announcer) -> None:
+    """Read the file again; one that is not good changes nothing."""
+    try:
+        say(f"the tokens were read again: {access.reload()} tenants")
+    except ConfigError as error:
+        say(f"the tokens stay as they were: {error.message}", logging.ERROR)
+
+
+def _write_port(path: str, port: int) -> None:
+    """Write the bound port so that a reader never sees half of it; ConfigError if it cannot be written."""
+    try:
+        replace_file(path, f"{port}\n", mode=0o666)
+    except OSError as error:
+        sentence = f"port_file is {path!r}; expected a file that can be written ({error.strerror})."
+        raise ConfigError(sentence, setting="port_file") from None

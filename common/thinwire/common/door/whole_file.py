@@ -1,0 +1,111 @@
+"""Files that are written whole, by one writer at a time, and never through a link that somebody has laid."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TextIO
+
+from thinwire.common.errors import ConfigError
+
+LOCK_TIMEOUT_S = 30.0
+"""A writer holds the lock for milliseconds."""
+_LOCK_RETRY_S = 0.01
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+"""A file that was not there, under this very name."""
+
+
+def replace_file(path: str, content: str, *, mode: int) -> None:
+    """
+    Put a file in another's place, so that every reader sees one of the two, whole, also after a power cut.
+
+    Args:
+        mode: permissions, less the umask.
+
+    Raises:
+        OSError: it cannot be written; what was there stays.
+    """
+    partial = f"{path}.{secrets.token_hex(8)}.partial"  # of one writer alone, beside what it replaces
+    descriptor = os.open(partial, _NEW, mode)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(partial)
+        raise
+    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def new_private_file(path: str) -> Iterator[TextIO]:
+    """
+    A file that was not there, readable by its owner only; gone again if the context ends in an error.
+
+    Raises:
+        ConfigError: something is there, a link for example, or it cannot be written.
+    """
+    try:
+        descriptor = os.open(path, _NEW, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"{path!r} cannot be made ({error.strerror}); expected a name that is free, in a folder that can "
+            "be written."
+        ) from None
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(descriptor)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(path)
+        raise
+
+
+@contextmanager
+def locked(path: str, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
+    """
+    One writer of a file at a time, over all processes of this machine; readers need no lock.
+
+    Args:
+        path: of the file; the lock is the file `PATH.lock` beside it, which stays.
+        timeout_s: how long another may hold it.
+
+    Raises:
+        ConfigError: it cannot be had.
+    """
+    lock = f"{path}.lock"
+    give_up_at_s = time.monotonic() + timeout_s
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"{lock!r} cannot be opened ({error.strerror}); expected a file of ours, in a folder that can be "
+            "written."
+        ) from None
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= give_up_at_s:
+                    raise ConfigError(
+                        f"another command has held {lock!r} for {timeout_s:g} s; expected it to end."
+                    ) from None
+                time.sleep(_LOCK_RETRY_S)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,253 @@
+"""Loads a causal model and its tokenizer, and refuses what Thinwire cannot use."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import huggingface_hub.constants
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from thinwire.common.errors import ConfigError, ThinwireError, VocabularyMismatchError
+from thinwire.common.language_model.cache_kinds import check_croppable, check_stateless
+from thinwire.common.language_model.checkpoint_faults import (
+    Fault,
+    explained,
+    layout_fault,
+    left_out,
+    missing_fault,
+    not_loadable,
+    path_fault,
+    quantisation_fault,
+    surplus_fault,
+)
+from thinwire.common.language_model.context import context_length
+from thinwire.common.language_model.fingerprint import model_fingerprint
+from thinwire.common.language_model.generation_settings import end_of_text_ids, unused_settings
+from thinwire.common.language_model.library_output import OnProgress, taken_from_libraries
+from thinwire.common.language_model.logits import output_rows
+from thinwire.common.language_model.model import LanguageModel
+from thinwire.common.language_model.trial import Trial
+from thinwire.common.language_model.vocabulary import Vocabulary
+from thinwire.common.language_model.weight_layout import lay_out_for_few_rows
+
+DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def load_language_model(
+    path_or_id: str,
+    *,
+    revision: str | None = None,
+    tokenizer_path: str | None = None,
+    dtype: str = "float32",
+    device: str = "cpu",
+    for_pool: bool = False,
+    on_progress: OnProgress | None = None,
+) -> LanguageModel:
+    """
+    Load a causal model and its tokenizer, in eval mode.
+
+    Args:
+        path_or_id: a local folder in Hugging Face format, or a hub id; its own code, if any, is never run.
+        revision: branch, tag or commit of a hub id.
+        tokenizer_path: folder or hub id whose tokenizer is taken in place of the model's own.
+        dtype: a key of `DTYPES`; float32 and float64 are the ones for which equal seeds give equal texts.
+        device: a torch device, "cpu" or "cuda".
+        for_pool: see `LanguageModel`.
+        on_progress: called with one short phrase a stage ("weights, 40 %"), fit for a one-line display.
+
+    Raises:
+        ConfigError: unknown dtype or device.
+        ModelLoadError: nothing loadable under that path or id, or a checkpoint without some of its weights.
+        UncroppableCacheError: sliding-window or recurrent layers.
+        ModelTrialError: what would be served is not the law of the model's plain forward pass.
+        NonFiniteLogitsError: that pass gives NaN.
+        VocabularyMismatchError: the model has rows for less than half of its tokenizer's ids.
+    """
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}.", setting="dtype")
+    _check_device(device)
+    report = on_progress or (lambda stage: None)
+    fault = path_fault(path_or_id)
+    if fault is not None:
+        raise not_loadable(path_or_id, fault)
+    local = Path(path_or_id).is_dir()
+    name = Path(path_or_id).resolve().name if local else path_or_id
+    stages = ["files"]
+
+    def enter(stage: str) -> None:
+        stages.append(stage)
+        report(stage)
+
+    try:
+        with taken_from_libraries(report) as said:
+            tokenizer, model, left = _read(
+                path_or_id,
+                name,
+                {"revision": revision, "local_files_only": _local_files_only(path_or_id)},
+                tokenizer_path=tokenizer_path,
+                dtype=dtype,
+                enter=enter,
+            )
+        return _language_model(
+            model,
+            Vocabulary(tokenizer),
+            name=name,
+            dtype=dtype,
+            device=device,
+            for_pool=for_pool,
+            notes=(*left, *(f"transformers says of {name}: {line}" for line in said)),
+            enter=enter,
+        )
+    except ThinwireError:
+        raise
+    except Exception as error:  # every kind occurs, a bare Exception for a bad tokenizer file too
+        fault = explained(error, path_or_id, stage=stages[-1])
+        raise not_loadable(path_or_id, fault) from error
+
+
+def _read(
+    path_or_id: str,
+    name: str,
+    files: dict[str, Any],
+    *,
+    tokenizer_path: str | None,
+    dtype: str,
+    enter: OnProgress,
+) -> tuple[Any, Any, tuple[str, ...]]:
+    """The tokenizer and the model as transformers makes them, and sentences on what it leaves out."""
+
+    def refuse(fault: Fault | None) -> None:
+        if fault is not None:
+            raise not_loadable(path_or_id, fault)
+
+    refuse(layout_fault(path_or_id, **files))
+    where = {**files, "trust_remote_code": False}
+    enter("configuration")
+    config = AutoConfig.from_pretrained(path_or_id, **where)
+    check_croppable(config, name)
+    refuse(quantisation_fault(config))
+    enter("tokenizer")
+    tokenizer = (
+        AutoTokenizer.from_pretrained(path_or_id, **where)
+        if tokenizer_path is None
+        else _other_tokenizer(tokenizer_path)
+    )
+    enter("weights")
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        path_or_id,
+        config=config,
+        dtype=DTYPES[dtype],
+        # transformers' default for mixtures, one grouped product, has no float64.
+        experts_implementation="eager" if dtype == "float64" else None,
+        output_loading_info=True,
+        **where,
+    )
+    model, loading = loaded
+    refuse(missing_fault(loading["missing_keys"]))
+    refuse(surplus_fault(model, loading["unexpected_keys"]))
+    check_stateless(model, name)
+    return tokenizer, model, left_out(name, loading["unexpected_keys"])
+
+
+def _language_model(
+    model: Any,
+    vocabulary: Vocabulary,
+    *,
+    name: str,
+    dtype: str,
+    device: str,
+    for_pool: bool,
+    notes: Sequence[str],
+    enter: OnProgress,
+) -> LanguageModel:
+    """The model on its device, tried, and laid out for few rows."""
+    rows, size = output_rows(model), vocabulary.identity.size
+    if 2 * rows < size:  # a few ids without a row are added tokens; so many are another model's tokenizer
+        raise VocabularyMismatchError(
+            f"{name} has {rows} output rows but its tokenizer defines {size} ids; "
+            f"expected rows for at least half of them."
+        )
+    enter(f"moving to {device}")
+    model = model.to(device).eval()
+    eos_token_ids = tuple(token_id for token_id in end_of_text_ids(model) if token_id < size)
+    context, held = context_length(model.config, name)
+    enter("trial")
+    # Before anything of the module is changed: what it is held against is transformers' own pass.
+    trial = Trial(
+        model,
+        name=name,
+        dtype=dtype,
+        ids=min(size, rows),
+        context_length=context,
+    )
+    enter("layout")
+    fingerprint = model_fingerprint(model, eos_token_ids)
+    lay_out_for_few_rows(model)
+    return LanguageModel(
+        model,
+        vocabulary,
+        name=name,
+        dtype=dtype,
+        device=device,
+        eos_token_ids=eos_token_ids,
+        fingerprint=fingerprint,
+        context_length=context,
+        trial=trial,
+        for_pool=for_pool,
+        warnings=(
+            *unused_settings(model, name),
+            *held,
+            *notes,
+        ),
+    )
+
+
+def _other_tokenizer(path_or_id: str) -> Any:
+    """The tokenizer of another model; ModelLoadError where there is none."""
+    fault = path_fault(path_or_id)
+    if fault is not None:
+        raise not_loadable(path_or_id, fault, "tokenizer")
+    try:
+        return AutoTokenizer.from_pretrained(
+            path_or_id, local_files_only=_local_files_only(path_or_id), trust_remote_code=False
+        )
+    except Exception as error:  # as for a model
+        raise not_loadable(
+            path_or_id, explained(error, path_or_id, stage="tokenizer"), "tokenizer"
+        ) from error
+
+
+def _local_files_only(path_or_id: str) -> bool:
+    """Whether the hub is not asked: its client would retry for half a minute where there is no network."""
+    return Path(path_or_id).is_dir() or not _hub_resolves()
+
+
+def _hub_resolves() -> bool:
+    """Whether the hub's host name resolves; taken as given behind a proxy, which resolves names itself."""
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    host = urlsplit(huggingface_hub.constants.ENDPOINT).hostname or ""
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return False
+    return True
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        sentence = f"device is {device!r}; expected one torch can use here, such as 'cpu'."
+        raise ConfigError(sentence, setting="device") from error

@@ -1,0 +1,208 @@
+"""Scores tokens with a KV cache that is kept across rounds and rolled back."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy.typing as npt
+import torch
+
+from thinwire.common.causal_model import CachedSequence, Extended, ExtendRequest, extend_one_by_one
+from thinwire.common.language_model.cache_kinds import new_cache
+from thinwire.common.language_model.kv_pool import PAGE_TOKENS, KvPool
+from thinwire.common.language_model.logits import fed_ids, non_finite, output_rows, scored_rows
+from thinwire.common.language_model.pooled_sequences import PooledSequences, pools
+from thinwire.common.language_model.trial import Trial
+from thinwire.common.language_model.vocabulary import Vocabulary
+
+DEFAULT_SESSION_TOKENS = 2048
+"""KV memory that is set aside for each session where no size is given, in tokens; at most the context."""
+
+
+def set_threads(count: int) -> None:
+    """Threads torch may use in this process, at least 1."""
+    torch.set_num_threads(count)
+
+
+class LanguageModel:
+    """
+    A loaded model with its vocabulary; implements `common.causal_model.CausalModel`.
+
+    Made by `load_language_model`, which has checked what is assumed here.
+
+    Args:
+        model: a transformers causal model in eval mode, with rows for at least half of the V ids.
+        vocabulary: its tokenizer's half.
+        name: for people; a local folder's base name, or the hub id.
+        dtype: a key of `DTYPES`.
+        device: torch device.
+        eos_token_ids: ids below V that end a text.
+        fingerprint: see `common.language_model.fingerprint`.
+        context_length: tokens one sequence may hold.
+        trial: what every sequence is held against.
+        for_pool: whether `pool_sequences` will be called before the first sequence; the trial waits for it.
+        warnings: sentences on what of the checkpoint is not used.
+
+    Raises:
+        ModelTrialError: the model scores otherwise with a cache than in plain passes.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        vocabulary: Vocabulary,
+        *,
+        name: str,
+        dtype: str,
+        device: str,
+        eos_token_ids: tuple[int, ...],
+        fingerprint: bytes,
+        context_length: int,
+        trial: Trial,
+        for_pool: bool,
+        warnings: tuple[str, ...],
+    ) -> None:
+        self._model = model
+        self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self.vocabulary = vocabulary
+        self.name = name
+        self.dtype = dtype
+        self.device = device
+        self.eos_token_ids = eos_token_ids
+        self.fingerprint = fingerprint
+        self.warnings = warnings
+        self.model_rows = output_rows(model)
+        """Ids the model has rows for; those beyond V are cut off, ids beyond them have probability 0."""
+        self._context_length = context_length
+        self._vocabulary_size = vocabulary.identity.size
+        self._pooled: PooledSequences | None = None
+        self._trial = trial
+        if not for_pool:
+            trial.check_own_caches(self.open_sequence, self.extend_batch)
+
+    @property
+    def module(self) -> Any:
+        """The transformers model inside, for hooks and for transformers' own generation beside ours."""
+        return self._model
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V: ids the tokenizer defines."""
+        return self._vocabulary_size
+
+    @property
+    def context_length(self) -> int:
+        """Tokens one sequence may hold: the model's context, or the whole KV pool where that is less."""
+        pool = self.kv_pool
+        return self._context_length if pool is None else min(self._context_length, pool.tokens)
+
+    @property
+    def kv_pool(self) -> KvPool | None:
+        """The memory of all sequences; None while every sequence has its own."""
+        return None if self._pooled is None else self._pooled.pool
+
+    @property
+    def packs(self) -> bool:
+        """Whether several sequences are extended in one pass."""
+        return self._pooled is not None and self._pooled.packs
+
+    def pool_sequences(self, *, sessions: int, kv_bytes: int | None = None) -> None:
+        """
+        Keep the sequences opened from now on in one KV pool, so that they can be extended together.
+
+        A model with layers that the pool does not hold goes on with a cache a sequence.
+
+        Args:
+            sessions: how many sequences there may be, for the pool's default size: `DEFAULT_SESSION_TOKENS`
+                for each, and in all at least one whole context.
+            kv_bytes: the pool's size.
+
+        Raises:
+            ConfigError: `kv_bytes` holds not even a page.
+            ResourceExhaustedError: the device has not so much memory.
+            ModelTrialError: the model scores otherwise with the pool than in plain passes.
+        """
+        if not pools(self._model.config):
+            self._trial.check_own_caches(self.open_sequence, self.extend_batch)
+        else:
+            # A sequence holds whole pages.
+            context = -(-self._context_length // PAGE_TOKENS) * PAGE_TOKENS
+            each = min(DEFAULT_SESSION_TOKENS, context)
+            self._pooled = PooledSequences(
+                self._model,
+                name=self.name,
+                vocabulary_size=self._vocabulary_size,
+                keeps_logits=self._keeps_logits,
+                budget_bytes=kv_bytes,
+                default_tokens=max(sessions * each, context),
+                trial=self._trial,
+            )
+
+    def open_sequence(self, *, reserve_tokens: int = 0) -> CachedSequence:
+        """A new, empty sequence; see `CausalModel.open_sequence`."""
+        if self._pooled is not None:
+            return self._pooled.open(reserve_tokens=reserve_tokens)
+        return ModelSequence(self)
+
+    def extend_batch(self, requests: Sequence[ExtendRequest]) -> list[Extended]:
+        """Extend several sequences; see `CausalModel.extend_batch`."""
+        if self._pooled is not None:
+            return self._pooled.extend(requests)
+        return extend_one_by_one(requests)
+
+    def forward(self, token_ids: Sequence[int], cache: Any, logit_rows: int) -> npt.NDArray[Any]:
+        """
+        Feed tokens behind `cache`, in place.
+
+        Returns:
+            (logit_rows, V) float32, or float64 for a float64 model; on the CPU a view of torch's own memory.
+        """
+        with torch.inference_mode():
+            fed = fed_ids(token_ids, self.model_rows)
+            ids = torch.tensor([fed], dtype=torch.long, device=self.device)
+            extra = {"logits_to_keep": logit_rows} if self._keeps_logits else {}
+            logits = self._model(input_ids=ids, past_key_values=cache, use_cache=True, **extra).logits
+            return scored_rows(logits[0, -logit_rows:], self._vocabulary_size, self.model_rows)
+
+    def new_cache(self) -> Any:
+        """An empty KV cache."""
+        return new_cache(self._model.config)
+
+
+class ModelSequence:
+    """One sequence with its KV cache; implements `common.causal_model.CachedSequence`."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._model = model
+        self._cache = model.new_cache()
+        self._length = 0
+
+    @property
+    def length(self) -> int:
+        """Tokens in the cache."""
+        return self._length
+
+    def extend(self, token_ids: Sequence[int], *, logit_rows: int) -> npt.NDArray[Any]:
+        """Append tokens and score; see `CachedSequence.extend`."""
+        assert 1 <= logit_rows <= len(token_ids), "more logit rows than tokens"
+        logits = self._model.forward(token_ids, self._cache, logit_rows)
+        self._length += len(token_ids)
+        error = non_finite(logits, self._model.name, self._length)
+        if error is not None:
+            raise error
+        return logits
+
+    def truncate(self, length: int) -> None:
+        """Roll the cache back to its first `length` tokens."""
+        assert 0 <= length <= self._length, f"truncate to {length} of {self._length}"
+        if length == 0:
+            self._cache = self._model.new_cache()
+        elif length < self._length:
+            self._cache.crop(length - self._length)  # a negative number: how many tokens to remove
+        self._length = length
+
+    def close(self) -> None:
+        """Free the cache."""
+        self._cache = None

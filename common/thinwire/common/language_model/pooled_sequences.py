@@ -1,0 +1,241 @@
+"""
+Many sequences of one model in one KV pool, extended together.
+
+Models whose attention goes through transformers' registry take one packed pass for all; whether a model does
+is tried when the pool is made, not guessed from its name.
+The others take one pass a sequence, over the same pool.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+from thinwire.common.causal_model import Extended, ExtendRequest
+from thinwire.common.errors import ModelTrialError, ThinwireError
+from thinwire.common.language_model import packed_attention
+from thinwire.common.language_model.cache_kinds import new_cache
+from thinwire.common.language_model.growing_cache import GrowingLayer
+from thinwire.common.language_model.kv_pool import KvPool, PageTable, layer_shapes, token_bytes
+from thinwire.common.language_model.logits import fed_ids, non_finite, output_rows, scored_rows
+from thinwire.common.language_model.packed_attention import PackedPass, Stretch, on_device
+from thinwire.common.language_model.trial import Trial
+from thinwire.common.language_model.trial_scripts import POOL_PAGES
+
+_log = logging.getLogger(__name__)
+
+
+class PooledSequences:
+    """
+    Args:
+        module: a transformers causal model whose cache layers all are of full attention.
+        name: how to call it.
+        vocabulary_size: V; rows at and beyond it are cut off.
+        keeps_logits: whether its forward takes `logits_to_keep`.
+        budget_bytes: of the KV pool; None for `default_tokens` tokens.
+        default_tokens: see there.
+        trial: what every sequence is held against before the first is served.
+
+    Raises:
+        ModelTrialError: the model scores otherwise here than in plain passes.
+        ConfigError: the budget holds not even a page.
+        ResourceExhaustedError: the device has not so much memory.
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        *,
+        name: str,
+        vocabulary_size: int,
+        keeps_logits: bool,
+        budget_bytes: int | None,
+        default_tokens: int,
+        trial: Trial,
+    ) -> None:
+        self._module = module
+        self.rows = output_rows(module)
+        """Ids the model has rows for."""
+        self._name = name
+        self._vocabulary_size = vocabulary_size
+        self._keeps_logits = keeps_logits
+        parameter = next(module.parameters())
+        self._device = str(parameter.device)
+        layers, self._dtype = layer_shapes(trial.cache), trial.cache.layers[0].keys.dtype
+        if budget_bytes is None:
+            budget_bytes = default_tokens * token_bytes(layers, self._dtype)
+        self.pool = KvPool(layers, budget_bytes=budget_bytes, dtype=self._dtype, device=self._device)
+        self.packs = self._packs_in(trial)
+        """Whether several sequences take one pass."""
+
+    def open(self, *, reserve_tokens: int = 0) -> PooledSequence:
+        """
+        A new, empty sequence with room for `reserve_tokens`.
+
+        Raises:
+            ResourceExhaustedError: the pool has not so many free pages.
+        """
+        return PooledSequence(self, PageTable(self.pool, reserve_tokens=reserve_tokens))
+
+    def extend(self, requests: Sequence[ExtendRequest]) -> list[Extended]:
+        """See `CausalModel.extend_batch`; every sequence is one of these."""
+        answers: list[Extended | None] = [None] * len(requests)
+        ready: list[tuple[int, PooledSequence, Stretch]] = []
+        for index, request in enumerate(requests):
+            sequence = request.sequence
+            assert isinstance(sequence, PooledSequence), "a sequence of another kind"
+            assert 1 <= request.logit_rows <= len(request.token_ids), "more logit rows than tokens"
+            try:
+                ready.append((index, sequence, sequence.stretch(request.token_ids)))
+            except ThinwireError as error:
+                answers[index] = error
+        groups = [ready] if self.packs else [[one] for one in ready]
+        for group in groups:
+            if group:
+                counts = [requests[index].logit_rows for index, _, _ in group]
+                rows = self._pass([stretch for _, _, stretch in group], counts)
+                ends = np.cumsum(counts)
+                for (index, sequence, stretch), end, count in zip(group, ends, counts, strict=True):
+                    sequence.length = stretch.length
+                    own = rows[end - count : end]
+                    answers[index] = non_finite(own, self._name, stretch.length) or own
+        return [answer for answer in answers if answer is not None]
+
+    def _pass(self, stretches: Sequence[Stretch], counts: Sequence[int]) -> npt.NDArray[Any]:
+        """(Σ counts, V) logits after the last `counts[i]` tokens of each stretch, in order."""
+        with torch.inference_mode():
+            packed = PackedPass(self.pool, stretches, dtype=self._dtype, device=self._device)
+            wanted: Any
+            keep: Any
+            if self.packs:
+                wanted = keep = packed.last_rows(counts)
+                options: dict[str, Any] = {
+                    "position_ids": packed.positions,
+                    "packed_pass": packed,
+                    "use_cache": False,
+                    # One of four dimensions is handed on as it is, and the packed attention has its own.
+                    "attention_mask": torch.zeros(1, 1, 1, 1, dtype=self._dtype, device=self._device),
+                }
+            else:
+                options = {"past_key_values": _pooled_cache(self.pool, stretches[0]), "use_cache": True}
+                wanted, keep = slice(-counts[0], None), counts[0]
+            if self._keeps_logits:
+                options["logits_to_keep"] = keep
+            output = self._module(input_ids=packed.token_ids, **options)
+            logits = output.logits[0] if self._keeps_logits else output.logits[0][wanted]
+            return scored_rows(logits, self._vocabulary_size, self.rows)
+
+    def _packs_in(self, trial: Trial) -> bool:
+        """
+        Whether passes shared by several sequences pass the trial.
+
+        Raises:
+            ModelTrialError: passes of one sequence each do not pass it either.
+        """
+        module, former = self._module, self._module.config._attn_implementation
+        pages = self.pool.allocator.pages
+        if former == "sdpa" and pages >= POOL_PAGES and module._can_set_attn_implementation():
+            packed_attention.register()
+            module.set_attn_implementation(packed_attention.NAME)
+            self.packs = True
+            try:
+                trial.check_pool(self.open, self.extend, pages=pages)
+                return True
+            except ModelTrialError as error:
+                module.set_attn_implementation(former)
+                _log.warning("sessions are verified one pass each, not together: %s", error.message)
+        self.packs = False
+        trial.check_pool(self.open, self.extend, pages=pages)
+        return False
+
+
+class PooledSequence:
+    """
+    One sequence; implements `common.causal_model.CachedSequence`.
+
+    Args:
+        sequences: where it belongs.
+        table: its pages.
+    """
+
+    def __init__(self, sequences: PooledSequences, table: PageTable) -> None:
+        self._sequences = sequences
+        self._table: PageTable | None = table
+        self.length = 0
+        """Tokens in the cache."""
+
+    def stretch(self, token_ids: Sequence[int]) -> Stretch:
+        """
+        The sequence with room for new tokens.
+
+        Raises:
+            ResourceExhaustedError: the pool has not so many free pages.
+        """
+        assert self._table is not None, "used after close"
+        self._table.make_room(self.length + len(token_ids))
+        return Stretch(self._table, self.length, fed_ids(token_ids, self._sequences.rows))
+
+    def extend(self, token_ids: Sequence[int], *, logit_rows: int) -> npt.NDArray[Any]:
+        """Append tokens and score; see `CachedSequence.extend`."""
+        (answer,) = self._sequences.extend([ExtendRequest(self, token_ids, logit_rows)])
+        if isinstance(answer, ThinwireError):
+            raise answer
+        return answer
+
+    def truncate(self, length: int) -> None:
+        """Roll the cache back to its first `length` tokens; pages behind them are free again."""
+        assert 0 <= length <= self.length, f"truncate to {length} of {self.length}"
+        assert self._table is not None, "used after close"
+        self._table.keep(length)
+        self.length = length
+
+    def close(self) -> None:
+        """Give the pages back."""
+        if self._table is not None:
+            self._table.keep(0)
+            self._table = None
+
+
+class _PooledLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+    """A layer of the cache of one pass over one sequence in the pool."""
+
+    def __init__(self, pool: KvPool, index: int, stretch: Stretch) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._pool = pool
+        self._index = index
+        self._length = stretch.past
+        self._after = stretch.length
+        device = str(pool.keys[index].device)
+        self._slots = torch.from_numpy(stretch.table.slots(stretch.past, stretch.length)).to(device)
+        self._where = on_device(stretch.table.whereabouts(stretch.length), device)
+
+    def get_seq_length(self) -> int:
+        """Tokens kept so far."""
+        return self._length
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keep new states; all of the sequence's, (1, heads, tokens, head size)."""
+        self._pool.write(self._index, self._slots, key_states[0], value_states[0])
+        self._length = self._after
+        keys, values = self._pool.read(self._index, self._where)
+        return keys[None], values[None]
+
+
+def pools(config: Any) -> bool:
+    """Whether every layer of the cache that `config` asks for is one the pool can hold."""
+    return all(type(layer) is GrowingLayer for layer in new_cache(config).layers)
+
+
+def _pooled_cache(pool: KvPool, stretch: Stretch) -> Cache:
+    """The cache of one pass."""
+    cache = DynamicCache()
+    cache.layers = [_PooledLayer(pool, index, stretch) for index in range(len(pool.keys))]
+    return cache

@@ -1,0 +1,288 @@
+"""
+The trial that a model passes before it serves a text, on its own weights.
+
+What is promised of a text is the law that transformers' plain forward pass gives for its ids alone.
+What makes a text is something else: passes over parts of it, a cache that is cut back, memory that other
+texts had before, other texts in the same pass.
+Whether the two agree is a matter of each model's code and is not guessed from names: two short texts are
+served as sessions are, and every row of logits is compared with the plain pass's.
+
+The plain pass comes first, through the module as transformers made it, with the two texts as its two rows.
+They begin alike and go on differently: that shows whether logits depend on later ids (a model that is not
+causal).
+In a second one the positions are given, as in shared passes, and the second text's last token stands at the
+end of the context: that shows whether they are counted in another way, or logits depend on the positions of
+later tokens (rotary factors that follow the longest position of a pass).
+
+So short a text cannot show everything: a cache that is really filled to the context's end, and a text of
+several pages, are not tried.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers.cache_utils import DynamicCache
+
+from thinwire.common.causal_model import CachedSequence, Extended, ExtendRequest
+from thinwire.common.errors import ModelTrialError, ResourceExhaustedError
+from thinwire.common.language_model.logits import non_finite, scored_rows
+from thinwire.common.language_model.trial_scripts import (
+    ALONE,
+    BESIDE,
+    ONE_PAGE,
+    ONE_POOL,
+    OWN_CACHES,
+    POOL_PAGES,
+    SHARED_TOKENS,
+    TEXT_TOKENS,
+    TOGETHER,
+    Script,
+    two_texts,
+)
+
+TOLERANCES = {"float64": 1e-4, "float32": 1e-3, "float16": 0.3, "bfloat16": 0.3}
+"""
+`deviation` that rounding alone may make, measured: docs/decisions/0013-a-trial-before-serving.md.
+Some models compute a part in float32 whatever their dtype is.
+"""
+
+_ALIKE = 0.25
+"""Share of the tolerance for plain passes, which are of one shape and hardly round differently."""
+_SEEDS = (12, 13)
+"""Of the texts; the second is for a model that fails with the first."""
+_CHANGE = "the logits after a token change with"
+_OTHER = "has other logits than in transformers' plain forward pass"
+
+Open = Callable[[], CachedSequence]
+ExtendBatch = Callable[[Sequence[ExtendRequest]], list[Extended]]
+Rows = npt.NDArray[Any]
+
+_log = logging.getLogger(__name__)
+
+
+class Trial:
+    """
+    Two texts and their plain passes.
+
+    Args:
+        module: a transformers model in eval mode, as loaded: with transformers' own attention and layers.
+        name: how to call it.
+        dtype: a key of `TOLERANCES`.
+        ids: ids below this can be fed and are scored.
+        context_length: tokens that a text may have.
+
+    Raises:
+        ModelTrialError: the plain pass fails, or a row of it depends on later tokens or their positions.
+        NonFiniteLogitsError: it gives NaN.
+    """
+
+    def __init__(self, module: Any, *, name: str, dtype: str, ids: int, context_length: int) -> None:
+        self._module = module
+        self._name = name
+        self._dtype = dtype
+        self._ids = ids
+        self._tolerance = TOLERANCES[dtype]
+        self._context_length = context_length
+        self.cache: Any
+        """transformers' own, filled by the last plain pass."""
+        self._draw_texts(_SEEDS[0])
+
+    def check_own_caches(self, open_sequence: Open, extend_batch: ExtendBatch) -> None:
+        """
+        Try sequences that have a cache each.
+
+        Raises:
+            ModelTrialError: naming what differs.
+        """
+        self._check(OWN_CACHES, (*ALONE, BESIDE), open_sequence, extend_batch)
+
+    def check_pool(self, open_sequence: Open, extend_batch: ExtendBatch, *, pages: int) -> None:
+        """
+        Try sequences in one pool of pages.
+
+        Raises:
+            ModelTrialError: naming what differs.
+        """
+        if pages >= POOL_PAGES:
+            self._check(ONE_POOL, (*ALONE, BESIDE), open_sequence, extend_batch)
+        else:
+            self._check(ONE_PAGE, ALONE, open_sequence, extend_batch)
+
+    def _draw_texts(self, seed: int) -> None:
+        """Choose the texts and make their plain passes, as two rows of each."""
+        count = min(TEXT_TOKENS, self._context_length)
+        self._texts = two_texts(self._module.config, self._ids, count, seed)
+        self._rows = self._placed = self._plain(self._texts)
+        error = non_finite(self._rows[0], self._name, count)
+        if error is not None:
+            raise error
+        if "position_ids" in inspect.signature(self._module.forward).parameters:
+            positions = [[*range(count)], [*range(count - 1), self._context_length - 1]]
+            self._placed = self._plain(self._texts, positions)
+        else:
+            _log.info("%s takes no positions: those behind %d are not tried.", self._name, count)
+        found = max(self._apart(*self._rows), self._apart(self._rows[0], self._placed[0]))
+        if found > _ALIKE * self._tolerance:
+            if seed != _SEEDS[-1]:
+                self._draw_texts(_SEEDS[-1])
+                return
+            raise self._plain_fault() or self._refusal(f"{_CHANGE} its neighbours", found)
+
+    def _plain_fault(self) -> ModelTrialError | None:
+        """Why rows of a plain pass are not those of the text alone."""
+        first, second = self._texts
+        (alone,), (near,) = self._plain([first]), self._plain([second])
+        found = self._apart(alone, near)
+        if found > _ALIKE * self._tolerance:
+            is_decoder = getattr(self._module.config, "is_decoder", True)
+            hint = "" if is_decoder else " (its configuration has is_decoder false)"
+            return self._refusal(f"it is not causal{hint}: {_CHANGE} the tokens behind it", found)
+        if "position_ids" in inspect.signature(self._module.forward).parameters:
+            found = self._apart(alone, self._plain([first], [[*range(len(first))]])[0])
+            if found > _ALIKE * self._tolerance:
+                what = "it counts positions in its own way, not 0, 1, 2, …: given these, it has other logits"
+                return self._refusal(what, found)
+        found = self._apart(alone, self._placed[0])
+        if found > _ALIKE * self._tolerance:
+            what = f"{_CHANGE} the longest position of a pass, {self._context_length - 1}"
+            return self._refusal(what, found)
+        return None
+
+    def _apart(self, one: Rows, other: Rows) -> float:
+        return deviation(one[:SHARED_TOKENS], other[:SHARED_TOKENS])
+
+    def _plain(self, texts: Sequence[Sequence[int]], positions: Sequence[Sequence[int]] = ()) -> list[Rows]:
+        """(tokens, ids) logits of each text, in one pass of transformers' own."""
+        device = next(self._module.parameters()).device
+        self.cache = DynamicCache(config=self._module.config)
+        options: dict[str, Any] = {"past_key_values": self.cache, "use_cache": True}
+        if positions:
+            options["position_ids"] = torch.tensor(positions, device=device)
+        try:
+            with torch.inference_mode():
+                logits = self._module(input_ids=torch.tensor(texts, device=device), **options).logits
+                return [scored_rows(rows, self._ids) for rows in logits]
+        except Exception as error:  # every kind occurs
+            at = f" with a token at position {positions[-1][-1]}" if positions else ""
+            raise self._failure(f"its plain forward pass{at}", error) from error
+
+    def _check(
+        self,
+        script: Script,
+        diagnoses: Sequence[tuple[str, Script]],
+        open_sequence: Open,
+        extend_batch: ExtendBatch,
+    ) -> None:
+        """
+        Play a script; if it shows a difference, find the simplest one that does.
+
+        A model is refused for two pairs of texts: where two experts of a mixture are equally good, rounding
+        chooses between them, and the logits jump.
+        """
+        try:
+            self._check_texts(script, diagnoses, open_sequence, extend_batch)
+        except ModelTrialError:
+            self._draw_texts(_SEEDS[-1])
+            self._check_texts(script, diagnoses, open_sequence, extend_batch)
+
+    def _check_texts(
+        self,
+        script: Script,
+        diagnoses: Sequence[tuple[str, Script]],
+        open_sequence: Open,
+        extend_batch: ExtendBatch,
+    ) -> None:
+        """Likewise, with the texts that are drawn."""
+        try:
+            found = self._play(TOGETHER, script, open_sequence, extend_batch)
+            if found <= self._tolerance:
+                return
+        except ModelTrialError as error:
+            refusal = error
+        else:
+            refusal = self._refusal(f"{TOGETHER} {_OTHER}", found)
+        fault = self._plain_fault()
+        if fault is not None:
+            raise fault
+        for what, simpler in diagnoses:
+            found = self._play(what, simpler, open_sequence, extend_batch)
+            if found > self._tolerance:
+                raise self._refusal(f"{what} {_OTHER}", found)
+        raise refusal
+
+    def _play(self, what: str, script: Script, open_sequence: Open, extend_batch: ExtendBatch) -> float:
+        """How far the rows of a script are from the plain ones, at most."""
+        sequences: dict[int, CachedSequence] = {}
+        worst = 0.0
+        try:
+            for feeds in script:
+                requests = []
+                for feed in feeds:
+                    if feed.sequence not in sequences:
+                        sequences[feed.sequence] = open_sequence()
+                    sequence = sequences[feed.sequence]
+                    if sequence.length > feed.start:
+                        sequence.truncate(feed.start)
+                    ids = self._texts[feed.text][feed.start : feed.stop]
+                    wrong = [(n + feed.stop) % self._ids for n in range(feed.rejected)]
+                    requests.append(ExtendRequest(sequence, [*ids, *wrong], len(ids) + feed.rejected))
+                for feed, answer in zip(feeds, extend_batch(requests), strict=True):
+                    if isinstance(answer, Exception):
+                        raise answer
+                    expected = self._rows[feed.text][feed.start : feed.stop]
+                    worst = max(worst, deviation(expected, answer[: len(expected), : self._ids]))
+                    if feed.closes:
+                        sequences.pop(feed.sequence).close()
+        except ResourceExhaustedError:
+            raise
+        except Exception as error:  # whatever a model's code makes of what it is not made for
+            raise self._failure(what, error) from error
+        finally:
+            for sequence in sequences.values():
+                sequence.close()
+        return worst
+
+    def _refusal(self, what: str, found: float) -> ModelTrialError:
+        return ModelTrialError(
+            f"{self._name} failed the trial on its own weights: {what}, by {found:.2g} of their spread; "
+            f"expected at most {self._tolerance:g} in {self._dtype}."
+        )
+
+    def _failure(self, what: str, error: Exception) -> ModelTrialError:
+        lines = str(error).strip().splitlines() or [""]
+        return ModelTrialError(
+            f"{self._name} failed the trial on its own weights: {what} fails "
+            f"({type(error).__name__}: {lines[0].rstrip('.')}); expected the logits of transformers' plain "
+            f"forward pass."
+        )
+
+
+def deviation(expected: Rows, rows: Rows) -> float:
+    """
+    How far rows of logits are from others: the largest root mean square of a row's differences, as a share of
+    the row's own spread (its standard deviation). Logits that are all raised alike are the same law.
+
+    Args:
+        expected, rows: (n, ids); -inf where an id is impossible.
+
+    Returns:
+        0 for equal laws, about 1.4 for unrelated ones; inf where one has a number and the other has none.
+    """
+    worst = 0.0
+    for one, other in zip(expected.astype(np.float64), rows.astype(np.float64), strict=True):
+        finite = np.isfinite(one)
+        if not np.array_equal(finite, np.isfinite(other)):
+            return math.inf
+        difference = float(np.std(one[finite] - other[finite])) if finite.any() else 0.0
+        spread = float(np.std(one[finite])) if finite.any() else 0.0
+        if difference:
+            worst = max(worst, difference / spread if spread else math.inf)
+    return worst

@@ -1,0 +1,1 @@
+"""The mathematics: distributions, lattice, draws, acceptance test, payload coder; numpy and nothing else."""

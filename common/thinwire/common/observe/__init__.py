@@ -1,0 +1,1 @@
+"""What a process shows of itself: log lines, metrics, spans."""

@@ -1,0 +1,226 @@
+"""
+OpenTelemetry spans of one request, at either end; without the extra `otel`, or when off, nothing is made.
+
+Spans are laid out backwards from the moment at which their measured seconds are known.
+Neither prompt, text, token ids nor credentials are ever among the attributes.
+The clock is read, and OpenTelemetry imported, only where tracing is on.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from thinwire.common.errors import ConfigError
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.trace import Span, Tracer
+
+MAX_CHILD_SPANS = 512
+"""Of one request at one end: 128 rounds at the cloud, about 170 at the edge; a long text has thousands."""
+DEFAULT_EXPORTER = "otlp"
+"""Of the variable OTEL_TRACES_EXPORTER, as OpenTelemetry has it."""
+_EXPORTERS = "opentelemetry_traces_exporter"
+"""Entry points of installed exporters, by the names that the variable takes."""
+_FIELDS = ("traceparent", "tracestate")
+_PREFIX = "thinwire."
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+Attribute = str | int | float | None
+"""None is left out."""
+Metadata = tuple[tuple[str, str], ...]
+CallMetadata = Iterable[tuple[str, Any]] | None
+"""What came with a call."""
+
+
+class Trace:
+    """What one request leaves at one end; this one leaves nothing."""
+
+    context: Metadata = ()
+    """W3C context for calls made on the request's behalf, as gRPC metadata."""
+
+    def phases(
+        self, *phases: tuple[str, float], ended_s: float | None = None, **attributes: Attribute
+    ) -> None:
+        """
+        Phases that followed one another.
+
+        Args:
+            phases: name and seconds of each, in order.
+            ended_s: when the last one ended, in seconds of `time.monotonic`; now when None.
+            attributes: of each of them, without prefix.
+        """
+
+    def end(self, *, error: str | None = None, **attributes: Attribute) -> None:
+        """The request is over; `error` is the reason of the error it ended in."""
+
+
+class Tracing:
+    """Where spans go; this one is off."""
+
+    def begin(self, name: str, metadata: CallMetadata) -> Trace:
+        """A request came, with this gRPC metadata; its span is a child of the caller's if that has one."""
+        return NO_TRACE
+
+    def join(self, metadata: CallMetadata) -> Trace:
+        """Take part in the caller's trace; in none when the metadata carries none that is well formed."""
+        return NO_TRACE
+
+    def close(self) -> None:
+        """Export what is left; may wait for the exporter's own deadline."""
+
+
+NO_TRACE = Trace()
+NO_TRACING = Tracing()
+
+
+def caller_context(traceparent: str | None) -> Metadata:
+    """A client's context as gRPC metadata; a `traceparent` that is not well formed is left out."""
+    if traceparent is None or _TRACEPARENT.fullmatch(traceparent) is None:
+        return ()
+    return (("traceparent", traceparent),)
+
+
+def start_tracing(service: str, exporter: str | None) -> Tracing:
+    """
+    Trace to an installed exporter; OpenTelemetry's own variables configure it and the sampling.
+
+    Args:
+        service: name of the service, unless OTEL_SERVICE_NAME says otherwise.
+        exporter: value of OTEL_TRACES_EXPORTER: otlp, console or another installed one's; otlp when None.
+
+    Raises:
+        ConfigError: OpenTelemetry or the exporter is not installed.
+    """
+    name = exporter or DEFAULT_EXPORTER
+    if name == "none":
+        return NO_TRACING
+    found = entry_points(group=_EXPORTERS, name="otlp_proto_grpc" if name == "otlp" else name)
+    try:
+        make = next(iter(found)).load()
+    except (ImportError, StopIteration):
+        raise ConfigError(
+            f"--trace with OTEL_TRACES_EXPORTER {name}, which is not installed; "
+            "expected `pip install 'thinwire[otel]'`, or an exporter that is there."
+        ) from None
+    return tracing_to(make(), service=service)
+
+
+def tracing_to(exporter: SpanExporter, *, service: str) -> Tracing:
+    """Trace to an exporter, from a bounded queue in a thread of its own; what is too much is dropped."""
+    from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    named = Resource.create().merge(Resource({SERVICE_NAME: service}))
+    provider = TracerProvider(resource=named.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return _OpenTelemetry(provider)
+
+
+class _OpenTelemetry(Tracing):
+    """Spans by a provider of this daemon's own, never the process's global one."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        self._provider = provider
+        self._tracer = provider.get_tracer("thinwire")
+        self._propagator = TraceContextTextMapPropagator()
+        self._epoch_ns = time.time_ns() - time.monotonic_ns()
+
+    def begin(self, name: str, metadata: CallMetadata) -> Trace:
+        """A span of the request's own."""
+        from opentelemetry.context import Context
+        from opentelemetry.trace import SpanKind, set_span_in_context
+
+        parent = self._propagator.extract(_carrier(metadata), context=Context())
+        span = self._tracer.start_span(name, context=parent, kind=SpanKind.SERVER)
+        context = set_span_in_context(span, Context())
+        carrier: dict[str, str] = {}
+        self._propagator.inject(carrier, context=context)
+        return _SpanTrace(self._tracer, context, self._epoch_ns, span, tuple(carrier.items()))
+
+    def join(self, metadata: CallMetadata) -> Trace:
+        """Children of the caller's span."""
+        from opentelemetry.context import Context
+        from opentelemetry.trace import get_current_span
+
+        parent = self._propagator.extract(_carrier(metadata), context=Context())
+        if not get_current_span(parent).get_span_context().is_valid:
+            return NO_TRACE
+        return _SpanTrace(self._tracer, parent, self._epoch_ns, None, ())
+
+    def close(self) -> None:
+        """Flush and stop."""
+        self._provider.shutdown()
+
+
+class _SpanTrace(Trace):
+    """
+    One request's.
+
+    Args:
+        parent: OpenTelemetry's context that holds the parent of all phases.
+        epoch_ns: what makes a reading of the monotonic clock one of the wall clock.
+        span: the request's own, None where only phases are told.
+    """
+
+    def __init__(
+        self, tracer: Tracer, parent: Any, epoch_ns: int, span: Span | None, context: Metadata
+    ) -> None:
+        self.context = context
+        self._tracer = tracer
+        self._parent = parent
+        self._epoch_ns = epoch_ns
+        self._span = span
+        self._children = 0
+        self._left_out = 0
+        self._over = False
+
+    def phases(
+        self, *phases: tuple[str, float], ended_s: float | None = None, **attributes: Attribute
+    ) -> None:
+        """A child span each, until there are `MAX_CHILD_SPANS`; the rest are counted."""
+        if self._over:
+            return  # a block drafted for a text that had ended, which is in no statistics either
+        if self._children + len(phases) > MAX_CHILD_SPANS:
+            self._left_out += len(phases)
+            return
+        self._children += len(phases)
+        ended_s = time.monotonic() if ended_s is None else ended_s
+        end_ns = self._epoch_ns + round(ended_s * 1e9)
+        for name, seconds in reversed(phases):
+            start_ns = end_ns - round(seconds * 1e9)
+            span = self._tracer.start_span(
+                name, context=self._parent, attributes=_prefixed(attributes), start_time=start_ns
+            )
+            span.end(end_ns)
+            end_ns = start_ns
+
+    def end(self, *, error: str | None = None, **attributes: Attribute) -> None:
+        """End the request's own span, once."""
+        from opentelemetry.trace import StatusCode
+
+        span = self._span
+        if span is None or self._over:
+            return
+        self._over = True
+        span.set_attributes(_prefixed({**attributes, "spans_left_out": self._left_out}))
+        if error is not None:
+            span.set_attribute("error.type", error)
+            span.set_status(StatusCode.ERROR)
+        span.end()
+
+
+def _carrier(metadata: CallMetadata) -> dict[str, str]:
+    return {key: value for key, value in metadata or () if key in _FIELDS and isinstance(value, str)}
+
+
+def _prefixed(attributes: dict[str, Attribute]) -> dict[str, str | int | float]:
+    return {_PREFIX + name: value for name, value in attributes.items() if value is not None}

@@ -1,0 +1,195 @@
+"""
+What a scheme is: how the edge turns q into a drafted token and integers, how those integers become bits, and
+how the cloud turns p and the bits into a verdict.
+
+Each scheme is one file in this folder that subclasses `Scheme` and one line in the registry.
+Everything here is pure: no clock, no I/O, no randomness but the `Draws` passed in.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy.typing as npt
+
+from thinwire.common.config import MAX_DRAFT_LENGTH, SchemeParameters
+from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
+from thinwire.common.law.random_streams import Draws
+from thinwire.common.law.speculative import BlockOutcome, verify_block
+from thinwire.common.law.steps import Steps, finished
+
+
+@dataclass(frozen=True, slots=True)
+class DraftDistribution:
+    """Edge only: q̂ with what the sparsifier did to get it."""
+
+    quantized: QuantizedDistribution
+    support_size: int
+    """K_n, points the sparsifier kept (zero counts included)."""
+    dropped_mass: float
+    """α_n, q-mass outside the sparsifier's support."""
+    cap_binds: bool
+    """Whether K_max cut the support that the threshold asked for."""
+    margin: float = 1.0
+    """How clearly support and counts came out so (`common.law.decision_margin`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchemeState:
+    """
+    What a scheme remembers between drafted positions, as an immutable value.
+
+    `support_sizes` is a decayed histogram of the K⁺ of kept positions, from which the code for support sizes
+    is chosen; `threshold` is β_n (NaN where the scheme has none).
+    """
+
+    threshold: float
+    support_sizes: tuple[float, ...] = ()
+
+
+class Scheme(abc.ABC):
+    """
+    One scheme with its parameters, for one vocabulary.
+
+    Args:
+        parameters: checked in range; the scheme refuses combinations it cannot honour.
+        vocabulary_size: V.
+
+    Raises:
+        ConfigError: a parameter outside this scheme's own limits.
+    """
+
+    name: ClassVar[str]
+    max_draft_length: int = MAX_DRAFT_LENGTH
+    """γ of a block at most, whatever was asked for: the edge drafts no more, the cloud takes no more."""
+
+    def __init__(self, parameters: SchemeParameters, *, vocabulary_size: int) -> None:
+        self.parameters = parameters
+        self.vocabulary_size = vocabulary_size
+
+    # --- the edge's half ----------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def initial_state(self) -> SchemeState:
+        """State before the first drafted position."""
+
+    @abc.abstractmethod
+    def quantize(self, draft_probs: npt.NDArray[Any], state: SchemeState) -> DraftDistribution:
+        """
+        q → q̂: sparsify, renormalise, round to the lattice, drop zero counts.
+
+        Args:
+            draft_probs: (V,) float32 or float64, >= 0, sums to 1.
+            state: as left by the position before.
+        """
+
+    @abc.abstractmethod
+    def next_state(self, state: SchemeState, drafted: DraftDistribution) -> SchemeState:
+        """State after a token was drafted from `drafted`."""
+
+    @abc.abstractmethod
+    def state_after_verdict(self, states: Sequence[SchemeState], accepted: int) -> SchemeState:
+        """
+        The state to go on with once a block is decided.
+
+        Args:
+            states: γ + 1 states, `states[i]` the one before drafted position i, the last one after the block.
+            accepted: A, tokens of the block that were accepted.
+
+        Returns:
+            with `committed` rollback, `states[min(A + 1, γ)]`: positions tested count, those behind do not.
+        """
+
+    def sample(self, drafted: DraftDistribution, draws: Draws, *, position: int, attempt: int) -> DraftToken:
+        """Draw the draft token from q̂ by one integer in [0, ℓ) and an integer cumulative sum."""
+        pick = draws.draft_integer(position, attempt, drafted.quantized.lattice_resolution)
+        return token_at(drafted.quantized, pick)
+
+    def sample_with_margin(
+        self,
+        draft_probs: npt.NDArray[Any],
+        drafted: DraftDistribution,
+        draws: Draws,
+        *,
+        position: int,
+        attempt: int,
+    ) -> tuple[DraftToken, float]:
+        """`sample`, and how clearly q led to this token; `drafted` is what `quantize` made of q."""
+        return self.sample(drafted, draws, position=position, attempt=attempt), drafted.margin
+
+    def guarantee(self, kept_positions: int) -> float | None:
+        """A bound on the mean dropped mass over `kept_positions` >= 1 positions; None if there is none."""
+        return None
+
+    # --- the payload --------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def support_size_code(self, state: SchemeState) -> int:
+        """The shipped table of support sizes to code the next block with, chosen from those seen so far."""
+
+    @abc.abstractmethod
+    def block_bits(self, distributions: Sequence[QuantizedDistribution], *, support_size_code: int) -> float:
+        """
+        Bits of a block that carries these distributions, whichever token is drawn from each.
+
+        The tokens' own bits are charged at their maximum, so that a stop rule may ask before sampling.
+        """
+
+    @abc.abstractmethod
+    def encode(self, tokens: Sequence[DraftToken], *, support_size_code: int) -> bytes:
+        """One integer-coded bit string for the whole block (`proto/README.md`); empty for an empty block."""
+
+    def decode(self, payload: bytes, *, draft_length: int, support_size_code: int) -> tuple[DraftToken, ...]:
+        """`decoding` in one go."""
+        steps = self.decoding(payload, draft_length=draft_length, support_size_code=support_size_code)
+        return finished(steps)
+
+    @abc.abstractmethod
+    def decoding(
+        self, payload: bytes, *, draft_length: int, support_size_code: int
+    ) -> Steps[tuple[DraftToken, ...]]:
+        """
+        Inverse of `encode`, in steps.
+
+        Their cost is bounded by `draft_length`, the parameters and the payload's length.
+
+        Raises:
+            PayloadInvalidError: a rank out of range, non-zero padding or spare bytes.
+        """
+
+    @abc.abstractmethod
+    def decoding_tokens(self, draft_length: int, payload_bytes: int) -> int:
+        """What decoding a block may cost, in tokens of about a millisecond; charged before it is done."""
+
+    @abc.abstractmethod
+    def max_payload_bytes(self, draft_length: int) -> int:
+        """The longest legal payload of a block of `draft_length` tokens; checked before decoding."""
+
+    # --- the cloud's half ---------------------------------------------------------------------------------
+
+    def verify(
+        self,
+        target_probs: Sequence[npt.NDArray[Any]],
+        tokens: Sequence[DraftToken],
+        draws: Draws,
+        *,
+        first_position: int,
+    ) -> BlockOutcome:
+        """
+        Test the block against p and draw the replacement or bonus token.
+
+        Args:
+            target_probs: γ + 1 rows of (V,), fetched in order and only as far as needed.
+            tokens: the γ drafted tokens.
+            draws: the session's randomness.
+            first_position: absolute index of the block's first token.
+        """
+        return verify_block(target_probs, tokens, draws, first_position=first_position)
+
+
+def token_at(quantized: QuantizedDistribution, pick: int) -> DraftToken:
+    """The token whose share of [0, ℓ) holds `pick`; shares lie in order of ids, as wide as their counts."""
+    return DraftToken(quantized, int(quantized.lattice_counts.cumsum().searchsorted(pick, side="right")))

@@ -1,0 +1,100 @@
+"""
+Every state of a conversation between an edge and a cloud, and every message that may move it.
+
+Rule 1: what moves the state stands in this table and nowhere else.
+Rule 2: this file does not know which end it runs on; sender and receiver of a message apply the same row.
+
+Not in the table, because they move nothing: a repeated round (answered with the same verdict) and a stale
+verdict (dropped).
+"""
+
+from __future__ import annotations
+
+import enum
+
+from thinwire.common.errors import LocalProtocolError
+
+
+class State(enum.Enum):
+    """Where a session stands."""
+
+    NEW = "new"
+    OPENING = "opening"
+    """Open was sent, Opened was not."""
+    IDLE = "idle"
+    """No round in flight; the edge drafts."""
+    VERIFYING = "verifying"
+    """A round was sent, its verdict was not."""
+    DETACHED = "detached"
+    """The stream ended without Close; the cloud keeps the session for a while."""
+    CLOSED = "closed"
+    FAILED = "failed"
+
+
+class Happening(enum.Enum):
+    """What moves a session."""
+
+    OPEN = "open"
+    OPENED = "opened"
+    ROUND = "round"
+    VERDICT = "verdict"
+    CLOSE = "close"
+    LINK_LOST = "link lost"
+    RESUME = "resume"
+    """Open on a new stream, with the session's id or, where the cloud has lost it, with what is committed."""
+    FAULT = "fault"
+    EXPIRE = "expire"
+    """A deadline of the session itself passed."""
+
+
+TRANSITIONS: dict[tuple[State, Happening], State] = {
+    (State.NEW, Happening.OPEN): State.OPENING,
+    (State.OPENING, Happening.OPENED): State.IDLE,
+    (State.IDLE, Happening.ROUND): State.VERIFYING,
+    (State.VERIFYING, Happening.VERDICT): State.IDLE,
+    **{
+        (state, Happening.LINK_LOST): State.DETACHED
+        for state in (State.OPENING, State.IDLE, State.VERIFYING, State.DETACHED)
+    },
+    # A newer stream may take over before the older one is known to be dead.
+    **{
+        (state, Happening.RESUME): State.OPENING
+        for state in (State.OPENING, State.IDLE, State.VERIFYING, State.DETACHED)
+    },
+    **{
+        (state, Happening.CLOSE): State.CLOSED
+        for state in (State.NEW, State.OPENING, State.IDLE, State.VERIFYING, State.DETACHED)
+    },
+    **{
+        (state, happening): State.FAILED
+        for happening in (Happening.FAULT, Happening.EXPIRE)
+        for state in (State.NEW, State.OPENING, State.IDLE, State.VERIFYING, State.DETACHED)
+    },
+}
+TERMINAL = frozenset({State.CLOSED, State.FAILED})
+
+
+def after(state: State, happening: Happening) -> State:
+    """
+    The state that follows.
+
+    Raises:
+        LocalProtocolError: the table has no such row; callers check the peer's messages first.
+    """
+    try:
+        return TRANSITIONS[state, happening]
+    except KeyError:
+        raise LocalProtocolError(
+            f"{happening.value} in state {state.value}; not in the transition table."
+        ) from None
+
+
+def table() -> str:
+    """The table in Markdown, as `docs/protocol.md` shows it."""
+    states = [state for state in State if state not in TERMINAL]
+    lines = ["| " + " | ".join(["", *(state.value for state in states)]) + " |"]
+    lines.append("|" + " --- |" * (len(states) + 1))
+    for happening in Happening:
+        row = [TRANSITIONS.get((state, happening)) for state in states]
+        lines.append("| " + " | ".join([happening.value, *(s.value if s else "–" for s in row)]) + " |")
+    return "\n".join(lines)

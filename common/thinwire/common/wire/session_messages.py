@@ -1,0 +1,249 @@
+"""The messages of a Verify stream ↔ protobuf."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.errors import ProtocolVersionError, RemoteProtocolError
+from thinwire.common.pb import verifier_pb2 as pb
+from thinwire.common.session.messages import (
+    PAYLOAD_LAYOUT,
+    PROTOCOL_VERSION,
+    Close,
+    CloseReason,
+    DraftBlock,
+    Open,
+    Opened,
+    Verdict,
+    VocabularyIdentity,
+)
+from thinwire.common.session.prompt import check_prompt_length
+from thinwire.common.wire.parsing import check_parsed
+
+_CLOSE_REASONS = {
+    CloseReason.FINISHED: pb.CLOSE_REASON_FINISHED,
+    CloseReason.CANCELLED: pb.CLOSE_REASON_CANCELLED,
+    CloseReason.FAILED: pb.CLOSE_REASON_FAILED,
+}
+_CLOSE_REASONS_BACK = {value: key for key, value in _CLOSE_REASONS.items()}
+
+
+class EdgeStreamWriter:
+    """
+    Domain messages → `VerifyRequest`, for one session, or for the next one of the same text.
+
+    Remembers the support-size code last sent, because a round repeats it only when it changes; a resent round
+    (same number) comes out as the same bytes. An Open that names no session begins anew.
+    """
+
+    def __init__(self) -> None:
+        self._code_before: dict[int, int] = {0: 0}
+
+    def to_proto(self, message: Open | DraftBlock | Close) -> pb.VerifyRequest:
+        """One message ready to be written."""
+        if isinstance(message, Open):
+            if not message.session_id:
+                self._code_before = {0: 0}
+            return pb.VerifyRequest(open=_open_to_proto(message))
+        if isinstance(message, Close):
+            return pb.VerifyRequest(close=pb.Close(reason=_CLOSE_REASONS[message.reason]))
+        before = self._code_before.get(message.round - 1, 0)
+        self._code_before = {message.round - 1: before, message.round: message.support_size_code}
+        return pb.VerifyRequest(
+            draft_block=pb.DraftBlock(
+                round=message.round,
+                base_length=message.base_length,
+                prefix_hash=message.prefix_hash,
+                draft_length=message.draft_length,
+                support_size_code=None if message.support_size_code == before else message.support_size_code,
+                payload=message.payload,
+                crc32c=message.checksum,
+            )
+        )
+
+
+class CloudStreamReader:
+    """
+    `VerifyRequest` → domain messages, for one session; keep it across the session's streams.
+
+    Resolves the support-size code that a round leaves out to the one in force in the round before it.
+
+    Args:
+        context_length: a prompt that fills it is refused before its ids are unpacked, into ten times as many
+            bytes as came; None for no limit but a message's size.
+    """
+
+    def __init__(self, context_length: int | None = None) -> None:
+        self._context_length = context_length
+        self._code_after: dict[int, int] = {0: 0}
+
+    def from_proto(self, request: pb.VerifyRequest) -> Open | DraftBlock | Close:
+        """
+        One message read from a stream.
+
+        Raises:
+            RemoteProtocolError: it does not parse, no message set, an unknown close reason, or another
+                protocol version.
+            ConfigError: a parameter of Open out of range, or a prompt that fills the context.
+        """
+        check_parsed(request)
+        kind = request.WhichOneof("message")
+        if kind == "open":
+            return _open_from_proto(request.open, self._context_length)
+        if kind == "close":
+            reason = _CLOSE_REASONS_BACK.get(request.close.reason)
+            if reason is None:
+                raise RemoteProtocolError(f"close reason is {request.close.reason}; expected 1, 2 or 3.")
+            return Close(reason)
+        if kind != "draft_block":
+            raise RemoteProtocolError("a request carries no message; expected open, draft_block or close.")
+        block = request.draft_block
+        before = self._code_after.get(block.round - 1, 0)
+        return DraftBlock(
+            round=block.round,
+            base_length=block.base_length,
+            prefix_hash=block.prefix_hash,
+            draft_length=block.draft_length,
+            support_size_code=block.support_size_code if block.HasField("support_size_code") else before,
+            payload=block.payload,
+            checksum=block.crc32c,
+        )
+
+    def accept(self, block: DraftBlock) -> None:
+        """Note that the session took this round, so that later rounds may leave its code out."""
+        before = self._code_after.get(block.round - 1, 0)
+        self._code_after = {block.round - 1: before, block.round: block.support_size_code}
+
+
+def reply_to_proto(message: Opened | Verdict) -> pb.VerifyResponse:
+    """Cloud → edge."""
+    if isinstance(message, Opened):
+        return pb.VerifyResponse(
+            opened=pb.Opened(
+                session_id=message.session_id,
+                epoch=message.epoch,
+                context_length=message.context_length,
+                eos_token_ids=message.eos_token_ids,
+                committed_length=message.committed_length,
+                next_round=message.next_round,
+                target_fingerprint=message.target_fingerprint,
+            )
+        )
+    return pb.VerifyResponse(
+        verdict=pb.Verdict(
+            round=message.round,
+            accepted=message.accepted,
+            next_token_id=message.next_token_id,
+            committed_length=message.committed_length,
+            queue_us=min(message.queue_us, 2**32 - 1),
+            verify_us=min(message.verify_us, 2**32 - 1),
+        )
+    )
+
+
+def closed_to_proto(rounds: int, committed_length: int) -> pb.VerifyResponse:
+    """Cloud → edge, answer to Close."""
+    return pb.VerifyResponse(closed=pb.Closed(rounds=rounds, committed_length=committed_length))
+
+
+def message_from_cloud(response: pb.VerifyResponse) -> Opened | Verdict | None:
+    """
+    Edge's reading of one response; None for Closed.
+
+    Raises:
+        RemoteProtocolError: it does not parse, or no message set.
+    """
+    check_parsed(response)
+    kind = response.WhichOneof("message")
+    if kind == "verdict":
+        v = response.verdict
+        return Verdict(v.round, v.accepted, v.next_token_id, v.committed_length, v.queue_us, v.verify_us)
+    if kind == "opened":
+        o = response.opened
+        return Opened(
+            session_id=o.session_id,
+            epoch=o.epoch,
+            context_length=o.context_length,
+            eos_token_ids=tuple(o.eos_token_ids),
+            committed_length=o.committed_length,
+            next_round=o.next_round,
+            target_fingerprint=o.target_fingerprint,
+        )
+    if kind == "closed":
+        return None
+    raise RemoteProtocolError("a response carries no message; expected opened, verdict or closed.")
+
+
+def server_info_request() -> pb.GetServerInfoRequest:
+    """The empty request of GetServerInfo."""
+    return pb.GetServerInfoRequest()
+
+
+def vocabulary_to_proto(vocabulary: VocabularyIdentity) -> pb.VocabularyIdentity:
+    """Shared by both services."""
+    return pb.VocabularyIdentity(
+        size=vocabulary.size, sha256=vocabulary.sha256, part_digests=vocabulary.part_digests
+    )
+
+
+def vocabulary_from_proto(vocabulary: pb.VocabularyIdentity) -> VocabularyIdentity:
+    """Shared by both services."""
+    return VocabularyIdentity(vocabulary.size, vocabulary.sha256, tuple(vocabulary.part_digests))
+
+
+def sampling_to_proto(sampling: SamplingParameters) -> pb.Sampling:
+    """Shared by both services."""
+    return pb.Sampling(temperature=sampling.temperature, top_k=sampling.top_k, top_p=sampling.top_p)
+
+
+def sampling_from_proto(sampling: pb.Sampling) -> SamplingParameters:
+    """Shared by both services; what is absent takes its default. ConfigError out of range."""
+    names = (field.name for field in fields(SamplingParameters))
+    return SamplingParameters(**{name: getattr(sampling, name) for name in names if sampling.HasField(name)})
+
+
+def _open_to_proto(message: Open) -> pb.Open:
+    scheme = message.scheme
+    return pb.Open(
+        protocol_version=message.protocol_version,
+        payload_layout=message.payload_layout,
+        vocabulary=vocabulary_to_proto(message.vocabulary),
+        scheme=pb.Scheme(
+            name=scheme.scheme,
+            lattice_resolution=scheme.lattice_resolution,
+            support_size=scheme.support_size,
+            max_support_size=scheme.max_support_size,
+        ),
+        sampling=sampling_to_proto(message.sampling),
+        seed=message.seed,
+        prompt_token_ids=message.prompt_token_ids,
+        session_id=message.session_id,
+    )
+
+
+def _open_from_proto(message: pb.Open, context_length: int | None) -> Open:
+    received = (message.protocol_version, message.payload_layout)
+    if received != (PROTOCOL_VERSION, PAYLOAD_LAYOUT):  # before a field that may mean something else there
+        raise ProtocolVersionError(
+            f"the edge speaks protocol {received[0]}, payload layout {received[1]}; "
+            f"expected {PROTOCOL_VERSION} and {PAYLOAD_LAYOUT}."
+        )
+    if context_length is not None:
+        check_prompt_length(len(message.prompt_token_ids), context_length)
+    scheme = message.scheme
+    return Open(
+        vocabulary=vocabulary_from_proto(message.vocabulary),
+        scheme=SchemeParameters(
+            scheme=scheme.name,
+            lattice_resolution=scheme.lattice_resolution,
+            support_size=scheme.support_size,
+            max_support_size=scheme.max_support_size,
+        ),
+        sampling=sampling_from_proto(message.sampling),
+        seed=message.seed,
+        prompt_token_ids=tuple(message.prompt_token_ids),
+        session_id=message.session_id,
+        protocol_version=message.protocol_version,
+        payload_layout=message.payload_layout,
+    )

@@ -1,0 +1,122 @@
+"""Errors ↔ gRPC status, with `google.rpc` details; nobody matches message strings."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from thinwire.common.errors import (
+    ConfigError,
+    DeadlineError,
+    ResourceExhaustedError,
+    ThinwireError,
+    TransportError,
+    WrongDaemonError,
+)
+
+DOMAIN = "thinwire"
+MAX_MESSAGE_LENGTH = 300
+"""Characters of a status message: it travels in trailers, and over 8 KiB of those a peer hangs up."""
+
+
+def _leaves(kind: type[ThinwireError]) -> list[type[ThinwireError]]:
+    return [kind, *(leaf for child in kind.__subclasses__() for leaf in _leaves(child))]
+
+
+def _by_reason() -> dict[str, type[ThinwireError]]:
+    """Reason → class; where a subclass inherits its parent's reason the parent stands for both."""
+    table: dict[str, type[ThinwireError]] = {}
+    for kind in _leaves(ThinwireError):
+        table.setdefault(kind.reason, kind)
+    return table
+
+
+async def abort_with(context: grpc.aio.ServicerContext, error: ThinwireError) -> None:
+    """
+    End an RPC with the error's status, its public sentence, ErrorInfo and, where a retry may help, RetryInfo.
+
+    The handler has nothing left to do but to return; gRPC ends a call that was aborted whatever it returns.
+    """
+    error.forget_origin()
+    sentence = error.message
+    if len(sentence) > MAX_MESSAGE_LENGTH:
+        sentence = sentence[: MAX_MESSAGE_LENGTH - 3] + "..."
+    setting = {"setting": error.setting} if isinstance(error, ConfigError) and error.setting else {}
+    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=setting)]
+    if isinstance(error, ResourceExhaustedError) and math.isfinite(error.retry_after_s):
+        delay = duration_pb2.Duration()
+        delay.FromMicroseconds(round(error.retry_after_s * 1e6))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    packed = []
+    for detail in details:
+        packed.append(any_pb2.Any())
+        packed[-1].Pack(detail)
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.status), message=sentence, details=packed)
+    rich = rpc_status.to_status(status)
+    try:
+        await context.abort(rich.code, rich.details, rich.trailing_metadata)
+    except grpc.aio.AbortError as aborted:
+        # gRPC keeps it in the call's state, which the frames of a handler hold in turn: raised through them
+        # it would keep the call and its request until the garbage collector comes.
+        aborted.__traceback__ = aborted.__context__ = None
+
+
+def error_from_rpc(error: grpc.aio.AioRpcError) -> ThinwireError:
+    """
+    The peer's error as one of ours.
+
+    A status of ours comes back as its own class; any other UNAVAILABLE or DEADLINE_EXCEEDED as a
+    TransportError or DeadlineError (the link), anything else as a ThinwireError with that status.
+    """
+    message = error.details() or error.code().name
+    info = _detail(error, error_details_pb2.ErrorInfo)
+    reason = reason_of(error)
+    known = _by_reason().get(reason) if reason else None
+    if known is not None and known.status == error.code().name:
+        if issubclass(known, ResourceExhaustedError):
+            return known(message, retry_after_s=_retry_delay_s(error))
+        if issubclass(known, ConfigError):
+            return known(message, setting=str(info.metadata["setting"]))
+        return known(message)
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return TransportError(message)
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineError(message)
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:  # a message too large, for example
+        return ResourceExhaustedError(message, retry_after_s=_retry_delay_s(error))
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:  # no daemon of ours, which would say which it is
+        return WrongDaemonError(f"another service answers there ({message}); expected an edge or a cloud.")
+    if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+        return ConfigError(message)
+    return ThinwireError(f"{error.code().name}: {message}")
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> str | None:
+    """`ErrorInfo.reason` of the status details, None without any."""
+    info = _detail(error, error_details_pb2.ErrorInfo)
+    return None if info is None else str(info.reason)
+
+
+def _retry_delay_s(error: grpc.aio.AioRpcError) -> float:
+    """`RetryInfo.retry_delay` of the status details in seconds, never negative; infinity without any."""
+    info = _detail(error, error_details_pb2.RetryInfo)
+    return math.inf if info is None else max(0.0, info.retry_delay.ToMicroseconds() * 1e-6)
+
+
+def _detail(error: grpc.aio.AioRpcError, kind: type[Message]) -> Any:
+    """The first status detail of this kind, None without any."""
+    for key, value in error.trailing_metadata() or ():
+        if key != "grpc-status-details-bin":
+            continue
+        for packed in status_pb2.Status.FromString(value).details:
+            if packed.Is(kind.DESCRIPTOR):
+                detail = kind()
+                packed.Unpack(detail)
+                return detail
+    return None

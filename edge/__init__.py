@@ -1,5 +1,0 @@
-"""The draft side: a session without I/O, its shells, the daemon and the command."""
-
-from common.core_log import quiet_core_log
-
-quiet_core_log()

@@ -1,0 +1,146 @@
+"""What became of one request, for the daemon's metrics and for the request's log line."""
+
+from __future__ import annotations
+
+import logging
+
+from thinwire.common.errors import (
+    ResourceExhaustedError,
+    ThinwireError,
+    TransportError,
+    UnauthenticatedError,
+    WrongDaemonError,
+)
+from thinwire.common.observe.log import log_request, short_session
+from thinwire.common.observe.metrics import EdgeMetrics
+from thinwire.common.observe.tracing import NO_TRACE, Trace
+from thinwire.common.session.generation import GenerationFinished, GenerationStatistics, Token
+from thinwire.common.session.messages import FinishReason
+from thinwire.edge.meter import GenerationMeter
+from thinwire.edge.session import EdgeSession
+
+_log = logging.getLogger(__name__)
+
+_WITHOUT_TEXT = (TransportError, ResourceExhaustedError, UnauthenticatedError, WrongDaemonError)
+"""Errors whose sentences speak of addresses, counts and tenants; those of others may quote a request."""
+
+
+class GenerationAccount:
+    """
+    One request's, from its arrival to its one line.
+
+    Args:
+        metrics: the daemon's.
+        trace: the request's.
+        with_text: whether the line shows prompt and text.
+    """
+
+    def __init__(self, metrics: EdgeMetrics, *, trace: Trace = NO_TRACE, with_text: bool = False) -> None:
+        self._metrics = metrics
+        self._trace = trace
+        self._with_text = with_text
+        self._tenant: str | None = None
+        self._scheme = ""
+        self._prompt = ""
+        self._prompt_tokens = 0
+        self._texts: list[str] = []
+        self._running: tuple[EdgeSession, GenerationMeter] | None = None
+        self._over = False
+
+    def admitted(self, tenant: str) -> None:
+        """Whose the request is."""
+        self._tenant = tenant
+
+    def begun(
+        self, session: EdgeSession, meter: GenerationMeter, *, scheme: str, prompt: str, prompt_tokens: int
+    ) -> None:
+        """The request was understood, and its generation starts."""
+        self._running = session, meter
+        self._scheme = scheme
+        self._prompt = prompt
+        self._prompt_tokens = prompt_tokens
+        self._metrics.generation_started(scheme, prompt_tokens=prompt_tokens)
+
+    def emitted(self, tokens: tuple[Token, ...]) -> None:
+        """Tokens go to the client."""
+        self._metrics.tokens_committed(self._scheme, len(tokens))
+        if self._with_text:
+            self._texts += [token.text for token in tokens]
+
+    def finished(self, finished: GenerationFinished) -> None:
+        """The text is whole; what becomes of its client afterwards changes nothing."""
+        self._over = True
+        self._metrics.generation_finished(finished.reason, finished.statistics)
+        self._texts.append(finished.text)
+        self._line(finished.reason, finished.statistics)
+
+    def cancelled(self, now: float) -> None:
+        """The client went away."""
+        self._broken_off(FinishReason.CANCELLED, None, now)
+
+    def failed(self, error: ThinwireError, now: float) -> None:
+        """The request ends in an error; only its first end counts."""
+        if self._over:
+            return
+        self._metrics.refused(error.reason)
+        self._broken_off(FinishReason.ERROR, error, now)
+
+    def _broken_off(self, reason: FinishReason, error: ThinwireError | None, now: float) -> None:
+        if self._over:
+            return
+        self._over = True
+        error_reason = None if error is None else error.reason
+        failure = error.message if isinstance(error, _WITHOUT_TEXT) else None
+        if self._running is None:
+            self._trace.end(error=error_reason)
+            log_request(_log, "generation refused", tenant=self._tenant, error=error_reason, failure=failure)
+            return
+        session, meter = self._running
+        meter.finished(now)
+        statistics = meter.statistics(session)
+        self._metrics.generation_finished(reason, statistics)
+        self._line(reason, statistics, error=error_reason, failure=failure)
+
+    def _line(self, reason: FinishReason, s: GenerationStatistics, **why: str | None) -> None:
+        assert self._running is not None, "a line for a generation that never began"
+        self._trace.end(
+            error=why.get("error"),
+            session=short_session(self._running[1].session_id),
+            scheme=self._scheme,
+            reason=reason.value,
+            prompt_tokens=self._prompt_tokens,
+            tokens=s.output_tokens,
+            rounds=s.rounds,
+            drafted=s.drafted_tokens,
+            accepted=s.accepted_tokens,
+            payload_bits=s.uplink_payload_bits,
+        )
+        shown = {"prompt": self._prompt, "text": "".join(self._texts)} if self._with_text else {}
+        log_request(
+            _log,
+            "generation ended",
+            session=short_session(self._running[1].session_id),
+            tenant=self._tenant,
+            scheme=self._scheme,
+            reason=reason.value,
+            **why,
+            prompt_tokens=self._prompt_tokens,
+            tokens=s.output_tokens,
+            rounds=s.rounds,
+            drafted_tokens=s.drafted_tokens,
+            accepted_tokens=s.accepted_tokens,
+            payload_bits=s.uplink_payload_bits,
+            bytes_up=s.uplink_message_bytes,
+            bytes_down=s.downlink_message_bytes,
+            reconnects=s.reconnects,
+            rebuilds=s.rebuilds,
+            close_drafts=s.close_drafts,
+            total_s=s.total_s,
+            first_token_s=s.first_token_s,
+            draft_s=s.draft_s,
+            encode_s=s.encode_s,
+            network_s=s.network_s,
+            queue_s=s.queue_s,
+            verify_s=s.verify_s,
+            **shown,
+        )

@@ -1,0 +1,135 @@
+"""What is committed: prompt and output, the hash that names them, their text, and where the text ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from thinwire.common.config import GenerationParameters, check_integer
+from thinwire.common.session.messages import FinishReason, Opened, PrefixHasher, TokenKind
+from thinwire.common.session.prompt import check_prompt
+from thinwire.edge.events import EmittedToken
+from thinwire.edge.text_stream import TextStream
+
+
+class CommittedSequence:
+    """
+    The tokens both ends agree on.
+
+    Args:
+        prompt_token_ids: at least one id below V.
+        text: turns committed output ids into text.
+        parameters: of the generation.
+        vocabulary_size: V.
+        draft_context_length: tokens the draft model can hold.
+
+    Raises:
+        ConfigError: empty prompt, or an id of the prompt or a stop token id outside the vocabulary.
+    """
+
+    def __init__(
+        self,
+        prompt_token_ids: tuple[int, ...],
+        text: TextStream,
+        parameters: GenerationParameters,
+        *,
+        vocabulary_size: int,
+        draft_context_length: int,
+    ) -> None:
+        check_prompt(prompt_token_ids, vocabulary_size)
+        for token_id in parameters.stop_token_ids:
+            check_integer("a stop token id", token_id, 0, vocabulary_size - 1)
+        self._ids = list(prompt_token_ids)
+        self._text = text
+        self._ignore_eos = parameters.ignore_eos
+        self._vocabulary_size = vocabulary_size
+        self._draft_context_length = draft_context_length
+        self._max_length = len(prompt_token_ids) + parameters.max_tokens
+        self._context_length: int | None = None
+        """Tokens that the target can hold; None before it has said so."""
+        self._hasher = PrefixHasher()
+        self._hasher.extend(prompt_token_ids)
+        self._stop_token_ids = frozenset(parameters.stop_token_ids)
+        """Ids that end the text as a stop string does; they count and have no text."""
+        self._eos_token_ids: frozenset[int] = frozenset()
+        """End-of-text ids; they count and have no text."""
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """Prompt and output."""
+        return tuple(self._ids)
+
+    @property
+    def prefix_hash(self) -> int:
+        """As a round carries it; see `PrefixHasher`."""
+        return self._hasher.value()
+
+    @property
+    def ending_token_ids(self) -> frozenset[int]:
+        """Ids with which the text ends, whatever stands before them."""
+        return self._eos_token_ids | self._stop_token_ids | self._text.stop_token_ids
+
+    @property
+    def draft_is_full(self) -> bool:
+        """Whether the draft model cannot hold what it would have to see."""
+        return len(self._ids) > self._draft_context_length
+
+    @property
+    def draft_room(self) -> int:
+        """
+        Tokens that the next block may hold: max_tokens and the target's context allow them and the cloud's
+        own token, and the draft model can hold all but the last, which is drafted and not fed.
+        """
+        longest = min(self._max_length, self._context_length or self._max_length)
+        room = min(longest - 1, self._draft_context_length + 1) - len(self._ids)
+        return max(0, room)
+
+    def since(self, length: int) -> tuple[int, ...]:
+        """The ids behind the first `length`."""
+        return tuple(self._ids[length:])
+
+    def opened(self, opened: Opened) -> None:
+        """
+        Take what the target's context and end-of-text ids are.
+
+        Raises:
+            ConfigError: the tokens leave no room in the target's context.
+        """
+        self._context_length = min(self._context_length or opened.context_length, opened.context_length)
+        check_prompt(self.token_ids, self._vocabulary_size, self._context_length)
+        if not self._ignore_eos:
+            self._eos_token_ids = frozenset(opened.eos_token_ids)
+
+    def commit(
+        self, tokens: Iterable[tuple[int, TokenKind]]
+    ) -> tuple[list[EmittedToken], FinishReason | None]:
+        """Commit ids one by one, up to the first that ends the text; returns what to emit, and the end."""
+        base, emitted, ending = len(self._ids), [], None
+        for token_id, kind in tokens:
+            self._ids.append(token_id)
+            text, ending = self._take(token_id)
+            emitted.append(EmittedToken(token_id, kind, text))
+            if ending is not None:
+                break
+        self._hasher.extend(self._ids[base:])
+        return emitted, ending
+
+    def flush(self) -> str:
+        """Text still held back; nothing follows."""
+        return self._text.flush()
+
+    def _take(self, token_id: int) -> tuple[str, FinishReason | None]:
+        """Text of one committed token, and how the text ends with it, if it does."""
+        stops, ends = token_id in self._stop_token_ids, token_id in self._eos_token_ids
+        text, stopped = self._text.push(token_id, silent=stops or ends)
+        if stopped or stops:
+            return text, FinishReason.STOP
+        if ends:
+            return text, FinishReason.EOS
+        if len(self._ids) >= self._max_length:
+            return text, FinishReason.LENGTH
+        if self._context_length is not None and len(self._ids) >= self._context_length:
+            return text, FinishReason.CONTEXT
+        return text, None

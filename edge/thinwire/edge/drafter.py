@@ -1,0 +1,114 @@
+"""
+Drafting: the draft model's cached sequence driven by Draft effects.
+
+Everything here runs in the model's one executor thread and never awaits.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from thinwire.common.causal_model import CachedSequence, CausalModel, check_cache_length
+from thinwire.common.config import SamplingParameters
+from thinwire.common.law.distributions import warp_with_margin
+from thinwire.common.law.random_streams import Draws
+from thinwire.common.schemes.base import Scheme
+from thinwire.edge.draft_block import DraftBlockBuilder
+from thinwire.edge.events import Draft, DraftedBlock
+
+PREFILL_CHUNK_TOKENS = 256
+"""A prompt is fed in pieces of this size, so that a cancelled generation soon frees the thread."""
+
+
+class DraftingCancelledError(Exception):
+    """The generation was cancelled while its block was being drafted; nobody waits for the block."""
+
+
+class Drafter:
+    """
+    One generation's draft sequence.
+
+    Args:
+        model: the draft model; its sequence is opened by the first `draft`.
+        scheme: sparsifies, quantises, samples and codes.
+        sampling: the warping of the draft's logits, the same as the target's.
+        draws: the generation's randomness.
+
+    `cancel` may be called from any thread, everything else from the model's thread only (`truncate` excepted:
+    it only notes the length, and the next `draft` rolls back).
+    """
+
+    def __init__(
+        self, model: CausalModel, scheme: Scheme, sampling: SamplingParameters, draws: Draws
+    ) -> None:
+        self._model = model
+        self._scheme = scheme
+        self._sampling = sampling
+        self._draws = draws
+        self._sequence: CachedSequence | None = None
+        self._keep: int | None = None
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """End the draft in progress before its next token."""
+        self._cancelled.set()
+
+    def truncate(self, length: int) -> None:
+        """Roll back to `length` cached tokens before anything else is drafted."""
+        self._keep = length if self._keep is None else min(self._keep, length)
+
+    def draft(self, effect: Draft) -> DraftedBlock:
+        """
+        Perform a Draft effect.
+
+        Raises:
+            ModelError: the draft model failed.
+            LocalProtocolError: the cache is not what the session believes.
+            DraftingCancelledError: `cancel` was called.
+        """
+        started_s = time.perf_counter()
+        sequence = self._opened()
+        if self._keep is not None:
+            sequence.truncate(self._keep)
+            self._keep = None
+        if effect.feed_token_ids:
+            check_cache_length(sequence.length, effect.first_position - len(effect.feed_token_ids))
+        builder = DraftBlockBuilder.of(effect, self._scheme, self._draws)
+        feed: Sequence[int] = effect.feed_token_ids
+        while not builder.complete:
+            logits = self._next_logits(sequence, feed)
+            draft_probs, margin = warp_with_margin(logits, self._sampling, dtype=np.float32)
+            token_id = builder.offer(draft_probs, margin=margin)
+            if token_id is None:
+                break
+            feed = (token_id,)  # fed only if one more token is drafted
+        drafted_s = time.perf_counter()
+        block = builder.build(cache_length=sequence.length, draft_s=drafted_s - started_s)
+        return replace(block, encode_s=time.perf_counter() - drafted_s)
+
+    def close(self) -> None:
+        """Free the cache."""
+        if self._sequence is not None:
+            self._sequence.close()
+            self._sequence = None
+
+    def _opened(self) -> CachedSequence:
+        if self._sequence is None:
+            self._sequence = self._model.open_sequence()
+        return self._sequence
+
+    def _next_logits(self, sequence: CachedSequence, token_ids: Sequence[int]) -> npt.NDArray[Any]:
+        """(V,) logits after `token_ids`, fed in pieces."""
+        for start in range(0, len(token_ids), PREFILL_CHUNK_TOKENS):
+            if self._cancelled.is_set():
+                raise DraftingCancelledError
+            rows = sequence.extend(token_ids[start : start + PREFILL_CHUNK_TOKENS], logit_rows=1)
+        row: npt.NDArray[Any] = rows[0]
+        return row

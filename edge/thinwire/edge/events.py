@@ -1,0 +1,190 @@
+"""
+What goes into an edge session (events) and what comes out (effects), as plain data.
+
+The shell performs effects in the order given and turns their outcome into the next event.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from thinwire.common.errors import ThinwireError
+from thinwire.common.law.draft_token import DraftToken
+from thinwire.common.schemes.base import DraftDistribution, SchemeState
+from thinwire.common.session.messages import Close, DraftBlock, FinishReason, Open, Opened, TokenKind, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class DraftedBlock:
+    """A block as the edge drafted it, with everything the wire does not carry."""
+
+    tokens: tuple[DraftToken, ...]
+    distributions: tuple[DraftDistribution, ...]
+    """One per token, same order."""
+    states: tuple[SchemeState, ...]
+    """γ + 1 states, `states[i]` the one before position i."""
+    support_size_code: int
+    payload: bytes
+    cache_length: int
+    """Tokens the draft model's cache holds after drafting."""
+    draft_s: float
+    """Seconds spent drafting, without coding."""
+    encode_s: float = 0.0
+    """Seconds spent coding the payload."""
+    margin: float = 1.0
+    """How far the closest of the block's float decisions was from another (`common.law.decision_margin`)."""
+
+
+# --- events -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The shell has a stream to the cloud."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedReceived:
+    """The cloud answered Open."""
+
+    opened: Opened
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """A Draft effect is done."""
+
+    attempt: int
+    block: DraftedBlock
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictReceived:
+    """A verdict came, of this epoch or a former one."""
+
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLost:
+    """The stream ended without our Close; `error` is what ended it."""
+
+    error: ThinwireError
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRestored:
+    """The shell has a new stream to the cloud."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """The time of the last ArmTimer has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The client went away or asked to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The cloud refused with a status that no retry mends, or drafting failed."""
+
+    error: ThinwireError
+
+
+EdgeEvent = (
+    Started
+    | OpenedReceived
+    | Drafted
+    | VerdictReceived
+    | LinkLost
+    | LinkRestored
+    | TimerFired
+    | Cancelled
+    | Refused
+)
+
+# --- effects ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Write one message to the cloud."""
+
+    message: Open | DraftBlock | Close
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Draft up to `max_draft_length` tokens; answer with Drafted(attempt, ...) or Refused."""
+
+    attempt: int
+    """Rises at every Draft effect, never resets; part of the draft draws' key."""
+    feed_token_ids: tuple[int, ...]
+    """Committed tokens the draft model's cache lacks, at least one."""
+    first_position: int
+    """Absolute index of the first token to draft."""
+    max_draft_length: int
+    """γ, 0 included: then nothing is fed and the block is empty."""
+    budget_bits: int
+    """Payload bits at most; 0 is no budget."""
+    min_acceptance: float
+    """Stop behind the token with which the block's estimated acceptance falls below this; 0 is never."""
+    stop_token_ids: frozenset[int]
+    """Stop after drafting one of these (the token is kept)."""
+    state: SchemeState
+
+
+@dataclass(frozen=True, slots=True)
+class EmittedToken:
+    """One committed output token and the text that became final with it."""
+
+    token_id: int
+    kind: TokenKind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Hand committed tokens to the client, in order."""
+
+    tokens: tuple[EmittedToken, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateCache:
+    """Roll the draft model's cache back to its first `length` tokens."""
+
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArmTimer:
+    """Deliver TimerFired at `at_s` (monotonic seconds); replaces the timer armed before; None disarms."""
+
+    at_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnect:
+    """Open a new stream, after the shell has backed off, then deliver LinkRestored, or LinkLost again."""
+
+    attempt: int
+    """1 for the first try after a loss."""
+    pause_s: float | None = None
+    """What the cloud asked for, and never less; None leaves the pause to the shell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The text is over; nothing follows. `error` is set iff the reason is ERROR."""
+
+    reason: FinishReason
+    text: str = ""
+    """Text still held back when the text ended."""
+    error: ThinwireError | None = field(default=None)
+
+
+EdgeEffect = Send | Draft | Emit | TruncateCache | ArmTimer | Reconnect | Finish

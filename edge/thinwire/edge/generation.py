@@ -1,0 +1,293 @@
+"""
+One generation: an EdgeSession driven by the cloud's messages, the drafter and the clock.
+
+The driver decides nothing about tokens.
+Everything that happens becomes an event in one queue; each event is stepped through the session, and the
+effects are performed in the order given: drafting in the model's thread, writes on the Verify stream, text to
+the client.
+Only the next draft waits for a client that is slow to read, and nothing that frees does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from thinwire.common import wire
+from thinwire.common.errors import LocalProtocolError, RemoteProtocolError, ThinwireError, TransportError
+from thinwire.common.session.generation import GenerationEvent, GenerationFinished, Token
+from thinwire.common.session.messages import Close, CloseReason, DraftBlock, Opened, Verdict
+from thinwire.edge.cloud_link import CloudLink, CloudStream, FromCloud
+from thinwire.edge.drafter import Drafter, DraftingCancelledError
+from thinwire.edge.events import (
+    ArmTimer,
+    Cancelled,
+    Draft,
+    Drafted,
+    DraftedBlock,
+    EdgeEffect,
+    EdgeEvent,
+    Emit,
+    Finish,
+    LinkLost,
+    LinkRestored,
+    OpenedReceived,
+    Reconnect,
+    Refused,
+    Send,
+    Started,
+    TimerFired,
+    TruncateCache,
+    VerdictReceived,
+)
+from thinwire.edge.meter import GenerationMeter
+from thinwire.edge.session import EdgeSession
+from thinwire.edge.settings import EdgeSettings
+
+MAX_EVENTS = 64
+"""Events of one generation that wait to be taken; a cloud that keeps to the protocol brings a handful."""
+
+
+class Client(Protocol):
+    """Who reads the text."""
+
+    def put(self, event: GenerationEvent) -> None:
+        """Hand over an event, behind those before it; does not wait."""
+
+    async def room(self) -> None:
+        """Wait for a client that is slow to read."""
+
+
+async def run_generation(
+    session: EdgeSession,
+    drafter: Drafter,
+    link: CloudLink,
+    *,
+    executor: Executor,
+    settings: EdgeSettings,
+    client: Client,
+    meter: GenerationMeter,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> GenerationFinished:
+    """
+    Generate one text.
+
+    Args:
+        session: fresh.
+        drafter: the generation's own; closed at the end.
+        executor: the model's one thread.
+        client: is handed committed tokens and the end, in order.
+        meter: measures the generation and logs its rounds.
+        sleep: waits before a reconnect.
+
+    Returns:
+        the last event, statistics included, already emitted.
+
+    Raises:
+        TransportError: the cloud is not there, or lost for good.
+        ThinwireError: the cloud refused, or a model failed.
+        asyncio.CancelledError: the client went away; both sides are freed before it is raised.
+    """
+    driver = _Driver(session, drafter, link, executor, settings, client, meter, sleep)
+    try:
+        finish = await driver.run()
+        if finish.error is not None:
+            raise finish.error
+        finished = GenerationFinished(finish.reason, finish.text, meter.statistics(session))
+        client.put(finished)  # before the clean-up: the client need not wait for the cloud's Closed
+        return finished
+    finally:
+        # A cancelled task must still say Close to the cloud; the shield lets a second cancel pass by.
+        await asyncio.shield(asyncio.ensure_future(driver.clean_up()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """An event that came down a stream, with its serialised size and its monotonic time."""
+
+    stream: CloudStream
+    event: EdgeEvent
+    size_bytes: int
+    at_s: float
+
+
+class _Driver:
+    """The queue of events, the stream, the timer and the draft in progress of one generation."""
+
+    def __init__(
+        self,
+        session: EdgeSession,
+        drafter: Drafter,
+        link: CloudLink,
+        executor: Executor,
+        settings: EdgeSettings,
+        client: Client,
+        meter: GenerationMeter,
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._session = session
+        self._drafter = drafter
+        self._link = link
+        self._executor = executor
+        self._settings = settings
+        self._client = client
+        self._meter = meter
+        self._sleep = sleep
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[EdgeEvent | _Received | BaseException] = asyncio.Queue()
+        self._writer = wire.EdgeStreamWriter()
+        self._stream: CloudStream | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._reconnecting: asyncio.Task[None] | None = None
+        self._closed = False
+        self._finish: Finish | None = None
+
+    async def run(self) -> Finish:
+        """Connect, then step events until the text is over."""
+        await self._link.connect()
+        self._open_stream()
+        await self._step(Started())
+        while self._finish is None:
+            item = await self._events.get()
+            if isinstance(item, BaseException):
+                raise item
+            if not isinstance(item, _Received):
+                await self._step(item)
+            elif item.stream is self._stream:  # otherwise of a stream already given up
+                self._meter.received(item.event, item.size_bytes, item.at_s)
+                await self._step(item.event)
+        return self._finish
+
+    async def _step(self, event: EdgeEvent) -> None:
+        for effect in self._session.step(event, self._loop.time()):
+            await self._perform(effect)
+
+    async def clean_up(self) -> None:
+        """Free everything, here and at the cloud, however the run ended."""
+        self._drafter.cancel()
+        self._arm(None)
+        if self._reconnecting is not None:
+            self._reconnecting.cancel()
+        closing = self._loop.run_in_executor(self._executor, self._drafter.close)
+        if self._stream is not None:
+            if not self._closed:
+                self._say_close()
+            await self._stream.finished(self._settings.close_timeout_s)
+        await closing
+
+    def _say_close(self) -> None:
+        """Let the session end itself; a session that already failed is closed by hand."""
+        effects: list[EdgeEffect] = []
+        with suppress(LocalProtocolError):
+            effects = self._session.step(Cancelled(), self._loop.time())
+        for effect in effects:
+            if isinstance(effect, Send):
+                self._send(effect)
+        if not self._closed:
+            self._send(Send(Close(CloseReason.FAILED)))
+
+    async def _perform(self, effect: EdgeEffect) -> None:
+        match effect:
+            case Send():
+                self._send(effect)
+            case Draft():
+                await self._client.room()
+                self._draft(effect)
+            case Emit(tokens):
+                self._meter.emitted(self._loop.time())
+                self._client.put(tuple(Token(t.token_id, t.kind, t.text) for t in tokens))
+            case TruncateCache(length):
+                self._drafter.truncate(length)
+            case ArmTimer(at_s):
+                self._arm(at_s)
+            case Reconnect(attempt, pause_s):
+                if self._stream is not None:
+                    self._stream.abandon()
+                    self._stream = None
+                self._reconnecting = asyncio.create_task(self._reconnect(attempt, pause_s))
+            case Finish():
+                self._meter.finished(self._loop.time())
+                self._finish = effect
+
+    # --- the link ----------------------------------------------------------------------------------------
+
+    def _open_stream(self) -> None:
+        self._stream = self._link.open_stream(self._writer, self._received)
+
+    def _received(self, stream: CloudStream, message: FromCloud, size_bytes: int) -> None:
+        """Turn what came down `stream` into an event; the end after our own Close is none."""
+        event: EdgeEvent
+        match message:
+            case Opened():
+                event = OpenedReceived(message)
+            case Verdict():
+                event = VerdictReceived(message)
+            case ThinwireError():
+                # Only the link itself may come back; a status that the cloud chose would be chosen again.
+                event = LinkLost(message) if type(message) is TransportError else Refused(message)
+        if self._closed:
+            return
+        if self._events.qsize() >= MAX_EVENTS:
+            stream.abandon()
+            event = Refused(RemoteProtocolError(f"{MAX_EVENTS} messages wait; expected one a round."))
+        self._events.put_nowait(_Received(stream, event, size_bytes, self._loop.time()))
+
+    def _send(self, effect: Send) -> None:
+        assert self._stream is not None, "a Send effect before a stream"
+        message = effect.message
+        self._closed = self._closed or isinstance(message, Close)
+        request = self._stream.prepare(message)
+        if isinstance(message, DraftBlock):
+            self._meter.block_sent(message.round, request.ByteSize(), self._loop.time())
+        self._meter.bytes_up(request.ByteSize())
+        self._stream.send(request, last=self._closed)
+
+    async def _reconnect(self, attempt: int, asked_s: float | None) -> None:
+        """Wait what the cloud asked for and up to half more, or back off; connect, and say how it went."""
+        if asked_s is None:
+            doubled_s = self._settings.backoff_s * 2 ** min(attempt - 1, 20)
+            longest_s = min(self._settings.max_backoff_s, doubled_s)
+            pause_s = longest_s * random.uniform(0.5, 1.0)
+        else:
+            pause_s = asked_s * random.uniform(1.0, 1.5)
+        try:
+            await self._sleep(pause_s)
+            await self._link.connect()
+        except ThinwireError as error:
+            self._events.put_nowait(LinkLost(error))
+            return
+        except Exception as error:  # a bug of ours: nobody awaits this task
+            self._events.put_nowait(error)
+            return
+        self._open_stream()
+        self._events.put_nowait(LinkRestored())
+
+    # --- drafting and the clock --------------------------------------------------------------------------
+
+    def _draft(self, effect: Draft) -> None:
+        future = self._loop.run_in_executor(self._executor, self._drafter.draft, effect)
+        future.add_done_callback(lambda done: self._drafted(effect.attempt, done))
+
+    def _drafted(self, attempt: int, done: asyncio.Future[DraftedBlock]) -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is None:
+            self._meter.drafted(done.result())
+            self._events.put_nowait(Drafted(attempt, done.result()))
+        elif isinstance(error, ThinwireError):
+            self._events.put_nowait(Refused(error))
+        elif not isinstance(error, DraftingCancelledError):
+            self._events.put_nowait(error)
+
+    def _arm(self, at_s: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = (
+            None if at_s is None else self._loop.call_at(at_s, self._events.put_nowait, TimerFired())
+        )

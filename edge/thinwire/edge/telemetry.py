@@ -1,0 +1,141 @@
+"""
+One JSON line per round and one per generation, with a versioned schema; figures are made from these lines.
+
+Field names carry their unit. NaN and infinity are written as null, so that every line is strict JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from thinwire.common.session.generation import GenerationStatistics
+
+SCHEMA_VERSION = 1
+"""Rises when a field changes its meaning or leaves; a new field does not raise it."""
+_WARNING_EVERY_S = 60.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """One verified round as the edge saw it."""
+
+    session: str
+    """The cloud's session id, hexadecimal."""
+    round: int
+    scheme: str
+    draft_length: int
+    """γ of this block."""
+    lattice_resolution: int
+    """ℓ."""
+    support_sizes: tuple[int, ...]
+    """K_n of each drafted token, before zero counts left."""
+    wire_support_sizes: tuple[int, ...]
+    """K_n⁺ of each drafted token, as sent."""
+    dropped_masses: tuple[float, ...]
+    """α_n of each drafted token."""
+    accepted: int
+    """Draft tokens accepted, 0 to γ."""
+    uplink_payload_bits: int
+    """8 × bytes of the coded block."""
+    uplink_message_bytes: int
+    """Serialised bytes of the round, repeats included."""
+    downlink_message_bytes: int
+    """Serialised bytes of the verdict."""
+    draft_s: float
+    """Without coding."""
+    encode_s: float
+    round_trip_s: float
+    """From the round's first sending to its verdict."""
+    queue_s: float
+    verify_s: float
+    draft_margin: float = 1.0
+    """How far the closest of the block's float decisions was from another (`common.law.decision_margin`)."""
+
+    def to_json(self) -> str:
+        """One line, without its newline."""
+        return _line("round", asdict(self))
+
+
+def generation_to_json(session: str, reason: str, seed: int, statistics: GenerationStatistics) -> str:
+    """One line for a whole generation, without its newline."""
+    return _line(
+        "generation", {"session": session, "reason": reason, "seed": seed, **statistics_to_dict(statistics)}
+    )
+
+
+def statistics_to_dict(statistics: GenerationStatistics) -> dict[str, Any]:
+    """Every field and derived rate of `statistics`; NaN as None."""
+    values = {field.name: getattr(statistics, field.name) for field in fields(statistics)}
+    for name in ("acceptance_rate", "block_efficiency", "resampling_rate"):
+        values[name] = getattr(statistics, name)
+    return {name: _finite(value) for name, value in values.items()}
+
+
+class RoundLog:
+    """
+    Appends records to a file, a line each, at once.
+
+    A line that cannot be written is lost, and a warning says so: a text is worth more than its record.
+
+    Args:
+        path: created when missing, appended to otherwise.
+        clock: monotonic seconds.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+
+    def __init__(self, path: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        # Without a buffer: one that could not be written would be tried again with every later line.
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
+        self._path = path
+        self._clock = clock
+        self._torn = b""
+        self._lost = 0
+        self._warned_s = -math.inf
+
+    def write(self, line: str) -> None:
+        """Append one line, or lose it."""
+        content = self._torn + line.encode("utf-8") + b"\n"
+        try:
+            written = self._file.write(content)
+        except OSError as error:
+            self._lose(error.strerror)
+            return
+        if written:
+            self._torn = b"" if content[:written].endswith(b"\n") else b"\n"
+        if written != len(content):
+            self._lose("no room for the whole line")
+
+    def close(self) -> None:
+        """Nothing may be written afterwards."""
+        with suppress(OSError):
+            self._file.close()
+
+    def _lose(self, why: str | None) -> None:
+        """Count a lost line; warn at the first, and then once a minute at most."""
+        self._lost += 1
+        now = self._clock()
+        if now - self._warned_s < _WARNING_EVERY_S:
+            return
+        self._warned_s = now
+        _log.warning("%d lines of the round log %s are lost so far (%s)", self._lost, self._path, why)
+
+
+def _line(kind: str, values: dict[str, Any]) -> str:
+    finite = {name: _finite(value) for name, value in values.items()}
+    return json.dumps({"schema": SCHEMA_VERSION, "kind": kind, **finite}, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
