@@ -10,71 +10,25 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 import thinwire
-from fakes import TableVocabulary, random_law
-from loopback import WatchedModel, generate, loopback, make_request
+from running_edge import RunningEdge, running_edge
 from thinwire.common.session.generation import GenerationStatistics
 from thinwire.common.session.messages import FinishReason
-from thinwire.edge.client import connect
 
 SIZE = 12
 ENDLESS = 4000
 """Tokens that no test waits for."""
 
 
-@dataclass
-class Edge:
-    """Both daemons on a loop in a thread of their own."""
-
-    address: str
-    target: WatchedModel
-    loop: asyncio.AbstractEventLoop
-    stopping: asyncio.Event
-
-    def expected(self, prompt: str, **changes: Any) -> str:
-        """The text that the command line's own client gets."""
-
-        async def ask() -> str:
-            async with connect(self.address) as client:
-                return (await generate(client, make_request(prompt, **changes))).text
-
-        return asyncio.run_coroutine_threadsafe(ask(), self.loop).result(30)
-
-    def stop(self) -> None:
-        """Have both daemons stop."""
-        self.loop.call_soon_threadsafe(self.stopping.set)
-
-
 @pytest.fixture
-def edge() -> Iterator[Edge]:
-    """A running pair of table models whose texts end at max_tokens alone."""
-    ready: list[Edge] = []
-    up = threading.Event()
-
-    async def serve() -> None:
-        target = WatchedModel(random_law(SIZE, 1), context_length=8192)
-        draft = WatchedModel(random_law(SIZE, 2), context_length=8192)
-        async with loopback(target, draft, TableVocabulary(SIZE)) as pair:
-            stopping = asyncio.Event()
-            ready.append(Edge(pair.edge_address, target, asyncio.get_running_loop(), stopping))
-            up.set()
-            await stopping.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    try:
-        assert up.wait(30)
-        yield ready[0]
-    finally:
-        if ready:
-            with contextlib.suppress(RuntimeError):  # a test has stopped it already
-                ready[0].stop()
-        thread.join(30)
+def edge() -> Iterator[RunningEdge]:
+    """A running pair."""
+    with running_edge(SIZE) as edge:
+        yield edge
 
 
 def run(program: str, *arguments: str) -> str:
@@ -85,7 +39,7 @@ def run(program: str, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_pieces_of_a_text_are_the_text_that_the_command_gets(edge: Edge) -> None:
+def test_the_pieces_of_a_text_are_the_text_that_the_command_gets(edge: RunningEdge) -> None:
     """Tokens, seed, reason and statistics come with it."""
     with thinwire.Client(edge.address) as client:
         generation = client.generate("abc", seed=7, max_tokens=20)
@@ -99,7 +53,7 @@ def test_the_pieces_of_a_text_are_the_text_that_the_command_gets(edge: Edge) -> 
     assert generation.finish_reason is FinishReason.LENGTH
 
 
-async def test_the_asynchronous_client_gets_the_same(edge: Edge) -> None:
+async def test_the_asynchronous_client_gets_the_same(edge: RunningEdge) -> None:
     """Streamed, and whole."""
     async with thinwire.AsyncClient(edge.address) as client:
         generation = client.generate("abc", seed=7, max_tokens=20)
@@ -112,13 +66,13 @@ async def test_the_asynchronous_client_gets_the_same(edge: Edge) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["k-sqs", "c-sqs", "dense-qs", "cloud-ar"])
-def test_every_scheme_is_a_word(edge: Edge, scheme: str) -> None:
+def test_every_scheme_is_a_word(edge: RunningEdge, scheme: str) -> None:
     """All defaults of a scheme are filled in."""
     with thinwire.Client(edge.address) as client:
         assert len(client.complete("abc", scheme=scheme, max_tokens=8).tokens) == 8
 
 
-def test_text_held_back_to_the_end_is_a_piece_too(edge: Edge) -> None:
+def test_text_held_back_to_the_end_is_a_piece_too(edge: RunningEdge) -> None:
     """A beginning of a stop string that does not come is the text's after all."""
     whole = edge.expected("abc", max_tokens=20)
     with thinwire.Client(edge.address) as client:
@@ -127,7 +81,7 @@ def test_text_held_back_to_the_end_is_a_piece_too(edge: Edge) -> None:
     assert "".join(pieces) == whole
 
 
-def test_a_stop_string_may_stand_alone(edge: Edge) -> None:
+def test_a_stop_string_may_stand_alone(edge: RunningEdge) -> None:
     """A string is not taken for a list of its characters."""
     whole = edge.expected("abc", max_tokens=20)
     with thinwire.Client(edge.address) as client:
@@ -137,7 +91,7 @@ def test_a_stop_string_may_stand_alone(edge: Edge) -> None:
     assert generation.text == whole[: whole.index(whole[10:12])]
 
 
-def test_the_statistics_come_with_the_end(edge: Edge) -> None:
+def test_the_statistics_come_with_the_end(edge: RunningEdge) -> None:
     """Before it there are none, rather than zeros."""
     with thinwire.Client(edge.address) as client:
         generation = client.generate("abc", max_tokens=3)
@@ -150,7 +104,7 @@ def test_the_statistics_come_with_the_end(edge: Edge) -> None:
 
 
 @pytest.mark.parametrize("leave", ["break", "with", "close", "error"])
-def test_leaving_early_cancels_the_text(edge: Edge, leave: str) -> None:
+def test_leaving_early_cancels_the_text(edge: RunningEdge, leave: str) -> None:
     """The cloud's session is free long before the text would have ended; what came stays readable."""
     with thinwire.Client(edge.address) as client:
         generation = client.generate("abc", max_tokens=ENDLESS)
@@ -173,7 +127,7 @@ def test_leaving_early_cancels_the_text(edge: Edge, leave: str) -> None:
 
 
 @pytest.mark.parametrize("leave", ["break", "with", "close"])
-async def test_leaving_early_cancels_the_text_of_the_asynchronous_client(edge: Edge, leave: str) -> None:
+async def test_leaving_early_cancels_an_asynchronous_text(edge: RunningEdge, leave: str) -> None:
     """Likewise."""
     async with thinwire.AsyncClient(edge.address) as client:
         generation = client.generate("abc", max_tokens=ENDLESS)
@@ -188,7 +142,7 @@ async def test_leaving_early_cancels_the_text_of_the_asynchronous_client(edge: E
         assert await edge.target.freed_within(30)
 
 
-def test_a_generation_is_iterated_once(edge: Edge) -> None:
+def test_a_generation_is_iterated_once(edge: RunningEdge) -> None:
     """A second text needs a second call, and a seed."""
     with thinwire.Client(edge.address) as client:
         generation = client.generate("abc", max_tokens=3)
@@ -217,7 +171,7 @@ def test_a_value_out_of_range_is_refused_before_anything_is_sent(options: Any, s
     assert caught.value.reason == "PARAMETER_OUT_OF_RANGE"
 
 
-def test_the_edges_refusal_is_an_exception_with_its_reason(edge: Edge) -> None:
+def test_the_edges_refusal_is_an_exception_with_its_reason(edge: RunningEdge) -> None:
     """A prompt that its tokenizer cannot encode, for one; the client lives on."""
     with thinwire.Client(edge.address) as client:
         with pytest.raises(thinwire.ThinwireError) as caught:
@@ -235,7 +189,7 @@ def test_an_edge_that_is_not_there_is_an_error_in_time() -> None:
             assert (caught.value.status, caught.value.reason) == ("UNAVAILABLE", "LINK")
 
 
-def test_an_edge_that_stops_ends_the_text_with_an_error(edge: Edge) -> None:
+def test_an_edge_that_stops_ends_the_text_with_an_error(edge: RunningEdge) -> None:
     """The tokens that came stay."""
     with thinwire.Client(edge.address) as client:
         generation = client.generate("abc", max_tokens=ENDLESS)
@@ -246,7 +200,7 @@ def test_an_edge_that_stops_ends_the_text_with_an_error(edge: Edge) -> None:
     assert generation.tokens
 
 
-def test_many_threads_share_a_client(edge: Edge) -> None:
+def test_many_threads_share_a_client(edge: RunningEdge) -> None:
     """Each gets its own text whole; 24 texts in six threads."""
     with thinwire.Client(edge.address) as client, ThreadPoolExecutor(6) as pool:
         texts = list(pool.map(lambda seed: client.complete("abc", seed=seed, max_tokens=12).text, range(24)))
@@ -254,7 +208,7 @@ def test_many_threads_share_a_client(edge: Edge) -> None:
     assert texts == [edge.expected("abc", seed=seed, max_tokens=12) for seed in range(24)]
 
 
-def test_the_status_is_that_of_the_edge(edge: Edge) -> None:
+def test_the_status_is_that_of_the_edge(edge: RunningEdge) -> None:
     """With its cloud's."""
     with thinwire.Client(edge.address) as client:
         status = client.status()
@@ -263,7 +217,7 @@ def test_the_status_is_that_of_the_edge(edge: Edge) -> None:
     assert "c-sqs" in status.common_schemes
 
 
-def test_the_client_works_beside_a_running_loop(edge: Edge) -> None:
+def test_the_client_works_beside_a_running_loop(edge: RunningEdge) -> None:
     """As in a notebook: the caller's loop is not asked; in a process of its own, since it blocks its loop."""
     program = (
         "import asyncio, sys, thinwire\n"
@@ -276,7 +230,7 @@ def test_the_client_works_beside_a_running_loop(edge: Edge) -> None:
     assert run(program, edge.address) == edge.expected("abc", seed=7, max_tokens=20)
 
 
-def test_a_closed_client_says_so(edge: Edge) -> None:
+def test_a_closed_client_says_so(edge: RunningEdge) -> None:
     """Closed twice is closed; a thread that waits for a text gets an error."""
     client = thinwire.Client(edge.address)
     endless = client.generate("abc", max_tokens=ENDLESS)
@@ -292,7 +246,7 @@ def test_a_closed_client_says_so(edge: Edge) -> None:
     assert edge.target.freed.wait(30)
 
 
-def test_closing_ends_a_text_that_another_thread_waits_for(edge: Edge) -> None:
+def test_closing_ends_a_text_that_another_thread_waits_for(edge: RunningEdge) -> None:
     """With an error of the tree, not with a text that looks whole."""
     client = thinwire.Client(edge.address)
     under_way = threading.Event()
@@ -309,7 +263,7 @@ def test_closing_ends_a_text_that_another_thread_waits_for(edge: Edge) -> None:
             reading.result(30)
 
 
-async def test_a_closed_asynchronous_client_says_so(edge: Edge) -> None:
+async def test_a_closed_asynchronous_client_says_so(edge: RunningEdge) -> None:
     """Likewise."""
     async with thinwire.AsyncClient(edge.address) as client:
         await client.status()
@@ -318,7 +272,7 @@ async def test_a_closed_asynchronous_client_says_so(edge: Edge) -> None:
         await client.complete("abc")
 
 
-def test_a_client_leaves_no_thread_behind(edge: Edge) -> None:
+def test_a_client_leaves_no_thread_behind(edge: RunningEdge) -> None:
     """Neither one that was closed nor one that was forgotten."""
     before = threading.active_count()
     with thinwire.Client(edge.address) as client:
@@ -331,7 +285,7 @@ def test_a_client_leaves_no_thread_behind(edge: Edge) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "thinwire-client"]
 
 
-def test_a_program_that_forgets_its_client_ends(edge: Edge) -> None:
+def test_a_program_that_forgets_its_client_ends(edge: RunningEdge) -> None:
     """With its last line, and without a word on standard error."""
     program = (
         "import sys, thinwire\n"
