@@ -51,6 +51,9 @@ class GenerationOptions(TypedDict, total=False):
     """What a text may be asked for; docs/python-client.md has the defaults and ranges."""
 
     scheme: str
+    draft_length: int
+    uplink_budget_bits: int
+    min_block_acceptance: float
     max_tokens: int
     temperature: float
     top_k: int
@@ -59,9 +62,6 @@ class GenerationOptions(TypedDict, total=False):
     stop: str | Sequence[str]
     stop_token_ids: Sequence[int]
     ignore_eos: bool
-    draft_length: int
-    uplink_budget_bits: int
-    min_block_acceptance: float
 
 
 @dataclass(slots=True)

@@ -19,6 +19,8 @@ from thinwire.common.session.prompt import check_text
 
 _REASON_TIMEOUT_S = 0.5
 """To ask a channel that does not connect for the reason."""
+_SOON_AGAIN = ("grpc.max_reconnect_backoff_ms", 1000)
+"""gRPC's own is two minutes, for which a client of an edge that is back would go on failing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ async def connect(
         TransportError: nobody listens there, or no connection within the deadline.
     """
     security = security or ClientSecurity()
-    async with wire.open_channel(address, security) as channel:
+    async with wire.open_channel(address, security, options=[_SOON_AGAIN]) as channel:
         if not await _connected(channel, connect_timeout_s):
             raise TransportError(await _why_not(channel, address, security))
         yield EdgeClient(channel, event_timeout_s=event_timeout_s, security=security, traceparent=traceparent)
