@@ -53,7 +53,7 @@ def test_every_example_is_run_here() -> None:
 
 
 def test_client(edge: RunningEdge) -> None:
-    """The text, and what it took."""
+    """The text, and its statistics."""
     text, numbers = run("client.py", "is prime", edge=edge).split("\n\n")
 
     assert len(text) == 64
