@@ -17,8 +17,9 @@ from thinwire.cloud.settings import CloudSettings
 from thinwire.common import demo_pair
 from thinwire.common.errors import ThinwireError
 from thinwire.common.observe.metrics import error_reasons
-from thinwire.common.session.generation import GenerationFinished, GenerationStatistics, Token
+from thinwire.common.session.generation import GenerationFinished, Token
 from thinwire.common.session.messages import FinishReason, TokenKind
+from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.edge.arguments import make_parser as edge_parser
 from thinwire.edge.report import JsonLines
 from thinwire.edge.settings import EdgeSettings
