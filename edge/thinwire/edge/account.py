@@ -65,11 +65,11 @@ class GenerationAccount:
         self._scheme = scheme
         self._prompt = prompt
         self._prompt_tokens = prompt_tokens
-        self._metrics.generation_started(scheme, prompt_tokens=prompt_tokens)
+        self._metrics.count("prompt_tokens", scheme, prompt_tokens)
 
     def emitted(self, tokens: tuple[Token, ...]) -> None:
         """Tokens go to the client."""
-        self._metrics.tokens_committed(self._scheme, len(tokens))
+        self._metrics.count("generation_tokens", self._scheme, len(tokens))
         if self._with_text:
             self._texts += [token.text for token in tokens]
 
