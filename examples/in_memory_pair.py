@@ -11,9 +11,9 @@ import numpy as np
 
 from thinwire.cloud import events as cloud
 from thinwire.cloud.session import CloudSession
-from thinwire.common.config import GenerationParameters
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes import make_scheme
+from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import Close, DraftBlock, Open, Opened, VocabularyIdentity
 from thinwire.edge import events as edge
 from thinwire.edge.draft_block import DraftBlockBuilder
@@ -25,11 +25,11 @@ PROMPT = (0,)
 # The row of a token is the law of the next one.
 TARGET, DRAFT = np.random.default_rng(5).dirichlet(np.ones(8), (2, 8))
 
-parameters = GenerationParameters(seed=1, max_tokens=40)
-scheme = make_scheme(parameters.scheme, vocabulary_size=len(LETTERS))
-draws = KeyedDraws(parameters.seed)
+request = GenerationRequest("a", seed=1, max_tokens=40)
+scheme = make_scheme(request.scheme, vocabulary_size=len(LETTERS))
+draws = KeyedDraws(request.seed)
 edge_session = EdgeSession(
-    parameters,
+    request,
     PROMPT,
     vocabulary=VocabularyIdentity(len(LETTERS), bytes(32)),
     scheme=scheme,

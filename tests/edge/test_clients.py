@@ -16,8 +16,8 @@ import pytest
 
 import thinwire
 from running_edge import RunningEdge, running_edge
-from thinwire.common.session.generation import GenerationStatistics
 from thinwire.common.session.messages import FinishReason
+from thinwire.common.session.statistics import GenerationStatistics
 
 SIZE = 12
 ENDLESS = 4000

@@ -7,21 +7,22 @@ import os
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field
-from typing import Self, TypedDict, Unpack
+from dataclasses import dataclass, field, fields
+from typing import Any, Self, TypedDict, Unpack
 
-from thinwire.common.config import GenerationParameters, SamplingParameters, check_seconds, default_scheme
+from thinwire.common.config import SamplingParameters, check_seconds, default_scheme
 from thinwire.common.door.security import ClientSecurity, read_authority, read_key_pair
 from thinwire.common.session.generation import (
     EdgeStatus,
     GenerationEvent,
     GenerationFinished,
+    GenerationRequest,
     GenerationStarted,
-    GenerationStatistics,
     Token,
 )
 from thinwire.common.session.messages import FinishReason
-from thinwire.edge.client import EdgeClient, GenerationRequest, connect
+from thinwire.common.session.statistics import GenerationStatistics
+from thinwire.edge.client import EdgeClient, connect
 
 DEFAULT_EDGE = "127.0.0.1:7072"
 Path = str | os.PathLike[str]
@@ -172,29 +173,17 @@ def generation_request(prompt: str, **options: Unpack[GenerationOptions]) -> Gen
     Raises:
         ConfigError: a value out of its range.
     """
-    defaults = GenerationParameters(seed=0)
-    sampling = SamplingParameters(
-        options.get("temperature", 1.0), options.get("top_k", 0), options.get("top_p", 1.0)
-    )
-    stop = options.get("stop", ())
-    request = GenerationRequest(
-        prompt=prompt,
-        seed=options.get("seed"),
-        scheme=default_scheme(sampling.temperature, scheme=options.get("scheme", defaults.scheme.scheme)),
-        sampling=sampling,
-        max_tokens=options.get("max_tokens", defaults.max_tokens),
-        draft_length=options.get("draft_length", defaults.draft_length),
-        uplink_budget_bits=options.get("uplink_budget_bits", defaults.uplink_budget_bits),
-        min_block_acceptance=options.get("min_block_acceptance", defaults.min_block_acceptance),
-        stop=(stop,) if isinstance(stop, str) else tuple(stop),
-        ignore_eos=options.get("ignore_eos", False),
-        stop_token_ids=tuple(options.get("stop_token_ids", ())),
-    )
-    values = {
-        name: getattr(request, name) for name in request.__slots__ if name not in ("prompt", "ignore_eos")
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    warping = {
+        field.name: given.pop(field.name) for field in fields(SamplingParameters) if field.name in given
     }
-    GenerationParameters(**{**values, "seed": request.seed or 0})
-    return request
+    sampling = SamplingParameters(**warping)
+    if "scheme" in given:
+        given["scheme"] = default_scheme(sampling.temperature, scheme=given["scheme"])
+    for name in ("stop", "stop_token_ids"):
+        value = given.get(name, ())
+        given[name] = (value,) if isinstance(value, str) else tuple(value)
+    return GenerationRequest(prompt, sampling=sampling, **given)
 
 
 def _path(path: Path | None) -> str | None:
