@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,3 +91,32 @@ def test_in_memory_pair() -> None:
     assert said.endswith("ended by length\n")
     assert sum(said.count(f"({kind})") for kind in ("accepted", "resampled", "bonus")) == 40
     assert said == run("in_memory_pair.py")
+
+
+def test_plugin_scheme(tmp_path: Path) -> None:
+    """Installed beside Thinwire it is a scheme like any other, over real gRPC."""
+    installed = tmp_path / "nucleus_sqs-0.1.0.dist-info"
+    installed.mkdir()
+    project = tomllib.loads((EXAMPLES / "plugin_scheme" / "pyproject.toml").read_text(encoding="utf-8"))
+    ((name, points),) = project["project"]["entry-points"].items()
+    lines = [f"[{name}]", *(f"{point} = {target}" for point, target in points.items())]
+    (installed / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
+    (installed / "METADATA").write_text("Name: nucleus-sqs\nVersion: 0.1.0\n", encoding="utf-8")
+    program = (
+        "import thinwire\n"
+        "from running_edge import running_edge\n"
+        "with running_edge(64) as edge, thinwire.Client(edge.address) as client:\n"
+        "    text = client.complete('is prime', scheme='nucleus-sqs:p=0.5', max_tokens=32)\n"
+        "    print(len(text.tokens), text.statistics.accepted_tokens > 0, text.statistics.mean_dropped_mass > 0)\n"
+    )
+    paths = [tmp_path, EXAMPLES / "plugin_scheme", ROOT / "tests", *map(Path, sys.path)]
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "32 True True\n")
