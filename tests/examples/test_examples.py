@@ -107,7 +107,8 @@ def test_plugin_scheme(tmp_path: Path) -> None:
         "from running_edge import running_edge\n"
         "with running_edge(64) as edge, thinwire.Client(edge.address) as client:\n"
         "    text = client.complete('is prime', scheme='nucleus-sqs:p=0.5', max_tokens=32)\n"
-        "    print(len(text.tokens), text.statistics.accepted_tokens > 0, text.statistics.mean_dropped_mass > 0)\n"
+        "    took = text.statistics\n"
+        "    print(took.output_tokens, took.accepted_tokens > 0, took.mean_dropped_mass > 0)\n"
     )
     paths = [tmp_path, EXAMPLES / "plugin_scheme", ROOT / "tests", *map(Path, sys.path)]
     done = subprocess.run(
