@@ -65,7 +65,7 @@ def verify_block(
     Test a block of draft tokens against p and draw the token that ends the round.
 
     Args:
-        target_probs: γ + 1 rows of (V,), float64 or exact, each sums to 1; fetched in order, the rows behind
+        target_probs: γ + 1 rows of (V,), float64 or exact, each sums to 1; fetched in order, the rows after
             the first rejection never.
         tokens: the γ draft tokens with the laws they were drawn from.
         draws: accept, residual and bonus draws.
