@@ -315,7 +315,7 @@ class ExactPair:
                     tokens = self.cloud.scheme.decode(
                         block.payload,
                         draft_length=block.draft_length,
-                        support_size_code=block.support_size_code,
+                        coding=block.coding,
                     )
                     self.queue.append((self.step_cloud, cloud_events.Decoded(block.round, tokens)))
                 case cloud_events.Score():
