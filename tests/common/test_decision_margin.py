@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fakes import scheme_with
 from thinwire.common.config import SamplingParameters
 from thinwire.common.law.decision_margin import CLOSE_DRAFT_MARGIN
 from thinwire.common.law.distributions import warp, warp_with_margin
 from thinwire.common.law.draft_token import QuantizedDistribution
 from thinwire.common.law.random_streams import KeyedDraws
-from thinwire.common.schemes import make_scheme, scheme_parameters
+from thinwire.common.schemes import make_scheme
 from thinwire.common.schemes.base import DraftDistribution, Scheme
 from thinwire.common.schemes.dense_qs import DenseQs
 from thinwire.edge.draft_block import DraftBlockBuilder
@@ -35,7 +36,7 @@ SIZE = 60
 def scheme_named(name: str, resolution: int = 100) -> Scheme:
     """Over SIZE ids."""
     fields = {"lattice_resolution": resolution, **SCHEMES.get(name, {})}
-    return make_scheme(scheme_parameters(name.split(",")[0], **fields), vocabulary_size=SIZE)
+    return make_scheme(scheme_with(name.split(",")[0], **fields), vocabulary_size=SIZE)
 
 
 def quantized(scheme: Scheme, probs: npt.NDArray[Any]) -> DraftDistribution:

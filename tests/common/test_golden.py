@@ -39,7 +39,7 @@ def tables(max_size: int) -> str:
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: str(block["name"]))
 def test_a_block_has_the_bytes_written_down_and_comes_back_from_them(block: dict[str, Any]) -> None:
     """Both directions, so that neither end can drift with the other."""
-    scheme = make_scheme(parse_scheme(**block["parameters"]), vocabulary_size=block["vocabulary_size"])
+    scheme = make_scheme(parse_scheme(block["scheme"]), vocabulary_size=block["vocabulary_size"])
     resolution = scheme.parameters.values()["lattice_resolution"]
     tokens = [
         DraftToken(

@@ -99,7 +99,7 @@ class Driven:
         """What the last Draft effect comes to."""
         draft = self.draft
         assert draft is not None
-        builder = DraftBlockBuilder.of(draft, self.scheme, KeyedDraws(7))
+        builder = DraftBlockBuilder(draft, self.scheme, KeyedDraws(7))
         prefix = self.session.committed_token_ids
         while not builder.complete:
             prefix = (*prefix, builder.offer(LAW(prefix)))  # type: ignore[assignment]

@@ -58,7 +58,8 @@ def test_every_default_is_that_of_the_settings() -> None:
 def test_every_flag_reaches_its_parameter() -> None:
     """Flag by flag."""
     flags = (
-        "--scheme c-sqs:ell=50,beta=0.1,eta=0.2,alpha=0.3,K_max=9,rollback=drafted,frozen=1 --draft-length 6 --uplink-budget-bits 99 --max-tokens 7 "
+        "--scheme c-sqs:ell=50,beta=0.1,eta=0.2,alpha=0.3,K_max=9,rollback=drafted,frozen=1 "
+        "--draft-length 6 --uplink-budget-bits 99 --max-tokens 7 "
         "--min-block-acceptance 0.25 --temperature 0.5 --top-k 11 --top-p 0.9 --seed 5 --stop A --stop B "
         "--stop-token-id 7 --stop-token-id 0 --ignore-eos"
     )

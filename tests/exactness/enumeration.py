@@ -264,7 +264,7 @@ class ExactPair:
 
     def drafted(self, effect: edge_events.Draft) -> edge_events.Drafted:
         """Draft a block with the shipped builder."""
-        builder = self.builder_class.of(effect, self.edge_scheme, self.draws)
+        builder = self.builder_class(effect, self.edge_scheme, self.draws)
         feed = effect.feed_token_ids
         while not builder.complete:
             self.edge_cache += feed

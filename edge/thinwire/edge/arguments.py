@@ -54,6 +54,7 @@ def generation_request(arguments: argparse.Namespace, prompt: str) -> Generation
     check_utf8("the prompt", prompt)
     for text in arguments.stop:
         check_utf8("stop", text)
+    check_utf8("scheme", arguments.scheme)
     sampling = SamplingParameters(arguments.temperature, arguments.top_k, arguments.top_p)
     seed = {} if arguments.seed is None else {"seed": arguments.seed}
     return GenerationRequest(

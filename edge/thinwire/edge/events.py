@@ -134,7 +134,7 @@ class Draft:
     state: SchemeState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Decided:
     """The pending round has its verdict; measure it."""
 

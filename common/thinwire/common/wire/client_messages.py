@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from thinwire.common import config
-from thinwire.common.config import SamplingParameters
 from thinwire.common.errors import RemoteProtocolError
 from thinwire.common.pb import generator_pb2 as pb
 from thinwire.common.pb import verifier_pb2
@@ -60,7 +59,7 @@ def generate_request_from_proto(request: pb.GenerateRequest) -> GenerationReques
         ConfigError: a value out of its range.
     """
     sampling = sampling_from_proto(request.sampling)
-    scheme = scheme_from_proto(request.scheme, sampling.temperature, decoding=False)
+    scheme = scheme_from_proto(request.scheme, decoding=False, temperature=sampling.temperature)
     return from_message(GenerationRequest, request, sampling=sampling, scheme=scheme)
 
 
@@ -87,7 +86,7 @@ def generation_event_from_proto(response: pb.GenerateResponse) -> GenerationEven
     check_parsed(response)
     kind = response.WhichOneof("event")
     if kind == "started":
-        scheme = scheme_from_proto(response.started.scheme, SamplingParameters().temperature, decoding=False)
+        scheme = scheme_from_proto(response.started.scheme, decoding=False)
         return from_message(GenerationStarted, response.started, scheme=scheme)
     if kind == "tokens":
         tokens = response.tokens.tokens

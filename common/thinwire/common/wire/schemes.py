@@ -41,7 +41,7 @@ def scheme_to_proto(parameters: SchemeParameters, *, decoding: bool) -> pb.Schem
     return message
 
 
-def scheme_from_proto(message: pb.Scheme, temperature: float, *, decoding: bool) -> SchemeParameters:
+def scheme_from_proto(message: pb.Scheme, *, decoding: bool, temperature: float = 1.0) -> SchemeParameters:
     """
     The parameters in a message; what is absent takes the scheme's default for the temperature.
 

@@ -226,11 +226,10 @@ def _open_from_proto(message: pb.Open, context_length: int | None) -> Open:
         )
     if context_length is not None:
         check_prompt_length(len(message.prompt_token_ids), context_length)
-    sampling = sampling_from_proto(message.sampling)
     return Open(
         vocabulary=vocabulary_from_proto(message.vocabulary),
-        scheme=scheme_from_proto(message.scheme, sampling.temperature, decoding=True),
-        sampling=sampling,
+        scheme=scheme_from_proto(message.scheme, decoding=True),
+        sampling=sampling_from_proto(message.sampling),
         seed=message.seed,
         prompt_token_ids=tuple(message.prompt_token_ids),
         session_id=message.session_id,
