@@ -53,17 +53,17 @@ def measured_round(**changes: Any) -> RoundMeasured:
 def used(metrics: Metrics) -> Metrics:
     """After one of everything, so that every series there can be exists."""
     metrics.round_verified(measured_round())
-    metrics.tokens_committed("k-sqs", 3)
-    metrics.bytes_up("k-sqs", 30)
-    metrics.bytes_down("k-sqs", 20)
+    metrics.count("generation_tokens", "k-sqs", 3)
+    metrics.count("uplink_bytes", "k-sqs", 30)
+    metrics.count("downlink_bytes", "k-sqs", 20)
+    metrics.count("prompt_tokens", "k-sqs", 5)
     metrics.refused("QUOTA_EXCEEDED")
     metrics.connection_closed("crowd")
     if isinstance(metrics, CloudMetrics):
         metrics.watch_kv(SimpleNamespace(bytes=1000, free_bytes=400))
-        metrics.session_opened("k-sqs", prompt_tokens=5)
-        metrics.session_resumed("k-sqs")
-        metrics.session_ended("CLOSED")
+        metrics.count("sessions_opened", "k-sqs")
+        metrics.count("sessions_resumed", "k-sqs")
+        metrics.count("sessions_ended", "CLOSED")
     if isinstance(metrics, EdgeMetrics):
-        metrics.generation_started("k-sqs", prompt_tokens=5)
         metrics.generation_finished(FinishReason.LENGTH, GenerationStatistics(reconnects=2, rebuilds=1))
     return metrics

@@ -41,21 +41,22 @@ class SessionAccount:
 
     def opened(self, prompt_tokens: int) -> None:
         """The session has its slot and its memory."""
-        self._metrics.session_opened(self._scheme, prompt_tokens=prompt_tokens)
+        self._metrics.count("sessions_opened", self._scheme)
+        self._metrics.count("prompt_tokens", self._scheme, prompt_tokens)
 
     def resumed(self) -> None:
         """Another stream took it up."""
-        self._metrics.session_resumed(self._scheme)
+        self._metrics.count("sessions_resumed", self._scheme)
 
     def received(self, size_bytes: int) -> None:
         """A message of this serialised size came up."""
         self._totals["bytes_up"] += size_bytes
-        self._metrics.bytes_up(self._scheme, size_bytes)
+        self._metrics.count("uplink_bytes", self._scheme, size_bytes)
 
     def sent(self, size_bytes: int) -> None:
         """A message of this serialised size goes down."""
         self._totals["bytes_down"] += size_bytes
-        self._metrics.bytes_down(self._scheme, size_bytes)
+        self._metrics.count("downlink_bytes", self._scheme, size_bytes)
 
     def verified(
         self,
@@ -95,7 +96,7 @@ class SessionAccount:
         self._totals["queue_s"] += measured.queue_s
         self._totals["verify_s"] += measured.verify_s
         self._metrics.round_verified(measured)
-        self._metrics.tokens_committed(self._scheme, accepted + 1)
+        self._metrics.count("generation_tokens", self._scheme, accepted + 1)
 
     def ended(self, session: CloudSession, reason: str, now: float) -> None:
         """
@@ -105,7 +106,7 @@ class SessionAccount:
             reason: "CLOSED", or that of the error that ended it.
             now: monotonic seconds.
         """
-        self._metrics.session_ended(reason)
+        self._metrics.count("sessions_ended", reason)
         prompt_tokens = len(session.open.prompt_token_ids)
         log_request(
             _log,

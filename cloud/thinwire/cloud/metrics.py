@@ -30,15 +30,17 @@ class CloudMetrics(Metrics):
     """
 
     def __init__(self, *, sessions: Callable[[], int], passes: Callable[[], int]) -> None:
-        super().__init__()
+        super().__init__(
+            counters={
+                "sessions_opened": ("scheme", "Sessions opened."),
+                "sessions_resumed": ("scheme", "Streams that took up a session that was there."),
+                "sessions_ended": (
+                    "reason",
+                    "Sessions that are over: CLOSED, or the error that ended them.",
+                ),
+            }
+        )
         self._gauge("sessions", "Sessions held now, those kept for a resume included.", sessions)
-        self._opened = self._counter("sessions_opened", "Sessions opened.", ("scheme",))
-        self._resumed = self._counter(
-            "sessions_resumed", "Streams that took up a session that was there.", ("scheme",)
-        )
-        self._ended = self._counter(
-            "sessions_ended", "Sessions that are over: CLOSED, or the error that ended them.", ("reason",)
-        )
         self._read_counter("target_passes", "Forward passes of the target model.", passes)
 
     def watch_kv(self, memory: KvMemory) -> None:
@@ -47,16 +49,3 @@ class CloudMetrics(Metrics):
             "kv_bytes_used", "KV memory that sessions hold.", lambda: memory.bytes - memory.free_bytes
         )
         self._gauge("kv_bytes_capacity", "KV memory set aside at the start.", lambda: memory.bytes)
-
-    def session_opened(self, scheme: str, *, prompt_tokens: int) -> None:
-        """A new session has its slot and its memory."""
-        self._opened.labels(scheme).inc()
-        self._prompt_tokens.labels(scheme).inc(prompt_tokens)
-
-    def session_resumed(self, scheme: str) -> None:
-        """A stream took up a session that was there."""
-        self._resumed.labels(scheme).inc()
-
-    def session_ended(self, reason: str) -> None:
-        """A session is over: "CLOSED", or a reason of `error_reasons()`."""
-        self._ended.labels(reason).inc()

@@ -66,7 +66,7 @@ class GenerationMeter:
     def sent(self, message: Open | DraftBlock | Close, size_bytes: int, now: float) -> None:
         """A message of this serialised size goes up; a repeat adds to its round, whose clock runs on."""
         self._statistics.uplink_message_bytes += size_bytes
-        self._metrics.bytes_up(self._scheme.name, size_bytes)
+        self._metrics.count("uplink_bytes", self._scheme.name, size_bytes)
         if isinstance(message, DraftBlock):
             self._sent_s = now if self._sent_s is None else self._sent_s
             self._round_up_bytes += size_bytes
@@ -75,7 +75,7 @@ class GenerationMeter:
         """A message of this serialised size came down at `at_s`."""
         self._received_bytes, self._received_s = size_bytes, at_s
         self._statistics.downlink_message_bytes += size_bytes
-        self._metrics.bytes_down(self._scheme.name, size_bytes)
+        self._metrics.count("downlink_bytes", self._scheme.name, size_bytes)
         if isinstance(event, OpenedReceived) and event.opened.session_id.hex() != self.session_id:
             self.session_id = event.opened.session_id.hex()
             self._sent_s, self._round_up_bytes = None, 0  # a lost session's pending round begins anew

@@ -19,35 +19,33 @@ class EdgeMetrics(Metrics):
 
     def __init__(self, *, generations: Callable[[], int]) -> None:
         super().__init__(
-            draft_s="Drafting of a block, without its coding.",
-            encode_s="Coding of a block's payload.",
-            round_trip_s="From a round's first sending to its verdict.",
-            network_s="Round trip less the cloud's own time.",
+            counters={
+                "generations_finished": ("reason", "Generations that are over, by how they ended."),
+                "reconnects": ("", "Streams to the cloud opened beyond the first."),
+                "rebuilds": (
+                    "",
+                    "Sessions opened again from the committed tokens, because the cloud had lost them.",
+                ),
+            },
+            times={
+                "draft_s": "Drafting of a block, without its coding.",
+                "encode_s": "Coding of a block's payload.",
+                "round_trip_s": "From a round's first sending to its verdict.",
+                "network_s": "Round trip less the cloud's own time.",
+            },
         )
+        self._begin("generations_finished", [reason.value for reason in FinishReason])
         self._gauge("generations", "Generations running now.", generations)
-        self._finished = self._counter(
-            "generations_finished", "Generations that are over, by how they ended.", ("reason",)
-        )
-        for reason in FinishReason:
-            self._finished.labels(reason.value)
-        self._reconnects = self._counter("reconnects", "Streams to the cloud opened beyond the first.")
-        self._rebuilds = self._counter(
-            "rebuilds", "Sessions opened again from the committed tokens, because the cloud had lost them."
-        )
         self._first_token = self._histogram(
             "time_to_first_token_seconds", "From a request to its first output token."
         )
         self._generation = self._histogram("generation_seconds", "From a request to the end of its text.")
 
-    def generation_started(self, scheme: str, *, prompt_tokens: int) -> None:
-        """A request was understood."""
-        self._prompt_tokens.labels(scheme).inc(prompt_tokens)
-
     def generation_finished(self, reason: FinishReason, statistics: GenerationStatistics) -> None:
         """A generation is over; the times are those of texts that came to their end."""
-        self._finished.labels(reason.value).inc()
-        self._reconnects.inc(statistics.reconnects)
-        self._rebuilds.inc(statistics.rebuilds)
+        self.count("generations_finished", reason.value)
+        self.count("reconnects", amount=statistics.reconnects)
+        self.count("rebuilds", amount=statistics.rebuilds)
         if reason in (FinishReason.CANCELLED, FinishReason.ERROR):
             return
         self._generation.observe(statistics.total_s)

@@ -9,7 +9,7 @@ Methods may be called from any thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -32,111 +32,98 @@ TIME_BUCKETS_S = (
 """Upper bounds in seconds: from the coding of one block to the longest that a round may take."""
 
 
+_COUNTERS = {
+    "rounds": ("scheme", "Rounds verified, those without a draft included."),
+    "spec_decode_num_drafts": ("scheme", "Rounds verified that had drafted tokens."),
+    "spec_decode_num_draft_tokens": ("scheme", "Tokens drafted in rounds that were verified."),
+    "spec_decode_num_accepted_tokens": ("scheme", "Drafted tokens that the target accepted."),
+    "spec_decode_num_accepted_tokens_per_pos": (
+        "position",
+        "Drafted tokens that the target accepted, by their place in the block, from 0.",
+    ),
+    "generation_tokens": ("scheme", "Tokens of the texts."),
+    "prompt_tokens": ("scheme", "Tokens of the prompts."),
+    "uplink_payload_bytes": ("scheme", "Coded payloads of verified rounds, repeats not counted."),
+    "uplink_bytes": ("scheme", "Serialised messages from edge to cloud, repeats included."),
+    "downlink_bytes": ("scheme", "Serialised messages from cloud to edge, repeats included."),
+    "refusals": ("reason", "Calls that ended in an error, by the reason in the error."),
+    "connections_closed": ("reason", "Connections closed that made no call with a token, by why."),
+}
+_TIMES = {
+    "queue_s": "What a round waited for the target model, as the cloud measured it.",
+    "verify_s": "Decoding, target pass and tests of a round, as the cloud measured it.",
+}
+
+
 class Metrics:
     """
     What both daemons count: rounds, tokens, bytes, the cloud's times, and what was refused.
 
     Args:
-        times: by fields of the daemon's rounds, what the seconds in them are.
+        counters: of this daemon alone: its label, empty for none, and what it counts, by name.
+        times: of this daemon's rounds alone: what the seconds are, by the field that has them.
     """
 
-    def __init__(self, **times: str) -> None:
-        times |= {
-            "queue_s": "What a round waited for the target model, as the cloud measured it.",
-            "verify_s": "Decoding, target pass and tests of a round, as the cloud measured it.",
-        }
+    def __init__(
+        self, counters: Mapping[str, tuple[str, str]], times: Mapping[str, str] | None = None
+    ) -> None:
         self.registry = CollectorRegistry()
-        self._labelled: dict[tuple[int, str | int], Counter] = {}
-        """By the counter's identity and its label."""
-        by_scheme = ("scheme",)
-        self._rounds = self._counter("rounds", "Rounds verified, those without a draft included.", by_scheme)
-        self._drafts = self._counter(
-            "spec_decode_num_drafts", "Rounds verified that had drafted tokens.", by_scheme
-        )
-        self._draft_tokens = self._counter(
-            "spec_decode_num_draft_tokens", "Tokens drafted in rounds that were verified.", by_scheme
-        )
-        self._accepted_tokens = self._counter(
-            "spec_decode_num_accepted_tokens", "Drafted tokens that the target accepted.", by_scheme
-        )
-        self._accepted_per_position = self._counter(
-            "spec_decode_num_accepted_tokens_per_pos",
-            "Drafted tokens that the target accepted, by their place in the block, from 0.",
-            ("position",),
-        )
-        self._generation_tokens = self._counter("generation_tokens", "Tokens of the texts.", by_scheme)
-        self._prompt_tokens = self._counter("prompt_tokens", "Tokens of the prompts.", by_scheme)
-        self._payload_bytes = self._counter(
-            "uplink_payload_bytes", "Coded payloads of verified rounds, repeats not counted.", by_scheme
-        )
-        self._uplink_bytes = self._counter(
-            "uplink_bytes", "Serialised messages from edge to cloud, repeats included.", by_scheme
-        )
-        self._downlink_bytes = self._counter(
-            "downlink_bytes", "Serialised messages from cloud to edge, repeats included.", by_scheme
-        )
-        self._times = {
-            name: self._histogram(name.removesuffix("_s") + "_seconds", text) for name, text in times.items()
+        self._counters = {
+            name: Counter(PREFIX + name, text, (label,) if label else (), registry=self.registry)
+            for name, (label, text) in {**_COUNTERS, **counters}.items()
         }
-        self._refusals = self._counter(
-            "refusals", "Calls that ended in an error, by the reason in the error.", ("reason",)
-        )
-        for reason in sorted(error_reasons()):  # from 0, so that the first one is an increase too
-            self._refusals.labels(reason)
-        self._closed = self._counter(
-            "connections_closed", "Connections closed that made no call with a token, by why.", ("reason",)
-        )
-        for reason in CLOSED_REASONS:
-            self._closed.labels(reason)
+        self._times = {
+            name: self._histogram(name.removesuffix("_s") + "_seconds", text)
+            for name, text in {**_TIMES, **(times or {})}.items()
+        }
+        self._labelled: dict[tuple[str, str | int], Counter] = {}
+        self._begin("refusals", sorted(error_reasons()))
+        self._begin("connections_closed", CLOSED_REASONS)
+
+    def count(self, name: str, label: str | int = "", amount: float = 1) -> None:
+        """
+        Count up.
+
+        Args:
+            name: of a counter, without prefix.
+            label: a scheme, a reason or a place in the block; empty for a counter without a label.
+        """
+        counter = self._labelled.get((name, label))
+        if counter is None:  # remembered: the library's look-up is dear, and a round takes ten
+            counter = self._counters[name]
+            counter = self._labelled[name, label] = counter if label == "" else counter.labels(str(label))
+        counter.inc(amount)
 
     def round_verified(self, measured: RoundVerified) -> None:
         """A round has its verdict."""
         scheme, accepted = measured.scheme, measured.accepted
-        self._of(self._rounds, scheme).inc()
+        self.count("rounds", scheme)
         if measured.draft_length:
-            self._of(self._drafts, scheme).inc()
-            self._of(self._draft_tokens, scheme).inc(measured.draft_length)
-            self._of(self._accepted_tokens, scheme).inc(accepted)
+            self.count("spec_decode_num_drafts", scheme)
+            self.count("spec_decode_num_draft_tokens", scheme, measured.draft_length)
+            self.count("spec_decode_num_accepted_tokens", scheme, accepted)
         for position in range(min(accepted, MAX_DRAFT_LENGTH)):
-            self._of(self._accepted_per_position, position).inc()
-        self._of(self._payload_bytes, scheme).inc(measured.uplink_payload_bits // 8)
+            self.count("spec_decode_num_accepted_tokens_per_pos", position)
+        self.count("uplink_payload_bytes", scheme, measured.uplink_payload_bits // 8)
         for name, histogram in self._times.items():
             histogram.observe(getattr(measured, name))
 
-    def tokens_committed(self, scheme: str, count: int) -> None:
-        """Tokens became part of a text."""
-        self._of(self._generation_tokens, scheme).inc(count)
-
-    def bytes_up(self, scheme: str, count: int) -> None:
-        """A message from edge to cloud."""
-        self._of(self._uplink_bytes, scheme).inc(count)
-
-    def bytes_down(self, scheme: str, count: int) -> None:
-        """A message from cloud to edge."""
-        self._of(self._downlink_bytes, scheme).inc(count)
-
     def refused(self, reason: str) -> None:
         """A call ended in an error; `reason` is one of `error_reasons()`."""
-        self._refusals.labels(reason).inc()
+        self.count("refusals", reason)
 
     def connection_closed(self, reason: str) -> None:
         """The doorkeeper closed a connection; `reason` is one of `CLOSED_REASONS`."""
-        self._closed.labels(reason).inc()
+        self.count("connections_closed", reason)
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(_WithoutCreationTimes(self.registry))
 
-    def _of(self, counter: Counter, label: str | int) -> Counter:
-        """The counter of one label, remembered: the library's look-up is dear, and a round takes ten."""
-        key = (id(counter), label)
-        found = self._labelled.get(key)
-        if found is None:
-            found = self._labelled[key] = counter.labels(str(label))
-        return found
-
-    def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
-        return Counter(PREFIX + name, text, labels, registry=self.registry)
+    def _begin(self, name: str, labels: Iterable[str]) -> None:
+        """Begin at 0, so that the first one is an increase too."""
+        for label in labels:
+            self.count(name, label, 0)
 
     def _gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         Gauge(PREFIX + name, text, registry=self.registry).set_function(value)
