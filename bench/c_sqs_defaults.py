@@ -16,7 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.scheme_steps import make_rows, run_scheme
-from thinwire.common.config import DROPPED_MASS_DEFAULTS, SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
+from thinwire.common.schemes.c_sqs import DROPPED_MASS_DEFAULTS, CSqs
 
 TEMPERATURES = (0.3, 0.6, 1.0, 1.5)
 TARGETS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -52,7 +53,7 @@ def trials(temperature: float) -> list[Trial]:
     found = []
     for target in TARGETS:
         for cap in CAPS:
-            parameters = SchemeParameters(scheme="c-sqs", target_dropped_mass=target, max_support_size=cap)
+            parameters = CSqs.Parameters(target_dropped_mass=target, max_support_size=cap)
             steps = run_scheme(rows, parameters)
             trial = Trial(
                 temperature,

@@ -36,7 +36,8 @@ import transformers
 
 from bench import kernels
 from thinwire.common import demo_pair
-from thinwire.common.config import SamplingParameters, default_scheme
+from thinwire.common.config import SamplingParameters
+from thinwire.common.schemes import DEFAULT_SCHEME, scheme_parameters
 from thinwire.common.session.generation import GenerationFinished, GenerationRequest
 from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.edge.client import EdgeClient, connect
@@ -139,7 +140,7 @@ class Thinwire:
     Args:
         client: of the edge.
         drafting: `draft_length` and `min_block_acceptance`.
-        scheme: fields of `SchemeParameters`; everything else at its default.
+        scheme: its name as `scheme`, and fields of its parameters; everything else at its default.
     """
 
     def __init__(self, client: EdgeClient, drafting: dict[str, Any], scheme: dict[str, Any]) -> None:
@@ -149,7 +150,8 @@ class Thinwire:
             "min_block_acceptance": DEFAULTS.min_block_acceptance,
             **drafting,
         }
-        self._scheme = scheme
+        self._scheme = dict(scheme)
+        self._name = self._scheme.pop("scheme", DEFAULT_SCHEME)
         self.texts: list[GenerationStatistics] = []
 
     async def run(self, prompt: str, tokens: int, temperature: float, seed: int) -> float:
@@ -157,7 +159,7 @@ class Thinwire:
         request = GenerationRequest(
             prompt=prompt,
             seed=seed,
-            scheme=default_scheme(temperature, **self._scheme),
+            scheme=scheme_parameters(self._name, temperature, **self._scheme),
             sampling=SamplingParameters(temperature=temperature),
             max_tokens=tokens,
             uplink_budget_bits=0,

@@ -34,25 +34,26 @@ import numpy as np
 
 from thinwire.common import demo_pair
 from thinwire.common.causal_model import CachedSequence
-from thinwire.common.config import SamplingParameters, default_scheme
+from thinwire.common.config import SamplingParameters
 from thinwire.common.language_model import load_language_model, set_threads
 from thinwire.common.law.distributions import warp
 from thinwire.common.law.draft_token import DraftToken
 from thinwire.common.law.random_streams import KeyedDraws
-from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes import make_scheme, parse_scheme
 from thinwire.edge.draft_block import DraftBlockBuilder
+from thinwire.edge.events import Draft
 
 PROMPTS = Path(__file__).parent / "prompts.jsonl"
 LONGEST = 6
 """γ of the rounds played."""
 REFERENCE = 4
 TEMPERATURES = (1.0, 0.3)
-SCHEMES: dict[str, dict[str, Any]] = {
-    "k-sqs": {"scheme": "k-sqs"},
-    "k-sqs K=64 ℓ=720": {"scheme": "k-sqs", "support_size": 64, "lattice_resolution": 720},
-    "c-sqs": {"scheme": "c-sqs"},
-    "dense-qs": {"scheme": "dense-qs"},
-    "dense-f16": {"scheme": "dense-f16"},
+SCHEMES = {
+    "k-sqs": "k-sqs",
+    "k-sqs K=64 ℓ=720": "k-sqs:K=64,ell=720",
+    "c-sqs": "c-sqs",
+    "dense-qs": "dense-qs",
+    "dense-f16": "dense-f16",
 }
 OVERHEADS_MS = (1.6, 45.0, 150.0)
 """Loopback as `bench.core` finds it, and links of 40 and 145 ms round trip."""
@@ -112,13 +113,11 @@ class Pair:
         medians = {n: statistics.median(values) for n, values in spent.items()}
         return PassTimes(medians[0], tuple(medians[n] for n in rows))
 
-    def play(
-        self, scheme_fields: dict[str, Any], temperature: float, prompts: Sequence[str], *, tokens: int
-    ) -> list[Round]:
+    def play(self, scheme: str, temperature: float, prompts: Sequence[str], *, tokens: int) -> list[Round]:
         """Rounds of one scheme, `tokens` tokens a text; a prompt's number is its seed."""
         played: list[Round] = []
         for seed, prompt in enumerate(prompts):
-            text = _Text(self, scheme_fields, temperature, self.target.vocabulary.encode(prompt), seed)
+            text = _Text(self, scheme, temperature, self.target.vocabulary.encode(prompt), seed)
             while text.output < tokens:
                 played.append(text.round())
             text.close()
@@ -128,13 +127,10 @@ class Pair:
 class _Text:
     """One text in the making."""
 
-    def __init__(
-        self, pair: Pair, scheme: dict[str, Any], temperature: float, prompt: Sequence[int], seed: int
-    ) -> None:
+    def __init__(self, pair: Pair, scheme: str, temperature: float, prompt: Sequence[int], seed: int) -> None:
         self._sampling = SamplingParameters(temperature=temperature)
-        self._scheme = make_scheme(
-            default_scheme(temperature, **scheme), vocabulary_size=pair.target.vocabulary_size
-        )
+        parameters = parse_scheme(scheme, temperature)
+        self._scheme = make_scheme(parameters, vocabulary_size=pair.target.vocabulary_size)
         self._state = self._scheme.initial_state()
         self._draws = KeyedDraws(seed)
         self._draft, self._target = pair.draft.open_sequence(), pair.target.open_sequence()
@@ -152,15 +148,14 @@ class _Text:
         self._attempt += 1
         position = len(self._committed)
         builder = DraftBlockBuilder(
+            Draft(
+                state=self._state,
+                attempt=self._attempt,
+                first_position=position,
+                max_draft_length=LONGEST,
+            ),
             self._scheme,
-            self._state,
             self._draws,
-            attempt=self._attempt,
-            first_position=position,
-            max_draft_length=LONGEST,
-            budget_bits=0,
-            min_acceptance=0.0,
-            stop_token_ids=frozenset(),
         )
         feed, estimates = self._committed[self._draft.length :], []
         while not builder.complete:

@@ -21,13 +21,17 @@ import numpy as np
 import numpy.typing as npt
 
 from thinwire.common import demo_pair
-from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
 from thinwire.common.language_model import load_language_model, set_threads
 from thinwire.common.law.distributions import softmax, warp
 from thinwire.common.law.random_streams import KeyedDraws
-from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes import SchemeParameters, make_scheme
 from thinwire.common.schemes.base import Scheme
+from thinwire.common.schemes.c_sqs import CSqs
+from thinwire.common.schemes.dense_qs import DenseQs
+from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.edge.draft_block import DraftBlockBuilder
+from thinwire.edge.events import Draft
 
 BUNDLED_VOCABULARY_SIZE = 8192
 VOCABULARY_SIZES = (BUNDLED_VOCABULARY_SIZE, 50257, 151936)
@@ -35,13 +39,13 @@ DRAFT_LENGTH = 4
 BLOCKS = 6
 """Blocks of each case, every token from a law of its own."""
 CASES: dict[str, SchemeParameters] = {
-    "k-sqs K=2": SchemeParameters(scheme="k-sqs", support_size=2),
-    "k-sqs K=8": SchemeParameters(scheme="k-sqs", support_size=8),
-    "k-sqs K=64": SchemeParameters(scheme="k-sqs", support_size=64),
-    "k-sqs K=64 ℓ=720": SchemeParameters(scheme="k-sqs", support_size=64, lattice_resolution=720),
-    "c-sqs β=.05": SchemeParameters(scheme="c-sqs", initial_threshold=0.05, frozen_threshold=True),
-    "c-sqs β=.003": SchemeParameters(scheme="c-sqs", initial_threshold=0.003, frozen_threshold=True),
-    "dense-qs": SchemeParameters(scheme="dense-qs"),
+    "k-sqs K=2": KSqs.Parameters(support_size=2),
+    "k-sqs K=8": KSqs.Parameters(support_size=8),
+    "k-sqs K=64": KSqs.Parameters(support_size=64),
+    "k-sqs K=64 ℓ=720": KSqs.Parameters(support_size=64, lattice_resolution=720),
+    "c-sqs β=.05": CSqs.Parameters(initial_threshold=0.05, frozen_threshold=True),
+    "c-sqs β=.003": CSqs.Parameters(initial_threshold=0.003, frozen_threshold=True),
+    "dense-qs": DenseQs.Parameters(),
 }
 
 
@@ -73,15 +77,14 @@ def make_logits(vocabulary_size: int, count: int) -> npt.NDArray[np.float32]:
 def draft(scheme: Scheme, rows: Sequence[npt.NDArray[Any]]) -> DraftBlockBuilder:
     """One block, a token a row; the caller builds it."""
     builder = DraftBlockBuilder(
+        Draft(
+            state=scheme.initial_state(),
+            attempt=0,
+            first_position=0,
+            max_draft_length=len(rows),
+        ),
         scheme,
-        scheme.initial_state(),
         KeyedDraws(1),
-        attempt=0,
-        first_position=0,
-        max_draft_length=len(rows),
-        budget_bits=0,
-        min_acceptance=0.0,
-        stop_token_ids=frozenset(),
     )
     for row in rows:
         builder.offer(row)
@@ -111,7 +114,7 @@ def measure(vocabulary_size: int, case: str, *, repetitions: int) -> Timing:
                 lambda start=start: softmax(logits[start]),
                 lambda rows=rows: draft(scheme, rows).build(cache_length=0, draft_s=0.0),
                 lambda block=block: scheme.decode(
-                    block.payload, draft_length=DRAFT_LENGTH, support_size_code=block.support_size_code
+                    block.payload, draft_length=DRAFT_LENGTH, coding=block.coding
                 ),
             ],
             repetitions,

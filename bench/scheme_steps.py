@@ -20,17 +20,17 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from thinwire.common import demo_pair
-from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
 from thinwire.common.language_model import LanguageModel, load_language_model
 from thinwire.common.law.distributions import total_variation, warp
 from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
 from thinwire.common.law.random_streams import KeyedDraws
-from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes import SchemeParameters, make_scheme
 from thinwire.common.schemes.base import Scheme
 from thinwire.common.session.messages import Verdict
 from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.edge.draft_block import DraftBlockBuilder
-from thinwire.edge.events import Decided, DraftedBlock
+from thinwire.edge.events import Decided, Draft, DraftedBlock
 from thinwire.edge.meter import measure
 from thinwire.edge.tally import Tally
 
@@ -186,15 +186,14 @@ def run_scheme(
         for start in range(0, len(draft), DRAFT_LENGTH):
             length = min(DRAFT_LENGTH, len(draft) - start)
             builder = DraftBlockBuilder(
+                Draft(
+                    state=state,
+                    attempt=0,
+                    first_position=position,
+                    max_draft_length=length,
+                ),
                 scheme,
-                state,
                 draws,
-                attempt=0,
-                first_position=position,
-                max_draft_length=length,
-                budget_bits=0,
-                min_acceptance=0.0,
-                stop_token_ids=frozenset(),
             )
             for n in range(start, start + length):
                 builder.offer(draft[n])

@@ -11,9 +11,9 @@ import grpc
 from bench.capacity.replay import answer, refusal_of, request_of
 from bench.capacity.texts import RecordedText
 from thinwire.common import wire
-from thinwire.common.config import MAX_DRAFT_LENGTH, SchemeParameters
+from thinwire.common.config import MAX_DRAFT_LENGTH
 from thinwire.common.schemes import make_scheme
-from thinwire.common.schemes.dense_qs import MAX_DENSE_RESOLUTION
+from thinwire.common.schemes.dense_qs import MAX_DENSE_RESOLUTION, DenseQs
 from thinwire.common.session.messages import DraftBlock, Open, Opened, PrefixHasher, block_checksum
 
 
@@ -39,7 +39,7 @@ class RandomPayloads:
         self._metadata = metadata
         recorded = wire.CloudStreamReader().from_proto(request_of(text.open))
         assert isinstance(recorded, Open), recorded
-        parameters = SchemeParameters(scheme="dense-qs", lattice_resolution=MAX_DENSE_RESOLUTION)
+        parameters = DenseQs.Parameters(lattice_resolution=MAX_DENSE_RESOLUTION)
         self._open = replace(recorded, scheme=parameters, prompt_token_ids=recorded.prompt_token_ids[:1])
         scheme = make_scheme(parameters, vocabulary_size=recorded.vocabulary.size)
         self._bytes = scheme.max_payload_bytes(MAX_DRAFT_LENGTH)
@@ -75,7 +75,7 @@ class RandomPayloads:
             base_length=len(self._open.prompt_token_ids),
             prefix_hash=hasher.value(),
             draft_length=MAX_DRAFT_LENGTH,
-            support_size_code=0,
+            coding=0,
             payload=payload,
             checksum=0,
         )

@@ -16,10 +16,10 @@ from typing import Any
 
 from bench.capacity.texts import RecordedRound, RecordedText
 from thinwire.common import wire
-from thinwire.common.config import SamplingParameters, default_scheme
+from thinwire.common.config import SamplingParameters
 from thinwire.common.language_model import LanguageModel
 from thinwire.common.law.random_streams import KeyedDraws
-from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes import make_scheme, scheme_parameters
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import DraftBlock, Open, Verdict
 from thinwire.edge.cloud_link import CloudLink, CloudStream, FromCloud, Receive
@@ -52,7 +52,7 @@ async def record_texts(
             parameters = GenerationRequest(
                 "",
                 seed=seed + index,
-                scheme=default_scheme(sampling.temperature),
+                scheme=scheme_parameters("k-sqs", sampling.temperature),
                 sampling=sampling,
                 max_tokens=tokens,
                 ignore_eos=True,

@@ -89,7 +89,7 @@ def steps_caption(data: Data, *, of_theorems: bool, has_errors: bool = True) -> 
     adaptive = [r.scheme for r in runs if is_adaptive(r.scheme)]
     swept = (("β", "initial_threshold"), ("η", "threshold_step"), ("α*", "target_dropped_mass"))
     listed = ", ".join(f"{letter} {{{distinct(s[name] for s in adaptive)}}}" for letter, name in swept)
-    frozen = distinct(r.scheme["initial_threshold"] for r in runs if r.scheme["frozen_threshold"])
+    frozen = distinct(r.scheme["initial_threshold"] for r in runs if r.scheme.get("frozen_threshold"))
     of = {r.temperature: r.scheme["max_support_size"] for r in runs if is_adaptive(r.scheme)}
     caps = ", ".join(f"{of[temperature]} at {temperature:g}" for temperature in sorted(of))
     sizes = distinct(r.scheme["support_size"] for r in runs if r.scheme["scheme"] == "k-sqs")

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from bench.grid.methods import own_fields
 from bench.grid.store import StoreError, drop_cut_line, keep_settings, read_lines
 
 SCHEMA_VERSION = 1
@@ -108,8 +109,9 @@ class StepsRecord:
             )
         known = {item.name for item in fields(cls)}
         try:
-            return cls(**{name: value for name, value in values.items() if name in known})
-        except TypeError as error:
+            given = {name: value for name, value in values.items() if name in known}
+            return cls(**{**given, "scheme": own_fields(values["scheme"])})
+        except (KeyError, TypeError) as error:
             raise StoreError(str(error)) from None
 
 

@@ -9,12 +9,12 @@ ours, and printed with every figure.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from bench.grid.cells import Plan, grid
 from bench.grid.methods import Method, parse_method
-from thinwire.common.config import SchemeParameters, default_scheme
+from thinwire.common.schemes import SchemeParameters, scheme_parameters
 
 DRAFT_LENGTH = 4
 """γ of every figure, Thinwire's default; `bench.scheme_steps` codes blocks of as many."""
@@ -138,7 +138,7 @@ class PaperPlan:
 
 def scheme_fields(scheme: SchemeParameters) -> dict[str, Any]:
     """Every parameter as JSON."""
-    return {**asdict(scheme), "rollback": scheme.rollback.value}
+    return {"scheme": scheme.scheme, **scheme.values()}
 
 
 def setting_name(scheme: Mapping[str, Any]) -> str:
@@ -154,7 +154,7 @@ def setting_name(scheme: Mapping[str, Any]) -> str:
 
 
 def _scheme(temperature: float, **given: Any) -> SchemeParameters:
-    return default_scheme(temperature, **given)
+    return scheme_parameters(given.pop("scheme"), temperature, **given)
 
 
 PAPER = PaperPlan(

@@ -20,7 +20,8 @@ from bench.grid.runner import Progress
 from bench.paper.lines import RunKey, StepsRecord, StepsStore, run_key, theorem_2_bounds
 from bench.paper.plan import DRAFT_LENGTH, STEP_PROMPTS, PaperPlan, scheme_fields
 from bench.scheme_steps import Rows, Steps, make_rows, run_scheme
-from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
+from thinwire.common.schemes import SchemeParameters
 
 RUNNING_POINTS = 60
 """Points of a running mean that are kept, equally spaced on a logarithmic axis."""
@@ -141,7 +142,7 @@ def steps_record(steps: Steps, *, temperature: float, seed: int, texts: int) -> 
         rejected=int(steps.rejected.sum()),
         draft_distance=float(steps.draft_distance.sum()),
         dropped_mass=float(steps.dropped_mass.sum()),
-        lattice_term=float((steps.support_size / (4 * steps.scheme.parameters.lattice_resolution)).sum()),
+        lattice_term=float((steps.support_size / (4 * scheme["lattice_resolution"])).sum()),
         lattice_distance=float(steps.lattice_distance.sum()),
         payload_bits=8 * sum(len(block.payload) for block in steps.blocks),
         wire_support_size=int(steps.wire_support_size.sum()),

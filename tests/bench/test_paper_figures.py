@@ -20,7 +20,7 @@ from bench.paper.figures import LINK_FIGURES, STEP_FIGURES
 from bench.paper.frontier import settings_of
 from bench.paper.plan import setting_name
 from tests.bench.bench_data import dots_of, make_record, place_of
-from thinwire.common.config import default_scheme
+from thinwire.common.schemes.c_sqs import CSqs
 
 RECORDED = Path(__file__).parent / "paper_recorded"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -68,7 +68,7 @@ def test_a_figure_says_what_it_was_measured_under(docs: Path, name: str) -> None
         assert "16 tokens a text" in caption
     if name != "paper-frontier.svg":
         assert "η = 0.01; by temperature" in caption
-        shipped = default_scheme(1.0)
+        shipped = CSqs.Parameters.defaults(1.0)
         at_1 = f"α* = {shipped.target_dropped_mass:g}, K_max = {shipped.max_support_size} at 1"
         assert at_1 in caption
     for panel in root.findall(f"./{SVG}g"):
@@ -126,7 +126,7 @@ def test_the_page_states_every_verdict_and_guarantee(docs: Path) -> None:
     rows = [
         row
         for row in text.splitlines()
-        if row.startswith(f"| 1 | β = 0.1 | {default_scheme(1.0).target_dropped_mass:g} |")
+        if row.startswith(f"| 1 | β = 0.1 | {CSqs.Parameters.defaults(1.0).target_dropped_mass:g} |")
     ]
     assert len(rows) == 2  # over the link and in process
     assert all("%" in row for row in rows)
@@ -146,7 +146,7 @@ def test_a_setting_whose_cap_bound_is_void_in_the_frontier() -> None:
     adaptive = [s for s in settings if setting_name(s.scheme) == "β = 0.1"]
     of_c = {s.scheme["target_dropped_mass"]: s.is_void for s in adaptive}
 
-    assert of_c == {0.05: True, default_scheme(1.0).target_dropped_mass: False}
+    assert of_c == {0.05: True, CSqs.Parameters.defaults(1.0).target_dropped_mass: False}
 
 
 @pytest.mark.parametrize(

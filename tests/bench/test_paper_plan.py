@@ -15,8 +15,10 @@ from bench.grid.store import Store, read_generations
 from bench.paper.plan import PAPER, PLANS, SMOKE, STEP_PROMPTS, PaperPlan, Sweep, scheme_fields, setting_name
 from bench.scheme_steps import PROMPTS
 from tests.bench.bench_data import FakeStages, Silent, make_counters, make_record, run_settings
-from thinwire.common.config import SchemeParameters, default_scheme
 from thinwire.common.errors import ConfigError
+from thinwire.common.schemes.c_sqs import CSqs
+from thinwire.common.schemes.dense_qs import DenseQs
+from thinwire.common.schemes.k_sqs import KSqs
 
 
 def test_the_plan_is_that_of_the_papers_captions() -> None:
@@ -56,7 +58,7 @@ def test_every_line_over_the_link_says_all_its_parameters(tmp_path: Path) -> Non
     assert len(records) == 2 * 3 * 2
     assert {record.parameters["draft_length"] for record in records} == {4}
     of_c = {(r.temperature, r.scheme["target_dropped_mass"]) for r in records if r.way == "c-sqs"}
-    assert of_c == {(t, default_scheme(t).target_dropped_mass) for t in (0.2, 1.0)}
+    assert of_c == {(t, CSqs.Parameters.defaults(t).target_dropped_mass) for t in (0.2, 1.0)}
     assert {record.scheme["frozen_threshold"] for record in records} == {True, False}
     assert all(record.scheme["lattice_resolution"] == 100 for record in records)
 
@@ -118,8 +120,8 @@ def test_the_plan_knows_how_many_texts_there_are() -> None:
 
 def test_settings_have_names() -> None:
     """As in the figures."""
-    scheme = SchemeParameters(scheme="c-sqs", initial_threshold=0.1, frozen_threshold=True)
+    scheme = CSqs.Parameters(initial_threshold=0.1, frozen_threshold=True)
 
     assert setting_name(scheme_fields(scheme)) == "β = 0.1, frozen"
-    assert setting_name(scheme_fields(SchemeParameters(support_size=3))) == "K = 3"
-    assert setting_name(scheme_fields(SchemeParameters(scheme="dense-qs"))) == "ℓ = 100"
+    assert setting_name(scheme_fields(KSqs.Parameters(support_size=3))) == "K = 3"
+    assert setting_name(scheme_fields(DenseQs.Parameters())) == "ℓ = 100"

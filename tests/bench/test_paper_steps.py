@@ -13,11 +13,12 @@ from bench.paper.lines import RunKey, StepsRecord, StepsStore, read_steps, run_k
 from bench.paper.plan import SMOKE, scheme_fields
 from bench.paper.steps import estimate_s, make_tasks, running_points, steps_record
 from bench.scheme_steps import Rows, run_scheme
-from thinwire.common.config import SchemeParameters
-from thinwire.common.schemes.c_sqs import dropped_mass_guarantee
+from thinwire.common.schemes import SchemeParameters
+from thinwire.common.schemes.c_sqs import CSqs, dropped_mass_guarantee
+from thinwire.common.schemes.k_sqs import KSqs
 
-K_SQS = SchemeParameters(support_size=4)
-C_SQS = SchemeParameters(scheme="c-sqs", threshold_step=0.05, target_dropped_mass=0.3, initial_threshold=0.2)
+K_SQS = KSqs.Parameters(support_size=4)
+C_SQS = CSqs.Parameters(threshold_step=0.05, target_dropped_mass=0.3, initial_threshold=0.2)
 TEXTS, STEPS_EACH, SIZE = 2, 30, 50
 
 

@@ -90,9 +90,7 @@ class Verifier:
             PayloadInvalidError: the payload decodes to nothing legal.
             SessionNotFoundError: the session ended meanwhile.
         """
-        steps = self._scheme.decoding(
-            block.payload, draft_length=block.draft_length, support_size_code=block.support_size_code
-        )
+        steps = self._scheme.decoding(block.payload, draft_length=block.draft_length, coding=block.coding)
         while True:
             try:
                 next(steps)

@@ -6,12 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from thinwire.common.config import (
-    MAX_DRAFT_LENGTH,
-    Rollback,
-    SamplingParameters,
-    default_scheme,
-)
+from thinwire.common.config import MAX_DRAFT_LENGTH, SamplingParameters
 from thinwire.common.daemon.arguments import peer_address
 from thinwire.common.daemon.command_parser import CommandParser, RoomyFormatter
 from thinwire.common.daemon.exit_codes import EXIT_CODES_HELP
@@ -19,7 +14,7 @@ from thinwire.common.daemon.health_command import add_health_command
 from thinwire.common.daemon.standard_streams import check_utf8
 from thinwire.common.door.security_arguments import add_dialling_arguments
 from thinwire.common.release import version
-from thinwire.common.schemes import scheme_names
+from thinwire.common.schemes import DEFAULT_SCHEME, parse_scheme, schemes_help
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.edge.daemon_arguments import DEFAULT_EDGE, add_edge
 
@@ -61,25 +56,10 @@ def generation_request(arguments: argparse.Namespace, prompt: str) -> Generation
         check_utf8("stop", text)
     check_utf8("scheme", arguments.scheme)
     sampling = SamplingParameters(arguments.temperature, arguments.top_k, arguments.top_p)
-    by_temperature = {
-        "max_support_size": arguments.max_support_size,
-        "target_dropped_mass": arguments.target_dropped_mass,
-    }
-    scheme = default_scheme(
-        sampling.temperature,
-        scheme=arguments.scheme,
-        lattice_resolution=arguments.lattice_resolution,
-        support_size=arguments.support_size,
-        initial_threshold=arguments.initial_threshold,
-        threshold_step=arguments.threshold_step,
-        rollback=Rollback(arguments.rollback),
-        frozen_threshold=arguments.frozen_threshold,
-        **{name: value for name, value in by_temperature.items() if value is not None},
-    )
     seed = {} if arguments.seed is None else {"seed": arguments.seed}
     return GenerationRequest(
         prompt=prompt,
-        scheme=scheme,
+        scheme=parse_scheme(arguments.scheme, sampling.temperature),
         sampling=sampling,
         max_tokens=arguments.max_tokens,
         draft_length=arguments.draft_length,
@@ -97,7 +77,7 @@ def _add_generate(commands: Any, environment: Mapping[str, str]) -> None:
         "generate",
         help="stream a completion from an edge",
         description="Stream a completion of a prompt from an edge.",
-        epilog=EXIT_CODES_HELP,
+        epilog=_generation_epilog,
         formatter_class=RoomyFormatter,
     )
     parser.add_argument("prompt", metavar="PROMPT", help="text to continue; - reads standard input")
@@ -122,7 +102,7 @@ def _add_demo(commands: Any, environment: Mapping[str, str]) -> None:
         "demo",
         help="start a cloud and an edge on this machine with the bundled pair and stream one completion",
         description="Start a cloud and an edge as two processes on loopback, stream one text, stop both.",
-        epilog=EXIT_CODES_HELP,
+        epilog=_generation_epilog,
         formatter_class=RoomyFormatter,
     )
     parser.add_argument(
@@ -154,66 +134,21 @@ def _add_edge_address(parser: argparse.ArgumentParser, environment: Mapping[str,
     )
 
 
+def _generation_epilog() -> str:
+    return f"{schemes_help()}\n{EXIT_CODES_HELP}"
+
+
 def _add_generation_flags(parser: argparse.ArgumentParser) -> None:
-    scheme, sampling = _DEFAULTS.scheme, _DEFAULTS.sampling
-    group = parser.add_argument_group("scheme")
-    add = group.add_argument
+    sampling = _DEFAULTS.sampling
     default = "(default %(default)s)"
-    add("--scheme", default=scheme.scheme, help=f"one of {', '.join(scheme_names())} {default}")
-    add(
-        "--ell",
-        dest="lattice_resolution",
-        metavar="ELL",
-        type=int,
-        default=scheme.lattice_resolution,
-        help=f"lattice resolution ℓ {default}",
-    )
-    add(
-        "--k",
-        dest="support_size",
-        metavar="K",
-        type=int,
-        default=scheme.support_size,
-        help=f"support size K of k-sqs {default}",
-    )
-    add(
-        "--beta",
-        dest="initial_threshold",
-        metavar="BETA",
-        type=float,
-        default=scheme.initial_threshold,
-        help=f"first threshold β of c-sqs {default}",
-    )
-    add(
-        "--eta",
-        dest="threshold_step",
-        metavar="ETA",
-        type=float,
-        default=scheme.threshold_step,
-        help=f"threshold step η of c-sqs {default}",
-    )
-    add(
-        "--target-dropped-mass",
-        type=float,
-        metavar="MASS",
-        help="α* of c-sqs (default: by the temperature)",
-    )
-    add(
-        "--k-max",
-        dest="max_support_size",
-        metavar="K_MAX",
-        type=int,
-        help="largest support of c-sqs (default: by the temperature)",
-    )
-    add(
-        "--rollback",
-        default=scheme.rollback.value,
-        choices=[mode.value for mode in Rollback],
-        help=f"fate of the threshold updates of discarded drafts {default}",
-    )
-    add("--frozen-threshold", action="store_true", help="keep β fixed (no guarantee)")
     group = parser.add_argument_group("drafting")
     add = group.add_argument
+    add(
+        "--scheme",
+        default=DEFAULT_SCHEME,
+        metavar="SCHEME",
+        help=f"NAME or NAME:PARAMETER=VALUE,... such as k-sqs:K=4,ell=50; the list is below {default}",
+    )
     add(
         "--draft-length",
         type=int,

@@ -80,7 +80,7 @@ class Drafter:
             self._keep = None
         if effect.feed_token_ids:
             check_cache_length(sequence.length, effect.first_position - len(effect.feed_token_ids))
-        builder = DraftBlockBuilder.of(effect, self._scheme, self._draws)
+        builder = DraftBlockBuilder(effect, self._scheme, self._draws)
         feed: Sequence[int] = effect.feed_token_ids
         while not builder.complete:
             logits = self._next_logits(sequence, feed)

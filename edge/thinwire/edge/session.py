@@ -288,7 +288,7 @@ class EdgeSession:
             base_length=len(self._committed),
             prefix_hash=self._committed.prefix_hash,
             draft_length=len(drafted.tokens),
-            support_size_code=drafted.support_size_code,
+            coding=drafted.coding,
             payload=drafted.payload,
             checksum=0,
         )

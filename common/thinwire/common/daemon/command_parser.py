@@ -14,6 +14,8 @@ class CommandParser(argparse.ArgumentParser):
     """
     An ArgumentParser, of the command or of a subcommand, that takes no abbreviated options.
 
+    Its epilog may be a function, called when help is asked for.
+
     An abbreviation that is accepted today is another option, or none, after the next release.
     What it parses holds the parser itself as `parser`, so that `option_names` can be asked of it.
     """
@@ -21,6 +23,12 @@ class CommandParser(argparse.ArgumentParser):
     def __init__(self, **keywords: Any) -> None:
         super().__init__(**{**keywords, "allow_abbrev": False})
         self.set_defaults(parser=self)
+
+    def format_help(self) -> str:
+        """As argparse's."""
+        if callable(self.epilog):
+            self.epilog = self.epilog()
+        return super().format_help()
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """As argparse's, which says nothing of a standard output that cannot be written."""

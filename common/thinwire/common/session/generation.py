@@ -14,11 +14,11 @@ from thinwire.common.config import (
     MAX_ROUND_BYTES,
     MAX_SEED,
     SamplingParameters,
-    SchemeParameters,
     check_integer,
     check_real,
 )
 from thinwire.common.errors import ConfigError
+from thinwire.common.schemes import SchemeParameters, scheme_parameters
 from thinwire.common.session.messages import FinishReason, TokenKind, VocabularyIdentity
 from thinwire.common.session.prompt import check_text
 from thinwire.common.session.statistics import GenerationStatistics
@@ -37,7 +37,7 @@ class GenerationRequest:
     """Text to continue; at most `MAX_PROMPT_BYTES` in UTF-8."""
     seed: int = field(default_factory=partial(secrets.randbits, 64))
     """0 to 2**64 - 1; fresh bits unless given."""
-    scheme: SchemeParameters = field(default_factory=SchemeParameters)
+    scheme: SchemeParameters = field(default_factory=scheme_parameters)
     sampling: SamplingParameters = field(default_factory=SamplingParameters)
     max_tokens: int = 128
     """Output tokens at most; at least 1."""
