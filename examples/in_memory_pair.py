@@ -64,7 +64,7 @@ def perform_edge(effect):
         case edge.Send(Close() as message):
             agenda.append(cloud.CloseReceived(1, message))
         case edge.Draft():
-            builder = DraftBlockBuilder.of(effect, scheme, draws)
+            builder = DraftBlockBuilder(effect, scheme, draws)
             edge_cache.extend(effect.feed_token_ids)
             while not builder.complete:
                 token_id = builder.offer(DRAFT[edge_cache[-1]])
@@ -90,9 +90,7 @@ def perform_cloud(effect):
         case cloud.Prefill(token_ids):
             cloud_cache.extend(token_ids)
         case cloud.Decode(block):
-            tokens = scheme.decode(
-                block.payload, draft_length=block.draft_length, support_size_code=block.support_size_code
-            )
+            tokens = scheme.decode(block.payload, draft_length=block.draft_length, coding=block.coding)
             agenda.append(cloud.Decoded(block.round, tokens))
         case cloud.Score():
             cloud_cache.extend(effect.feed_token_ids)

@@ -10,8 +10,9 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, fields
 from typing import Any, Self, TypedDict, Unpack
 
-from thinwire.common.config import SamplingParameters, check_seconds, default_scheme
+from thinwire.common.config import SamplingParameters, check_seconds
 from thinwire.common.door.security import ClientSecurity, read_authority, read_key_pair
+from thinwire.common.schemes import DEFAULT_SCHEME, SchemeParameters, parse_scheme
 from thinwire.common.session.generation import (
     EdgeStatus,
     GenerationEvent,
@@ -51,7 +52,7 @@ class ClientOptions(TypedDict, total=False):
 class GenerationOptions(TypedDict, total=False):
     """What a text may be asked for; docs/python-client.md has the defaults and ranges."""
 
-    scheme: str
+    scheme: str | SchemeParameters
     draft_length: int
     uplink_budget_bits: int
     min_block_acceptance: float
@@ -178,8 +179,8 @@ def generation_request(prompt: str, **options: Unpack[GenerationOptions]) -> Gen
         field.name: given.pop(field.name) for field in fields(SamplingParameters) if field.name in given
     }
     sampling = SamplingParameters(**warping)
-    if "scheme" in given:
-        given["scheme"] = default_scheme(sampling.temperature, scheme=given["scheme"])
+    scheme = given.get("scheme", DEFAULT_SCHEME)
+    given["scheme"] = parse_scheme(scheme, sampling.temperature) if isinstance(scheme, str) else scheme
     for name in ("stop", "stop_token_ids"):
         value = given.get(name, ())
         given[name] = (value,) if isinstance(value, str) else tuple(value)
