@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 
+import pytest
+
 import thinwire
-from thinwire.edge.arguments import make_parser
+from thinwire.edge.arguments import generation_request, make_parser
 from thinwire.edge.async_client import ClientOptions, GenerationOptions
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "python-client.md").read_text(encoding="utf-8")
@@ -19,16 +22,27 @@ def rows(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def test_every_argument_of_a_text_is_there_with_its_option_and_default() -> None:
+def test_every_argument_of_a_text_is_there_with_its_default() -> None:
     """The command line's defaults are the client's."""
-    found = {}
-    for argument, option, default, _ in rows("What can be asked for"):
-        arguments = make_parser({}).parse_args(["generate", "a"])
-        value = vars(arguments)[option.strip("`-").replace("-", "_")]
-        assert default == {"None": "fresh bits", "False": "off", "[]": "none"}.get(str(value), str(value))
-        found[argument.strip("`")] = option
+    arguments = make_parser({}).parse_args(["generate", "a"])
+    request = generation_request(arguments, "a")
+    values = {**asdict(request.sampling), **{name: getattr(request, name) for name in request.__slots__}}
+    values |= {"scheme": request.scheme.scheme, "seed": "fresh bits"}
+    shown = {"False": "off", "()": "none"}
+    documented = {row[0].strip("`"): row[2] for row in rows("What can be asked for")}
 
-    assert list(found) == list(GenerationOptions.__annotations__)
+    assert documented == {
+        name: shown.get(str(values[name]), str(values[name])) for name in GenerationOptions.__annotations__
+    }
+
+
+def test_every_option_of_the_command_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    """By its name in the command's own help."""
+    with pytest.raises(SystemExit):
+        make_parser({}).parse_args(["generate", "--help"])
+    help_text = capsys.readouterr().out
+
+    assert all(row[1].strip("`") + " " in help_text for row in rows("What can be asked for"))
 
 
 def test_every_argument_of_the_client_is_there() -> None:
