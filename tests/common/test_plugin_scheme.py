@@ -11,7 +11,7 @@ from fakes import TableModel, TableVocabulary, random_table
 from loopback import generate, loopback, make_request
 from thinwire.common import schemes
 from thinwire.common.errors import ConfigError
-from thinwire.common.schemes import find_scheme, parse_scheme, scheme_names
+from thinwire.common.schemes import find_scheme, parse_scheme, scheme_names, schemes_help
 from thinwire.common.wire.schemes import scheme_from_proto, scheme_to_proto
 
 SOURCE = '''
@@ -73,6 +73,7 @@ def test_a_broken_one_is_refused_by_name(name: str) -> None:
     """Not found in its module, or without parameters of its own."""
     with pytest.raises(ConfigError, match=f"scheme '{name}'"):
         parse_scheme(name)
+    assert f"\n  {name} " in schemes_help()
 
 
 def test_its_parameters_cross_the_wire_whole_and_the_thin_link_as_far_as_they_decode() -> None:
