@@ -59,7 +59,7 @@ def test_every_line_over_the_link_says_all_its_parameters(tmp_path: Path) -> Non
     assert {record.parameters["draft_length"] for record in records} == {4}
     of_c = {(r.temperature, r.scheme["target_dropped_mass"]) for r in records if r.way == "c-sqs"}
     assert of_c == {(t, CSqs.Parameters.defaults(t).target_dropped_mass) for t in (0.2, 1.0)}
-    assert {record.scheme["frozen_threshold"] for record in records} == {True, False}
+    assert {record.scheme.get("frozen_threshold", False) for record in records} == {True, False}
     assert all(record.scheme["lattice_resolution"] == 100 for record in records)
 
 
@@ -92,7 +92,7 @@ def test_a_switch_of_a_method_is_0_or_1() -> None:
         "frozen_threshold": True,
     }
     assert parse_method("c-sqs:frozen=0").fixed == {"frozen_threshold": False}
-    with pytest.raises(ConfigError, match="expected NAME:FIELD=VALUE"):
+    with pytest.raises(ConfigError, match="frozen of c-sqs is 'yes'; expected 0 or 1"):
         parse_method("c-sqs:frozen=yes")
 
 

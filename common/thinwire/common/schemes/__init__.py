@@ -160,7 +160,11 @@ def schemes_help() -> str:
     """Every scheme with its parameters and their defaults, for a command's help."""
     lines = ["schemes, as --scheme NAME or NAME:PARAMETER=VALUE,...:"]
     for name in scheme_names():
-        kind = find_scheme(name)
+        try:
+            kind = find_scheme(name)
+        except ConfigError as error:
+            lines.append(f"  {name:<12}{error.message}")
+            continue
         lines.append(f"  {name:<12}{kind.summary()}")
         lines += [
             f"    {spec.short + '=' + default:<22}{spec.means}; {spec.expected.removeprefix('a number ')}"

@@ -7,8 +7,9 @@ help, the wire, the checksum and the table in docs/schemes.md are made from that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, ClassVar, Self
 
 from thinwire.common.config import check_integer, check_real
@@ -92,7 +93,8 @@ class SchemeParameters:
             spec.check(name, getattr(self, name))
 
     @classmethod
-    def specs(cls) -> dict[str, Spec]:
+    @cache
+    def specs(cls) -> Mapping[str, Spec]:
         """Field → what is known of it, in the fields' order."""
         return {each.name: each.metadata["spec"] for each in fields(cls)}
 
