@@ -43,7 +43,7 @@ _LOG_LINES = 25
 RT_GROUP = Path("/sys/fs/cgroup/cpu/cpu.rt_runtime_us")
 """There where the kernel shares real-time scheduling out among groups, and gives a new group none."""
 REAL_TIME_ENGINE_US, REAL_TIME_SHARE_US = 900_000, 400_000
-"""Microseconds of each second: for all containers, and for one side-car."""
+"""Of each second: for all containers, and for one side-car."""
 
 Step = Callable[[str], contextlib.AbstractContextManager[None]]
 """Names what happens within, and prints how long it took."""

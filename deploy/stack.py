@@ -173,7 +173,7 @@ def parse_generation(printed: str) -> Generation:
 
 
 def free_port() -> int:
-    """A free port of the loopback."""
+    """Of the loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
