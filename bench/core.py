@@ -37,9 +37,10 @@ import transformers
 from bench import kernels
 from thinwire.common import demo_pair
 from thinwire.common.config import GenerationParameters, SamplingParameters, default_scheme
+from thinwire.common.daemon.launcher import Daemon
 from thinwire.common.session.generation import GenerationFinished, GenerationStatistics
 from thinwire.edge.client import EdgeClient, GenerationRequest, connect
-from thinwire.edge.demo import Daemon, serve_pair, shared_core, target_threads
+from thinwire.edge.demo import serve_pair, shared_core, target_threads
 
 PROMPTS = Path(__file__).parent / "prompts.jsonl"
 TEMPERATURES = (1.0, 0.3)
