@@ -9,6 +9,7 @@ import pytest
 
 from thinwire.cloud.live_session import LiveSession
 from thinwire.cloud.registry import SESSION_ID_BYTES, SessionRegistry
+from thinwire.common.door.tenants import DEFAULT_TENANT
 from thinwire.common.errors import (
     ConfigError,
     QuotaExceededError,
@@ -27,19 +28,23 @@ class _Core:
 
 
 class _Live:
-    """A session in service that only notes that it was ended."""
+    """A session in service that is released as soon as it is ended, as the real one is."""
 
-    def __init__(self, session_id: bytes) -> None:
+    def __init__(self, session_id: bytes, registry: SessionRegistry, tenant: str) -> None:
         self.session = _Core(session_id)
+        self.tenant = tenant
+        self._registry = registry
 
     def expire(self) -> None:
-        """As the real one does, the state changes now; its release comes later."""
+        """End it."""
         self.session.state = State.FAILED
+        self._registry.remove(self.session.session_id)
 
 
-def add(registry: SessionRegistry) -> LiveSession:
+def add(registry: SessionRegistry, tenant: str = DEFAULT_TENANT, limit: int | None = None) -> LiveSession:
     """One more session."""
-    return registry.add(cast("Callable[[bytes], LiveSession]", _Live))
+    make = cast("Callable[[bytes], LiveSession]", lambda session_id: _Live(session_id, registry, tenant))
+    return registry.add(make, tenant_limit=limit)
 
 
 def test_a_session_is_found_by_the_id_it_was_given() -> None:
@@ -87,8 +92,8 @@ def test_a_session_without_a_stream_makes_room() -> None:
     assert states == [State.IDLE, State.FAILED, State.DETACHED, State.IDLE]
 
 
-def test_a_session_that_is_over_holds_no_slot() -> None:
-    """Even while its release is still on its way: two arrivals at once evict two, not one twice."""
+def test_two_arrivals_at_once_evict_two() -> None:
+    """Not one twice: a session that is over holds no slot."""
     registry = SessionRegistry(2)
     first, second = add(registry), add(registry)
     first.session.state = second.session.state = State.DETACHED
@@ -115,16 +120,10 @@ def test_a_request_that_cannot_be_served_evicts_nobody() -> None:
     assert list(registry) == [kept]
 
 
-def add_of(registry: SessionRegistry, tenant: str, limit: int | None = None) -> LiveSession:
-    """One more session of a tenant."""
-    make = cast("Callable[[bytes], LiveSession]", _Live)
-    return registry.add(make, tenant=tenant, tenant_limit=limit)
-
-
 def test_another_tenants_session_is_not_found_in_the_same_words() -> None:
     """As one that never was; its owner finds it."""
     registry = SessionRegistry(4)
-    live = add_of(registry, "acme")
+    live = add(registry, "acme")
     session_id = live.session.session_id
     with pytest.raises(SessionNotFoundError) as foreign:
         registry.find(session_id, tenant="rival")
@@ -140,11 +139,11 @@ def test_another_tenants_session_is_not_found_in_the_same_words() -> None:
 def test_a_tenant_at_its_limit_gives_up_an_abandoned_session_of_its_own() -> None:
     """Another tenant's stays, and without one of its own the quota refuses."""
     registry = SessionRegistry(8)
-    kept, other = add_of(registry, "acme", 1), add_of(registry, "rival", 1)
+    kept, other = add(registry, "acme", 1), add(registry, "rival", 1)
     kept.session.state = other.session.state = State.DETACHED
-    fresh = add_of(registry, "acme", 1)
+    fresh = add(registry, "acme", 1)
     with pytest.raises(QuotaExceededError, match="1 sessions of tenant acme are open; expected fewer than 1"):
-        add_of(registry, "acme", 1)
+        add(registry, "acme", 1)
 
     assert kept.session.state is State.FAILED
     assert other.session.state is State.DETACHED
@@ -154,8 +153,8 @@ def test_a_tenant_at_its_limit_gives_up_an_abandoned_session_of_its_own() -> Non
 def test_a_full_cloud_takes_the_tenants_own_abandoned_session_first() -> None:
     """Though another tenant's is older."""
     registry = SessionRegistry(2)
-    older, own = add_of(registry, "rival"), add_of(registry, "acme")
+    older, own = add(registry, "rival"), add(registry, "acme")
     older.session.state = own.session.state = State.DETACHED
-    add_of(registry, "acme")
+    add(registry, "acme")
 
     assert (older.session.state, own.session.state) == (State.DETACHED, State.FAILED)

@@ -14,6 +14,7 @@ import signal
 from fakes import TableModel, TableVocabulary, random_law
 from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
+from thinwire.common.causal_model import ServedModel
 from thinwire.common.door.security import ClientSecurity, ServerSecurity
 from thinwire.common.door.whole_file import replace_file
 from thinwire.edge.daemon import EdgeServer
@@ -36,15 +37,12 @@ def make_server(role: str, cloud_address: str) -> CloudServer | EdgeServer:
     if role == "cloud":
         settings = CloudSettings(resume_ttl_s=RESUME_TTL_S, drain_grace_s=DRAIN_GRACE_S, max_sessions=64)
         return CloudServer(
-            model,
-            vocabulary=vocabulary.identity,
-            fingerprint=seed.to_bytes(8),
+            ServedModel(model=model, vocabulary=vocabulary, fingerprint=seed.to_bytes(8)),
             settings=settings,
             security=ServerSecurity(insecure_plaintext=True),
         )
     return EdgeServer(
-        model,
-        vocabulary=vocabulary,
+        ServedModel(model=model, vocabulary=vocabulary),
         cloud_address=cloud_address,
         settings=EDGE_SETTINGS,
         cloud_security=ClientSecurity(insecure_plaintext=True),

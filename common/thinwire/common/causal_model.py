@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from thinwire.common.errors import LocalProtocolError, ThinwireError
+from thinwire.common.session.messages import VocabularyIdentity
 
 
 class CachedSequence(Protocol):
@@ -91,6 +92,42 @@ class CausalModel(Protocol):
         Returns:
             an answer a request, in their order; an error concerns its own sequence and no other.
         """
+
+
+class Vocabulary(Protocol):
+    """A model's tokenizer."""
+
+    @property
+    def identity(self) -> VocabularyIdentity:
+        """Size and hash; those of draft and target are compared at Open."""
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The ids without text, by their names."""
+
+    def encode(self, text: str) -> list[int]:
+        """Prompt text to token ids."""
+
+    def decode(self, token_ids: Any) -> str:
+        """Token ids to text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """A model as a daemon serves it and tells of it."""
+
+    model: CausalModel
+    vocabulary: Vocabulary
+    name: str = ""
+    """For people."""
+    dtype: str = ""
+    device: str = ""
+    rows: int = 0
+    """Ids below it can be fed; 0 where that is not known."""
+    eos_token_ids: tuple[int, ...] = ()
+    """Ids that end a text."""
+    fingerprint: bytes = b""
+    """Of the weights; empty where unknown, and an edge then does not notice a restart with another model."""
 
 
 def extend_one_by_one(requests: Sequence[ExtendRequest]) -> list[Extended]:

@@ -15,7 +15,6 @@ import json
 import os
 import sys
 from collections.abc import Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +34,7 @@ from thinwire.common.errors import ConfigError, ThinwireError
 from thinwire.common.observe.tracing import NO_TRACING, start_tracing
 from thinwire.edge.arguments import generation_request, make_parser
 from thinwire.edge.client import GenerationRequest, connect
-from thinwire.edge.daemon import EdgeServer, ModelShown
+from thinwire.edge.daemon import EdgeServer
 from thinwire.edge.daemon_arguments import edge_settings
 from thinwire.edge.demo import DEFAULT_PROMPT, run_demo
 from thinwire.edge.report import Display, JsonLines, print_rows, status_rows
@@ -106,13 +105,10 @@ async def _edge(arguments: argparse.Namespace) -> int:
     round_log = _round_log(arguments.round_log)
     exporter = os.environ.get("OTEL_TRACES_EXPORTER")
     tracing = start_tracing("thinwire-edge", exporter) if arguments.trace else NO_TRACING
-    executor = ThreadPoolExecutor(1, thread_name_prefix="draft-model")
     server = EdgeServer(
         None,
-        vocabulary=None,
         cloud_address=arguments.cloud,
         settings=settings,
-        executor=executor,
         round_log=round_log,
         security=options.security,
         cloud_security=cloud_security,
@@ -121,15 +117,14 @@ async def _edge(arguments: argparse.Namespace) -> int:
     )
 
     async def on_loaded(model: LanguageModel) -> None:
-        shown = ModelShown(model.name, model.dtype, model.device)
-        await server.model_loaded(model, vocabulary=model.vocabulary, shown=shown)
+        await server.model_loaded(model.served)
 
     try:
         return await run_daemon(
             server,
             options,
             program="thinwire edge",
-            executor=executor,
+            executor=server.executor,
             on_loaded=on_loaded,
             metrics=server.metrics,
             warnings=cloud_security.warnings(arguments.cloud),

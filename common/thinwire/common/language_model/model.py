@@ -9,7 +9,13 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
-from thinwire.common.causal_model import CachedSequence, Extended, ExtendRequest, extend_one_by_one
+from thinwire.common.causal_model import (
+    CachedSequence,
+    Extended,
+    ExtendRequest,
+    ServedModel,
+    extend_one_by_one,
+)
 from thinwire.common.language_model.cache_kinds import new_cache
 from thinwire.common.language_model.kv_pool import PAGE_TOKENS, KvPool
 from thinwire.common.language_model.logits import fed_ids, non_finite, output_rows, scored_rows
@@ -81,6 +87,20 @@ class LanguageModel:
         self._trial = trial
         if not for_pool:
             trial.check_own_caches(self.open_sequence, self.extend_batch)
+
+    @property
+    def served(self) -> ServedModel:
+        """What a daemon serves of it."""
+        return ServedModel(
+            model=self,
+            vocabulary=self.vocabulary,
+            name=self.name,
+            dtype=self.dtype,
+            device=self.device,
+            rows=self.model_rows,
+            eos_token_ids=self.eos_token_ids,
+            fingerprint=self.fingerprint,
+        )
 
     @property
     def module(self) -> Any:
