@@ -141,6 +141,59 @@ def extend_one_by_one(requests: Sequence[ExtendRequest]) -> list[Extended]:
     return answers
 
 
+class RolledBackSequence:
+    """
+    One session's sequence of a model: opened at its first pass, and rolled back before any other.
+
+    Args:
+        model: what it is a sequence of.
+
+    `truncate` may be called from any thread, everything else from the model's thread only (`reserve` comes
+    before any pass).
+    """
+
+    def __init__(self, model: CausalModel) -> None:
+        self._model = model
+        self._sequence: CachedSequence | None = None
+        self._keep: int | None = None
+
+    def reserve(self, tokens: int) -> None:
+        """
+        Open it with cache memory for so many tokens.
+
+        Raises:
+            ResourceExhaustedError: there is not so much.
+        """
+        assert self._sequence is None, "reserved too late"
+        self._sequence = self._model.open_sequence(reserve_tokens=tokens)
+
+    def truncate(self, length: int) -> None:
+        """Roll back to `length` cached tokens before the next pass."""
+        self._keep = length if self._keep is None else min(self._keep, length)
+
+    def holding(self, length: int | None) -> CachedSequence:
+        """
+        The sequence, rolled back, for a pass after its first `length` tokens; None where none is made.
+
+        Raises:
+            LocalProtocolError: it holds not just these; see `check_cache_length`.
+        """
+        if self._sequence is None:
+            self._sequence = self._model.open_sequence()
+        if self._keep is not None:
+            self._sequence.truncate(self._keep)
+            self._keep = None
+        if length is not None:
+            check_cache_length(self._sequence.length, length)
+        return self._sequence
+
+    def close(self) -> None:
+        """Free the cache."""
+        if self._sequence is not None:
+            self._sequence.close()
+            self._sequence = None
+
+
 def check_cache_length(length: int, expected: int) -> None:
     """
     Hold a sequence against what its session believes, before every pass.
