@@ -30,7 +30,7 @@ from thinwire.common.language_model.context import context_length
 from thinwire.common.language_model.fingerprint import model_fingerprint
 from thinwire.common.language_model.generation_settings import end_of_text_ids, unused_settings
 from thinwire.common.language_model.library_output import OnProgress, taken_from_libraries
-from thinwire.common.language_model.logits import output_rows
+from thinwire.common.language_model.logits import ScoredModule
 from thinwire.common.language_model.model import LanguageModel
 from thinwire.common.language_model.trial import Trial
 from thinwire.common.language_model.vocabulary import Vocabulary
@@ -172,32 +172,26 @@ def _language_model(
     enter: OnProgress,
 ) -> LanguageModel:
     """The model on its device, tried, and laid out for few rows."""
-    rows, size = output_rows(model), vocabulary.identity.size
-    if 2 * rows < size:  # a few ids without a row are added tokens; so many are another model's tokenizer
+    size = vocabulary.identity.size
+    scored = ScoredModule(model.eval(), name, size)
+    if 2 * scored.rows < size:  # a few without a row are added tokens; so many are another model's tokenizer
         raise VocabularyMismatchError(
-            f"{name} has {rows} output rows but its tokenizer defines {size} ids; "
+            f"{name} has {scored.rows} output rows but its tokenizer defines {size} ids; "
             f"expected rows for at least half of them."
         )
     enter(f"moving to {device}")
-    model = model.to(device).eval()
+    model.to(device)
     eos_token_ids = tuple(token_id for token_id in end_of_text_ids(model) if token_id < size)
     context, held = context_length(model.config, name)
     enter("trial")
     # Before anything of the module is changed: what it is held against is transformers' own pass.
-    trial = Trial(
-        model,
-        name=name,
-        dtype=dtype,
-        ids=min(size, rows),
-        context_length=context,
-    )
+    trial = Trial(scored, dtype=dtype, context_length=context)
     enter("layout")
     fingerprint = model_fingerprint(model, eos_token_ids)
     lay_out_for_few_rows(model)
     return LanguageModel(
-        model,
+        scored,
         vocabulary,
-        name=name,
         dtype=dtype,
         device=device,
         eos_token_ids=eos_token_ids,
@@ -205,11 +199,7 @@ def _language_model(
         context_length=context,
         trial=trial,
         for_pool=for_pool,
-        warnings=(
-            *unused_settings(model, name),
-            *held,
-            *notes,
-        ),
+        warnings=(*unused_settings(model, name), *held, *notes),
     )
 
 

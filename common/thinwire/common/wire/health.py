@@ -128,9 +128,14 @@ class HealthReporter:
         self._servicer.set(dict.fromkeys(self._services, status))
 
 
-async def serving_status(channel: grpc.aio.Channel, service: str, *, timeout_s: float) -> str:
+async def serving_status(
+    channel: grpc.aio.Channel, service: str, *, timeout_s: float, wait_for_ready: bool = False
+) -> str:
     """
-    Ask `grpc.health.v1` once, without waiting for a peer that is not there.
+    Ask `grpc.health.v1` once.
+
+    Args:
+        wait_for_ready: whether a peer that is not there yet is waited for.
 
     Returns:
         its word: "SERVING", "NOT_SERVING", or "SERVICE_UNKNOWN" for another daemon's service.
@@ -140,8 +145,9 @@ async def serving_status(channel: grpc.aio.Channel, service: str, *, timeout_s: 
         ThinwireError: the peer refused, or answered what does not parse.
     """
     stub = health_pb2_grpc.HealthStub(ParsingChannel(channel))
+    request = health_pb2.HealthCheckRequest(service=service)
     try:
-        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
+        answer = await stub.Check(request, timeout=timeout_s, wait_for_ready=wait_for_ready)
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.NOT_FOUND:
             return "SERVICE_UNKNOWN"
@@ -151,18 +157,9 @@ async def serving_status(channel: grpc.aio.Channel, service: str, *, timeout_s: 
 
 
 async def is_serving(channel: grpc.aio.Channel, service: str, *, timeout_s: float) -> bool:
-    """
-    Ask `grpc.health.v1` once.
-
-    Returns:
-        True for SERVING; False for anything else, an unreachable peer included.
-    """
-    stub = health_pb2_grpc.HealthStub(ParsingChannel(channel))
+    """Whether the answer is SERVING; not so where none comes in time."""
     try:
-        answer = await stub.Check(
-            health_pb2.HealthCheckRequest(service=service), timeout=timeout_s, wait_for_ready=True
-        )
-        check_parsed(answer)
-    except (grpc.aio.AioRpcError, ThinwireError):
+        status = await serving_status(channel, service, timeout_s=timeout_s, wait_for_ready=True)
+    except ThinwireError:
         return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+    return status == "SERVING"
