@@ -15,6 +15,7 @@ from security.credentials import Tokens
 from thinwire.cloud.admission import Admission
 from thinwire.cloud.batch_queue import BatchQueue
 from thinwire.cloud.batcher import Batcher
+from thinwire.cloud.metrics import CloudMetrics
 from thinwire.cloud.opening import SessionFactory
 from thinwire.cloud.registry import SessionRegistry
 from thinwire.cloud.settings import CloudSettings
@@ -29,7 +30,6 @@ from thinwire.common.errors import (
     ThinwireError,
     VocabularyMismatchError,
 )
-from thinwire.common.observe.metrics import CloudMetrics
 from thinwire.common.session.messages import Open
 from verify_peer import SIZE, TARGET, VOCABULARY, EdgeText
 

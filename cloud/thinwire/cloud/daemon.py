@@ -12,6 +12,7 @@ from thinwire.cloud.admission import Admission
 from thinwire.cloud.batch_queue import BatchQueue
 from thinwire.cloud.batcher import Batcher
 from thinwire.cloud.events import LinkLost, WorkFailed
+from thinwire.cloud.metrics import CloudMetrics
 from thinwire.cloud.opening import SessionFactory, first_message, forget_message
 from thinwire.cloud.registry import SessionRegistry
 from thinwire.cloud.settings import CloudSettings
@@ -23,7 +24,6 @@ from thinwire.common.door.peer_bound import PeerBound
 from thinwire.common.door.security import ServerSecurity
 from thinwire.common.errors import QuotaExceededError, ThinwireError, TransportError
 from thinwire.common.observe.log import log_request
-from thinwire.common.observe.metrics import CloudMetrics
 from thinwire.common.observe.tracing import NO_TRACING, Tracing
 from thinwire.common.release import version
 from thinwire.common.session.generation import ServerInfo

@@ -15,6 +15,7 @@ from thinwire.cloud.account import SessionAccount
 from thinwire.cloud.admission import Admission
 from thinwire.cloud.batcher import Batcher
 from thinwire.cloud.live_session import LiveSession
+from thinwire.cloud.metrics import CloudMetrics
 from thinwire.cloud.registry import SessionRegistry
 from thinwire.cloud.session import CloudSession
 from thinwire.cloud.settings import CloudSettings
@@ -28,7 +29,6 @@ from thinwire.common.errors import (
     ResourceExhaustedError,
     VocabularyMismatchError,
 )
-from thinwire.common.observe.metrics import CloudMetrics
 from thinwire.common.observe.tracing import NO_TRACE, Trace
 from thinwire.common.schemes import make_scheme
 from thinwire.common.session.messages import TOKENIZER_PARTS, Open, VocabularyIdentity
