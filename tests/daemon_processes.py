@@ -7,10 +7,30 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from thinwire.common.daemon.launcher import Daemon
+from thinwire.common.daemon import launcher
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
+POLL_S = 0.02
+
+
+class Daemon(launcher.Daemon):
+    """One whose log is read on line by line."""
+
+    _read = 0
+    """Characters of the log that `says` has gone past."""
+
+    async def says(self, part: str) -> str:
+        """The next line of its log with this part."""
+        while True:
+            ended = self.returncode is not None
+            for line in self.log[self._read :].splitlines(keepends=True):
+                if line.endswith("\n"):
+                    self._read += len(line)
+                    if part in line:
+                        return line
+            assert not ended, f"the daemon ended before it said {part!r}: {self.log}"
+            await asyncio.sleep(POLL_S)
 
 
 async def started(folder: Path, *arguments: str, listen: str = "127.0.0.1:0", **environment: str) -> Daemon:

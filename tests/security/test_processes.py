@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from daemon_processes import daemon, stopped
+from daemon_processes import Daemon, daemon, stopped
 from loopback import make_request
 from model.checkpoints import save_checkpoint
 from security.credentials import Certificates, Tokens
 from thinwire.cloud.token_file import revoke_tokens
 from thinwire.common import wire
-from thinwire.common.daemon.launcher import Daemon
 from thinwire.common.door.tenants import read_tenants
 from thinwire.common.errors import UnauthenticatedError
 from thinwire.edge.client import EdgeClient, connect

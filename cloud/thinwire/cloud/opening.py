@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -76,44 +77,25 @@ async def forget_message(requests: AsyncIterator[Any]) -> None:
         await aiter(requests).aclose()  # type: ignore[attr-defined]
 
 
+@dataclass(slots=True)
 class SessionFactory:
-    """
-    Opens the sessions of one target.
+    """Opens the sessions of one target."""
 
-    Args:
-        served: the target.
-        settings: the cloud's.
-        batcher: the target's thread.
-        registry: of the sessions.
-        admission: the tenants' quotas.
-        metrics: of the cloud.
-        now: monotonic seconds.
-    """
-
-    def __init__(
-        self,
-        served: ServedModel,
-        settings: CloudSettings,
-        *,
-        batcher: Batcher,
-        registry: SessionRegistry,
-        admission: Admission,
-        metrics: CloudMetrics,
-        now: Callable[[], float],
-    ) -> None:
-        self._served = served
-        self._settings = settings
-        self.batcher = batcher
-        self._registry = registry
-        self._admission = admission
-        self._metrics = metrics
-        self._now = now
-        self._close_decisions = 0
+    served: ServedModel
+    settings: CloudSettings
+    batcher: Batcher
+    registry: SessionRegistry
+    admission: Admission
+    metrics: CloudMetrics
+    now: Callable[[], float]
+    """Monotonic seconds."""
+    _close_decisions: int = 0
+    """Of sessions that are over."""
 
     @property
     def close_decisions(self) -> int:
         """Rounds decided by a margin that rounding in float32 might turn, over all sessions."""
-        return self._close_decisions + sum(live.session.close_decisions for live in self._registry)
+        return self._close_decisions + sum(live.session.close_decisions for live in self.registry)
 
     def open(self, open_: Open, *, tenant: str, trace: Trace = NO_TRACE) -> LiveSession:
         """
@@ -127,13 +109,13 @@ class SessionFactory:
             ResourceExhaustedError: no slot or no memory is left; nothing is kept of the session.
         """
         if open_.session_id:
-            live = self._registry.find(open_.session_id, tenant=tenant)
+            live = self.registry.find(open_.session_id, tenant=tenant)
             live.account.resumed()
             return live
-        served, prompt_tokens = self._served, len(open_.prompt_token_ids)
+        served, prompt_tokens = self.served, len(open_.prompt_token_ids)
         check_vocabulary(open_.vocabulary, served.vocabulary.identity)
         check_rows(open_.prompt_token_ids, served.rows)
-        self._settings.check_scheme(open_.scheme.scheme)
+        self.settings.check_scheme(open_.scheme.scheme)
         scheme = make_scheme(open_.scheme, vocabulary_size=served.vocabulary.identity.size)
 
         def make(session_id: bytes) -> LiveSession:
@@ -143,12 +125,12 @@ class SessionFactory:
                 scheme=scheme,
                 context_length=served.model.context_length,
                 eos_token_ids=served.eos_token_ids,
-                resume_ttl_s=self._settings.resume_ttl_s,
-                idle_ttl_s=self._settings.idle_ttl_s,
+                resume_ttl_s=self.settings.resume_ttl_s,
+                idle_ttl_s=self.settings.idle_ttl_s,
                 target_fingerprint=served.fingerprint,
             )
             account = SessionAccount(
-                self._metrics, scheme=scheme.name, tenant=tenant, opened_s=self._now(), trace=trace
+                self.metrics, scheme=scheme.name, tenant=tenant, opened_s=self.now(), trace=trace
             )
             return LiveSession(
                 session,
@@ -157,25 +139,25 @@ class SessionFactory:
                 account=account,
                 tenant=tenant,
                 on_release=partial(self._released, account),
-                on_exhausted=self._registry.evict_one,
+                on_exhausted=self.registry.evict_one,
             )
 
-        self._admission.check_prompt(tenant, prompt_tokens)
-        live = self._registry.add(make, tenant_limit=self._admission.max_sessions(tenant))
+        self.admission.check_prompt(tenant, prompt_tokens)
+        live = self.registry.add(make, tenant_limit=self.admission.max_sessions(tenant))
         try:
             live.reserve()
         except ResourceExhaustedError:
-            self._registry.remove(live.session.session_id)
-            self._registry.evict_one()  # so that the next try finds room
+            self.registry.remove(live.session.session_id)
+            self.registry.evict_one()  # so that the next try finds room
             raise
-        self._admission.take_prompt(tenant, prompt_tokens)
+        self.admission.take_prompt(tenant, prompt_tokens)
         live.account.opened(prompt_tokens)
         return live
 
     def _released(self, account: SessionAccount, session: CloudSession, reason: str) -> None:
         self._close_decisions += session.close_decisions
-        self._registry.remove(session.session_id)
-        account.ended(session, reason, self._now())
+        self.registry.remove(session.session_id)
+        account.ended(session, reason, self.now())
 
 
 def check_vocabulary(received: VocabularyIdentity, expected: VocabularyIdentity) -> None:

@@ -61,8 +61,6 @@ class Daemon:
         self._log = folder / f"{name}.log"
         self._port_file = folder / f"{name}.port"
         self._process: subprocess.Popen[Any] | None = None
-        self._read = 0
-        """Characters of the log that `says` has gone past."""
 
     def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         """
@@ -110,7 +108,9 @@ class Daemon:
         Raises:
             DaemonDiedError: it ended instead.
         """
-        await self._until(self._port_file.exists)
+        while not self._port_file.exists():
+            self.check()
+            await asyncio.sleep(_POLL_S)
         port = self._port_file.read_text().strip()
         host = self._listen.rpartition(":")[0]
         self._listen = f"{host}:{port}"
@@ -129,24 +129,6 @@ class Daemon:
                 self.check()
                 await asyncio.sleep(_POLL_S)
         return address
-
-    async def says(self, part: str) -> str:
-        """
-        The next line of its log with this part.
-
-        Raises:
-            DaemonDiedError: it ended and has not said it.
-        """
-        while True:
-            ended = self.returncode is not None
-            for line in self.log[self._read :].splitlines(keepends=True):
-                if line.endswith("\n"):
-                    self._read += len(line)
-                    if part in line:
-                        return line
-            if ended:
-                self.check()
-            await asyncio.sleep(_POLL_S)
 
     @property
     def returncode(self) -> int | None:
@@ -195,11 +177,6 @@ class Daemon:
         """Its exit code after SIGKILL."""
         self.signal(signal.SIGKILL)
         return await self.ended()
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            self.check()
-            await asyncio.sleep(_POLL_S)
 
 
 def _import_path() -> str:

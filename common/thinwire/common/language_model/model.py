@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
@@ -31,55 +32,35 @@ def set_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
+@dataclass(eq=False, kw_only=True)
 class LanguageModel:
     """
     A loaded model with its vocabulary; implements `common.causal_model.CausalModel`.
 
     Made by `load_language_model`, which has checked what is assumed here.
-
-    Args:
-        scored: the model, with rows for at least half of the V ids.
-        vocabulary: its tokenizer's half.
-        dtype: a key of `DTYPES`.
-        device: torch device.
-        eos_token_ids: ids below V that end a text.
-        fingerprint: see `common.language_model.fingerprint`.
-        context_length: tokens one sequence may hold.
-        trial: what every sequence is held against.
-        for_pool: whether `pool_sequences` will be called before the first sequence; the trial waits for it.
-        warnings: sentences on what of the checkpoint is not used.
-
-    Raises:
-        ModelTrialError: the model scores otherwise with a cache than in plain passes.
     """
 
-    def __init__(
-        self,
-        scored: ScoredModule,
-        vocabulary: Vocabulary,
-        *,
-        dtype: str,
-        device: str,
-        eos_token_ids: tuple[int, ...],
-        fingerprint: bytes,
-        context_length: int,
-        trial: Trial,
-        for_pool: bool,
-        warnings: tuple[str, ...],
-    ) -> None:
-        self._scored = scored
-        self.vocabulary = vocabulary
-        self.name = scored.name
-        self.dtype = dtype
-        self.device = device
-        self.eos_token_ids = eos_token_ids
-        self.fingerprint = fingerprint
-        self.warnings = warnings
-        self._context_length = context_length
-        self._pooled: PooledSequences | None = None
-        self._trial = trial
-        if not for_pool:
-            trial.check_own_caches(self)
+    scored: ScoredModule
+    """The model, with rows for at least half of the V ids."""
+    vocabulary: Vocabulary
+    dtype: str
+    """A key of `DTYPES`."""
+    device: str
+    eos_token_ids: tuple[int, ...]
+    """Ids below V that end a text."""
+    fingerprint: bytes
+    longest_context: int
+    """Tokens one sequence may hold."""
+    trial: Trial
+    """What every sequence is held against."""
+    warnings: tuple[str, ...]
+    """Sentences on what of the checkpoint is not used."""
+    _pooled: PooledSequences | None = field(default=None, init=False)
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.scored.name
 
     @property
     def served(self) -> ServedModel:
@@ -98,23 +79,23 @@ class LanguageModel:
     @property
     def module(self) -> Any:
         """The transformers model inside, for hooks and for transformers' own generation beside ours."""
-        return self._scored.module
+        return self.scored.module
 
     @property
     def model_rows(self) -> int:
         """Ids the model has rows for."""
-        return self._scored.rows
+        return self.scored.rows
 
     @property
     def vocabulary_size(self) -> int:
         """V: ids the tokenizer defines."""
-        return self._scored.vocabulary_size
+        return self.scored.vocabulary_size
 
     @property
     def context_length(self) -> int:
         """Tokens one sequence may hold: the model's context, or the whole KV pool where that is less."""
         pool = self.kv_pool
-        return self._context_length if pool is None else min(self._context_length, pool.tokens)
+        return self.longest_context if pool is None else min(self.longest_context, pool.tokens)
 
     @property
     def kv_pool(self) -> KvPool | None:
@@ -142,17 +123,17 @@ class LanguageModel:
             ResourceExhaustedError: the device has not so much memory.
             ModelTrialError: the model scores otherwise with the pool than in plain passes.
         """
-        if not pools(self._scored.module.config):
-            self._trial.check_own_caches(self)
+        if not pools(self.scored.module.config):
+            self.trial.check(self)
         else:
             # A sequence holds whole pages.
-            context = -(-self._context_length // PAGE_TOKENS) * PAGE_TOKENS
+            context = -(-self.longest_context // PAGE_TOKENS) * PAGE_TOKENS
             each = min(DEFAULT_SESSION_TOKENS, context)
             self._pooled = PooledSequences(
-                self._scored,
+                self.scored,
                 budget_bytes=kv_bytes,
                 default_tokens=max(sessions * each, context),
-                trial=self._trial,
+                trial=self.trial,
             )
 
     def open_sequence(self, *, reserve_tokens: int = 0) -> CachedSequence:
@@ -170,13 +151,13 @@ class LanguageModel:
     def forward(self, token_ids: Sequence[int], cache: Any, logit_rows: int) -> npt.NDArray[Any]:
         """Feed tokens behind `cache`, in place; returns what `ScoredModule.logits` does."""
         with torch.inference_mode():
-            fed = fed_ids(token_ids, self._scored.rows)
+            fed = fed_ids(token_ids, self.scored.rows)
             ids = torch.tensor([fed], dtype=torch.long, device=self.device)
-            return self._scored.logits(ids, logit_rows, past_key_values=cache, use_cache=True)
+            return self.scored.logits(ids, logit_rows, past_key_values=cache, use_cache=True)
 
     def new_cache(self) -> Any:
         """An empty KV cache."""
-        return new_cache(self._scored.module.config)
+        return new_cache(self.scored.module.config)
 
 
 class ModelSequence:

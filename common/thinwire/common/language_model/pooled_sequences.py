@@ -126,13 +126,13 @@ class PooledSequences:
             module.set_attn_implementation(packed_attention.NAME)
             self.packs = True
             try:
-                trial.check_pool(self, pages=pages)
+                trial.check(self, pages=pages)
                 return True
             except ModelTrialError as error:
                 module.set_attn_implementation(former)
                 _log.warning("sessions are verified one pass each, not together: %s", error.message)
         self.packs = False
-        trial.check_pool(self, pages=pages)
+        trial.check(self, pages=pages)
         return False
 
 

@@ -98,30 +98,33 @@ class Trial:
         """Ids below it can be fed and are scored."""
         self._tolerance = TOLERANCES[dtype]
         self._context_length = context_length
+        self._takes_positions = "position_ids" in inspect.signature(self._module.forward).parameters
         self.cache: Any
         """transformers' own, filled by the last plain pass."""
         self._draw_texts(_SEEDS[0])
 
-    def check_own_caches(self, sequences: Sequences) -> None:
+    def check(self, sequences: Sequences, *, pages: int | None = None) -> None:
         """
-        Try sequences that have a cache each.
+        Try sequences.
+
+        A model is refused for two pairs of texts: where two experts of a mixture are equally good, rounding
+        chooses between them, and the logits jump.
+
+        Args:
+            sequences: of the model.
+            pages: of the one pool that they share; None for sequences that have a cache each.
 
         Raises:
             ModelTrialError: naming what differs.
         """
-        self._check(OWN_CACHES, (*ALONE, BESIDE), sequences)
-
-    def check_pool(self, sequences: Sequences, *, pages: int) -> None:
-        """
-        Try sequences in one pool of pages.
-
-        Raises:
-            ModelTrialError: naming what differs.
-        """
-        if pages >= POOL_PAGES:
-            self._check(ONE_POOL, (*ALONE, BESIDE), sequences)
-        else:
-            self._check(ONE_PAGE, ALONE, sequences)
+        script, diagnoses = OWN_CACHES if pages is None else ONE_POOL, (*ALONE, BESIDE)
+        if pages is not None and pages < POOL_PAGES:
+            script, diagnoses = ONE_PAGE, ALONE
+        try:
+            self._check(script, diagnoses, sequences)
+        except ModelTrialError:
+            self._draw_texts(_SEEDS[-1])
+            self._check(script, diagnoses, sequences)
 
     def _draw_texts(self, seed: int) -> None:
         """Choose the texts and make their plain passes, as two rows of each."""
@@ -131,7 +134,7 @@ class Trial:
         error = non_finite(self._rows[0], self._name, count)
         if error is not None:
             raise error
-        if "position_ids" in inspect.signature(self._module.forward).parameters:
+        if self._takes_positions:
             positions = [[*range(count)], [*range(count - 1), self._context_length - 1]]
             self._placed = self._plain(self._texts, positions)
         else:
@@ -146,21 +149,23 @@ class Trial:
     def _plain_fault(self) -> ModelTrialError | None:
         """Why rows of a plain pass are not those of the text alone."""
         first, second = self._texts
-        (alone,), (near,) = self._plain([first]), self._plain([second])
-        found = self._apart(alone, near)
-        if found > _ALIKE * self._tolerance:
-            is_decoder = getattr(self._module.config, "is_decoder", True)
-            hint = "" if is_decoder else " (its configuration has is_decoder false)"
-            return self._refusal(f"it is not causal{hint}: {_CHANGE} the tokens behind it", found)
-        if "position_ids" in inspect.signature(self._module.forward).parameters:
-            found = self._apart(alone, self._plain([first], [[*range(len(first))]])[0])
+        (alone,) = self._plain([first])
+        is_decoder = getattr(self._module.config, "is_decoder", True)
+        hint = "" if is_decoder else " (its configuration has is_decoder false)"
+        suspects = [
+            (f"it is not causal{hint}: {_CHANGE} the tokens behind it", lambda: self._plain([second])),
+            (
+                f"{_CHANGE} the longest position of a pass, {self._context_length - 1}",
+                lambda: self._placed,
+            ),
+        ]
+        if self._takes_positions:
+            what = "it counts positions in its own way, not 0, 1, 2, …: given these, it has other logits"
+            suspects.insert(1, (what, lambda: self._plain([first], [[*range(len(first))]])))
+        for what, rows in suspects:
+            found = self._apart(alone, rows()[0])
             if found > _ALIKE * self._tolerance:
-                what = "it counts positions in its own way, not 0, 1, 2, …: given these, it has other logits"
                 return self._refusal(what, found)
-        found = self._apart(alone, self._placed[0])
-        if found > _ALIKE * self._tolerance:
-            what = f"{_CHANGE} the longest position of a pass, {self._context_length - 1}"
-            return self._refusal(what, found)
         return None
 
     def _apart(self, one: Rows, other: Rows) -> float:
@@ -187,25 +192,7 @@ class Trial:
         diagnoses: Sequence[tuple[str, Script]],
         sequences: Sequences,
     ) -> None:
-        """
-        Play a script; if it shows a difference, find the simplest one that does.
-
-        A model is refused for two pairs of texts: where two experts of a mixture are equally good, rounding
-        chooses between them, and the logits jump.
-        """
-        try:
-            self._check_texts(script, diagnoses, sequences)
-        except ModelTrialError:
-            self._draw_texts(_SEEDS[-1])
-            self._check_texts(script, diagnoses, sequences)
-
-    def _check_texts(
-        self,
-        script: Script,
-        diagnoses: Sequence[tuple[str, Script]],
-        sequences: Sequences,
-    ) -> None:
-        """Likewise, with the texts that are drawn."""
+        """Play a script; if it shows a difference, find the simplest one that does."""
         try:
             found = self._play(TOGETHER, script, sequences)
             if found <= self._tolerance:
