@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 
 from thinwire.common import wire
 from thinwire.common.causal_model import ServedModel
-from thinwire.common.config import MAX_ROUND_BYTES
 from thinwire.common.door.security import ServerSecurity
 from thinwire.common.errors import ThinwireError, TransportError
 from thinwire.common.observe.metrics import Metrics
@@ -32,7 +31,7 @@ class DaemonServer:
         security: certificates and tokens of the listener; loopback's plaintext for everybody when None.
         metrics: refused calls and closed connections are counted there.
         drain_grace_s: how long calls may go on once the daemon is to stop.
-        max_request_bytes, max_round_bytes: see `wire.server_options`.
+        limits: of `wire.server_options`.
     """
 
     side: ClassVar[str]
@@ -48,15 +47,14 @@ class DaemonServer:
         security: ServerSecurity | None,
         metrics: Metrics,
         drain_grace_s: float,
-        max_request_bytes: int = wire.MAX_MESSAGE_BYTES,
-        max_round_bytes: int = MAX_ROUND_BYTES,
+        **limits: int,
     ) -> None:
         self.served = served
         self.executor = executor or ThreadPoolExecutor(1, thread_name_prefix=f"{self.side}-model")
         self._security = security or ServerSecurity()
         self._access = self._security.access
         self._drain_grace_s = drain_grace_s
-        self._limits = {"max_request_bytes": max_request_bytes, "max_round_bytes": max_round_bytes}
+        self._limits = limits
         self._draining = False
         self._streams: set[asyncio.Task[Any]] = set()
         """The tasks of the streams that a drain waits for."""

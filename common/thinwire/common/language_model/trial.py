@@ -23,7 +23,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -152,7 +152,7 @@ class Trial:
         (alone,) = self._plain([first])
         is_decoder = getattr(self._module.config, "is_decoder", True)
         hint = "" if is_decoder else " (its configuration has is_decoder false)"
-        suspects = [
+        suspects: list[tuple[str, Callable[[], list[Rows]]]] = [
             (f"it is not causal{hint}: {_CHANGE} the tokens behind it", lambda: self._plain([second])),
             (
                 f"{_CHANGE} the longest position of a pass, {self._context_length - 1}",

@@ -33,7 +33,6 @@ from thinwire.common.wire.status import abort_with, error_from_rpc, reason_of
 from thinwire.common.wire.transport import (
     GENERATOR_SERVICE,
     MAX_GENERATE_BYTES,
-    MAX_MESSAGE_BYTES,
     VERIFIER_SERVICE,
     GeneratorServicer,
     GeneratorStub,
@@ -49,7 +48,6 @@ from thinwire.common.wire.transport import (
 __all__ = [
     "GENERATOR_SERVICE",
     "MAX_GENERATE_BYTES",
-    "MAX_MESSAGE_BYTES",
     "VERIFIER_SERVICE",
     "CloudStreamReader",
     "EdgeStreamWriter",
