@@ -63,6 +63,10 @@ class GuardedServer(grpc.aio.Server):  # type: ignore[misc] # grpc has no types
                     await self._keeping
                 self._keeping = None
 
+    async def wait_for_termination(self, timeout: float | None = None) -> bool:
+        """As gRPC's."""
+        return bool(await self._server.wait_for_termination(timeout))
+
     def hang_up(self, peer: str) -> None:
         """Close the connection of a peer that reads nothing; its calls end as if it had left."""
         self._doorkeeper.hang_up(peer)
