@@ -257,7 +257,7 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
             metrics=self.metrics,
             trace=trace,
         )
-        account.begun(meter, scheme=scheme.name, prompt=asked.prompt, prompt_tokens=len(prompt_ids))
+        account.begun(meter, asked, len(prompt_ids))
 
         client = ClientStream(call.outbox, account, check=lambda: self._access.check(credential))
         started = GenerationStarted(
