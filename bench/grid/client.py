@@ -30,8 +30,8 @@ from thinwire.common import wire
 from thinwire.common.config import Rollback, SamplingParameters, SchemeParameters
 from thinwire.common.door.security import ClientSecurity, read_authority
 from thinwire.common.errors import ThinwireError
-from thinwire.common.session.generation import GenerationFinished, GenerationStarted
-from thinwire.edge.client import EdgeClient, GenerationRequest
+from thinwire.common.session.generation import GenerationFinished, GenerationRequest, GenerationStarted
+from thinwire.edge.client import EdgeClient
 
 EVENT_TIMEOUT_S = 600.0
 """Longer than any round of the grid."""

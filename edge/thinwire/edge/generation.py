@@ -21,12 +21,13 @@ from typing import Protocol
 from thinwire.common import wire
 from thinwire.common.errors import LocalProtocolError, RemoteProtocolError, ThinwireError, TransportError
 from thinwire.common.session.generation import GenerationEvent, GenerationFinished, Token
-from thinwire.common.session.messages import Close, CloseReason, DraftBlock, Opened, Verdict
+from thinwire.common.session.messages import Close, CloseReason, Opened, Verdict
 from thinwire.edge.cloud_link import CloudLink, CloudStream, FromCloud
 from thinwire.edge.drafter import Drafter, DraftingCancelledError
 from thinwire.edge.events import (
     ArmTimer,
     Cancelled,
+    Decided,
     Draft,
     Drafted,
     DraftedBlock,
@@ -98,7 +99,7 @@ async def run_generation(
         finish = await driver.run()
         if finish.error is not None:
             raise finish.error
-        finished = GenerationFinished(finish.reason, finish.text, meter.statistics(session))
+        finished = GenerationFinished(finish.reason, finish.text, meter.statistics())
         client.put(finished)  # before the clean-up: the client need not wait for the cloud's Closed
         return finished
     finally:
@@ -201,6 +202,8 @@ class _Driver:
             case Emit(tokens):
                 self._meter.emitted(self._loop.time())
                 self._client.put(tuple(Token(t.token_id, t.kind, t.text) for t in tokens))
+            case Decided():
+                self._meter.decided(effect)
             case TruncateCache(length):
                 self._drafter.truncate(length)
             case ArmTimer(at_s):
@@ -242,9 +245,7 @@ class _Driver:
         message = effect.message
         self._closed = self._closed or isinstance(message, Close)
         request = self._stream.prepare(message)
-        if isinstance(message, DraftBlock):
-            self._meter.block_sent(message.round, request.ByteSize(), self._loop.time())
-        self._meter.bytes_up(request.ByteSize())
+        self._meter.sent(message, request.ByteSize(), self._loop.time())
         self._stream.send(request, last=self._closed)
 
     async def _reconnect(self, attempt: int, asked_s: float | None) -> None:
@@ -278,7 +279,6 @@ class _Driver:
             return
         error = done.exception()
         if error is None:
-            self._meter.drafted(done.result())
             self._events.put_nowait(Drafted(attempt, done.result()))
         elif isinstance(error, ThinwireError):
             self._events.put_nowait(Refused(error))
