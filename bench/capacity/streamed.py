@@ -23,9 +23,9 @@ from bench.capacity.messages import SERVICE, BatchRequest
 from bench.peers.forward_watch import PassLog, add_watch_arguments, watch_forward
 from bench.peers.messages import StreamedToken
 from thinwire.common import demo_pair, wire
-from thinwire.common.daemon.arguments import add_daemon_arguments, daemon_options
-from thinwire.common.daemon.command_parser import CommandParser
+from thinwire.common.daemon.options import CommandParser
 from thinwire.common.daemon.process import run_daemon
+from thinwire.common.daemon.settings import add_daemon_options, daemon_options
 from thinwire.common.door.security import ServerSecurity
 from thinwire.common.errors import TransportError
 from thinwire.edge.text_stream import TextStream
@@ -164,7 +164,7 @@ def generate_together(
 def main() -> int:
     """Serve until a signal; returns the exit code."""
     parser = CommandParser(prog="python -m bench.capacity.streamed", description=__doc__)
-    add_daemon_arguments(parser, role="target", model=str(demo_pair.target_path()), listen="127.0.0.1:7074")
+    add_daemon_options(parser, model=str(demo_pair.target_path()), listen="127.0.0.1:7074")
     add_watch_arguments(parser)
     return asyncio.run(_serve(parser.parse_args()))
 

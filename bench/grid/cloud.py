@@ -15,13 +15,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.peers.forward_watch import PassLog, add_watch_arguments, watch_forward
-from thinwire.cloud.cli import pool_sequences
+from thinwire.cloud.commands import pool_sequences
 from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import demo_pair
-from thinwire.common.daemon.arguments import add_daemon_arguments, daemon_options
-from thinwire.common.daemon.command_parser import CommandParser
+from thinwire.common.daemon.options import CommandParser
 from thinwire.common.daemon.process import run_daemon
+from thinwire.common.daemon.settings import add_daemon_options, daemon_options
 
 if TYPE_CHECKING:
     from thinwire.common.language_model import LanguageModel
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def main() -> int:
     """Serve until a signal; returns the exit code."""
     parser = CommandParser(prog="python -m bench.grid.cloud", description=__doc__)
-    add_daemon_arguments(parser, role="target", model=str(demo_pair.target_path()), listen="127.0.0.1:7071")
+    add_daemon_options(parser, model=str(demo_pair.target_path()), listen="127.0.0.1:7071")
     add_watch_arguments(parser)
     defaults = CloudSettings()
     parser.add_argument("--max-sessions", type=int, default=defaults.max_sessions)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from bench.peers.forward_watch import PassLog, add_watch_arguments, watch_forward
 from bench.peers.pacing import Pacing
 from thinwire.common import demo_pair
-from thinwire.common.daemon.process import DaemonOptions, run_daemon
+from thinwire.common.daemon.process import run_daemon
+from thinwire.common.daemon.settings import DaemonOptions
 from thinwire.common.door.security import ServerSecurity
 
 if TYPE_CHECKING:

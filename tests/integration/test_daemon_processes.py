@@ -124,7 +124,8 @@ async def test_what_is_loaded_is_set_aside_from_collections() -> None:
     program = (
         "import gc\n"
         "from thinwire.common import demo_pair\n"
-        "from thinwire.common.daemon.process import DaemonOptions, load_model\n"
+        "from thinwire.common.daemon.process import load_model\n"
+        "from thinwire.common.daemon.settings import DaemonOptions\n"
         "load_model(DaemonOptions(str(demo_pair.draft_path()), '127.0.0.1:0'), lambda *_: None)\n"
         "print(gc.get_freeze_count(), len(gc.get_objects()))"
     )

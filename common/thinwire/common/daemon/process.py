@@ -8,22 +8,22 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from thinwire.common.daemon.command_parser import as_typed
 from thinwire.common.daemon.controlling_terminal import controlling_terminal
 from thinwire.common.daemon.exit_codes import ExitCode
 from thinwire.common.daemon.metrics_listener import metrics_listener
-from thinwire.common.door.security import KeyPair, ServerSecurity
+from thinwire.common.daemon.options import as_typed
+from thinwire.common.daemon.settings import DaemonOptions
+from thinwire.common.door.security import KeyPair
 from thinwire.common.door.tenants import Access
 from thinwire.common.door.whole_file import replace_file
 from thinwire.common.errors import ConfigError, ThinwireError
-from thinwire.common.observe.log import FORMATS, Announcer, logging_to
+from thinwire.common.observe.log import Announcer, logging_to
 from thinwire.common.observe.metrics import CONTENT_TYPE, Metrics
 
 if TYPE_CHECKING:
@@ -31,43 +31,6 @@ if TYPE_CHECKING:
 
 
 _DAY_S = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class DaemonOptions:
-    """What both daemons' command lines say of model and address."""
-
-    model: str
-    """Folder in Hugging Face format, or hub id."""
-    listen: str
-    """HOST:PORT; port 0 for any free one."""
-    revision: str | None = None
-    tokenizer: str | None = None
-    """Folder or hub id whose tokenizer is taken in place of the model's own."""
-    dtype: str = "float32"
-    device: str = "cpu"
-    for_pool: bool = False
-    """Whether the model's sequences will be pooled as soon as it is loaded; see `load_language_model`."""
-    threads: int | None = None
-    """Threads of the model; None leaves torch's own choice."""
-    port_file: str | None = None
-    """Where the bound port is written once the server listens."""
-    security: ServerSecurity = field(default_factory=ServerSecurity)
-    """How the listener is protected; the server has been made with the same."""
-    metrics_listen: str | None = None
-    """HOST:PORT of the metrics on loopback, port 0 for any free one; None for none."""
-    log_format: str = "auto"
-    """One of `common.observe.log.FORMATS`."""
-    log_exception_messages: bool = True
-    """Whether a traceback in the log ends with the exception's message, which may quote a text."""
-    option_names: Mapping[str, str] = field(default_factory=dict)
-    """Setting → option, for the sentences that refuse one."""
-
-    def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"threads is {self.threads}; expected at least 1.", setting="threads")
-        if self.log_format not in FORMATS:
-            raise ConfigError(f"log_format is {self.log_format!r}; expected one of {', '.join(FORMATS)}.")
 
 
 class Server(Protocol):
