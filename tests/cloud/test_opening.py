@@ -16,7 +16,7 @@ from thinwire.cloud.admission import Admission
 from thinwire.cloud.batch_queue import BatchQueue
 from thinwire.cloud.batcher import Batcher
 from thinwire.cloud.metrics import CloudMetrics
-from thinwire.cloud.opening import SessionFactory
+from thinwire.cloud.opening import SESSION_ID_BYTES, SessionFactory
 from thinwire.cloud.registry import SessionRegistry
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common.causal_model import ServedModel
@@ -31,6 +31,7 @@ from thinwire.common.errors import (
     VocabularyMismatchError,
 )
 from thinwire.common.session.messages import Open
+from thinwire.common.session.states import State
 from verify_peer import SIZE, TARGET, VOCABULARY, EdgeText
 
 OPEN = EdgeText().open
@@ -86,6 +87,31 @@ async def test_a_session_is_opened_with_its_memory() -> None:
         assert list(cloud.registry) == [live]
         assert (live.tenant, live.session.open) == ("acme", OPEN)
         assert cloud.model.open_sequences == 1
+
+
+async def test_session_ids_cannot_be_guessed() -> None:
+    """16 random bytes, which never repeat."""
+    async with opener() as cloud:
+        ids = set()
+        for _ in range(20):
+            live = cloud.factory.open(OPEN, tenant="acme")
+            ids.add(live.session.session_id)
+            live.expire()
+
+        assert len(ids) == 20
+        assert {len(session_id) for session_id in ids} == {SESSION_ID_BYTES}
+
+
+async def test_a_request_that_cannot_be_served_evicts_nobody() -> None:
+    """The session is built before room is made for it."""
+    async with opener() as cloud:
+        kept = [cloud.factory.open(OPEN, tenant="acme") for _ in range(2)]
+        for live in kept:
+            live.session.state = State.DETACHED
+        with pytest.raises(ConfigError):
+            cloud.factory.open(replace(OPEN, prompt_token_ids=()), tenant="acme")
+
+        assert list(cloud.registry) == kept
 
 
 async def test_an_open_with_a_session_id_resumes_that_session() -> None:

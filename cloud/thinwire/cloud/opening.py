@@ -6,6 +6,7 @@ that comes of it.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ from thinwire.common.errors import (
 from thinwire.common.observe.tracing import NO_TRACE, Trace
 from thinwire.common.schemes import make_scheme
 from thinwire.common.session.messages import TOKENIZER_PARTS, Open, VocabularyIdentity
+
+SESSION_ID_BYTES = 16
+"""Random, so that nobody guesses another's."""
 
 
 async def first_message(
@@ -118,32 +122,30 @@ class SessionFactory:
         self.settings.check_scheme(open_.scheme.scheme)
         scheme = make_scheme(open_.scheme, vocabulary_size=served.vocabulary.identity.size)
 
-        def make(session_id: bytes) -> LiveSession:
-            session = CloudSession(
-                session_id,
-                open_,
-                scheme=scheme,
-                context_length=served.model.context_length,
-                eos_token_ids=served.eos_token_ids,
-                resume_ttl_s=self.settings.resume_ttl_s,
-                idle_ttl_s=self.settings.idle_ttl_s,
-                target_fingerprint=served.fingerprint,
-            )
-            account = SessionAccount(
-                self.metrics, scheme=scheme.name, tenant=tenant, opened_s=self.now(), trace=trace
-            )
-            return LiveSession(
-                session,
-                Verifier(served.model, scheme, open_.sampling, session.draws),
-                batcher=self.batcher,
-                account=account,
-                tenant=tenant,
-                on_release=partial(self._released, account),
-                on_exhausted=self.registry.evict_one,
-            )
-
         self.admission.check_prompt(tenant, prompt_tokens)
-        live = self.registry.add(make, tenant_limit=self.admission.max_sessions(tenant))
+        session = CloudSession(
+            secrets.token_bytes(SESSION_ID_BYTES),
+            open_,
+            scheme=scheme,
+            context_length=served.model.context_length,
+            eos_token_ids=served.eos_token_ids,
+            resume_ttl_s=self.settings.resume_ttl_s,
+            idle_ttl_s=self.settings.idle_ttl_s,
+            target_fingerprint=served.fingerprint,
+        )
+        account = SessionAccount(
+            self.metrics, scheme=scheme.name, tenant=tenant, opened_s=self.now(), trace=trace
+        )
+        live = LiveSession(
+            session,
+            Verifier(served.model, scheme, open_.sampling, session.draws),
+            batcher=self.batcher,
+            account=account,
+            tenant=tenant,
+            on_release=partial(self._released, account),
+            on_exhausted=self.registry.evict_one,
+        )
+        self.registry.add(live, tenant_limit=self.admission.max_sessions(tenant))
         try:
             live.reserve()
         except ResourceExhaustedError:

@@ -7,15 +7,12 @@ Another tenant's session and one that never was are the same thing to whoever as
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from thinwire.cloud.live_session import LiveSession
 from thinwire.common.door.tenants import DEFAULT_TENANT
 from thinwire.common.errors import QuotaExceededError, ResourceExhaustedError, SessionNotFoundError
 from thinwire.common.session.states import State
-
-SESSION_ID_BYTES = 16
 
 
 class SessionRegistry:
@@ -50,19 +47,18 @@ class SessionRegistry:
             )
         return live
 
-    def add(self, make: Callable[[bytes], LiveSession], *, tenant_limit: int | None = None) -> LiveSession:
+    def add(self, live: LiveSession, *, tenant_limit: int | None = None) -> None:
         """
-        Register a new session under a fresh, unguessable id.
+        Register a new session; one without a stream may have to end for it.
 
         Args:
-            make: builds the session for its id; what it raises leaves the registry as it was.
+            live: under an id of its own.
             tenant_limit: sessions its tenant may hold; None for as many as there are.
 
         Raises:
             QuotaExceededError: the tenant holds all its sessions with a stream.
             ResourceExhaustedError: every slot is held by a session with a stream.
         """
-        live = make(secrets.token_bytes(SESSION_ID_BYTES))
         held = list(self)  # a session that is over is no longer among them: it is released at once
         own = [other for other in held if other.tenant == live.tenant]
         if tenant_limit is not None and len(own) >= tenant_limit:
@@ -76,7 +72,6 @@ class SessionRegistry:
                 f"{len(held)} sessions are open; expected fewer than {self._max_sessions}."
             )
         self._sessions[live.session.session_id] = live
-        return live
 
     def evict_one(self) -> None:
         """End the oldest session without a stream, if there is one, to free its memory."""
