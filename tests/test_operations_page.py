@@ -87,12 +87,7 @@ def row_of(action: argparse.Action) -> tuple[str, str, str]:
     """(unit, default, what) of an option as its settings dataclass and the help have them."""
     unit = "" if action.nargs == 0 else str(action.metavar or "name").replace("_", " ").lower()
     unit = re.sub("host:port|pem|json", lambda found: found[0].upper(), unit)
-    value = action.default
-    default = (
-        "the bundled one" if action.dest == "model" else "off" if value is False else str(value or "none")
-    )
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        default = f"{value:g}" if isinstance(value, float) else str(value)
+    default = "the bundled one" if action.dest == "model" else shown(action.default)
     what = re.sub(r" \(default [^()]*\)$", "", str(action.help)).replace("%%", "%")
     return unit, default, what
 

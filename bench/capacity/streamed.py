@@ -164,7 +164,8 @@ def generate_together(
 def main() -> int:
     """Serve until a signal; returns the exit code."""
     parser = CommandParser(prog="python -m bench.capacity.streamed", description=__doc__)
-    add_daemon_options(parser, model=str(demo_pair.target_path()), listen="127.0.0.1:7074")
+    model, without = str(demo_pair.target_path()), ("tokenizer", "trace")
+    add_daemon_options(parser, model=model, listen="127.0.0.1:7074", without=without)
     add_watch_arguments(parser)
     return asyncio.run(_serve(parser.parse_args()))
 

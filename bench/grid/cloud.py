@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 def main() -> int:
     """Serve until a signal; returns the exit code."""
     parser = CommandParser(prog="python -m bench.grid.cloud", description=__doc__)
-    add_daemon_options(parser, model=str(demo_pair.target_path()), listen="127.0.0.1:7071")
+    model, without = str(demo_pair.target_path()), ("tokenizer", "trace")
+    add_daemon_options(parser, model=model, listen="127.0.0.1:7071", without=without)
     add_watch_arguments(parser)
     defaults = CloudSettings()
     parser.add_argument("--max-sessions", type=int, default=defaults.max_sessions)

@@ -201,8 +201,8 @@ def test_what_an_operator_sets_reaches_the_settings() -> None:
     """Bounds and deadlines by phase."""
     flags = (
         "--patience 7 --connect-timeout 1 --round-timeout 2 --drain-grace 3 --keepalive 0 "
-        "--max-generations 9 --least-round-timeout 1.5 --close-timeout 0.25 --backoff 0 --max-backoff 4 --status-timeout 6 "
-        "--write-timeout 8 --max-prompt-bytes 10"
+        "--max-generations 9 --least-round-timeout 1.5 --close-timeout 0.25 --backoff 0 "
+        "--max-backoff 4 --status-timeout 6 --write-timeout 8 --max-prompt-bytes 10"
     )
     expected = EdgeSettings(
         patience_s=7,

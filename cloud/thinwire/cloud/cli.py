@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+import argparse
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import demo_pair
-from thinwire.common.daemon.exit_codes import ExitCode
+from thinwire.common.daemon.command import run_command
 from thinwire.common.daemon.health_command import add_health_command
-from thinwire.common.daemon.options import CommandParser, add_options, as_typed, option_names
+from thinwire.common.daemon.options import CommandParser, add_options
 from thinwire.common.daemon.settings import add_daemon_options
-from thinwire.common.daemon.standard_streams import OutputError, prepare_streams, writing_output
 from thinwire.common.door.tenants import Quotas
-from thinwire.common.errors import ConfigError
 from thinwire.common.release import version
 
 DEFAULT_LISTEN = "127.0.0.1:7071"
@@ -22,21 +21,13 @@ PROGRAM = "thinwire-cloud"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    prepare_streams()
-    try:
-        with writing_output():  # --help does
-            arguments = make_parser().parse_args(argv)
-        from thinwire.cloud.commands import command  # here, so that --help waits for no library
+    return run_command(make_parser(), _command, argv)
 
-        return command(arguments)
-    except ConfigError as error:
-        print(f"{PROGRAM}: {as_typed(error, option_names(arguments))}", file=sys.stderr)
-        return ExitCode.USAGE
-    except OutputError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return ExitCode.FAILED
-    except BrokenPipeError:
-        return ExitCode.OK
+
+def _command(arguments: argparse.Namespace) -> int | Coroutine[Any, Any, int]:
+    from thinwire.cloud.commands import command  # here, so that --help waits for no library
+
+    return command(arguments)
 
 
 def make_parser() -> CommandParser:
@@ -46,26 +37,12 @@ def make_parser() -> CommandParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser(
-        "serve",
-        fill=_serve,
-        help="run the cloud daemon",
-        description="Run the cloud daemon: load a target model, verify the rounds of many edges.",
-    )
-    commands.add_parser(
-        "certs",
-        fill=_certs,
-        help="make a development authority and certificates for both ends",
-        description="Make a development authority and one certificate with its key for either end; "
-        "nothing is overwritten, and the authority's own key is thrown away.",
-    )
-    commands.add_parser(
-        "token",
-        fill=_token,
-        help="draw a token for a tenant",
-        description="Draw a token for a tenant, for a file of its owner's alone or for standard output, and "
-        "keep its SHA-256 with the tenant's quotas in a file for --tokens of either daemon.",
-    )
+    for name, fill, summary in (
+        ("serve", _serve, "run the cloud daemon: load a target model, verify the rounds of many edges"),
+        ("certs", _certs, "make a development authority (its key is thrown away) and a pair for either end"),
+        ("token", _token, "draw a token for a tenant, and keep its SHA-256 in a file for --tokens"),
+    ):
+        commands.add_parser(name, fill=fill, help=summary)
     add_health_command(commands, peer="cloud", default=DEFAULT_LISTEN)
     return parser
 
@@ -76,7 +53,9 @@ def _serve(parser: CommandParser) -> None:
 
 
 def _certs(parser: CommandParser) -> None:
-    parser.add_argument("folder", metavar="DIR", help="where to; made if it is not there")
+    parser.add_argument(
+        "folder", metavar="DIR", help="where to; made if it is not there, and nothing in it is overwritten"
+    )
     parser.add_argument(
         "--host",
         action="append",

@@ -7,10 +7,11 @@ import asyncio
 import os
 import stat
 import sys
+from collections.abc import Coroutine
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from thinwire.cloud.cli import PROGRAM
 from thinwire.cloud.daemon import CloudServer
@@ -18,7 +19,7 @@ from thinwire.cloud.settings import CloudSettings
 from thinwire.cloud.token_file import add_token, revoke_tokens
 from thinwire.common import wire
 from thinwire.common.daemon.exit_codes import ExitCode
-from thinwire.common.daemon.health_command import health
+from thinwire.common.daemon.health_command import health_asked
 from thinwire.common.daemon.options import from_arguments
 from thinwire.common.daemon.process import run_daemon
 from thinwire.common.daemon.settings import DaemonOptions, daemon_options
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     from thinwire.common.language_model import LanguageModel
 
 
-def command(arguments: argparse.Namespace) -> int:
+def command(arguments: argparse.Namespace) -> int | Coroutine[Any, Any, int]:
     """
-    Run the command; returns its exit code.
+    Do what is done at once, which gives the exit code; a command that takes its time is not yet begun.
 
     Raises:
         ConfigError: a value out of its range, or a file that is not what it should be.
@@ -46,12 +47,12 @@ def command(arguments: argparse.Namespace) -> int:
         case "token":
             return _token(arguments)
         case "health":
-            return asyncio.run(health(arguments, wire.VERIFIER_SERVICE))
+            return health_asked(arguments, wire.VERIFIER_SERVICE)
     options = daemon_options(arguments, for_pool=True)
     settings = from_arguments(CloudSettings, arguments)
     exporter = os.environ.get("OTEL_TRACES_EXPORTER")
     tracing = start_tracing(PROGRAM, exporter) if options.trace else NO_TRACING
-    return asyncio.run(_serve(options, settings, tracing))
+    return _serve(options, settings, tracing)
 
 
 def _certs(arguments: argparse.Namespace) -> ExitCode:

@@ -104,7 +104,8 @@ def check_fields(settings: object) -> None:
     Raises:
         ConfigError: naming the field, the value received and what was expected.
     """
-    for name, (_, option) in options_of(type(settings)).items():
+    kind: Any = type(settings)
+    for name, (_, option) in options_of(kind).items():
         value = getattr(settings, name)
         if option.choices and value not in option.choices:
             sentence = f"{name} is {value!r}; expected one of {', '.join(option.choices)}."

@@ -79,31 +79,15 @@ def make_parser(environment: Mapping[str, str]) -> CommandParser:
     parser.add_argument("--version", action="version", version=f"thinwire {version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     edge = environment.get("THINWIRE_EDGE", DEFAULT_EDGE)
-    commands.add_parser(
-        "edge",
-        fill=_edge,
-        help="run the edge daemon: the draft model, facing a cloud",
-        description="Run the edge daemon: load a draft model, serve Generate, have a cloud verify.",
-    )
-    commands.add_parser(
-        "generate",
-        fill=partial(_generate, edge=edge),
-        help="stream a completion from an edge",
-        description="Stream a completion of a prompt from an edge (default: THINWIRE_EDGE).",
-    )
-    commands.add_parser(
-        "status",
-        fill=partial(_status, edge=edge),
-        help="what an edge and its cloud serve",
-        description="Show what an edge (default: THINWIRE_EDGE) and its cloud serve.",
-    )
+    prompt = environment.get("THINWIRE_PROMPT")
+    for name, fill, summary in (
+        ("edge", _edge, "run the edge daemon: load a draft model, serve Generate, have a cloud verify"),
+        ("generate", partial(_generate, edge=edge), "stream a completion of a prompt from an edge"),
+        ("status", partial(_status, edge=edge), "show what an edge and its cloud serve"),
+        ("demo", partial(_demo, prompt=prompt), "run a cloud and an edge on loopback for one text"),
+    ):
+        commands.add_parser(name, fill=fill, help=summary)
     add_health_command(commands, peer="edge", default=edge)
-    commands.add_parser(
-        "demo",
-        fill=partial(_demo, prompt=environment.get("THINWIRE_PROMPT")),
-        help="start a cloud and an edge on this machine with the bundled pair and stream one completion",
-        description="Start a cloud and an edge as two processes on loopback, stream one text, stop both.",
-    )
     return parser
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from thinwire.common import wire
 from thinwire.common.config import MAX_PROMPT_BYTES
 from thinwire.common.daemon.exit_codes import ExitCode
-from thinwire.common.daemon.health_command import health
+from thinwire.common.daemon.health_command import health_asked
 from thinwire.common.daemon.options import from_arguments
 from thinwire.common.daemon.process import run_daemon
 from thinwire.common.daemon.settings import daemon_options
@@ -56,7 +56,7 @@ def command(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
         case "status":
             return _status(arguments.peer, _security(arguments), as_json=arguments.json)
         case "health":
-            return health(arguments, wire.GENERATOR_SERVICE)
+            return health_asked(arguments, wire.GENERATOR_SERVICE)
         case _:
             request = generation_request(arguments, arguments.prompt or DEFAULT_PROMPT)
             output = from_arguments(OutputOptions, arguments)

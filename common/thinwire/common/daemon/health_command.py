@@ -41,7 +41,7 @@ def add_peer(parser: CommandParser, peer: str, default: str) -> None:
         type=peer_address,
         default=default,
         metavar="HOST:PORT",
-        help=f"the {peer} (default %(default)s)",
+        help=f"the {peer} to ask (default %(default)s)",
     )
     add_options(parser, DialOptions, f"getting into the {peer}")
 
@@ -60,16 +60,11 @@ def add_health_command(commands: Any, *, peer: str, default: str) -> None:
         add_peer(parser, peer, default)
         add_options(parser, HealthOptions, "the question")
 
-    commands.add_parser(
-        "health",
-        help=f"whether {'an' if peer == 'edge' else 'a'} {peer} is SERVING",
-        description="Ask grpc.health.v1 once; it needs no token. Exit code 0: SERVING; 1: NOT_SERVING "
-        "(loading or draining); 5: no answer.",
-        fill=fill,
-    )
+    summary = f"ask once, without a token, whether the {peer} is SERVING (0), NOT_SERVING (1) or silent (5)"
+    commands.add_parser("health", fill=fill, help=summary)
 
 
-async def health(arguments: argparse.Namespace, service: str) -> ExitCode:
+async def health_asked(arguments: argparse.Namespace, service: str) -> ExitCode:
     """
     Ask once, and print a sentence.
 
@@ -77,27 +72,37 @@ async def health(arguments: argparse.Namespace, service: str) -> ExitCode:
         arguments: of `add_health_command`.
         service: full name of the service.
 
-    Returns:
-        OK for SERVING, FAILED for anything else that it answers, UNREACHABLE for no answer.
-
     Raises:
         ConfigError: the timeout is no time to wait, or a file of certificates is not what it should be.
     """
+    options = from_arguments(HealthOptions, arguments)
     security = from_arguments(DialOptions, arguments).security(os.environ)
-    code, sentence = await _ask(arguments.peer, service, security, from_arguments(HealthOptions, arguments))
+    code, sentence = await health(arguments.peer, service, security, timeout_s=options.timeout_s)
     with writing_output():
         print(sentence)
     return code
 
 
-async def _ask(
-    at: str, service: str, security: ClientSecurity, options: HealthOptions
+async def health(
+    at: str, service: str, security: ClientSecurity, *, timeout_s: float
 ) -> tuple[ExitCode, str]:
+    """
+    Ask once.
+
+    Args:
+        at: HOST:PORT.
+        service: full name of the service.
+        security: how the daemon is dialled.
+        timeout_s: how long to wait.
+
+    Returns:
+        OK for SERVING, FAILED for anything else that it answers, UNREACHABLE for no answer; and a sentence.
+    """
     from thinwire.common import wire  # here, so that a command line is understood without gRPC
 
     async with wire.open_channel(at, security) as channel:
         try:
-            status = await wire.serving_status(channel, service, timeout_s=options.timeout_s)
+            status = await wire.serving_status(channel, service, timeout_s=timeout_s)
         except TransportError as error:
             mistaken = await wire.wrong_protection(at, security, option="--ca")
             return ExitCode.UNREACHABLE, f"{at} does not answer: {mistaken or error.message}"

@@ -145,7 +145,7 @@ def add_options(
 
 
 def from_arguments(
-    kind: type[Settings], arguments: argparse.Namespace, *, prefix: str = "", **given: object
+    kind: Callable[..., Settings], arguments: argparse.Namespace, *, prefix: str = "", **given: Any
 ) -> Settings:
     """
     The settings that `add_options` understood; what was not typed and has no default takes the field's own.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 from thinwire.common.config import Option, Switch, check_fields, whole
 from thinwire.common.daemon.options import CommandParser, add_options, address, from_arguments, option_names
@@ -73,7 +73,7 @@ def add_daemon_options(
     add_options(parser, ListenerOptions, "who gets in (off loopback, certificates and tokens are a must)")
 
 
-def daemon_options(arguments: argparse.Namespace, **given: object) -> DaemonOptions:
+def daemon_options(arguments: argparse.Namespace, **given: Any) -> DaemonOptions:
     """
     What `add_daemon_options` understood, and `given` besides.
 
