@@ -4,7 +4,7 @@
 One JSON command a line on standard input, one JSON answer a line on standard output.
 
     {"do": "connect", "edge": ADDRESS, "cloud": ADDRESS, "peers": ADDRESS, "timeout_s": 60, "cloud_ca": PEM}
-    {"do": "thinwire", "request": {...}}      an `edge.client.GenerationRequest`, scheme and sampling nested
+    {"do": "thinwire", "request": {...}}      a `GenerationRequest`, scheme and sampling nested
     {"do": "peer", "request": {...}}          a `bench.peers.messages.PeerRequest`
 
 The answer to a text has `arrivals`, a list of [seconds since the request, tokens that came together, number

@@ -12,7 +12,7 @@ sys.path.insert(0, str(FOLDER.parent))
 if __name__ == "__main__":
     from transcripts.story import STORIES
 
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("--rewrite", action="store_true", required=True)
     parser.parse_args()
     for name, story in STORIES.items():

@@ -14,7 +14,7 @@ from thinwire.common.errors import (
 )
 from thinwire.common.observe.log import log_request, short_session
 from thinwire.common.observe.tracing import NO_TRACE, Trace
-from thinwire.common.session.generation import GenerationFinished, Token
+from thinwire.common.session.generation import GenerationFinished, GenerationRequest, Token
 from thinwire.common.session.messages import FinishReason
 from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.edge.meter import GenerationMeter
@@ -59,13 +59,13 @@ class GenerationAccount:
         """Whose the request is."""
         self._tenant = tenant
 
-    def begun(self, meter: GenerationMeter, *, scheme: str, prompt: str, prompt_tokens: int) -> None:
+    def begun(self, meter: GenerationMeter, request: GenerationRequest, prompt_tokens: int) -> None:
         """The request was understood, and its generation starts."""
         self._meter = meter
-        self._scheme = scheme
-        self._prompt = prompt
+        self._scheme = request.scheme.scheme
+        self._prompt = request.prompt
         self._prompt_tokens = prompt_tokens
-        self._metrics.count("prompt_tokens", scheme, prompt_tokens)
+        self._metrics.count("prompt_tokens", self._scheme, prompt_tokens)
 
     def emitted(self, tokens: tuple[Token, ...]) -> None:
         """Tokens go to the client."""

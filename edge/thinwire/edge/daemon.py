@@ -338,7 +338,7 @@ class EdgeServer(wire.GeneratorServicer):
             metrics=self.metrics,
             trace=trace,
         )
-        account.begun(meter, scheme=scheme.name, prompt=asked.prompt, prompt_tokens=len(prompt_ids))
+        account.begun(meter, asked, len(prompt_ids))
 
         client = ClientStream(outbox, account, check=lambda: self._security.access.check(credential))
         started = GenerationStarted(

@@ -117,28 +117,20 @@ class _Received:
     at_s: float
 
 
+@dataclass(eq=False)
 class _Driver:
     """The queue of events, the stream, the timer and the draft in progress of one generation."""
 
-    def __init__(
-        self,
-        session: EdgeSession,
-        drafter: Drafter,
-        link: CloudLink,
-        executor: Executor,
-        settings: EdgeSettings,
-        client: Client,
-        meter: GenerationMeter,
-        sleep: Callable[[float], Awaitable[None]],
-    ) -> None:
-        self._session = session
-        self._drafter = drafter
-        self._link = link
-        self._executor = executor
-        self._settings = settings
-        self._client = client
-        self._meter = meter
-        self._sleep = sleep
+    _session: EdgeSession
+    _drafter: Drafter
+    _link: CloudLink
+    _executor: Executor
+    _settings: EdgeSettings
+    _client: Client
+    _meter: GenerationMeter
+    _sleep: Callable[[float], Awaitable[None]]
+
+    def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[EdgeEvent | _Received | BaseException] = asyncio.Queue()
         self._writer = wire.EdgeStreamWriter()

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 def statistics_to_dict(statistics: GenerationStatistics) -> dict[str, Any]:
     """Every field and derived rate of `statistics`; NaN as None."""
-    rates = ("acceptance_rate", "block_efficiency", "resampling_rate")
+    rates = [name for name, value in vars(GenerationStatistics).items() if isinstance(value, property)]
     values = asdict(statistics) | {name: getattr(statistics, name) for name in rates}
     return {name: _finite(value) for name, value in values.items()}
 

@@ -64,15 +64,17 @@ class Metrics:
         times: of this daemon's rounds alone: what the seconds are, by the field that has them.
     """
 
-    def __init__(self, counters: Mapping[str, tuple[str, str]], times: Mapping[str, str] = _TIMES) -> None:
+    def __init__(
+        self, counters: Mapping[str, tuple[str, str]], times: Mapping[str, str] | None = None
+    ) -> None:
         self.registry = CollectorRegistry()
         self._counters = {
             name: Counter(PREFIX + name, text, (label,) if label else (), registry=self.registry)
-            for name, (label, text) in (_COUNTERS | counters).items()
+            for name, (label, text) in {**_COUNTERS, **counters}.items()
         }
         self._times = {
             name: self._histogram(name.removesuffix("_s") + "_seconds", text)
-            for name, text in (_TIMES | times).items()
+            for name, text in {**_TIMES, **(times or {})}.items()
         }
         self._labelled: dict[tuple[str, str | int], Counter] = {}
         self._begin("refusals", sorted(error_reasons()))

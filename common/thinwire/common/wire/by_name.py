@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import cache
 from typing import Any, TypeVar
 
 _Value = TypeVar("_Value")
@@ -12,31 +13,39 @@ _Message = TypeVar("_Message")
 
 def to_message(message: Callable[..., _Message], value: Any, **given: Any) -> _Message:
     """
-    A message with the fields of a dataclass instance.
+    A message with the fields that it shares with a dataclass instance.
 
     Args:
-        message: the type; a field that it does not have is left out.
-        given: fields in another form than `value` has them.
+        message: the type.
+        given: fields in another form than `value` has them; None leaves an optional one out.
     """
-    names = {field.name for field in fields(value)} & message.DESCRIPTOR.fields_by_name.keys() - given.keys()  # type: ignore[attr-defined]
-    return message(**{name: getattr(value, name) for name in names}, **given)
+    shared = {
+        name: getattr(value, name) for name, _, _ in _shared(value.__class__, message) if name not in given
+    }
+    return message(**shared, **given)
 
 
 def from_message(kind: Callable[..., _Value], message: Any, **given: Any) -> _Value:
     """
-    A dataclass instance with the fields of a message; an optional field that is absent takes its default.
+    A dataclass instance with the fields that it shares with a message; what is absent takes its default.
 
     Args:
-        kind: the dataclass; the message has every field that is not given.
+        kind: the dataclass.
         given: fields in another form than the message has them.
 
     Raises:
         ConfigError: as by the dataclass itself.
     """
-    described = message.DESCRIPTOR.fields_by_name
-    values = dict(given)
-    for name in (field.name for field in fields(kind) if field.name not in given):  # type: ignore[arg-type]
-        if not described[name].has_presence or message.HasField(name):
+    for name, optional, repeated in _shared(kind, message.__class__):
+        if name not in given and (not optional or message.HasField(name)):
             value = getattr(message, name)
-            values[name] = tuple(value) if described[name].is_repeated else value
-    return kind(**values)
+            given[name] = tuple(value) if repeated else value
+    return kind(**given)
+
+
+@cache
+def _shared(kind: Any, message: Any) -> tuple[tuple[str, bool, bool], ...]:
+    """(name, optional, repeated) of each field that a dataclass and a type of message share."""
+    described = message.DESCRIPTOR.fields_by_name
+    found = [described[field.name] for field in fields(kind) if field.name in described]
+    return tuple((field.name, field.has_presence, field.is_repeated) for field in found)
