@@ -37,10 +37,11 @@ import transformers
 from bench import kernels
 from thinwire.common import demo_pair
 from thinwire.common.config import SamplingParameters, default_scheme
+from thinwire.common.daemon.launcher import Daemon
 from thinwire.common.session.generation import GenerationFinished, GenerationRequest
 from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.edge.client import EdgeClient, connect
-from thinwire.edge.demo import Daemon, serve_pair, shared_core, target_threads
+from thinwire.edge.demo import serve_pair, shared_core, target_threads
 
 PROMPTS = Path(__file__).parent / "prompts.jsonl"
 TEMPERATURES = (1.0, 0.3)

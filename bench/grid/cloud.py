@@ -52,11 +52,8 @@ async def _serve(arguments: argparse.Namespace) -> int:
     )
     server = CloudServer(
         None,
-        vocabulary=None,
         settings=settings,
         executor=executor,
-        dtype=options.dtype,
-        device=options.device,
         security=replace(options.security, max_unproved_per_peer=max(16, arguments.max_sessions)),
     )
 
@@ -64,13 +61,7 @@ async def _serve(arguments: argparse.Namespace) -> int:
         pool_sequences(model, settings)
         log = PassLog(arguments.pass_log)
         watch_forward(model.module, role="target", pacing=arguments.paced, log=log)
-        await server.model_loaded(
-            model,
-            vocabulary=model.vocabulary.identity,
-            eos_token_ids=model.eos_token_ids,
-            model_name=model.name,
-            model_rows=model.model_rows,
-        )
+        await server.model_loaded(replace(model.served, fingerprint=b""))
 
     return int(
         await run_daemon(server, options, program="bench.grid.cloud", executor=executor, on_loaded=on_loaded)

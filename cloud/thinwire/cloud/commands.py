@@ -8,7 +8,6 @@ import os
 import stat
 import sys
 from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -108,39 +107,22 @@ def _others_can_read(stream: TextIO) -> bool:
 
 
 async def _serve(options: DaemonOptions, settings: CloudSettings, tracing: Tracing) -> ExitCode:
-    executor = ThreadPoolExecutor(1, thread_name_prefix="target-model")
-    server = CloudServer(
-        None,
-        vocabulary=None,
-        settings=settings,
-        executor=executor,
-        dtype=options.dtype,
-        device=options.device,
-        security=options.security,
-        tracing=tracing,
-    )
+    server = CloudServer(None, settings=settings, security=options.security, tracing=tracing)
 
     async def on_loaded(model: LanguageModel) -> None:
-        in_models_thread = partial(asyncio.get_running_loop().run_in_executor, executor)
+        in_models_thread = partial(asyncio.get_running_loop().run_in_executor, server.executor)
         pooled = await in_models_thread(pool_sequences, model, settings)
         Announcer(PROGRAM)(pooled)
         if model.kv_pool is not None:
             server.metrics.watch_kv(model.kv_pool)
-        await server.model_loaded(
-            model,
-            vocabulary=model.vocabulary.identity,
-            eos_token_ids=model.eos_token_ids,
-            model_name=model.name,
-            model_rows=model.model_rows,
-            fingerprint=model.fingerprint,
-        )
+        await server.model_loaded(model.served)
 
     try:
         return await run_daemon(
             server,
             options,
             program=PROGRAM,
-            executor=executor,
+            executor=server.executor,
             on_loaded=on_loaded,
             metrics=server.metrics,
         )

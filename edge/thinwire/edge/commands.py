@@ -8,7 +8,6 @@ import json
 import os
 import sys
 from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ from thinwire.common.observe.tracing import NO_TRACING, start_tracing
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.edge.arguments import EdgeOptions, OutputOptions, generation_request
 from thinwire.edge.client import connect
-from thinwire.edge.daemon import EdgeServer, ModelShown
+from thinwire.edge.daemon import EdgeServer
 from thinwire.edge.demo import DEFAULT_PROMPT, run_demo
 from thinwire.edge.report import Display, JsonLines, print_rows, status_rows
 from thinwire.edge.settings import EdgeSettings
@@ -84,13 +83,10 @@ async def _edge(arguments: argparse.Namespace) -> int:
     round_log = _round_log(given.round_log)
     exporter = os.environ.get("OTEL_TRACES_EXPORTER")
     tracing = start_tracing("thinwire-edge", exporter) if options.trace else NO_TRACING
-    executor = ThreadPoolExecutor(1, thread_name_prefix="draft-model")
     server = EdgeServer(
         None,
-        vocabulary=None,
         cloud_address=given.cloud,
         settings=settings,
-        executor=executor,
         round_log=round_log,
         security=options.security,
         cloud_security=cloud_security,
@@ -99,15 +95,14 @@ async def _edge(arguments: argparse.Namespace) -> int:
     )
 
     async def on_loaded(model: LanguageModel) -> None:
-        shown = ModelShown(model.name, model.dtype, model.device)
-        await server.model_loaded(model, vocabulary=model.vocabulary, shown=shown)
+        await server.model_loaded(model.served)
 
     try:
         return await run_daemon(
             server,
             options,
             program="thinwire edge",
-            executor=executor,
+            executor=server.executor,
             on_loaded=on_loaded,
             metrics=server.metrics,
             warnings=cloud_security.warnings(given.cloud),

@@ -22,7 +22,7 @@ from thinwire.common.daemon.settings import DaemonOptions
 from thinwire.common.door.security import KeyPair
 from thinwire.common.door.tenants import Access
 from thinwire.common.door.whole_file import replace_file
-from thinwire.common.errors import ConfigError, ThinwireError, TransportError
+from thinwire.common.errors import ConfigError, ThinwireError
 from thinwire.common.observe.log import Announcer, logging_to
 from thinwire.common.observe.metrics import CONTENT_TYPE, Metrics
 
@@ -96,10 +96,11 @@ async def _run(
             if terminal is not None and terminal.hangs_up():
                 stopping.set()  # as without tokens, where the signal ends the process
             else:
-                _reload_tokens(options.security.access, say)
+                # Off the event loop, since the file may be on a disk that takes its time.
+                loop.run_in_executor(None, _read_tokens, options.security.access, say)
 
         loop.add_signal_handler(signal.SIGHUP, hang_up)
-    host = options.listen.rpartition(":")[0]
+    failure = ExitCode.CANNOT_LISTEN
     try:
         protection = options.security.described(options.listen)
         for warning in options.security.warnings(options.listen):
@@ -111,46 +112,41 @@ async def _run(
             metrics_port = await stack.enter_async_context(_page(options.metrics_listen, metrics))
             say(f"metrics on port {metrics_port}, path /metrics")
         port = await server.start(options.listen)
-    except ConfigError as error:
-        say(as_typed(error, options.option_names), logging.ERROR)
-        return ExitCode.USAGE
-    except TransportError as error:
-        say(error.message, logging.ERROR)
-        return ExitCode.CANNOT_LISTEN
-    if options.port_file is not None:
-        try:
+        stack.push_async_callback(server.stop)
+        failure = ExitCode.MODEL
+        if options.port_file is not None:
             _write_port(options.port_file, port)
-        except ConfigError as error:
+        host = options.listen.rpartition(":")[0]
+        say(f"listening on {host}:{port} ({protection}), loading {options.model}")
+        model = await _loaded(options, say, executor, stopping)
+        await on_loaded(model)
+    except ThinwireError as error:
+        if isinstance(error, ConfigError):
             say(as_typed(error, options.option_names), logging.ERROR)
-            await server.stop(0)
-            return ExitCode.USAGE
-    say(f"listening on {host}:{port} ({protection}), loading {options.model}")
-    loading = loop.run_in_executor(executor, load_model, options, say)
-    stopped: asyncio.Future[Any] = asyncio.ensure_future(stopping.wait())
-    waited: set[asyncio.Future[Any]] = {loading, stopped}
-    try:
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        if not loading.done():
-            # Loading cannot be interrupted and holds nothing that needs an orderly end.
-            say("stopped while loading")
-            sys.stderr.flush()
-            os._exit(ExitCode.OK)
-        try:
-            model = loading.result()
-            await on_loaded(model)
-        except ConfigError as error:
-            say(as_typed(error, options.option_names), logging.ERROR)
-            return ExitCode.USAGE
-        except ThinwireError as error:
+        else:
             say(error.message, logging.ERROR)
-            return ExitCode.USAGE if error.status == "INVALID_ARGUMENT" else ExitCode.MODEL
-        say(f"serving {model.name} ({model.dtype}, {model.device})")
-        await stopped
-        say("draining")
-        return ExitCode.OK
-    finally:
-        stopped.cancel()
-        await server.stop()
+        return ExitCode.USAGE if error.status == "INVALID_ARGUMENT" else failure
+    say(f"serving {model.name} ({model.dtype}, {model.device})")
+    await stopping.wait()
+    say("draining")
+    return ExitCode.OK
+
+
+async def _loaded(
+    options: DaemonOptions, say: Announcer, executor: ThreadPoolExecutor, stopping: asyncio.Event
+) -> LanguageModel:
+    """The model; a signal that comes first ends the process."""
+    loading = asyncio.get_running_loop().run_in_executor(executor, load_model, options, say)
+    stopped = asyncio.ensure_future(stopping.wait())
+    waited: set[asyncio.Future[Any]] = {loading, stopped}
+    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not loading.done():
+        # Loading cannot be interrupted and holds nothing that needs an orderly end.
+        say("stopped while loading")
+        sys.stderr.flush()
+        os._exit(ExitCode.OK)
+    return loading.result()
 
 
 def _page(listen: str, metrics: Metrics | None) -> AbstractAsyncContextManager[int]:
@@ -200,11 +196,6 @@ async def _watch_certificate(pair: KeyPair, say: Announcer) -> None:
         if warning is not None:
             say(warning, logging.WARNING)
         await asyncio.sleep(_DAY_S)
-
-
-def _reload_tokens(access: Access, say: Announcer) -> None:
-    """Answer SIGHUP off the event loop, since the file may be on a disk that takes its time."""
-    asyncio.get_running_loop().run_in_executor(None, _read_tokens, access, say)
 
 
 def _read_tokens(access: Access, say: Announcer) -> None:
