@@ -47,7 +47,7 @@ Rounds = Sequence[Mapping[str, Any]]
 
 
 def trials(method: Method, plan: Plan) -> list[dict[str, Any]]:
-    """Parameters of what is run of a method on the tuning link, its defaults first; none if nothing is open."""
+    """Parameters that are run of a method on the tuning link, its defaults first; none if nothing is open."""
     axes = {name: values for name, values in method.axes.items() if name in plan.tuned}
     lengths = axes.pop("draft_length", ())
     base = method.defaults()

@@ -24,10 +24,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from bench import round_time
 from bench.grid.cells import Cell
 from bench.grid.records import MEASURED, GenerationRecord
 from bench.grid.store import read_generations, read_lines
-from bench import round_time
 from bench.simulation.model import run_texts
 from bench.simulation.scenario import (
     Batching,

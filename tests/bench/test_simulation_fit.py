@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench.grid.cells import Cell
 from bench import round_time
+from bench.grid.cells import Cell
 from bench.simulation import report
 from bench.simulation.__main__ import main
 from bench.simulation.check import FIGURES, check
