@@ -7,7 +7,6 @@ second, and bytes up the link per output token.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -178,17 +177,11 @@ def short_rate(rate_bps: int) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw the figures of a folder; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False, prog="python -m bench.grid.figures", description=__doc__
-    )
-    parser.add_argument("folder", type=Path, metavar="DIR")
-    arguments = parser.parse_args(argv)
 
-    def work() -> int:
-        print("\n".join(str(path) for path in write(arguments.folder)))
-        return 0
+    def words(folder: Path) -> str:
+        return "".join(f"{path}\n" for path in write(folder))
 
-    return command.run("bench.grid.figures", work)
+    return command.run_on_folder("bench.grid.figures", __doc__, words, argv)
 
 
 if __name__ == "__main__":
