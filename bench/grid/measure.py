@@ -36,6 +36,11 @@ class Observed:
     """Lines of the edge's round log; empty for a peer."""
 
     @property
+    def tokens(self) -> int:
+        """How many arrived."""
+        return sum(int(tokens) for _, tokens, _ in self.answer["arrivals"])
+
+    @property
     def rounds(self) -> dict[int, tuple[float, int]]:
         """By its number: when a round's last token arrived, and how many came."""
         found: dict[int, tuple[float, int]] = {}
@@ -66,7 +71,7 @@ def finished_record(start: GenerationRecord, observed: Observed) -> GenerationRe
     target = observed.passes_of("target")
     record = replace(
         start,
-        output_tokens=sum(int(tokens) for _, tokens, _ in observed.answer["arrivals"]),
+        output_tokens=observed.tokens,
         first_token_s=times[0],
         last_token_s=times[-1],
         largest_gap_s=max((b - a for a, b in pairwise(times)), default=0.0),
