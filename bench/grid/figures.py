@@ -118,29 +118,21 @@ def draw(cells: Sequence[CellSummary], title: str, unit: str, value: Value, belo
     marks = [value.mark(0.0, m) for cell in cells for m in cell.methods]
     y = charts.logarithmic(unit, [number for mark in marks for number in (mark.y, *(mark.ends or ()))])
     looks = looks_of(names)
+
+    def series(number: int, name: str, chosen: Sequence[CellSummary]) -> charts.Series:
+        found = {c.cell.rate_up_bps: m for c in chosen if (m := c.named(name)) is not None}
+        marks = tuple(value.mark(float(rates.index(rate)), m) for rate, m in sorted(found.items()))
+        colour, line, shape = looks[name]
+        shift = SHIFT * (number - (len(names) - 1) / 2)
+        return charts.Series(name, colour, marks, line=line, shape=shape, shift=shift)
+
     panels = []
     for temperature in temperatures:
         for rtt_s in rtts:
             chosen = [c for c in cells if (c.cell.temperature, c.cell.rtt_s) == (temperature, rtt_s)]
             head = f"RTT {rtt_s * 1000:g} ms, temperature {temperature:g}"
-            lines = []
-            for number, name in enumerate(names):
-                found = [(c.cell.rate_up_bps, m) for c in chosen for m in c.methods if m.method == name]
-                colour, line, shape = looks[name]
-                lines.append(
-                    charts.Series(
-                        name,
-                        colour,
-                        tuple(
-                            value.mark(float(rates.index(rate)), method)
-                            for rate, method in sorted(found, key=lambda pair: pair[0])
-                        ),
-                        line=line,
-                        shape=shape,
-                        shift=SHIFT * (number - (len(names) - 1) / 2),
-                    )
-                )
-            panels.append(charts.Panel(head, x, y, tuple(lines)))
+            lines = tuple(series(number, name, chosen) for number, name in enumerate(names))
+            panels.append(charts.Panel(head, x, y, lines))
     return charts.draw(title, panels, columns=len(rtts) if len(rtts) > 1 else 2, caption=below)
 
 

@@ -36,19 +36,12 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> Run:
-        """
-        Args:
-            folder: of a run.
-
-        Raises:
-            StoreError: no lines there.
-        """
-        settings = read_settings(folder)
+        """Raises StoreError where a run's folder has no lines."""
         records = read_generations(folder)
         first = records[0]
         base_ms, token_ms = first.pacing_base_s * 1000, first.pacing_per_token_s * 1000
         name = f"paced {base_ms:g} + {token_ms:g} ms" if first.is_paced else "as it is"
-        return cls(name, tuple(summarise(records)), in_a_line(settings))
+        return cls(name, tuple(summarise(records)), in_a_line(read_settings(folder)))
 
 
 def write(folders: Sequence[Path], path: Path) -> bool:
