@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bench.grid.arithmetic import Costs, estimate
 from bench.grid.methods import parse_method
 from bench.grid.records import MEASURED, TUNING
-from bench.grid.runner import Runner
-from bench.grid.store import Store, read_generations, read_lines
+from bench.grid.store import read_generations, read_lines
 from bench.grid.texts import read_prompts
-from tests.bench.bench_data import TINY, FakeStages, Silent, run_settings
+from tests.bench.bench_data import TINY, run_over_fakes
 from thinwire.common.errors import ConfigError
 
 METHODS = [parse_method(name) for name in ("cloud-stream", "k-sqs:K=8", "cloud-ar")]
 
 
-@pytest.fixture
-def prompts(tmp_path: Path) -> Path:
-    """Three prompts: two measured, one for tuning."""
-    path = tmp_path / "prompts.jsonl"
-    path.write_text("".join(json.dumps({"id": f"p{n}", "prompt": f"text {n}"}) + "\n" for n in range(3)))
-    return path
-
-
-def run(prompts: Path, out: Path, **options: Any) -> tuple[FakeStages, Silent]:
-    """One start of the tiny plan."""
-    stages, progress = FakeStages(**options), Silent()
-    runner = Runner(TINY, METHODS, run_settings(prompts), Store(out, {}), progress, open_=stages, quiet_s=0.0)
-    runner.run()
-    return stages, progress
+run = partial(run_over_fakes, TINY, METHODS)
 
 
 def test_every_method_runs_every_prompt_of_every_cell_once(prompts: Path, tmp_path: Path) -> None:

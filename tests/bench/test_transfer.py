@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,9 @@ from bench.grid.arithmetic import Costs, estimate
 from bench.grid.cells import FULL, HOUR, Cell, grid
 from bench.grid.methods import parse_method
 from bench.grid.records import MEASURED, TUNING, GenerationRecord
-from bench.grid.runner import Runner
-from bench.grid.store import Store, read_generations
+from bench.grid.store import read_generations
 from bench.grid.transfer import Transfer, Trial, trials
-from tests.bench.bench_data import TINY, FakeStages, Silent, make_record, run_settings
+from tests.bench.bench_data import TINY, make_record, run_over_fakes
 from thinwire.common.errors import ConfigError
 
 HOME = Cell(20_000_000, 0.005, 1.0)
@@ -195,20 +195,7 @@ TRANSFER = replace(
 METHODS = [parse_method(name) for name in ("cloud-stream", "cloud-assisted", "k-sqs:K=8")]
 
 
-@pytest.fixture
-def prompts(tmp_path: Path) -> Path:
-    """Three prompts: two measured, one for tuning."""
-    path = tmp_path / "prompts.jsonl"
-    path.write_text("".join(json.dumps({"id": f"p{n}", "prompt": f"text {n}"}) + "\n" for n in range(3)))
-    return path
-
-
-def run(prompts: Path, out: Path, **options: Any) -> tuple[FakeStages, Silent]:
-    """One start over fakes."""
-    stages, progress = FakeStages(**options), Silent()
-    settings, store = run_settings(prompts), Store(out, {})
-    Runner(TRANSFER, METHODS, settings, store, progress, open_=stages, quiet_s=0.0).run()
-    return stages, progress
+run = partial(run_over_fakes, TRANSFER, METHODS)
 
 
 def test_trials_run_once_on_their_link_and_tune_every_cell(prompts: Path, tmp_path: Path) -> None:
