@@ -75,22 +75,6 @@ def test_the_draft_length_is_tuned_on_a_prompt_that_is_not_measured(prompts: Pat
     assert {r.tuned_by for r in measured} == {"measured"}
 
 
-def test_a_run_that_was_cut_short_goes_on_where_it_ended(prompts: Path, tmp_path: Path) -> None:
-    """Wherever it was cut: in the end every text is there once, and tuning is not done again."""
-    whole, _ = run(prompts, tmp_path / "whole")
-    warm_ups = len(METHODS)
-    texts = len(whole.daemons[0].commands) - warm_ups
-    for cut in range(warm_ups, warm_ups + texts):
-        out = tmp_path / f"cut{cut}"
-        with pytest.raises(KeyboardInterrupt):
-            run(prompts, out, dies_after=cut)
-        again, _ = run(prompts, out)
-
-        lines = list(read_lines(out / "generations.jsonl"))
-        assert len(lines) == texts
-        assert len(again.daemons[0].commands) == warm_ups + texts - (cut - warm_ups)
-
-
 @EITHER
 def test_wherever_a_run_is_cut_it_ends_as_a_whole_one(
     plan: Plan, methods: list[Method], prompts: Path, tmp_path: Path
