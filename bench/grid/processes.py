@@ -128,12 +128,7 @@ class Stage:
     def __init__(self, link: Link, folder: Path, settings: StageSettings) -> None:
         self._link = link
         self._folder = folder
-        self.cloud_passes = _Lines(folder / "cloud.passes")
-        """Passes of the cloud daemon's target."""
-        self.peer_passes = _Lines(folder / "peers.passes")
-        """Passes of the peers' models, and the server's seconds of each text."""
-        self.edge_rounds = _Lines(folder / "edge.rounds")
-        """The edge daemon's own round log."""
+        self._logs = {name: _Lines(folder / f"{name}.lines") for name in ("cloud", "peers", "edge")}
         self._daemons: list[_Process] = []
         self._client: _Process | None = None
         try:
@@ -169,6 +164,10 @@ class Stage:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
+    def fresh(self) -> dict[str, list[dict[str, Any]]]:
+        """Lines of each daemon's log of passes or rounds since they were read last."""
+        return {name: lines.fresh() for name, lines in self._logs.items()}
+
     def close(self) -> None:
         """End everything that was started, in order."""
         if self._client is not None:
@@ -191,14 +190,16 @@ class Stage:
         at_cloud = ["--listen", f"{link.cloud.address}:0", "--insecure-plaintext"]
         at_cloud += ["--threads", str(settings.target_threads), "--paced", settings.pacing.as_argument()]
         tls, authority = _certificates(folder, link.cloud.address) if settings.tls else ([], "")
-        cloud = self._daemon("cloud", link.cloud, "bench.grid.cloud", "--model", target, *at_cloud, *tls)
+        cloud = self._daemon(
+            "cloud", link.cloud, "--pass-log", "bench.grid.cloud", "--model", target, *at_cloud, *tls
+        )
         models = ["--target", target, "--draft", draft, "--draft-threads", draft_threads]
-        peers = self._daemon("peers", link.cloud, "bench.peers", *models, *at_cloud)
+        peers = self._daemon("peers", link.cloud, "--pass-log", "bench.peers", *models, *at_cloud)
         cloud_address = f"{link.cloud.address}:{cloud.port(give_up_at_s)}"
         edge = self._daemon(
-            *("edge", link.edge, "thinwire.edge", "edge", "--model", draft, "--threads", draft_threads),
+            *("edge", link.edge, "--round-log", "thinwire.edge", "edge"),
+            *("--model", draft, "--threads", draft_threads),
             *("--cloud", cloud_address, "--listen", "127.0.0.1:0"),
-            *("--round-log", str(folder / "edge.rounds")),
             # No pings: nothing but the texts may be on the link.
             *("--keepalive", "0", "--round-timeout", "600", "--insecure-plaintext"),
             *(("--cloud-ca", authority) if authority else ()),
@@ -219,11 +220,10 @@ class Stage:
             words = "\n".join(daemon.last_words() for daemon in self._daemons)
             raise DaemonError(f"{answer['failure']}. {words}")
 
-    def _daemon(self, name: str, end: End, *command: str) -> _Process:
-        """Started; what holds a target logs its passes."""
+    def _daemon(self, name: str, end: End, log: str, *command: str) -> _Process:
+        """Started, with its port and the log that the option `log` names in files of ours."""
         folder = self._folder
-        passes = ["--pass-log", str(folder / f"{name}.passes")] if name != "edge" else []
-        files = ["--port-file", str(folder / f"{name}.port"), *passes]
+        files = ["--port-file", str(folder / f"{name}.port"), log, str(folder / f"{name}.lines")]
         self._daemons.append(_Process(name, end, folder, [*command, *files]))
         return self._daemons[-1]
 

@@ -128,8 +128,7 @@ class Runner:
             self._progress.say(f"{cell}: warm-up, {method.name}")
             stage.ask(command_for(cell, method, method.defaults(), self._prompts[0], 0, WARM_UP_TOKENS))
         self._quiet(link)
-        for lines in (stage.cloud_passes, stage.peer_passes, stage.edge_rounds):
-            lines.fresh()
+        stage.fresh()
 
     # --- a cell --------------------------------------------------------------------------------------------
 
@@ -234,13 +233,14 @@ class Runner:
 
     def _run_text(self, on: On, method: Method, start: GenerationRecord, prompt: Prompt) -> GenerationRecord:
         link, stage = on
-        passes = stage.peer_passes if method.is_peer else stage.cloud_passes
         before = link.counters()
         answer = stage.ask(
             command_for(start.cell, method, start.parameters, prompt, start.seed, start.requested_tokens)
         )
         after = self._quiet(link)
-        observed = Observed(answer, before, after, passes.fresh(), stage.edge_rounds.fresh())
+        logs = stage.fresh()
+        passes = logs["peers" if method.is_peer else "cloud"]
+        observed = Observed(answer, before, after, passes, logs["edge"])
         try:
             if answer.get("failure"):
                 raise ObservationError(answer["failure"])

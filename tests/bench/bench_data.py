@@ -67,18 +67,6 @@ def make_counters(bytes_up: int, bytes_down: int, packets: int = 0, dropped: int
     return LinkCounters(up, down)
 
 
-class FakeLines:
-    """A log that was written into memory."""
-
-    def __init__(self) -> None:
-        self.lines: list[dict[str, Any]] = []
-
-    def fresh(self) -> list[dict[str, Any]]:
-        """And empties it."""
-        lines, self.lines = self.lines, []
-        return lines
-
-
 class FakeLink:
     """A link that counts ten packets a text and is quiet at once."""
 
@@ -107,11 +95,16 @@ class FakeDaemons:
     """
 
     def __init__(self, link: FakeLink, *, dies_after: int | None = None, fails_on: str = "") -> None:
-        self.cloud_passes, self.peer_passes, self.edge_rounds = FakeLines(), FakeLines(), FakeLines()
+        self._logs: dict[str, list[dict[str, Any]]] = {"cloud": [], "peers": [], "edge": []}
         self.commands: list[Mapping[str, Any]] = []
         self._link = link
         self._dies_after = dies_after
         self._fails_on = fails_on
+
+    def fresh(self) -> dict[str, list[dict[str, Any]]]:
+        """And empties the logs."""
+        logs, self._logs = self._logs, {name: [] for name in self._logs}
+        return logs
 
     def ask(self, command: Mapping[str, Any]) -> dict[str, Any]:
         """One text: a token every 10 ms, and 10 ms more for each token of the draft length."""
@@ -125,13 +118,12 @@ class FakeDaemons:
             return {"failure": "UNAVAILABLE: gone"}
         tokens = request["max_tokens"]
         step_s = 0.01 * (1 + request["draft_length"])
-        passes = self.peer_passes if is_peer else self.cloud_passes
-        passes.lines += [
+        self._logs["peers" if is_peer else "cloud"] += [
             {"kind": "pass", "role": "target", "tokens": 1, "measured_s": 0.01, "lasted_s": 0.01}
             for _ in range(tokens)
         ]
         if not is_peer:
-            self.edge_rounds.lines += [edge_round(n + 1, request["draft_length"]) for n in range(tokens)]
+            self._logs["edge"] += [edge_round(n + 1, request["draft_length"]) for n in range(tokens)]
         counted = ("rounds", "drafted_tokens", "tested_tokens", "accepted_tokens", "resampled_tokens")
         counts = dict.fromkeys((*counted, "uplink_payload_bits", "draft_s", "network_s", "verify_s"), tokens)
         return {
