@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from bench.grid import arithmetic
@@ -287,7 +287,9 @@ class Runner:
         """A measured text before it runs."""
         pacing = self._settings.stage.pacing
         return GenerationRecord(
-            *astuple(cell),
+            cell.rate_up_bps,
+            cell.rtt_s,
+            cell.temperature,
             method=method.name,
             prompt=prompt.id,
             seed=self._settings.seed + turn,

@@ -81,8 +81,9 @@ def link_with_daemons(
     say(f"{cell}: the link and its self-test")
     shutil.rmtree(settings.work, ignore_errors=True)
     settings.work.mkdir(parents=True)
-    kinds = {"kind": settings.link_kind, "congestion_control": settings.congestion_control}
-    with open_link(cell.link, **kinds) as link:
+    with open_link(
+        cell.link, kind=settings.link_kind, congestion_control=settings.congestion_control
+    ) as link:
         link.self_test(**options)
         say(f"{cell}: starting the daemons")
         with Stage(link, settings.work.resolve(), settings.stage) as stage:
