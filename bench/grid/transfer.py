@@ -95,7 +95,7 @@ class Block:
     down_bytes: float
     draft_token_s: float
     cloud_s: float
-    """Of a block of that length."""
+    """For a block of that length."""
     other_s: float
 
     def tokens(self, length: int) -> float:
@@ -188,9 +188,8 @@ class Transfer:
 
     def _token_s(self, cell: Cell, base: Block, block: Block, length: int) -> float:
         work_s = length * base.draft_token_s + self._cloud_s(base, length) + base.other_s
-        return (work_s + round_time.lines_s(cell, block.up_bytes(length), block.down_bytes)) / block.tokens(
-            length
-        )
+        lines_s = round_time.lines_s(cell, block.up_bytes(length), block.down_bytes)
+        return (work_s + lines_s) / block.tokens(length)
 
     def _cloud_s(self, base: Block, length: int) -> float:
         """Of a block: a line through the longest and length 1, never falling."""
