@@ -73,9 +73,9 @@ class Plan:
     methods: tuple[str, ...] = ()
     """Names; empty for `methods.DEFAULT_METHODS`."""
     self_test_probes: int | None = None
-    """Of the link; None for the link's own number."""
+    """Probes of the link's self-test; None for the link's own number."""
     self_test_flood_s: float | None = None
-    """Of the link; None for the link's own time."""
+    """Seconds of the link's self-test at full rate; None for the link's own time."""
     tuning_link: tuple[int, float] | None = None
     """Rate up, round trip of the link whose trials tune every cell (`transfer`); None tunes in each cell."""
     checked: tuple[Cell, ...] = ()

@@ -30,14 +30,14 @@ LOOKS: dict[str, Look] = {
     "dense-qs": (charts.ORANGE, "solid", "x"),
     "c-sqs": (charts.GREEN, "solid", "v"),
 }
-"""Of a method by its name up to the colon: streams dashed, naive baselines dotted."""
+"""A method's look by its name up to the colon: streams dashed, naive baselines dotted."""
 SPARSE_LOOKS: tuple[Look, ...] = (
     (charts.Colour("#7fbfe6", "#2f78a8"), "solid", "o"),
     (charts.Colour("#3f95cf", "#4a9bd0"), "solid", "s"),
     (charts.Colour("#1f6fb4", "#74bbe8"), "solid", "^"),
     (charts.Colour("#0b3f7a", "#b3dcf7"), "solid", "D"),
 )
-"""Of the k-sqs methods, in the order of the run."""
+"""The looks of k-sqs methods, in the order of the run."""
 OTHER_LOOKS: tuple[Look, ...] = (
     (charts.TEAL, "solid", "+"),
     (charts.AMBER, "dotted", "v"),

@@ -23,10 +23,10 @@ class ObservationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Of one text."""
+    """What was seen of one text."""
 
     answer: Mapping[str, Any]
-    """Of the client at the edge."""
+    """What the client at the edge said."""
     before: LinkCounters
     after: LinkCounters
     """Once the link is quiet again."""

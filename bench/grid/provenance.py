@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from bench.grid.cells import Plan
 from bench.grid.methods import Method
@@ -27,7 +28,7 @@ def describe_run(plan: Plan, methods: Sequence[Method], settings: RunSettings) -
     """Everything that defines a run, as JSON; a resumed run must have the same."""
     stage = settings.stage
     return {
-        "plan": json.loads(json.dumps(asdict(replace(plan, cells=(), methods=())))),
+        "plan": msgspec.to_builtins(replace(plan, cells=(), methods=())),
         "cells": [str(cell) for cell in plan.cells],
         "methods": [method.name for method in methods],
         "prompts": str(settings.prompts),

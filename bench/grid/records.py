@@ -85,7 +85,7 @@ class GenerationRecord:
     tested_tokens: int = 0
     accepted_tokens: int = 0
     resampled_tokens: int = 0
-    """Of assisted generation: rounds that did not accept all drafts."""
+    """Assisted generation's: rounds that did not accept all drafts."""
     uplink_payload_bits: int = 0
     """Coded blocks only; 0 for a peer."""
     wire_up_bytes: int = 0
@@ -118,7 +118,7 @@ class GenerationRecord:
     dropped_mass_guarantee: float | None = None
     """Theorem 2's bound for T; None where the scheme has none."""
     text_sha256: str = ""
-    """Of the token ids as little-endian 32-bit integers."""
+    """Digest of the token ids as little-endian 32-bit integers."""
     predicted_token_s: float | None = None
     """Seconds of an output token that tuning by transfer expected; None where it expected nothing."""
     scheme: dict[str, Any] = field(default_factory=dict)

@@ -26,11 +26,11 @@ class RunSettings:
     work: Path
     """Folder of the daemons' logs and ports; emptied for every link, so what died last can be read there."""
     seed: int = 1
-    """Of the first prompt; the next has the next."""
+    """The first prompt's; the next prompt has the next."""
     link_kind: str = "wire"
     congestion_control: str = "cubic"
     revision: str = ""
-    """Of the source; written with each link, as a resumed run may have another."""
+    """The source's commit; written with each link, as a resumed run may have another."""
 
 
 class OnLink(Protocol):

@@ -192,7 +192,7 @@ class Transfer:
         return (work_s + lines_s) / block.tokens(length)
 
     def _cloud_s(self, base: Block, length: int) -> float:
-        """Of a block: a line through the longest and length 1, never falling."""
+        """The cloud's seconds of a block: a line through the longest and length 1, never falling."""
         short = next((block for _, block in self._blocks if block.length == 1), base)
         if base.length == short.length or base.cloud_s <= short.cloud_s:
             return base.cloud_s

@@ -64,7 +64,7 @@ def predictions(records: Iterable[GenerationRecord]) -> list[Prediction]:
 
 
 def checks(records: Sequence[GenerationRecord]) -> list[Check]:
-    """Of cells where a method was transferred and more than one draft length was tried."""
+    """Cells where a method was transferred and more than one draft length was tried."""
     chosen = {
         (record.cell, record.method): record.parameters
         for record in records

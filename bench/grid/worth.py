@@ -82,7 +82,7 @@ def draw(runs: Sequence[Run]) -> str:
 
 
 def ratios(run: Run, baseline: str) -> dict[Cell, float]:
-    """Of the cells that have both."""
+    """The shown scheme over a baseline, for cells that have both."""
     found = {cell.cell: cell.over(baseline) for cell in run.cells}
     return {cell: ratio for cell, ratio in found.items() if not math.isnan(ratio)}
 
