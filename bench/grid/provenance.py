@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from bench.grid.cells import Plan
 from bench.grid.methods import Method
@@ -28,7 +27,7 @@ def describe_run(plan: Plan, methods: Sequence[Method], settings: RunSettings) -
     """Everything that defines a run, as JSON; a resumed run must have the same."""
     stage = settings.stage
     return {
-        "plan": msgspec.to_builtins(replace(plan, cells=(), methods=())),
+        "plan": json.loads(json.dumps(asdict(replace(plan, cells=(), methods=())))),  # lists for tuples
         "cells": [str(cell) for cell in plan.cells],
         "methods": [method.name for method in methods],
         "prompts": str(settings.prompts),

@@ -13,10 +13,11 @@ import pytest
 from bench.grid.arithmetic import Costs, estimate
 from bench.grid.cells import Cell, Plan, grid
 from bench.grid.methods import Method, parse_method
+from bench.grid.provenance import describe_run
 from bench.grid.records import MEASURED, TUNING, GenerationRecord
 from bench.grid.store import read_generations, read_lines
 from bench.grid.texts import read_prompts
-from tests.bench.bench_data import TINY, run_over_fakes
+from tests.bench.bench_data import TINY, run_over_fakes, run_settings
 from thinwire.common.errors import ConfigError
 
 METHODS = [parse_method(name) for name in ("cloud-stream", "k-sqs:K=8", "cloud-ar")]
@@ -143,6 +144,13 @@ def test_what_is_run_to_check_a_choice_does_not_tune(prompts: Path, tmp_path: Pa
 
     assert checks
     assert {r.key: r.predicted_token_s for r in read_generations(out)} == before
+
+
+def test_what_defines_a_run_is_the_same_once_it_was_written(prompts: Path) -> None:
+    """Else no run could be resumed."""
+    described = describe_run(TRANSFER, TRANSFERRED, run_settings(prompts))
+
+    assert json.loads(json.dumps(described)) == described
 
 
 def test_too_few_prompts_are_refused(prompts: Path) -> None:
