@@ -20,18 +20,22 @@ Printed are tokens/s relative to a fixed γ = 4.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench import markdown
+from bench.prompts import read_prompts
+from bench.scheme_steps import block_builder
+from bench.timing import times_s
 from thinwire.common import demo_pair
 from thinwire.common.causal_model import CachedSequence
 from thinwire.common.config import SamplingParameters, default_scheme
@@ -40,9 +44,7 @@ from thinwire.common.law.distributions import warp
 from thinwire.common.law.draft_token import DraftToken
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes import make_scheme
-from thinwire.edge.draft_block import DraftBlockBuilder
 
-PROMPTS = Path(__file__).parent / "prompts.jsonl"
 LONGEST = 6
 """γ of the rounds played."""
 REFERENCE = 4
@@ -96,21 +98,18 @@ class Pair:
         self.target, self.draft = (load_language_model(str(folder / role)) for role in ("target", "draft"))
 
     def times(self) -> PassTimes:
-        """Medians over `_TIMED_PASSES` passes behind 128 tokens of text, the row counts in turn."""
-        text = list(range(256, 384))
+        """Medians over `_TIMED_PASSES` passes after 128 tokens of text, the row counts in turn."""
         draft, target = self.draft.open_sequence(), self.target.open_sequence()
         for sequence in (draft, target):
-            sequence.extend(text, logit_rows=1)
-        rows = range(1, LONGEST + 2)
-        spent: dict[int, list[float]] = {n: [] for n in (0, *rows)}
-        for _ in range(_TIMED_PASSES):
-            spent[0].append(_pass_ms(draft, 1))
-            for n in rows:
-                spent[n].append(_pass_ms(target, n))
+            sequence.extend(list(range(256, 384)), logit_rows=1)
+        passes = [(draft, 1), *((target, rows) for rows in range(1, LONGEST + 2))]
+        calls = [partial(_pass, sequence, rows) for sequence, rows in passes]
+        # One thread does it all, and what else the machine does should not count.
+        spent = times_s(calls, _TIMED_PASSES, clock=time.thread_time)
         for sequence in (draft, target):
             sequence.close()
-        medians = {n: statistics.median(values) for n, values in spent.items()}
-        return PassTimes(medians[0], tuple(medians[n] for n in rows))
+        draft_ms, *target_ms = (1e3 * statistics.median(times) for times in spent)
+        return PassTimes(draft_ms, tuple(target_ms))
 
     def play(
         self, scheme_fields: dict[str, Any], temperature: float, prompts: Sequence[str], *, tokens: int
@@ -151,16 +150,13 @@ class _Text:
         """Draft, verify, commit."""
         self._attempt += 1
         position = len(self._committed)
-        builder = DraftBlockBuilder(
+        builder = block_builder(
             self._scheme,
-            self._state,
             self._draws,
-            attempt=self._attempt,
+            length=LONGEST,
+            state=self._state,
             first_position=position,
-            max_draft_length=LONGEST,
-            budget_bits=0,
-            min_acceptance=0.0,
-            stop_token_ids=frozenset(),
+            attempt=self._attempt,
         )
         feed, estimates = self._committed[self._draft.length :], []
         while not builder.complete:
@@ -196,13 +192,11 @@ def _chance(target_probs: Any, token: DraftToken) -> float:
     return min(1.0, float(target_probs[token.token_id]) / q_hat)
 
 
-def _pass_ms(sequence: CachedSequence, rows: int) -> float:
+def _pass(sequence: CachedSequence, rows: int) -> None:
+    """One cached pass of `rows` tokens, taken back."""
     length = sequence.length
-    started_s = time.thread_time()  # one thread does it all, and what else the machine does should not count
     sequence.extend(list(range(300, 300 + rows)), logit_rows=rows)
-    elapsed_s = time.thread_time() - started_s
     sequence.truncate(length)
-    return 1e3 * elapsed_s
 
 
 def fixed(length: int) -> Callable[[Round], int]:
@@ -240,20 +234,19 @@ def table(rounds: dict[tuple[str, float], list[Round]], times: PassTimes, overhe
     rules += [(f"≤ {REFERENCE}, {least:g}", expected(least, REFERENCE)) for least in LEAST]
     rules += [(f"≤ {LONGEST}, {least:g}", expected(least, LONGEST)) for least in LEAST]
     bases = [rate(played, fixed(REFERENCE), times, overhead_ms) for played in rounds.values()]
-    heads = [f"{name}, T {temperature:g}" for name, temperature in rounds]
-    lines = [
-        f"Overhead {overhead_ms:g} ms a round; tokens/s against γ = {REFERENCE}, in percent:",
-        "",
-        f"| block | {' | '.join(heads)} |",
-        f"|---|{'---:|' * len(heads)}",
-    ]
-    for name, rule in rules:
-        gains = [
-            100 * (rate(played, rule, times, overhead_ms) / base - 1)
-            for played, base in zip(rounds.values(), bases, strict=True)
+    rows = [
+        [
+            name,
+            *(
+                f"{100 * (rate(played, rule, times, overhead_ms) / base - 1):+.0f}"
+                for played, base in zip(rounds.values(), bases, strict=True)
+            ),
         ]
-        lines.append(f"| {name} | {' | '.join(f'{gain:+.0f}' for gain in gains)} |")
-    return "\n".join(lines)
+        for name, rule in rules
+    ]
+    head = ["block", *(f"{name}, T {temperature:g}" for name, temperature in rounds)]
+    words = f"Overhead {overhead_ms:g} ms a round; tokens/s against γ = {REFERENCE}, in percent:"
+    return f"{words}\n\n{markdown.table(head, rows, left=1)}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -267,8 +260,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--prompts", type=int, default=16, metavar="N", help="texts (default %(default)s)")
     parser.add_argument("--tokens", type=int, default=96, help="tokens a text (default %(default)s)")
     arguments = parser.parse_args(argv)
-    lines = PROMPTS.read_text(encoding="utf-8").splitlines()
-    prompts = [json.loads(line)["prompt"] for line in lines[-arguments.prompts :]]
+    prompts = read_prompts()[-arguments.prompts :]
     pair = Pair(demo_pair.target_path().parent)
     times = pair.times()
     rounds: dict[tuple[str, float], list[Round]] = {}

@@ -24,11 +24,13 @@ from itertools import pairwise
 from pathlib import Path
 
 from bench import command
-from bench.capacity.measure import Cell, MeasuredDaemon, Way, measure
-from bench.capacity.messages import SERVICE
-from bench.capacity.recording import record
+from bench.capacity.measure import Cell, MeasuredDaemon, Way, append_lines, measure, percentiles_ms
 from bench.capacity.slices import DECODING, QUOTAS
 from bench.capacity.tenants import TenantPlan, run_tenants
+from bench.capacity.texts import record
+from bench.markdown import table
+from bench.peers.messages import SERVICE
+from bench.prompts import DEFAULTS
 from thinwire.common import wire
 from thinwire.edge.demo import target_threads
 
@@ -38,6 +40,11 @@ BATCHED, SINGLE, RIVAL = "one cloud", "one sequence a pass", "transformers, batc
 WAYS = 3
 SLICE_START_S, DAEMONS_START_S, RECORDING_S = 6.0, 15.0, 30.0
 """Besides: load generators that start and warm up, daemons that load, texts that are drafted."""
+HEAD = (
+    *("Edges", f"{BATCHED}: tokens/s", "round p50 / p95, ms", "CPU, ms a token"),
+    *(f"{SINGLE}: tokens/s", "p50 / p95", "CPU", "ratio of tokens/s", "ratio of CPU"),
+    *(f"{RIVAL}: tokens/s", "token p50 / p95", "CPU", "ratio of tokens/s"),
+)
 WANTED_EDGES, WANTED_RATIO = 16, 3.0
 """At 16 edges, at least three times as many tokens a second as with one sequence a pass."""
 
@@ -72,10 +79,6 @@ async def run(plan: Plan, out: Path | None) -> str:
     Returns:
         the tables in Markdown.
     """
-    task = asyncio.current_task()
-    assert task is not None, "runs in a task"
-    # Whatever ends this process must end the daemons it started.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     sections = []
     with tempfile.TemporaryDirectory(prefix="thinwire-capacity-") as name:
         folder = Path(name)
@@ -93,26 +96,22 @@ async def _measure_all(
     plan: Plan, folder: Path, texts: Path, paced_ms: float, out: Path | None
 ) -> tuple[list[Cell], float]:
     """Every cell of one pacing, the ways in turn; and bytes of memory a session."""
-    places = [folder / f"{paced_ms:g}-{n}" for n in range(3)]
-    for place in places:
-        place.mkdir()
     most = max(plan.edges)
-    batched = MeasuredDaemon("batched", places[0])
-    single = MeasuredDaemon("single", places[1])
-    rival = MeasuredDaemon("rival", places[2])
+    batched, single, rival = (
+        MeasuredDaemon(f"{name}-{paced_ms:g}", folder) for name in ("batched", "single", "rival")
+    )
     daemons = (batched, single, rival)
+    common = ("--threads", str(plan.threads), "--paced", f"{paced_ms:g},0")
+    cloud = ("bench.grid.cloud", *common, "--max-sessions", str(2 * most), "--max-batch-sequences")
     try:
-        await batched.start(*_cloud(plan, paced_ms=paced_ms, max_batch_sequences=most))
-        await single.start(*_cloud(plan, paced_ms=paced_ms, max_batch_sequences=1))
-        paced = ("--threads", str(plan.threads), "--paced", f"{paced_ms:g},0")
-        await rival.start("bench.capacity.streamed", *paced)
-        for daemon, service in zip(
-            daemons, (wire.VERIFIER_SERVICE, wire.VERIFIER_SERVICE, SERVICE), strict=True
-        ):
-            await daemon.serving(service)
+        await batched.start(*cloud, str(most))
+        await single.start(*cloud, "1")
+        await rival.start("bench.peers", *common)
+        for daemon in daemons:
+            await daemon.serving(SERVICE if daemon is rival else wire.VERIFIER_SERVICE)
         ways = [Way(BATCHED, batched), Way(SINGLE, single), Way(RIVAL, rival, streamed=True)]
         cells = []
-        memory = float("nan")
+        memory = math.nan
         before = batched.rss_bytes
         # The most edges first, so that the memory they take is all fresh.
         for edges in sorted(plan.edges, reverse=True):
@@ -124,9 +123,7 @@ async def _measure_all(
                     memory = (batched.rss_bytes - before) / most
             _say(f"{edges} edges: " + ", ".join(f"{c.way} {c.tokens_per_s:.0f} tokens/s" for c in row))
             cells += row
-            if out is not None:
-                with out.open("a", encoding="utf-8") as file:
-                    file.writelines(cell.to_json() + "\n" for cell in row)
+            append_lines(out, row)
         return cells, memory
     finally:
         for daemon in daemons:
@@ -134,51 +131,45 @@ async def _measure_all(
         await asyncio.gather(*(daemon.stopped() for daemon in daemons))
 
 
-def _cloud(plan: Plan, *, paced_ms: float, max_batch_sequences: int) -> tuple[str, ...]:
-    return (
-        *("bench.grid.cloud", "--threads", str(plan.threads), "--paced", f"{paced_ms:g},0"),
-        *("--max-sessions", str(2 * max(plan.edges)), "--max-batch-sequences", str(max_batch_sequences)),
-    )
-
-
 def _heading(plan: Plan, draft_ms: float) -> str:
     return (
         f"# Capacity\n\n{os.cpu_count()} cores ({platform.machine()}), target on {plan.threads} thread(s), "
-        f"the load on the same machine; bundled pair, k-sqs, γ ≤ 4, temperature 1, texts of {plan.tokens} "
-        f"tokens, drafts of {draft_ms:.0f} ms (median of what was recorded), {plan.slices} times "
+        f"the load on the same machine; bundled pair, k-sqs, γ ≤ {DEFAULTS.draft_length}, temperature 1, "
+        f"texts of {plan.tokens} tokens, drafts of {draft_ms:.0f} ms (median of what was recorded), "
+        f"{plan.slices} times "
         f"{plan.seconds:g} s a cell.\nOnly ratios within this run say anything."
     )
 
 
 def _section(cells: list[Cell], paced_ms: float, memory: float) -> str:
     """One pacing's table, and what follows from it."""
-    table = {(cell.way, cell.edges): cell for cell in cells}
+    found = {(cell.way, cell.edges): cell for cell in cells}
     numbers = sorted({cell.edges for cell in cells})
-    title = f"Passes of at least {paced_ms:g} ms" if paced_ms else "Unpaced"
-    lines = [
-        f"## {title}",
-        "",
-        f"| Edges | {BATCHED}: tokens/s | round p50 / p95, ms | CPU, ms a token "
-        f"| {SINGLE}: tokens/s | p50 / p95 | CPU | ratio of tokens/s | ratio of CPU "
-        f"| {RIVAL}: tokens/s | token p50 / p95 | CPU | ratio of tokens/s |",
-        "|" + " --- |" * 13,
-    ]
+    rows = []
     for n in numbers:
-        own, single, rival = (table[way, n] for way in (BATCHED, SINGLE, RIVAL))
-        lines.append(
-            f"| {n} | {_figures(own)} | {_figures(single)} | {_ratio(own, single):.2f} "
-            f"| {single.cpu_ms_per_token / own.cpu_ms_per_token:.2f} | {_figures(rival)} "
-            f"| {_ratio(own, rival):.2f} |"
+        own, single, rival = (found[way, n] for way in (BATCHED, SINGLE, RIVAL))
+        cpu_ratio = single.cpu_ms_per_token / own.cpu_ms_per_token
+        ratios = (f"{_ratio(own, single):.2f}", f"{cpu_ratio:.2f}")
+        rows.append(
+            [
+                f"{n}",
+                *_figures(own),
+                *_figures(single),
+                *ratios,
+                *_figures(rival),
+                f"{_ratio(own, rival):.2f}",
+            ]
         )
-    lines.append("")
+    title = f"Passes of at least {paced_ms:g} ms" if paced_ms else "Unpaced"
+    lines = [f"## {title}", "", table(HEAD, rows, left=1), ""]
     if WANTED_EDGES in numbers:
-        ratio = _ratio(table[BATCHED, WANTED_EDGES], table[SINGLE, WANTED_EDGES])
+        ratio = _ratio(found[BATCHED, WANTED_EDGES], found[SINGLE, WANTED_EDGES])
         met = "met" if ratio >= WANTED_RATIO else "missed"
         lines.append(
             f"At {WANTED_EDGES} edges {ratio:.2f} times the tokens of {SINGLE} "
             f"(≥ {WANTED_RATIO:g} wanted: {met})."
         )
-    lines.append(order_of([(n, _ratio(table[BATCHED, n], table[RIVAL, n])) for n in numbers]))
+    lines.append(order_of([(n, _ratio(found[BATCHED, n], found[RIVAL, n])) for n in numbers]))
     ours = [cell for cell in cells if cell.way != RIVAL]
     lines.append(
         f"Rounds decided otherwise than recorded: {sum(cell.other_verdicts for cell in ours)} of "
@@ -205,10 +196,10 @@ def _ratio(one: Cell, other: Cell) -> float:
     return one.tokens_per_s / other.tokens_per_s if other.tokens_per_s else float("nan")
 
 
-def _figures(cell: Cell) -> str:
+def _figures(cell: Cell) -> tuple[str, str, str]:
     """Three columns."""
-    p50_ms, p95_ms = cell.percentiles_ms
-    return f"{cell.tokens_per_s:.1f} | {p50_ms:.0f} / {p95_ms:.0f} | {cell.cpu_ms_per_token:.2f}"
+    p50_ms, p95_ms = percentiles_ms(cell.round_s)
+    return f"{cell.tokens_per_s:.1f}", f"{p50_ms:.0f} / {p95_ms:.0f}", f"{cell.cpu_ms_per_token:.2f}"
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -252,14 +243,22 @@ def main() -> int:
     if arguments.tenants and arguments.edges:
         parser.error("--edges has no place beside --tenants; expected one of them")
 
+    measuring = (
+        run_tenants(_tenant_plan(arguments), arguments.out)
+        if arguments.tenants
+        else run(_plan(arguments), arguments.out)
+    )
+
+    async def stoppable() -> str:
+        task = asyncio.current_task()
+        assert task is not None, "runs in a task"
+        # Whatever ends this process must end the processes it started.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await measuring
+
     def work() -> int:
-        measuring = (
-            run_tenants(_tenant_plan(arguments), arguments.out)
-            if arguments.tenants
-            else run(_plan(arguments), arguments.out)
-        )
         try:
-            print(asyncio.run(measuring))
+            print(asyncio.run(stoppable()))
         except asyncio.CancelledError:  # SIGTERM
             raise KeyboardInterrupt from None
         return 0
@@ -270,38 +269,19 @@ def main() -> int:
 def _plan(arguments: argparse.Namespace) -> Plan:
     if arguments.smoke:
         return Plan((1, 4), (0.0,), texts=4, tokens=32, slices=1, seconds=3.0, threads=arguments.threads)
+    slices, seconds = arguments.slices or 2, arguments.seconds or 3.5
     return Plan(
-        arguments.edges or EDGES,
-        PACED_MS,
-        texts=12,
-        tokens=96,
-        slices=arguments.slices or 2,
-        seconds=arguments.seconds or 3.5,
-        threads=arguments.threads,
+        arguments.edges or EDGES, PACED_MS, 12, 96, slices=slices, seconds=seconds, threads=arguments.threads
     )
 
 
 def _tenant_plan(arguments: argparse.Namespace) -> TenantPlan:
     offers = DECODING if arguments.decoding else QUOTAS
+    threads = arguments.threads
     if arguments.smoke:
-        return TenantPlan(
-            texts=4,
-            tokens=32,
-            cycles=1,
-            seconds=2.0,
-            settle_s=1.0,
-            threads=arguments.threads,
-            offers=offers,
-        )
-    return TenantPlan(
-        offers=offers,
-        texts=12,
-        tokens=96,
-        cycles=arguments.slices or 6,
-        seconds=arguments.seconds or 5.0,
-        settle_s=1.5,
-        threads=arguments.threads,
-    )
+        return TenantPlan(4, 32, cycles=1, seconds=2.0, settle_s=1.0, threads=threads, offers=offers)
+    cycles, seconds = arguments.slices or 6, arguments.seconds or 5.0
+    return TenantPlan(12, 96, cycles=cycles, seconds=seconds, settle_s=1.5, threads=threads, offers=offers)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from bench.capacity.replay import answer, refusal_of, request_of
+from bench.capacity.session import Metadata, answer, refusal_of, request_of
 from bench.capacity.texts import RecordedText
 from thinwire.common import wire
 from thinwire.common.config import MAX_DRAFT_LENGTH, SchemeParameters
@@ -29,11 +29,7 @@ class RandomPayloads:
     """
 
     def __init__(
-        self,
-        channel: grpc.aio.Channel,
-        metadata: tuple[tuple[str, str], ...],
-        text: RecordedText,
-        number: int,
+        self, channel: grpc.aio.Channel, metadata: Metadata, text: RecordedText, number: int
     ) -> None:
         self._stub = wire.VerifierStub(channel)
         self._metadata = metadata

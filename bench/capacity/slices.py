@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-import json
-from dataclasses import dataclass
+
+import msgspec
 
 EXCESS = 10
 """What a tenant offers above its quota, in quotas."""
@@ -45,8 +45,7 @@ DECODING = (Offer.ALONE, Offer.RANDOM_PAYLOADS)
 """What one quota of the dearest blocks does, held against none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(msgspec.Struct, frozen=True):
     """A stretch of monotonic time; the seconds before `counted_s` let the former offer's rounds run out."""
 
     offer: Offer
@@ -85,13 +84,3 @@ def schedule(
             slices.append(Slice(offer, begin_s, begin_s + settle_s, begin_s + settle_s + seconds))
             begin_s += settle_s + seconds
     return slices
-
-
-def to_line(slices: list[Slice]) -> str:
-    """One line of JSON, without its newline."""
-    return json.dumps([[one.offer.value, one.begin_s, one.counted_s, one.end_s] for one in slices])
-
-
-def from_line(line: str) -> list[Slice]:
-    """Inverse of `to_line`."""
-    return [Slice(Offer(offer), *times) for offer, *times in json.loads(line)]

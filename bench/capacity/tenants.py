@@ -15,17 +15,26 @@ import asyncio
 import json
 import os
 import platform
-import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from bench.capacity.measure import END_TIMEOUT_S, LEAD_S, START_TIMEOUT_S, Cell, MeasuredDaemon, line_of
-from bench.capacity.recording import record
-from bench.capacity.slices import EXCESS, QUOTAS, Offer, Slice, schedule, to_line
+from bench.capacity.load import Load
+from bench.capacity.measure import (
+    LEAD_S,
+    MeasuredDaemon,
+    append_lines,
+    load_processes,
+    lone_slice,
+    measure_slices,
+    percentiles_ms,
+)
+from bench.capacity.slices import EXCESS, QUOTAS, Offer, Slice, schedule
+from bench.capacity.texts import record
+from bench.markdown import table
 from thinwire.cloud.token_file import add_token
 from thinwire.common import wire
 from thinwire.common.door.security import ClientSecurity
@@ -50,6 +59,10 @@ CALIBRATION_S = 3.0
 WANTED_RATIO = 1.2
 """The steady tenant's p95 at ten quotas is at most so many times its p95 at one."""
 _RELOAD_TIMEOUT_S = 10.0
+HEAD = (
+    *("limited tenant", "steady tenant: rounds", "round p50 / p95, ms", "ratio of p95", "p95 by slice, ms"),
+    *("limited: attempts/s", "admitted rounds/s", "refusals/s", "torn/s", "cloud's CPU, cores"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,49 +106,39 @@ class Outcome:
     @property
     def percentiles_ms(self) -> tuple[float, float]:
         """(p50, p95) of the steady tenant's rounds, all slices together; NaN before any."""
-        return _percentiles_ms([one for part in self.round_s for one in part])
+        return percentiles_ms([one for part in self.round_s for one in part])
 
     @property
     def p95_ms_by_slice(self) -> list[float]:
         """One a slice."""
-        return [_percentiles_ms(part)[1] for part in self.round_s]
+        return [percentiles_ms(part)[1] for part in self.round_s]
 
     def to_json(self) -> str:
         """One line, without its newline."""
-        values = {name: value for name, value in asdict(self).items() if name not in ("round_s", "offer")}
-        p50_ms, p95_ms = self.percentiles_ms
-        return json.dumps(
-            {
-                "offer": self.offer.value,
-                **values,
-                "rounds": sum(map(len, self.round_s)),
-                "round_p50_ms": p50_ms,
-                "round_p95_ms": p95_ms,
-                "p95_ms_by_slice": self.p95_ms_by_slice,
-            }
-        )
+        values = {**asdict(self), "offer": self.offer.value}
+        values["rounds"] = sum(map(len, values.pop("round_s")))
+        values["round_p50_ms"], values["round_p95_ms"] = self.percentiles_ms
+        return json.dumps({**values, "p95_ms_by_slice": self.p95_ms_by_slice})
 
 
-def outcomes(
-    slices: list[Slice], steady: dict[str, Any], limited: dict[str, Any], cpu_s: list[float]
-) -> list[Outcome]:
+def outcomes(slices: Sequence[Slice], steady: Load, limited: Load, cpu_s: Sequence[float]) -> list[Outcome]:
     """
     What was seen, by offer.
 
     Args:
         slices: as they were told to both processes.
-        steady: what the steady tenant's process printed.
+        steady: what the steady tenant's process saw.
         limited: what the other's did.
         cpu_s: the cloud's, of the counted seconds of each slice.
     """
     by_offer = {part.offer: Outcome(part.offer) for part in slices}
-    for part, counts, cpu in zip(slices, limited["slices"], cpu_s, strict=True):
+    for part, counts, cpu in zip(slices, limited.slices, cpu_s, strict=True):
         outcome = by_offer[part.offer]
         outcome.seconds += part.end_s - part.counted_s
         outcome.cpu_s += cpu
-        outcome.round_s.append([took_s for now_s, took_s in steady["rounds"] if part.counts(now_s)])
-        for name, count in counts.items():
-            setattr(outcome, name, getattr(outcome, name) + count)
+        outcome.round_s.append([took_s for took_s, _ in steady.within(part)])
+        for name in counts.__struct_fields__:
+            setattr(outcome, name, getattr(outcome, name) + getattr(counts, name))
     return list(by_offer.values())
 
 
@@ -146,10 +149,6 @@ async def run_tenants(plan: TenantPlan, out: Path | None) -> str:
     Returns:
         the table in Markdown.
     """
-    task = asyncio.current_task()
-    assert task is not None, "runs in a task"
-    # Whatever ends this process must end the processes it started.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with tempfile.TemporaryDirectory(prefix="thinwire-tenants-") as name:
         folder = Path(name)
         texts = folder / "texts.jsonl"
@@ -175,9 +174,7 @@ async def run_tenants(plan: TenantPlan, out: Path | None) -> str:
         finally:
             cloud.terminate()
             await cloud.stopped()
-    if out is not None:
-        with out.open("a", encoding="utf-8") as file:
-            file.writelines(outcome.to_json() + "\n" for outcome in found)
+    append_lines(out, found)
     return report(plan, found, alone=alone, quota=quota, refusals=refusals)
 
 
@@ -207,15 +204,11 @@ class TenantFiles:
 
 async def _alone(cloud: MeasuredDaemon, tenants: TenantFiles, texts: Path) -> float:
     """Rounds a second of one session that sends as soon as it has its verdict."""
-    process = await _load(cloud, tenants, STEADY, texts, "--sessions", "1", "--back-to-back")
-    try:
-        await line_of(process, START_TIMEOUT_S)
-        begin_s = time.monotonic() + LEAD_S
-        part = Slice(Offer.AT_QUOTA, begin_s, begin_s, begin_s + CALIBRATION_S)
-        seen = await _told(process, [part])
-    finally:
-        await _stop(process)
-    return sum(part.counts(now_s) for now_s, _ in seen["rounds"]) / CALIBRATION_S
+    command = ("--token-file", tenants.token_path(STEADY), "--clients", 1, "--back-to-back")
+    async with load_processes(cloud, texts, command) as loads:
+        part = lone_slice(CALIBRATION_S)
+        (seen,), _ = await measure_slices(cloud, loads, [part])
+    return len(seen.within(part)) / CALIBRATION_S
 
 
 async def measure_tenants(
@@ -234,20 +227,14 @@ async def measure_tenants(
     Returns:
         the outcomes, and the steady tenant's refusals.
     """
-    steady = await _load(
-        cloud, tenants, STEADY, texts, "--sessions", str(STEADY_SESSIONS), "--think-ms", str(THINK_MS)
-    )
-    limited = await _load(
+    steady = ("--token-file", tenants.token_path(STEADY), "--clients", STEADY_SESSIONS)
+    limited = ("--token-file", tenants.token_path(LIMITED), "--clients", LIMITED_SESSIONS)
+    async with load_processes(
         cloud,
-        tenants,
-        LIMITED,
         texts,
-        *("--sessions", str(LIMITED_SESSIONS), "--rate", str(quota)),
-        niceness=plan.niceness,
-    )
-    try:
-        for process in (steady, limited):
-            await line_of(process, START_TIMEOUT_S)
+        (*steady, "--think-ms", THINK_MS),
+        (f"nice={plan.niceness}", *limited, "--rate", quota),
+    ) as loads:
         slices = schedule(
             time.monotonic() + LEAD_S,
             cycles=plan.cycles,
@@ -255,59 +242,8 @@ async def measure_tenants(
             settle_s=plan.settle_s,
             offers=plan.offers,
         )
-        told = [asyncio.ensure_future(_told(process, slices)) for process in (steady, limited)]
-        try:
-            cpu_s = [await _cpu_s(cloud, part) for part in slices]
-            steady_seen, limited_seen = await asyncio.gather(*told)
-        finally:
-            for one in told:
-                one.cancel()
-    finally:
-        for process in (steady, limited):
-            await _stop(process)
-    return outcomes(slices, steady_seen, limited_seen, cpu_s), int(steady_seen["refusals"])
-
-
-async def _load(
-    cloud: MeasuredDaemon,
-    tenants: TenantFiles,
-    tenant: str,
-    texts: Path,
-    *arguments: str,
-    niceness: int = 0,
-) -> asyncio.subprocess.Process:
-    """All edges of a tenant."""
-    return await asyncio.create_subprocess_exec(
-        *("nice", "-n", str(niceness), sys.executable, "-m", "bench.capacity.tenant_load"),
-        *("--address", await cloud.address()),
-        *("--texts", str(texts), "--token-file", str(tenants.token_path(tenant)), *arguments),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=64 * 1024 * 1024,
-    )
-
-
-async def _told(process: asyncio.subprocess.Process, slices: list[Slice]) -> dict[str, Any]:
-    """What a load process saw in these slices."""
-    assert process.stdin is not None, "a pipe"
-    process.stdin.write(f"{to_line(slices)}\n".encode())
-    await process.stdin.drain()
-    seen = await line_of(process, slices[-1].end_s - time.monotonic() + END_TIMEOUT_S)
-    return dict(json.loads(seen))
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.terminate()
-    await process.wait()
-
-
-async def _cpu_s(cloud: MeasuredDaemon, part: Slice) -> float:
-    """What the cloud's process takes in the slice's counted seconds; returns at their end."""
-    await asyncio.sleep(part.counted_s - time.monotonic())
-    before_s = cloud.cpu_s
-    await asyncio.sleep(part.end_s - time.monotonic())
-    return cloud.cpu_s - before_s
+        (steady_seen, limited_seen), cpu_s = await measure_slices(cloud, loads, slices)
+    return outcomes(slices, steady_seen, limited_seen, cpu_s), steady_seen.refusals
 
 
 async def _let_in(address: str, token: str) -> None:
@@ -353,22 +289,9 @@ def report(plan: TenantPlan, found: list[Outcome], *, alone: float, quota: float
         f"The steady tenant has {STEADY_SESSIONS} sessions that draft as recorded and think {THINK_MS:g} ms "
         f"besides; {plan.cycles} times {plan.seconds:g} s an offer, in turn.",
         "",
-        "| limited tenant | steady tenant: rounds | round p50 / p95, ms | ratio of p95 | p95 by slice, ms "
-        "| limited: attempts/s | admitted rounds/s | refusals/s | torn/s | cloud's CPU, cores |",
-        "|" + " --- |" * 10,
+        table(HEAD, [_row(outcome, p95_against_ms) for outcome in found], left=1),
+        "",
     ]
-    for outcome in found:
-        p50_ms, p95_ms = outcome.percentiles_ms
-        by_slice = outcome.p95_ms_by_slice
-        refused = outcome.quota_refusals + outcome.other_refusals
-        lines.append(
-            f"| {outcome.offer.value} | {sum(map(len, outcome.round_s))} | {p50_ms:.1f} / {p95_ms:.1f} "
-            f"| {p95_ms / p95_against_ms:.2f} | {min(by_slice):.1f} to {max(by_slice):.1f} "
-            f"| {outcome.attempts / outcome.seconds:.1f} | {outcome.admitted / outcome.seconds:.1f} "
-            f"| {refused / outcome.seconds:.1f} | {outcome.torn / outcome.seconds:.1f} "
-            f"| {outcome.cpu_s / outcome.seconds:.2f} |"
-        )
-    lines.append("")
     for outcome in found[1:]:
         ratio = outcome.percentiles_ms[1] / p95_against_ms
         met = "met" if ratio <= WANTED_RATIO else "missed"
@@ -383,9 +306,21 @@ def report(plan: TenantPlan, found: list[Outcome], *, alone: float, quota: float
     return "\n".join(lines)
 
 
-def _percentiles_ms(round_s: list[float]) -> tuple[float, float]:
-    """As the capacity table has them."""
-    return Cell("", 0, 0.0, round_s=round_s).percentiles_ms
+def _row(outcome: Outcome, p95_against_ms: float) -> list[str]:
+    """A line of the table."""
+    p50_ms, p95_ms = outcome.percentiles_ms
+    by_slice = outcome.p95_ms_by_slice
+    refused = outcome.quota_refusals + outcome.other_refusals
+    counts = (outcome.attempts, outcome.admitted, refused, outcome.torn)
+    return [
+        outcome.offer.value,
+        f"{sum(map(len, outcome.round_s))}",
+        f"{p50_ms:.1f} / {p95_ms:.1f}",
+        f"{p95_ms / p95_against_ms:.2f}",
+        f"{min(by_slice):.1f} to {max(by_slice):.1f}",
+        *(f"{count / outcome.seconds:.1f}" for count in counts),
+        f"{outcome.cpu_s / outcome.seconds:.2f}",
+    ]
 
 
 def _say(sentence: str) -> None:
