@@ -159,7 +159,7 @@ class Thinwire:
         phases = ("draft", "network", "queue", "verify")
 
         def total(field: str) -> float:
-            return sum(getattr(text, field) for text in self.texts)
+            return float(sum(getattr(text, field) for text in self.texts))
 
         shares = ", ".join(f"{phase} {total(f'{phase}_s') / total('total_s'):.0%}" for phase in phases)
         return (

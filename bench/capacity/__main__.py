@@ -24,7 +24,16 @@ from itertools import pairwise
 from pathlib import Path
 
 from bench import command
-from bench.capacity.measure import Cell, MeasuredDaemon, Way, append_lines, measure, percentiles_ms
+from bench.capacity.load import Job
+from bench.capacity.measure import (
+    MeasuredDaemon,
+    Seen,
+    append_lines,
+    at_work,
+    lone_slice,
+    measure_slices,
+    say,
+)
 from bench.capacity.slices import DECODING, QUOTAS
 from bench.capacity.tenants import TenantPlan, run_tenants
 from bench.capacity.texts import record
@@ -38,6 +47,8 @@ EDGES = (1, 2, 4, 8, 16, 32, 64)
 PACED_MS = (0.0, 50.0)
 BATCHED, SINGLE, RIVAL = "one cloud", "one sequence a pass", "transformers, batched"
 WAYS = 3
+MAX_PROCESSES = 2
+"""Full of clients: the machine's cores are shared with the daemon."""
 SLICE_START_S, DAEMONS_START_S, RECORDING_S = 6.0, 15.0, 30.0
 """Besides: load generators that start and warm up, daemons that load, texts that are drafted."""
 HEAD = (
@@ -83,8 +94,8 @@ async def run(plan: Plan, out: Path | None) -> str:
     with tempfile.TemporaryDirectory(prefix="thinwire-capacity-") as name:
         folder = Path(name)
         texts = folder / "texts.jsonl"
-        _say(f"about {plan.estimated_s / 60:.0f} minutes")
-        _say(f"recording {plan.texts} texts of {plan.tokens} tokens")
+        say(f"about {plan.estimated_s / 60:.0f} minutes")
+        say(f"recording {plan.texts} texts of {plan.tokens} tokens")
         draft_ms = await record(folder, texts, count=plan.texts, tokens=plan.tokens, threads=plan.threads)
         for paced_ms in plan.paced_ms:
             cells, memory = await _measure_all(plan, folder, texts, paced_ms, out)
@@ -94,41 +105,60 @@ async def run(plan: Plan, out: Path | None) -> str:
 
 async def _measure_all(
     plan: Plan, folder: Path, texts: Path, paced_ms: float, out: Path | None
-) -> tuple[list[Cell], float]:
+) -> tuple[list[Seen], float]:
     """Every cell of one pacing, the ways in turn; and bytes of memory a session."""
     most = max(plan.edges)
-    batched, single, rival = (
-        MeasuredDaemon(f"{name}-{paced_ms:g}", folder) for name in ("batched", "single", "rival")
-    )
-    daemons = (batched, single, rival)
+    daemons = {way: MeasuredDaemon(f"{way}-{paced_ms:g}", folder) for way in (BATCHED, SINGLE, RIVAL)}
     common = ("--threads", str(plan.threads), "--paced", f"{paced_ms:g},0")
     cloud = ("bench.grid.cloud", *common, "--max-sessions", str(2 * most), "--max-batch-sequences")
     try:
-        await batched.start(*cloud, str(most))
-        await single.start(*cloud, "1")
-        await rival.start("bench.peers", *common)
-        for daemon in daemons:
-            await daemon.serving(SERVICE if daemon is rival else wire.VERIFIER_SERVICE)
-        ways = [Way(BATCHED, batched), Way(SINGLE, single), Way(RIVAL, rival, streamed=True)]
-        cells = []
+        await daemons[BATCHED].start(*cloud, str(most))
+        await daemons[SINGLE].start(*cloud, "1")
+        await daemons[RIVAL].start("bench.peers", *common)
+        for way, daemon in daemons.items():
+            await daemon.serving(SERVICE if way == RIVAL else wire.VERIFIER_SERVICE)
+        cells: list[Seen] = []
         memory = math.nan
-        before = batched.rss_bytes
+        before = daemons[BATCHED].rss_bytes
         # The most edges first, so that the memory they take is all fresh.
         for edges in sorted(plan.edges, reverse=True):
-            row = [Cell(way.name, edges, paced_ms) for way in ways]
+            row = {way: Seen(way=way, edges=edges, paced_ms=paced_ms) for way in daemons}
             for _ in range(plan.slices):
-                for way, cell in zip(ways, row, strict=True):
-                    await measure(way, cell, texts, tokens=plan.tokens, seconds=plan.seconds)
+                for way, daemon in daemons.items():
+                    jobs = _jobs(texts, edges, plan.tokens if way == RIVAL else 0)
+                    await _measure(daemon, row[way], jobs, plan.seconds)
                 if edges == most and math.isnan(memory):  # later, torn sessions are still kept beside
-                    memory = (batched.rss_bytes - before) / most
-            _say(f"{edges} edges: " + ", ".join(f"{c.way} {c.tokens_per_s:.0f} tokens/s" for c in row))
-            cells += row
-            append_lines(out, row)
+                    memory = (daemons[BATCHED].rss_bytes - before) / most
+            speeds = ", ".join(f"{way} {seen.tokens_per_s:.0f} tokens/s" for way, seen in row.items())
+            say(f"{edges} edges: {speeds}")
+            cells += row.values()
+            append_lines(out, row.values())
         return cells, memory
     finally:
-        for daemon in daemons:
+        for daemon in daemons.values():
             daemon.terminate()
-        await asyncio.gather(*(daemon.stopped() for daemon in daemons))
+        await asyncio.gather(*(daemon.stopped() for daemon in daemons.values()))
+
+
+def _jobs(texts: Path, edges: int, tokens: int) -> list[Job]:
+    """The edges over the processes; where `tokens` are given, as many readers of the rival's streams."""
+    count = min(edges, MAX_PROCESSES)
+    firsts = [edges * n // count for n in range(count + 1)]
+    return [
+        Job(texts=texts, clients=last - first, first=first, together=edges if tokens else 0, tokens=tokens)
+        for first, last in pairwise(firsts)
+    ]
+
+
+async def _measure(daemon: MeasuredDaemon, cell: Seen, jobs: list[Job], seconds: float) -> None:
+    """One slice of time for one cell, once every edge has had an answer."""
+    async with at_work(daemon, jobs) as processes:
+        part = lone_slice(seconds)
+        loads, (cpu_s,) = await measure_slices(daemon, processes, [part])
+    counts = {
+        name: sum(getattr(load, name) for load in loads) for name in ("texts", "other_verdicts", "refusals")
+    }
+    cell.add(part, loads, cpu_s, counts)
 
 
 def _heading(plan: Plan, draft_ms: float) -> str:
@@ -141,10 +171,10 @@ def _heading(plan: Plan, draft_ms: float) -> str:
     )
 
 
-def _section(cells: list[Cell], paced_ms: float, memory: float) -> str:
+def _section(cells: list[Seen], paced_ms: float, memory: float) -> str:
     """One pacing's table, and what follows from it."""
-    found = {(cell.way, cell.edges): cell for cell in cells}
-    numbers = sorted({cell.edges for cell in cells})
+    found = {(cell.label["way"], cell.label["edges"]): cell for cell in cells}
+    numbers = sorted({cell.label["edges"] for cell in cells})
     rows = []
     for n in numbers:
         own, single, rival = (found[way, n] for way in (BATCHED, SINGLE, RIVAL))
@@ -170,12 +200,12 @@ def _section(cells: list[Cell], paced_ms: float, memory: float) -> str:
             f"(≥ {WANTED_RATIO:g} wanted: {met})."
         )
     lines.append(order_of([(n, _ratio(found[BATCHED, n], found[RIVAL, n])) for n in numbers]))
-    ours = [cell for cell in cells if cell.way != RIVAL]
+    ours = [cell for cell in cells if cell.label["way"] != RIVAL]
+    others, refusals = (sum(cell.counts[name] for cell in ours) for name in ("other_verdicts", "refusals"))
     lines.append(
-        f"Rounds decided otherwise than recorded: {sum(cell.other_verdicts for cell in ours)} of "
-        f"{sum(len(cell.round_s) for cell in ours)}; refusals: {sum(cell.refusals for cell in ours)}. "
-        f"Memory of the cloud's process a session, at {max(numbers)}: {memory / 1e6:.2f} MB (resident, "
-        f"all that grew)."
+        f"Rounds decided otherwise than recorded: {others} of {sum(cell.rounds for cell in ours)}; "
+        f"refusals: {refusals}. Memory of the cloud's process a session, at {max(numbers)}: "
+        f"{memory / 1e6:.2f} MB (resident, all that grew)."
     )
     return "\n".join(lines)
 
@@ -192,13 +222,13 @@ def order_of(ratios: list[tuple[int, float]]) -> str:
     return f"Against {RIVAL}: {'won' if ratios[0][1] > 1 else 'lost'} at every number of edges."
 
 
-def _ratio(one: Cell, other: Cell) -> float:
+def _ratio(one: Seen, other: Seen) -> float:
     return one.tokens_per_s / other.tokens_per_s if other.tokens_per_s else float("nan")
 
 
-def _figures(cell: Cell) -> tuple[str, str, str]:
+def _figures(cell: Seen) -> tuple[str, str, str]:
     """Three columns."""
-    p50_ms, p95_ms = percentiles_ms(cell.round_s)
+    p50_ms, p95_ms = cell.percentiles_ms
     return f"{cell.tokens_per_s:.1f}", f"{p50_ms:.0f} / {p95_ms:.0f}", f"{cell.cpu_ms_per_token:.2f}"
 
 
@@ -216,10 +246,6 @@ def _numbers(text: str) -> tuple[int, ...]:
     if not numbers or not all(1 <= number <= 1000 for number in numbers):
         raise argparse.ArgumentTypeError(f"{text!r}; expected numbers from 1 to 1000, such as 1,16,64")
     return numbers
-
-
-def _say(sentence: str) -> None:
-    print(f"bench.capacity: {sentence}", file=sys.stderr, flush=True)
 
 
 def main() -> int:

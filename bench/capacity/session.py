@@ -8,10 +8,9 @@ from typing import Any
 
 import grpc
 
-from bench.capacity.texts import RecordedRound, RecordedText
+from bench.capacity.texts import RecordedRound, RecordedText, request_of
 from thinwire.common import wire
 from thinwire.common.errors import ResourceExhaustedError, SessionNotFoundError
-from thinwire.common.pb import verifier_pb2
 from thinwire.common.session.messages import Close, CloseReason, Opened, Verdict
 
 ROUND_TIMEOUT_S = 30.0
@@ -38,15 +37,23 @@ class ReplayedSession:
         metadata: with the tenant's token, where the cloud asks for one.
         texts: taken in turn.
         first: number of the first text.
+        in_vain: each block is one that the cloud decodes and then cannot use.
     """
 
     def __init__(
-        self, channel: grpc.aio.Channel, metadata: Metadata, texts: list[RecordedText], first: int
+        self,
+        channel: grpc.aio.Channel,
+        metadata: Metadata,
+        texts: list[RecordedText],
+        first: int,
+        *,
+        in_vain: bool = False,
     ) -> None:
         self._stub = wire.VerifierStub(channel)
         self._metadata = metadata
         self._texts = texts
         self._turn = first
+        self._in_vain = in_vain
         self._session_id = b""
         self._round = 0
         """Index of the round to send next."""
@@ -72,6 +79,7 @@ class ReplayedSession:
             ResourceExhaustedError: refused; the same round comes again at the next call.
         """
         loop = asyncio.get_running_loop()
+        sent_s = loop.time()
         try:
             async with asyncio.timeout(ROUND_TIMEOUT_S):
                 if self._call is None:
@@ -84,7 +92,10 @@ class ReplayedSession:
                 await self._proceed(verdict)
                 return sent_s, heard_s, verdict.accepted + 1
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-            raise await self._refusal(error) from None
+            refusal = await self._refusal(error)
+            if refusal is None:
+                return sent_s, loop.time(), 0
+            raise refusal from None
 
     @property
     def _text(self) -> RecordedText:
@@ -126,8 +137,8 @@ class ReplayedSession:
         self._turn += 1
         self._round, self._session_id = 0, b""
 
-    async def _refusal(self, error: Exception) -> ResourceExhaustedError:
-        """The refusal that ended the stream; raises what is none."""
+    async def _refusal(self, error: Exception) -> ResourceExhaustedError | None:
+        """The refusal that ended the stream, None for a block decoded in vain; raises what is neither."""
         if not isinstance(error, grpc.aio.AioRpcError):
             try:  # a write found the stream ended; the reading says why
                 await answer(self._call)
@@ -136,6 +147,9 @@ class ReplayedSession:
         if not isinstance(error, grpc.aio.AioRpcError):
             raise error
         self.abandon()
+        if self._in_vain and error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+            self._begin_anew()
+            return None
         try:
             return refusal_of(error)
         except SessionNotFoundError as forgotten:
@@ -175,8 +189,3 @@ def refusal_of(error: grpc.aio.AioRpcError) -> ResourceExhaustedError:
     if not isinstance(ended_by, ResourceExhaustedError):
         raise ended_by from None
     return ended_by
-
-
-def request_of(serialised: bytes) -> Any:
-    """A recorded message up."""
-    return verifier_pb2.VerifyRequest.FromString(serialised)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import enum
-
-import msgspec
+from dataclasses import dataclass
 
 EXCESS = 10
 """What a tenant offers above its quota, in quotas."""
@@ -45,7 +44,8 @@ DECODING = (Offer.ALONE, Offer.RANDOM_PAYLOADS)
 """What one quota of the dearest blocks does, held against none."""
 
 
-class Slice(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Slice:
     """A stretch of monotonic time; the seconds before `counted_s` let the former offer's rounds run out."""
 
     offer: Offer

@@ -12,29 +12,29 @@ Or, for what decoding does (`--decoding`): nothing, and its quota of blocks that
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import platform
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.capacity.load import Load
+from bench.capacity.load import Job, Load
 from bench.capacity.measure import (
     LEAD_S,
     MeasuredDaemon,
+    Seen,
     append_lines,
-    load_processes,
+    at_work,
     lone_slice,
     measure_slices,
-    percentiles_ms,
+    say,
 )
 from bench.capacity.slices import EXCESS, QUOTAS, Offer, Slice, schedule
 from bench.capacity.texts import record
 from bench.markdown import table
+from bench.prompts import DEFAULTS
 from thinwire.cloud.token_file import add_token
 from thinwire.common import wire
 from thinwire.common.door.security import ClientSecurity
@@ -44,7 +44,7 @@ from thinwire.edge.settings import EdgeSettings
 
 STEADY, LIMITED = "steady", "limited"
 STEADY_SESSIONS = 2
-THINK_MS = 100.0
+THINK_S = 0.1
 """Beside the drafting, so that the steady tenant leaves the cloud idle for most of the time."""
 LIMITED_SESSIONS = 4
 """At the quota."""
@@ -86,62 +86,6 @@ class TenantPlan:
     """The one that the others are held against first."""
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What was seen of one offer, over all its slices."""
-
-    offer: Offer
-    seconds: float = 0.0
-    round_s: list[list[float]] = field(default_factory=list)
-    """The steady tenant's, by slice."""
-    attempts: int = 0
-    admitted: int = 0
-    quota_refusals: int = 0
-    other_refusals: int = 0
-    torn: int = 0
-    """Streams given up before an answer."""
-    cpu_s: float = 0.0
-    """Of the cloud's process."""
-
-    @property
-    def percentiles_ms(self) -> tuple[float, float]:
-        """(p50, p95) of the steady tenant's rounds, all slices together; NaN before any."""
-        return percentiles_ms([one for part in self.round_s for one in part])
-
-    @property
-    def p95_ms_by_slice(self) -> list[float]:
-        """One a slice."""
-        return [percentiles_ms(part)[1] for part in self.round_s]
-
-    def to_json(self) -> str:
-        """One line, without its newline."""
-        values = {**asdict(self), "offer": self.offer.value}
-        values["rounds"] = sum(map(len, values.pop("round_s")))
-        values["round_p50_ms"], values["round_p95_ms"] = self.percentiles_ms
-        return json.dumps({**values, "p95_ms_by_slice": self.p95_ms_by_slice})
-
-
-def outcomes(slices: Sequence[Slice], steady: Load, limited: Load, cpu_s: Sequence[float]) -> list[Outcome]:
-    """
-    What was seen, by offer.
-
-    Args:
-        slices: as they were told to both processes.
-        steady: what the steady tenant's process saw.
-        limited: what the other's did.
-        cpu_s: the cloud's, of the counted seconds of each slice.
-    """
-    by_offer = {part.offer: Outcome(part.offer) for part in slices}
-    for part, counts, cpu in zip(slices, limited.slices, cpu_s, strict=True):
-        outcome = by_offer[part.offer]
-        outcome.seconds += part.end_s - part.counted_s
-        outcome.cpu_s += cpu
-        outcome.round_s.append([took_s for took_s, _ in steady.within(part)])
-        for name in counts.__struct_fields__:
-            setattr(outcome, name, getattr(outcome, name) + getattr(counts, name))
-    return list(by_offer.values())
-
-
 async def run_tenants(plan: TenantPlan, out: Path | None) -> str:
     """
     Everything.
@@ -151,90 +95,58 @@ async def run_tenants(plan: TenantPlan, out: Path | None) -> str:
     """
     with tempfile.TemporaryDirectory(prefix="thinwire-tenants-") as name:
         folder = Path(name)
-        texts = folder / "texts.jsonl"
-        _say(f"recording {plan.texts} texts of {plan.tokens} tokens")
+        texts, tokens_file = folder / "texts.jsonl", str(folder / "tokens.json")
+        say(f"recording {plan.texts} texts of {plan.tokens} tokens")
         await record(folder, texts, count=plan.texts, tokens=plan.tokens, threads=plan.threads)
         cloud = MeasuredDaemon("cloud", folder)
         try:
-            tenants = TenantFiles(folder)
-            tenants.add(STEADY)
+            steady = add_token(tokens_file, STEADY, {})
             sessions = STEADY_SESSIONS + EXCESS * LIMITED_SESSIONS
             await cloud.start(
-                *("bench.grid.cloud", "--threads", str(plan.threads), "--tokens", str(tenants.path)),
+                *("bench.grid.cloud", "--threads", str(plan.threads), "--tokens", tokens_file),
                 *("--max-sessions", str(2 * sessions)),
             )
             await cloud.serving(wire.VERIFIER_SERVICE)
-            alone = await _alone(cloud, tenants, texts)
+            back_to_back = Job(texts=texts, clients=1, token=steady, drafts=False)
+            async with at_work(cloud, [back_to_back]) as processes:
+                part = lone_slice(CALIBRATION_S)
+                (seen,), _ = await measure_slices(cloud, processes, [part])
+            alone = len(seen.within(part)) / CALIBRATION_S
             quota = QUOTA_SHARE * alone
-            tenants.add(LIMITED, rounds_per_s=quota)
+            limited = add_token(tokens_file, LIMITED, {"rounds_per_s": quota})
             cloud.reload()
-            await _let_in(await cloud.address(), tenants.token_path(LIMITED).read_text(encoding="ascii"))
-            _say(f"{alone:.1f} rounds/s one pass at a time, so a quota of {quota:.1f}")
-            found, refusals = await measure_tenants(plan, cloud, tenants, texts, quota)
+            await _let_in(await cloud.address(), limited)
+            say(f"{alone:.1f} rounds/s one pass at a time, so a quota of {quota:.1f}")
+            found = await measure_tenants(plan, cloud, texts, (steady, limited), quota)
         finally:
             cloud.terminate()
             await cloud.stopped()
     append_lines(out, found)
-    return report(plan, found, alone=alone, quota=quota, refusals=refusals)
-
-
-class TenantFiles:
-    """
-    The cloud's token file, and one file a tenant with its token, all readable by their owner only.
-
-    Args:
-        folder: exists; the caller removes it.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.path = folder / "tokens.json"
-
-    def add(self, tenant: str, **quotas: float) -> None:
-        """A tenant with a token."""
-        token = add_token(str(self.path), tenant, quotas)
-        descriptor = os.open(self.token_path(tenant), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(token)
-
-    def token_path(self, tenant: str) -> Path:
-        """Of a tenant's token."""
-        return self._folder / f"{tenant}.token"
-
-
-async def _alone(cloud: MeasuredDaemon, tenants: TenantFiles, texts: Path) -> float:
-    """Rounds a second of one session that sends as soon as it has its verdict."""
-    command = ("--token-file", tenants.token_path(STEADY), "--clients", 1, "--back-to-back")
-    async with load_processes(cloud, texts, command) as loads:
-        part = lone_slice(CALIBRATION_S)
-        (seen,), _ = await measure_slices(cloud, loads, [part])
-    return len(seen.within(part)) / CALIBRATION_S
+    return report(plan, found, alone=alone, quota=quota)
 
 
 async def measure_tenants(
-    plan: TenantPlan, cloud: MeasuredDaemon, tenants: TenantFiles, texts: Path, quota: float
-) -> tuple[list[Outcome], int]:
+    plan: TenantPlan, cloud: MeasuredDaemon, texts: Path, tokens: tuple[str, str], quota: float
+) -> list[Seen]:
     """
     Both tenants' processes from beginning to end.
 
     Args:
         plan: how long.
-        cloud: serving; it takes the tokens of both.
-        tenants: with those.
+        cloud: serving.
         texts: the recording.
+        tokens: of the steady tenant and of the limited one.
         quota: of the limited tenant, rounds a second.
 
     Returns:
-        the outcomes, and the steady tenant's refusals.
+        what was seen of each offer.
     """
-    steady = ("--token-file", tenants.token_path(STEADY), "--clients", STEADY_SESSIONS)
-    limited = ("--token-file", tenants.token_path(LIMITED), "--clients", LIMITED_SESSIONS)
-    async with load_processes(
-        cloud,
-        texts,
-        (*steady, "--think-ms", THINK_MS),
-        (f"nice={plan.niceness}", *limited, "--rate", quota),
-    ) as loads:
+    steady, limited = tokens
+    jobs = (
+        Job(texts=texts, clients=STEADY_SESSIONS, token=steady, think_s=THINK_S),
+        Job(texts=texts, clients=LIMITED_SESSIONS, token=limited, rate=quota, niceness=plan.niceness),
+    )
+    async with at_work(cloud, jobs) as processes:
         slices = schedule(
             time.monotonic() + LEAD_S,
             cycles=plan.cycles,
@@ -242,8 +154,25 @@ async def measure_tenants(
             settle_s=plan.settle_s,
             offers=plan.offers,
         )
-        (steady_seen, limited_seen), cpu_s = await measure_slices(cloud, loads, slices)
-    return outcomes(slices, steady_seen, limited_seen, cpu_s), steady_seen.refusals
+        (steady_seen, limited_seen), cpu_s = await measure_slices(cloud, processes, slices)
+    return by_offer(slices, steady_seen, limited_seen, cpu_s)
+
+
+def by_offer(slices: Sequence[Slice], steady: Load, limited: Load, cpu_s: Sequence[float]) -> list[Seen]:
+    """
+    What was seen of each offer.
+
+    Args:
+        slices: as they were told to both processes.
+        steady: what the steady tenant's process saw.
+        limited: what the other's did.
+        cpu_s: the cloud's, of the counted seconds of each slice.
+    """
+    found = {part.offer: Seen(offer=part.offer.value) for part in slices}
+    for part, counts, cpu in zip(slices, limited.slices, cpu_s, strict=True):
+        found[part.offer].add(part, [steady], cpu, asdict(counts))
+    found[slices[0].offer].counts["steady_refusals"] = steady.refusals
+    return list(found.values())
 
 
 async def _let_in(address: str, token: str) -> None:
@@ -264,7 +193,7 @@ async def _let_in(address: str, token: str) -> None:
         await link.close()
 
 
-def report(plan: TenantPlan, found: list[Outcome], *, alone: float, quota: float, refusals: int) -> str:
+def report(plan: TenantPlan, found: Sequence[Seen], *, alone: float, quota: float) -> str:
     """
     The table, and whether the wanted ratio is met.
 
@@ -273,55 +202,53 @@ def report(plan: TenantPlan, found: list[Outcome], *, alone: float, quota: float
         found: one an offer, the one at the quota first.
         alone: rounds a second, one pass at a time.
         quota: rounds a second.
-        refusals: of the steady tenant.
     """
-    against = found[0].offer.value
-    _, p95_against_ms = found[0].percentiles_ms
+    against = found[0]
     lines = [
         "# Two tenants",
         "",
         f"{os.cpu_count()} cores ({platform.machine()}), target on {plan.threads} thread(s), the load on the "
-        f"same machine, the limited tenant's at niceness {plan.niceness}; bundled pair, k-sqs, γ ≤ 4, "
-        f"temperature 1, texts of {plan.tokens} tokens.",
+        f"same machine, the limited tenant's at niceness {plan.niceness}; bundled pair, k-sqs, "
+        f"γ ≤ {DEFAULTS.draft_length}, temperature 1, texts of {plan.tokens} tokens.",
         f"One pass at a time the cloud does {alone:.1f} rounds/s; the limited tenant's quota is "
         f"{100 * QUOTA_SHARE:.0f} % of that, {quota:.1f} rounds/s, offered by {LIMITED_SESSIONS} sessions, "
         f"ten times by {EXCESS * LIMITED_SESSIONS}.",
-        f"The steady tenant has {STEADY_SESSIONS} sessions that draft as recorded and think {THINK_MS:g} ms "
-        f"besides; {plan.cycles} times {plan.seconds:g} s an offer, in turn.",
+        f"The steady tenant has {STEADY_SESSIONS} sessions that draft as recorded and think "
+        f"{1e3 * THINK_S:g} ms besides; {plan.cycles} times {plan.seconds:g} s an offer, in turn.",
         "",
-        table(HEAD, [_row(outcome, p95_against_ms) for outcome in found], left=1),
+        table(HEAD, [_row(seen, against) for seen in found], left=1),
         "",
     ]
-    for outcome in found[1:]:
-        ratio = outcome.percentiles_ms[1] / p95_against_ms
+    for seen in found[1:]:
+        ratio = seen.percentiles_ms[1] / against.percentiles_ms[1]
         met = "met" if ratio <= WANTED_RATIO else "missed"
         lines.append(
-            f"{outcome.offer.value}: p95 {ratio:.2f} times that {against} (≤ {WANTED_RATIO:g} wanted: {met})."
+            f"{seen.label['offer']}: p95 {ratio:.2f} times that {against.label['offer']} "
+            f"(≤ {WANTED_RATIO:g} wanted: {met})."
         )
-    others = sum(outcome.other_refusals for outcome in found)
+    others, steady = (
+        sum(seen.counts[name] for seen in found) for name in ("other_refusals", "steady_refusals")
+    )
     lines.append(
         f"Refused for want of room: {others} of the limited tenant's; of the steady tenant's, whatever for: "
-        f"{refusals}."
+        f"{steady}."
     )
     return "\n".join(lines)
 
 
-def _row(outcome: Outcome, p95_against_ms: float) -> list[str]:
+def _row(seen: Seen, against: Seen) -> list[str]:
     """A line of the table."""
-    p50_ms, p95_ms = outcome.percentiles_ms
-    by_slice = outcome.p95_ms_by_slice
-    refused = outcome.quota_refusals + outcome.other_refusals
-    counts = (outcome.attempts, outcome.admitted, refused, outcome.torn)
+    (p50_ms, p95_ms), by_slice, counts = seen.percentiles_ms, seen.p95_ms_by_slice, seen.counts
+    refused = counts["quota_refusals"] + counts["other_refusals"]
     return [
-        outcome.offer.value,
-        f"{sum(map(len, outcome.round_s))}",
+        seen.label["offer"],
+        f"{seen.rounds}",
         f"{p50_ms:.1f} / {p95_ms:.1f}",
-        f"{p95_ms / p95_against_ms:.2f}",
+        f"{p95_ms / against.percentiles_ms[1]:.2f}",
         f"{min(by_slice):.1f} to {max(by_slice):.1f}",
-        *(f"{count / outcome.seconds:.1f}" for count in counts),
-        f"{outcome.cpu_s / outcome.seconds:.2f}",
+        *(
+            f"{n / seen.seconds:.1f}"
+            for n in (counts["attempts"], counts["admitted"], refused, counts["torn"])
+        ),
+        f"{seen.cpu_s / seen.seconds:.2f}",
     ]
-
-
-def _say(sentence: str) -> None:
-    print(f"bench.capacity: {sentence}", file=sys.stderr, flush=True)

@@ -56,6 +56,11 @@ def read_texts(path: Path) -> list[RecordedText]:
     return msgspec.json.Decoder(RecordedText).decode_lines(path.read_bytes())
 
 
+def request_of(serialised: bytes) -> Any:
+    """A recorded message up."""
+    return verifier_pb2.VerifyRequest.FromString(serialised)
+
+
 class _Proxy(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Passes every call on to the cloud, and keeps what crosses on streams of Verify."""
 
@@ -74,7 +79,7 @@ class _Proxy(grpc.GenericRpcHandler):  # type: ignore[misc]
         async def noted() -> AsyncIterator[bytes]:
             async for message in requests:
                 if kept:
-                    self.sent.append(verifier_pb2.VerifyRequest.FromString(message))
+                    self.sent.append(request_of(message))
                 yield message
 
         async for message in self._channel.stream_stream(method)(noted()):
