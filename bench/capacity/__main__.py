@@ -16,7 +16,6 @@ import asyncio
 import math
 import os
 import platform
-import signal
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -166,8 +165,7 @@ def _heading(plan: Plan, draft_ms: float) -> str:
         f"# Capacity\n\n{os.cpu_count()} cores ({platform.machine()}), target on {plan.threads} thread(s), "
         f"the load on the same machine; bundled pair, k-sqs, γ ≤ {DEFAULTS.draft_length}, temperature 1, "
         f"texts of {plan.tokens} tokens, drafts of {draft_ms:.0f} ms (median of what was recorded), "
-        f"{plan.slices} times "
-        f"{plan.seconds:g} s a cell.\nOnly ratios within this run say anything."
+        f"{plan.slices} times {plan.seconds:g} s a cell.\nOnly ratios within this run say anything."
     )
 
 
@@ -180,16 +178,8 @@ def _section(cells: list[Seen], paced_ms: float, memory: float) -> str:
         own, single, rival = (found[way, n] for way in (BATCHED, SINGLE, RIVAL))
         cpu_ratio = single.cpu_ms_per_token / own.cpu_ms_per_token
         ratios = (f"{_ratio(own, single):.2f}", f"{cpu_ratio:.2f}")
-        rows.append(
-            [
-                f"{n}",
-                *_figures(own),
-                *_figures(single),
-                *ratios,
-                *_figures(rival),
-                f"{_ratio(own, rival):.2f}",
-            ]
-        )
+        rivals = (*_figures(rival), f"{_ratio(own, rival):.2f}")
+        rows.append([f"{n}", *_figures(own), *_figures(single), *ratios, *rivals])
     title = f"Passes of at least {paced_ms:g} ms" if paced_ms else "Unpaced"
     lines = [f"## {title}", "", table(HEAD, rows, left=1), ""]
     if WANTED_EDGES in numbers:
@@ -275,18 +265,8 @@ def main() -> int:
         else run(_plan(arguments), arguments.out)
     )
 
-    async def stoppable() -> str:
-        task = asyncio.current_task()
-        assert task is not None, "runs in a task"
-        # Whatever ends this process must end the processes it started.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await measuring
-
     def work() -> int:
-        try:
-            print(asyncio.run(stoppable()))
-        except asyncio.CancelledError:  # SIGTERM
-            raise KeyboardInterrupt from None
+        print(asyncio.run(measuring))
         return 0
 
     return command.run("bench.capacity", work, interrupted="interrupted.")
