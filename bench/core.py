@@ -37,10 +37,11 @@ from bench import kernels
 from bench.markdown import table
 from bench.peers.messages import ASSISTED, GENERATE, PeerRequest
 from bench.peers.ways import generate, ignore_end_of_text
-from bench.prompts import read_prompts, request
+from bench.prompts import read_prompts
 from thinwire.common import demo_pair
-from thinwire.common.config import default_scheme
-from thinwire.common.session.generation import GenerationFinished, GenerationStatistics
+from thinwire.common.config import SamplingParameters, default_scheme
+from thinwire.common.session.generation import GenerationFinished, GenerationRequest
+from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.edge.client import EdgeClient, connect
 from thinwire.edge.demo import Daemon, serve_pair, shared_core, target_threads
 
@@ -142,9 +143,14 @@ class Thinwire:
 
     async def run(self, prompt: str, tokens: int, temperature: float, seed: int) -> float:
         """A `Way`."""
-        scheme = default_scheme(temperature, **self._scheme)
-        asked = request(
-            prompt, seed=seed, tokens=tokens, temperature=temperature, scheme=scheme, **self._drafting
+        asked = GenerationRequest(
+            prompt,
+            seed,
+            default_scheme(temperature, **self._scheme),
+            SamplingParameters(temperature=temperature),
+            tokens,
+            ignore_eos=True,
+            **self._drafting,
         )
         started_s = time.perf_counter()
         async for event in self._client.generate(asked):

@@ -35,10 +35,9 @@ from bench.capacity.measure import (
 )
 from bench.capacity.slices import DECODING, QUOTAS
 from bench.capacity.tenants import TenantPlan, run_tenants
-from bench.capacity.texts import record
+from bench.capacity.texts import DRAFT_LENGTH, record
 from bench.markdown import table
 from bench.peers.messages import SERVICE
-from bench.prompts import DEFAULTS
 from thinwire.common import wire
 from thinwire.edge.demo import target_threads
 
@@ -163,7 +162,7 @@ async def _measure(daemon: MeasuredDaemon, cell: Seen, jobs: list[Job], seconds:
 def _heading(plan: Plan, draft_ms: float) -> str:
     return (
         f"# Capacity\n\n{os.cpu_count()} cores ({platform.machine()}), target on {plan.threads} thread(s), "
-        f"the load on the same machine; bundled pair, k-sqs, γ ≤ {DEFAULTS.draft_length}, temperature 1, "
+        f"the load on the same machine; bundled pair, k-sqs, γ ≤ {DRAFT_LENGTH}, temperature 1, "
         f"texts of {plan.tokens} tokens, drafts of {draft_ms:.0f} ms (median of what was recorded), "
         f"{plan.slices} times {plan.seconds:g} s a cell.\nOnly ratios within this run say anything."
     )

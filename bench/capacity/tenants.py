@@ -32,9 +32,8 @@ from bench.capacity.measure import (
     say,
 )
 from bench.capacity.slices import EXCESS, QUOTAS, Offer, Slice, schedule
-from bench.capacity.texts import record
+from bench.capacity.texts import DRAFT_LENGTH, record
 from bench.markdown import table
-from bench.prompts import DEFAULTS
 from thinwire.cloud.token_file import add_token
 from thinwire.common import wire
 from thinwire.common.door.security import ClientSecurity
@@ -209,7 +208,7 @@ def report(plan: TenantPlan, found: Sequence[Seen], *, alone: float, quota: floa
         "",
         f"{os.cpu_count()} cores ({platform.machine()}), target on {plan.threads} thread(s), the load on the "
         f"same machine, the limited tenant's at niceness {plan.niceness}; bundled pair, k-sqs, "
-        f"γ ≤ {DEFAULTS.draft_length}, temperature 1, texts of {plan.tokens} tokens.",
+        f"γ ≤ {DRAFT_LENGTH}, temperature 1, texts of {plan.tokens} tokens.",
         f"One pass at a time the cloud does {alone:.1f} rounds/s; the limited tenant's quota is "
         f"{100 * QUOTA_SHARE:.0f} % of that, {quota:.1f} rounds/s, offered by {LIMITED_SESSIONS} sessions, "
         f"ten times by {EXCESS * LIMITED_SESSIONS}.",

@@ -19,11 +19,15 @@ from typing import Any
 import grpc
 import msgspec
 
-from bench.prompts import read_prompts, request
+from bench.prompts import read_prompts
 from thinwire.common import demo_pair, wire
 from thinwire.common.pb import verifier_pb2
+from thinwire.common.session.generation import GenerationRequest
 from thinwire.edge.client import connect
 from thinwire.edge.demo import Daemon
+
+DRAFT_LENGTH = GenerationRequest("").draft_length
+"""γ of what is recorded, the default."""
 
 
 class RecordedRound(msgspec.Struct, frozen=True):
@@ -124,7 +128,8 @@ async def record(folder: Path, path: Path, *, count: int, tokens: int, threads: 
             async with connect(await edge.address()) as client:
                 for seed, prompt in enumerate(read_prompts()[:count], 1):
                     proxy.sent, proxy.heard = [], []
-                    async for _ in client.generate(request(prompt, seed=seed, tokens=tokens)):
+                    asked = GenerationRequest(prompt, seed, max_tokens=tokens, ignore_eos=True)
+                    async for _ in client.generate(asked):
                         pass
                     crossed.append((prompt, proxy.sent, proxy.heard))
     finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+from thinwire.common.errors import ConfigError
+
 PACKAGE = "thinwire_demo_pair"
 DISTRIBUTION = "thinwire-demo-pair"
 
@@ -15,12 +17,22 @@ def is_installed() -> bool:
 
 
 def draft_path() -> Path:
-    """Folder of the draft model: weights, configuration and the shared tokenizer."""
+    """
+    Folder of the draft model: weights, configuration and the shared tokenizer.
+
+    Raises:
+        ConfigError: the pair is not installed.
+    """
     return _folder() / "draft"
 
 
 def target_path() -> Path:
-    """Folder of the target model: weights, configuration and the shared tokenizer."""
+    """
+    Folder of the target model: weights, configuration and the shared tokenizer.
+
+    Raises:
+        ConfigError: the pair is not installed.
+    """
     return _folder() / "target"
 
 
@@ -32,5 +44,5 @@ def model(role: str) -> str | None:
 def _folder() -> Path:
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"the demonstration pair is not installed; expected {DISTRIBUTION} (pip).")
+        raise ConfigError(f"the demonstration pair is not installed; expected {DISTRIBUTION} (pip install).")
     return Path(spec.submodule_search_locations[0])
