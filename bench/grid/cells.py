@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 from link.description import LinkDescription
 from thinwire.common.errors import ConfigError
@@ -107,12 +107,11 @@ class Plan:
         Raises:
             ConfigError: no cell is left.
         """
+        wanted = (rates_up_bps, rtts_s, temperatures)
         cells = tuple(
             cell
             for cell in self.cells
-            if (not rates_up_bps or cell.rate_up_bps in rates_up_bps)
-            and (not rtts_s or cell.rtt_s in rtts_s)
-            and (not temperatures or cell.temperature in temperatures)
+            if all(not some or value in some for value, some in zip(astuple(cell), wanted, strict=True))
         )
         if not cells:
             raise ConfigError(

@@ -50,8 +50,7 @@ def publish(folder: Path, docs: Path, name: str, *, paced: Path | None = None) -
         StoreError: no lines there.
     """
     read_generations(folder)  # before anything is made
-    drawn = docs / "figures"
-    pages = docs / "results"
+    drawn, pages = docs / "figures", docs / "results"
     for needed in (drawn, pages):
         needed.mkdir(parents=True, exist_ok=True)
     paths = figures.write(folder, drawn, prefix=f"{name}-")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,19 +79,6 @@ def make_counters(bytes_up: int, bytes_down: int, packets: int = 0, dropped: int
 
 
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-def dots_of(element: ElementTree.Element) -> list[ElementTree.Element]:
-    """Dots of a figure or of a panel, whatever their shape."""
-    return [one for one in element.iter() if " dot" in one.attrib.get("class", "")]
-
-
-def place_of(dot: ElementTree.Element) -> tuple[float, float]:
-    """Where a dot is."""
-    if dot.tag == f"{SVG}circle":
-        return float(dot.attrib["cx"]), float(dot.attrib["cy"])
-    x, y = re.findall(r"-?[\d.]+", dot.attrib["transform"])
-    return float(x), float(y)
 
 
 class FakeLines:
