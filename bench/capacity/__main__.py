@@ -153,10 +153,7 @@ async def _measure(daemon: MeasuredDaemon, cell: Seen, jobs: list[Job], seconds:
     async with at_work(daemon, jobs) as processes:
         part = lone_slice(seconds)
         loads, (cpu_s,) = await measure_slices(daemon, processes, [part])
-    counts = {
-        name: sum(getattr(load, name) for load in loads) for name in ("texts", "other_verdicts", "refusals")
-    }
-    cell.add(part, loads, cpu_s, counts)
+    cell.add(part, loads, cpu_s, *(load.counts for load in loads))
 
 
 def _heading(plan: Plan, draft_ms: float) -> str:

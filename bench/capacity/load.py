@@ -14,6 +14,7 @@ import asyncio
 import os
 import random
 import signal
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -73,31 +74,17 @@ class Load:
 
     Of an edge from a round's sending to its verdict; of a stream from one token to the next.
     """
-    texts: int = 0
-    other_verdicts: int = 0
-    """Rounds decided otherwise than when they were recorded."""
-    refusals: int = 0
-    """Of edges that do not offer, whatever for; tried again."""
-    slices: list[Counts] = field(default_factory=list)
-    """Of a tenant that offers."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """
+    `texts` that ended, `other_verdicts` (rounds decided otherwise than recorded), and `refusals` of edges
+    that do not offer, whatever for.
+    """
+    slices: list[Counter[str]] = field(default_factory=list)
+    """Of a tenant that offers, what became of its rounds in each slice (`_attempt`)."""
 
     def within(self, part: Slice) -> list[tuple[float, int]]:
         """(seconds that it took, output tokens) of the answers that count for a slice."""
         return [(took_s, tokens) for now_s, took_s, tokens in self.answers if part.counts(now_s)]
-
-
-@dataclass(slots=True)
-class Counts:
-    """What one slice saw of a tenant that offers."""
-
-    attempts: int = 0
-    """Rounds sent, repeated ones each time."""
-    admitted: int = 0
-    quota_refusals: int = 0
-    other_refusals: int = 0
-    """For want of room; those of which the reason was lost, and sessions forgotten, are in neither."""
-    torn: int = 0
-    """Streams given up before an answer."""
 
 
 def work(parent: Connection, address: str, job: Job) -> None:
@@ -153,13 +140,13 @@ async def _run(parent: Connection, address: str, job: Job) -> Load:
             await event.wait()
         parent.send(None)
         slices: list[Slice] = await asyncio.to_thread(parent.recv)
-        load.slices = [Counts() for _ in slices]
+        load.slices = [Counter() for _ in slices]
         told.set_result(slices)
         await asyncio.sleep(slices[-1].end_s - asyncio.get_running_loop().time())
         for task in tasks:
             task.cancel()
-    load.texts += sum(session.finished_texts for session in sessions)
-    load.other_verdicts = sum(session.other_verdicts for session in sessions)
+    for session in sessions:
+        load.counts.update(session.counts)
     return load
 
 
@@ -180,7 +167,7 @@ async def _steady(
             load.answers.append((heard_s, heard_s - sent_s, tokens))
             answered()
         except ResourceExhaustedError as refused:
-            load.refusals += 1
+            load.counts["refusals"] += 1
             await asyncio.sleep(_pause_s(refused))
 
 
@@ -206,7 +193,7 @@ async def _read_streams(
                 load.answers.append((now_s, now_s - before_s, 1))
                 before_s = now_s
                 answered()
-            load.texts += 1
+            load.counts["texts"] += 1
             turn += 1
         finally:
             call.cancel()
@@ -249,27 +236,32 @@ async def _offer(
 
 
 async def _attempt(
-    session: ReplayedSession, part: Slice, counts: Counts, longest_s: float
+    session: ReplayedSession, part: Slice, counts: Counter[str], longest_s: float
 ) -> ResourceExhaustedError | None:
-    """Send a round and count what becomes of it; it is given up after `longest_s`."""
+    """
+    Send a round and count what becomes of it; it is given up after `longest_s`.
+
+    Args:
+        counts: `attempts` (repeated ones each time), of these `admitted`, `torn` (given up before an answer),
+            `quota_refusals`, and `other_refusals`, for want of room; refusals of which the reason was lost,
+            and of sessions forgotten, are in none of them.
+    """
     refused: ResourceExhaustedError | None = None
-    torn = False
+    ended = "admitted"
     try:
         async with asyncio.timeout(longest_s):
             await session.exchange()
     except ResourceExhaustedError as error:
-        refused = error
+        refused, ended = error, "quota_refusals"
+        if not isinstance(error, QuotaExceededError):
+            ended = "other_refusals" if is_for_want_of_room(error) else ""
     except TimeoutError:
         if part.offer is not Offer.TEARING:
             raise
         session.abandon()
-        torn = True
+        ended = "torn"
     if part.counts(asyncio.get_running_loop().time()):
-        counts.attempts += 1
-        counts.admitted += refused is None and not torn
-        counts.quota_refusals += isinstance(refused, QuotaExceededError)
-        counts.other_refusals += refused is not None and is_for_want_of_room(refused)
-        counts.torn += torn
+        counts.update(["attempts", *filter(None, [ended])])
     return refused
 
 

@@ -17,11 +17,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench.capacity.load import Job, Load, work
 from bench.capacity.slices import Offer, Slice
 from bench.command import CommandError
+from bench.grid.summaries import percentile
 from thinwire.edge.demo import Daemon
 
 START_TIMEOUT_S = 120.0
@@ -133,14 +132,15 @@ class Seen:
         self.counts: Counter[str] = Counter()
         """Sums of what else the processes count."""
 
-    def add(self, part: Slice, loads: Sequence[Load], cpu_s: float, counts: Mapping[str, int]) -> None:
+    def add(self, part: Slice, loads: Sequence[Load], cpu_s: float, *counts: Mapping[str, int]) -> None:
         """One slice more."""
         answers = [answer for load in loads for answer in load.within(part)]
         self.seconds += part.end_s - part.counted_s
         self.cpu_s += cpu_s
         self.tokens += sum(tokens for _, tokens in answers)
         self.round_s.append([took_s for took_s, _ in answers])
-        self.counts.update(counts)
+        for one in counts:
+            self.counts.update(one)
 
     @property
     def rounds(self) -> int:
@@ -160,12 +160,13 @@ class Seen:
     @property
     def percentiles_ms(self) -> tuple[float, float]:
         """(p50, p95) of a round, all slices together."""
-        return percentiles_ms([one for part in self.round_s for one in part])
+        every_s = [one for part in self.round_s for one in part]
+        return 1e3 * percentile(every_s, 0.5), 1e3 * percentile(every_s, 0.95)
 
     @property
     def p95_ms_by_slice(self) -> list[float]:
         """One a slice."""
-        return [percentiles_ms(part)[1] for part in self.round_s]
+        return [1e3 * percentile(part, 0.95) for part in self.round_s]
 
     def to_json(self) -> str:
         """One line, without its newline."""
@@ -188,11 +189,3 @@ def append_lines(out: Path | None, found: Iterable[Seen]) -> None:
 def say(sentence: str) -> None:
     """Progress, beside the tables on standard output."""
     print(f"bench.capacity: {sentence}", file=sys.stderr, flush=True)
-
-
-def percentiles_ms(round_s: Sequence[float]) -> tuple[float, float]:
-    """(p50, p95); NaN for fewer than two."""
-    if len(round_s) < 2:
-        return math.nan, math.nan
-    p50_s, p95_s = np.quantile(round_s, (0.5, 0.95))
-    return 1e3 * float(p50_s), 1e3 * float(p95_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -58,9 +59,8 @@ class ReplayedSession:
         self._round = 0
         """Index of the round to send next."""
         self._call: Any = None
-        self.finished_texts = 0
-        self.other_verdicts = 0
-        """Rounds decided otherwise than when they were recorded; their texts end there."""
+        self.counts: Counter[str] = Counter()
+        """`texts` that ended, and `other_verdicts`: rounds decided otherwise than recorded."""
 
     @property
     def draft_s(self) -> float:
@@ -121,10 +121,10 @@ class ReplayedSession:
         recorded = self._next
         self._round += 1
         same = (verdict.accepted, verdict.next_token_id) == (recorded.accepted, recorded.next_token_id)
-        self.other_verdicts += not same
+        self.counts["other_verdicts"] += not same
         if same and self._round < len(self._text.rounds):
             return
-        self.finished_texts += 1
+        self.counts["texts"] += 1
         call, self._call = self._call, None
         self._begin_anew()
         try:

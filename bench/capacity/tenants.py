@@ -17,7 +17,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.capacity.load import Job, Load
@@ -169,8 +169,8 @@ def by_offer(slices: Sequence[Slice], steady: Load, limited: Load, cpu_s: Sequen
     """
     found = {part.offer: Seen(offer=part.offer.value) for part in slices}
     for part, counts, cpu in zip(slices, limited.slices, cpu_s, strict=True):
-        found[part.offer].add(part, [steady], cpu, asdict(counts))
-    found[slices[0].offer].counts["steady_refusals"] = steady.refusals
+        found[part.offer].add(part, [steady], cpu, counts)
+    found[slices[0].offer].counts["steady_refusals"] = steady.counts["refusals"]
     return list(found.values())
 
 
