@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,7 @@ WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "c-sqs, defaults": ({}, {"scheme": "c-sqs"}),
     "dense-qs, defaults": ({}, {"scheme": "dense-qs"}),
     "k-sqs": (FREE_LINK, {"scheme": "k-sqs"}),
-    "k-sqs, K = 64, ℓ = 720": (
-        FREE_LINK,
-        {"scheme": "k-sqs", "support_size": 64, "lattice_resolution": 720},
-    ),
+    "k-sqs, K = 64, ℓ = 720": (FREE_LINK, {"scheme": "k-sqs", "support_size": 64, "lattice_resolution": 720}),
     "c-sqs": (FREE_LINK, {"scheme": "c-sqs"}),
     "dense-qs": (FREE_LINK, {"scheme": "dense-qs"}),
     # The last: what one would choose where bits cost nothing.
@@ -91,38 +89,33 @@ class Transformers:
 
     def __init__(self, pair: Path) -> None:
         self._tokenizer = transformers.AutoTokenizer.from_pretrained(pair / "target")
-        self._target, self._draft = (self._load(pair / role) for role in ("target", "draft"))
+        load = partial(transformers.AutoModelForCausalLM.from_pretrained, dtype=torch.float32)
+        self._target, self._draft = (load(pair / role).eval() for role in ("target", "draft"))
+        for model in (self._target, self._draft):
+            ignore_end_of_text(model)
         self.context_length = int(self._target.config.max_position_embeddings)
-
-    @staticmethod
-    def _load(folder: Path) -> Any:
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-        ignore_end_of_text(model)
-        return model
 
     def encode(self, prompt: str) -> list[int]:
         """The prompt's token ids."""
         return list(self._tokenizer(prompt).input_ids)
 
-    def way(self, *, assisted: bool, draft_length: int = 0) -> Way:
+    async def run(
+        self, draft_length: int | None, prompt: str, tokens: int, temperature: float, seed: int
+    ) -> float:
         """
-        One way to generate.
+        One text; a `Way` after its first argument.
 
         Args:
-            assisted: with the draft model.
-            draft_length: draft tokens a round, always; 0 leaves transformers' own schedule.
+            draft_length: draft tokens a round, always; 0 is transformers' own schedule, None no draft model.
         """
-
-        async def run(prompt: str, tokens: int, temperature: float, seed: int) -> float:
-            way, ids = (ASSISTED if assisted else GENERATE), self.encode(prompt)
-            asked = PeerRequest(way, prompt, tokens, temperature, seed, draft_length)
-            started_s = time.perf_counter()
-            made = generate(self._target, self._draft if assisted else None, [ids], asked)
-            elapsed_s = time.perf_counter() - started_s
-            assert made == tokens, f"{made} tokens instead of {tokens}"
-            return tokens / elapsed_s
-
-        return run
+        way = GENERATE if draft_length is None else ASSISTED
+        asked = PeerRequest(way, prompt, tokens, temperature, seed, draft_length or 0)
+        ids, draft = self.encode(prompt), None if draft_length is None else self._draft
+        started_s = time.perf_counter()
+        made = generate(self._target, draft, [ids], asked)
+        elapsed_s = time.perf_counter() - started_s
+        assert made == tokens, f"{made} tokens instead of {tokens}"
+        return tokens / elapsed_s
 
 
 class Thinwire:
@@ -211,9 +204,9 @@ async def compare(pair: Path, *, tokens: int, repetitions: int) -> str:
         for temperature in TEMPERATURES:
             ours = {f"Thinwire, {name}": Thinwire(client, *way) for name, way in WAYS.items()}
             ways: dict[str, Way] = {
-                BASELINE: rival.way(assisted=False),
-                RIVAL: rival.way(assisted=True),
-                RIVAL_FIXED: rival.way(assisted=True, draft_length=FIXED_LENGTH),
+                BASELINE: partial(rival.run, None),
+                RIVAL: partial(rival.run, 0),
+                RIVAL_FIXED: partial(rival.run, FIXED_LENGTH),
                 **{name: way.run for name, way in ours.items()},
             }
             speeds: dict[str, list[float]] = {name: [] for name in ways}
