@@ -1,8 +1,11 @@
-"""What the peers are made of: watched and paced passes, and a contract that refuses what it does not know."""
+"""Watched and paced passes, a contract that refuses what it does not know, and when torch is imported."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +127,24 @@ def test_a_token_is_six_bytes_and_its_text() -> None:
 def test_half_a_character_does_not_break_a_message() -> None:
     """A lone surrogate cannot be sent; a question mark can."""
     assert StreamedToken(1, 1, "\ud800").to_bytes()[6:] == b"?"
+
+
+@pytest.mark.parametrize("module", ["bench.peers.__main__", "bench.grid.cloud", "bench.peers.service"])
+def test_openmp_is_told_how_to_wait_before_torch_is_imported(module: str) -> None:
+    """OpenMP reads its variables as torch is loaded; a later word would come too late."""
+    script = f"""
+import builtins, os, sys
+original = builtins.__import__
+def watching(name, *rest, **named):
+    if name == "torch":
+        sys.exit(os.environ.get("OMP_WAIT_POLICY"))  # what torch would read; torch itself is not needed
+    return original(name, *rest, **named)
+builtins.__import__ = watching
+import {module}
+"""
+    environment = {name: value for name, value in os.environ.items() if "OMP_" not in name}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert done.stderr == "PASSIVE\n"
