@@ -7,10 +7,7 @@ from collections.abc import Callable, Sequence
 
 
 def times_s(
-    calls: Sequence[Callable[[], object]],
-    turns: int,
-    *,
-    clock: Callable[[], float] = time.perf_counter,
+    calls: Sequence[Callable[[], object]], turns: int, *, clock: Callable[[], float] = time.perf_counter
 ) -> list[list[float]]:
     """Seconds that each call took, turn by turn, by a clock that shows seconds."""
     taken: list[list[float]] = [[] for _ in calls]

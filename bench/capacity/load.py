@@ -24,12 +24,7 @@ from typing import Any
 import grpc
 
 from bench.capacity.random_payloads import random_texts
-from bench.capacity.session import (
-    ROUND_TIMEOUT_S,
-    ForgottenSessionError,
-    LostRefusalError,
-    ReplayedSession,
-)
+from bench.capacity.session import ROUND_TIMEOUT_S, ForgottenSessionError, LostRefusalError, ReplayedSession
 from bench.capacity.slices import EXCESS, Offer, Slice
 from bench.capacity.texts import RecordedText, read_texts
 from bench.peers.messages import BATCHED, STREAM, PeerRequest

@@ -147,7 +147,7 @@ class ReplayedSession:
         if not isinstance(error, grpc.aio.AioRpcError):
             raise error
         self.abandon()
-        if self._in_vain and error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+        if self._in_vain and self._session_id and error.code() is grpc.StatusCode.INVALID_ARGUMENT:
             self._begin_anew()
             return None
         try:

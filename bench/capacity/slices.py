@@ -60,12 +60,7 @@ class Slice:
 
 
 def schedule(
-    begin_s: float,
-    *,
-    cycles: int,
-    seconds: float,
-    settle_s: float,
-    offers: tuple[Offer, ...] = QUOTAS,
+    begin_s: float, *, cycles: int, seconds: float, settle_s: float, offers: tuple[Offer, ...] = QUOTAS
 ) -> list[Slice]:
     """
     Every offer once a cycle, in turn, every second cycle backwards, so that what else the machine does meets

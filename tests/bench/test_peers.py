@@ -126,11 +126,7 @@ async def test_a_text_of_transformers_is_that_of_its_own_generate(
     ids = torch.tensor([target.vocabulary.encode(PROMPT)])
     with torch.inference_mode():
         at_home = target.module.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            do_sample=False,
-            max_new_tokens=TOKENS,
-            pad_token_id=0,
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=TOKENS, pad_token_id=0
         )
 
     for way in ("generate", "assisted"):
