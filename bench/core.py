@@ -36,9 +36,9 @@ import transformers
 
 from bench import kernels
 from bench.markdown import table
+from bench.pair import read_prompts
 from bench.peers.messages import ASSISTED, GENERATE, PeerRequest
 from bench.peers.ways import generate, ignore_end_of_text
-from bench.prompts import read_prompts
 from thinwire.common import demo_pair
 from thinwire.common.config import SamplingParameters, default_scheme
 from thinwire.common.session.generation import GenerationFinished, GenerationRequest

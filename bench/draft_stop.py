@@ -28,19 +28,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench import markdown
-from bench.prompts import read_prompts
+from bench.pair import load_pair, read_prompts
 from bench.scheme_steps import block_builder
 from bench.timing import times_s
-from thinwire.common import demo_pair
 from thinwire.common.causal_model import CachedSequence
 from thinwire.common.config import SamplingParameters, default_scheme
-from thinwire.common.language_model import load_language_model, set_threads
+from thinwire.common.language_model import set_threads
 from thinwire.common.law.distributions import warp
 from thinwire.common.law.draft_token import DraftToken
 from thinwire.common.law.random_streams import KeyedDraws
@@ -88,16 +86,11 @@ class PassTimes:
 
 
 class Pair:
-    """
-    The bundled models in this process, one thread each in turn.
+    """The bundled models in this process, one thread each in turn."""
 
-    Args:
-        folder: target/ and draft/.
-    """
-
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         set_threads(1)
-        self.target, self.draft = (load_language_model(str(folder / role)) for role in ("target", "draft"))
+        self.target, self.draft = load_pair()
 
     def times(self) -> PassTimes:
         """Medians over `_TIMED_PASSES` passes after 128 tokens of text, the row counts in turn."""
@@ -222,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--tokens", type=int, default=96, help="tokens a text (default %(default)s)")
     arguments = parser.parse_args(argv)
     prompts = read_prompts()[-arguments.prompts :]
-    pair = Pair(demo_pair.target_path().parent)
+    pair = Pair()
     times = pair.times()
     rounds: dict[tuple[str, float], list[Round]] = {}
     for temperature in TEMPERATURES:

@@ -20,9 +20,10 @@ import numpy.typing as npt
 import torch
 from transformers import AutoModelForCausalLM
 
+from bench.pair import load_pair
 from thinwire.common import demo_pair
 from thinwire.common.config import SamplingParameters, SchemeParameters
-from thinwire.common.language_model import LanguageModel, load_language_model
+from thinwire.common.language_model import LanguageModel
 from thinwire.common.law.distributions import total_variation, warp
 from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
 from thinwire.common.law.random_streams import Draws, KeyedDraws
@@ -103,8 +104,7 @@ def make_rows(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        target = load_language_model(str(demo_pair.target_path()))
-        draft = load_language_model(str(demo_pair.draft_path()))
+        target, draft = load_pair()
         texts = _sample(target, sampling.temperature, seed, texts_each)
         return Rows(
             tuple(_scored(target, prompt, text, sampling, np.float64) for prompt, text in texts),

@@ -19,7 +19,7 @@ from typing import Any
 import grpc
 import msgspec
 
-from bench.prompts import read_prompts
+from bench.pair import read_prompts
 from thinwire.common import demo_pair, wire
 from thinwire.common.pb import verifier_pb2
 from thinwire.common.session.generation import GenerationRequest
