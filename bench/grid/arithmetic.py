@@ -1,5 +1,5 @@
 """
-The time of a round by arithmetic: T = γ t_d + (header + Σ bits)/R_up + RTT + reply/R_down + t_v(γ + 1).
+The time of a round by arithmetic (`bench.round_time`), with guesses for what is not measured yet.
 
 It picks what tuning tries first, finds rounds too slow to run many of, and makes the estimate that is printed
 before a run. No result depends on it.
@@ -12,16 +12,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench import round_time
 from bench.grid.cells import Cell, Plan
 from bench.grid.methods import OWN_SCHEDULE, Method, Parameters
 from bench.grid.transfer import trials
 from bench.peers.messages import ASSISTED
 from bench.peers.pacing import Pacing
 
-ROUND_UP_BYTES, ROUND_DOWN_BYTES = 160, 150
-"""Of a round without its payload, both ways: gRPC's 106 and the messages' own fields, ACKs included."""
-TOKEN_DOWN_BYTES, TOKEN_UP_BYTES = 91, 67
-"""Of a streamed token and its ACK."""
+ROUND_UP_BYTES, ROUND_DOWN_BYTES = (round_time.ROUND_HEADER_BYTES + message for message in (22, 24))
+"""Wire bytes of a round without its payload, both ways."""
+TOKEN_DOWN_BYTES, TOKEN_UP_BYTES = round_time.STREAM_HEADER_BYTES + 10, round_time.ACK_BYTES
+"""Wire bytes of a streamed token and its ACK."""
 OPENING_UP_BYTES = 500
 """Prompt and headers of a text."""
 SETTLE_S = 0.35
@@ -33,9 +34,9 @@ ACCEPTANCE = 0.65
 THRESHOLD_SUPPORT = 10
 """A guess for K⁺ of c-sqs."""
 VOCABULARY_SIZE = 8192
-"""Of the bundled pair."""
+"""The bundled pair's."""
 UNKNOWN_BITS = 200.0
-"""A guess for schemes nobody told this module of."""
+"""A guess for schemes that this module does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Costs:
     pacing: Pacing = field(default_factory=Pacing)
 
     def target_s(self, tokens: int) -> float:
-        """A target pass over so many tokens."""
+        """Seconds of a target pass."""
         return max(self.target_pass_s + self.target_token_s * tokens, self.pacing.due_s(tokens))
 
 
@@ -81,16 +82,14 @@ def round_s(cell: Cell, method: Method, parameters: Parameters, costs: Costs) ->
     work_s = length * costs.draft_token_s + costs.target_s(length + 1)
     if method.is_peer:
         down_s = tokens_per_round(method, parameters) * TOKEN_DOWN_BYTES * 8 / cell.rate_down_bps
-        up_s = TOKEN_UP_BYTES * 8 / cell.rate_up_bps
-        return max(work_s, down_s, up_s)
-    payload_bits = length * token_bits(method, parameters, cell.temperature)
-    up_s = (8 * ROUND_UP_BYTES + payload_bits) / cell.rate_up_bps
-    return work_s + up_s + cell.rtt_s + 8 * ROUND_DOWN_BYTES / cell.rate_down_bps
+        return max(work_s, down_s, TOKEN_UP_BYTES * 8 / cell.rate_up_bps)
+    payload_bytes = length * token_bits(method, parameters, cell.temperature) / 8
+    return work_s + round_time.lines_s(cell, ROUND_UP_BYTES + payload_bytes, ROUND_DOWN_BYTES)
 
 
 def tokens_per_round(method: Method, parameters: Parameters) -> float:
     """1 + Σ aᵏ."""
-    return 1 + sum(ACCEPTANCE**k for k in range(1, _length(method, parameters) + 1))
+    return round_time.tokens_per_round(ACCEPTANCE, _length(method, parameters))
 
 
 def token_s(cell: Cell, method: Method, parameters: Parameters, costs: Costs) -> float:
@@ -139,7 +138,7 @@ def candidates(
     """
     What tuning runs of one parameter in a cell, the likeliest first; the others as in `parameters`.
 
-    A value that makes rounds slow is none of them, unless it stands in `parameters`.
+    A value that makes rounds slow is left out, unless it stands in `parameters`.
     """
     values = best_first(cell, method, parameters, axis, method.axes[axis], costs)
     found = [{**parameters, axis: value} for value in values]
@@ -183,9 +182,20 @@ def transfer_s(plan: Plan, methods: Sequence[Method], costs: Costs, cells: Seque
     return plan.tuning_prompts * sum(text_s(*text, plan.tuning_tokens, costs) for text in tried)
 
 
+def measured_s(plan: Plan, methods: Sequence[Method], costs: Costs, cells: Sequence[Cell]) -> float:
+    """Seconds that the measured texts of some cells take, with what the arithmetic alone would choose."""
+    seconds = 0.0
+    for cell in cells:
+        for method in methods:
+            parameters = by_arithmetic(cell, method, plan.tuned, costs)
+            tokens = tokens_to_run(cell, method, parameters, plan, costs)
+            seconds += plan.prompts * text_s(cell, method, parameters, tokens, costs)
+    return seconds
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Of a whole plan."""
+    """How long a whole plan takes."""
 
     texts: int
     tuning_texts: int
@@ -202,20 +212,14 @@ class Estimate:
 
 def estimate(plan: Plan, methods: Sequence[Method], costs: Costs) -> Estimate:
     """How long a plan takes, daemons and self-tests included."""
-    seconds = START_S * len(plan.links)
-    seconds += transfer_s(plan, methods, costs, plan.cells)
-    tuning = plan.tuning_prompts * len(list(transfer_texts(plan, methods)))
-    for cell in plan.cells:
-        for method in methods:
-            tuning += plan.tuning_prompts * len(checked_lengths(cell, method, plan))
-            parameters = by_arithmetic(cell, method, plan.tuned, costs)
-            tokens = tokens_to_run(cell, method, parameters, plan, costs)
-            seconds += plan.prompts * text_s(cell, method, parameters, tokens, costs)
-            for tried in tuning_texts(cell, method, plan, costs):
-                tuning += plan.tuning_prompts
-                seconds += plan.tuning_prompts * text_s(cell, method, tried, plan.tuning_tokens, costs)
-    texts = len(plan.cells) * len(methods) * plan.prompts
-    return Estimate(texts, tuning, len(plan.links), seconds)
+    pairs = [(cell, method) for cell in plan.cells for method in methods]
+    tried = [(*pair, one) for pair in pairs for one in tuning_texts(*pair, plan, costs)]
+    tuning = len(tried) + len(list(transfer_texts(plan, methods)))
+    tuning += sum(len(checked_lengths(cell, method, plan)) for cell, method in pairs)
+    seconds = START_S * len(plan.links) + transfer_s(plan, methods, costs, plan.cells)
+    seconds += measured_s(plan, methods, costs, plan.cells)
+    seconds += plan.tuning_prompts * sum(text_s(*text, plan.tuning_tokens, costs) for text in tried)
+    return Estimate(len(pairs) * plan.prompts, plan.tuning_prompts * tuning, len(plan.links), seconds)
 
 
 def _length(method: Method, parameters: Parameters) -> int:

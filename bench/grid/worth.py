@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import svg
-from bench.axes import tick_text
+from bench import charts
+from bench.charts import tick_text
 from bench.grid.cells import Cell
 from bench.grid.conditions import in_a_line
 from bench.grid.figures import short_rate
@@ -36,19 +36,12 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> Run:
-        """
-        Args:
-            folder: of a run.
-
-        Raises:
-            StoreError: no lines there.
-        """
-        settings = read_settings(folder)
+        """Raises StoreError where a run's folder has no lines."""
         records = read_generations(folder)
         first = records[0]
         base_ms, token_ms = first.pacing_base_s * 1000, first.pacing_per_token_s * 1000
         name = f"paced {base_ms:g} + {token_ms:g} ms" if first.is_paced else "as it is"
-        return cls(name, tuple(summarise(records)), in_a_line(settings))
+        return cls(name, tuple(summarise(records)), in_a_line(read_settings(folder)))
 
 
 def write(folders: Sequence[Path], path: Path) -> bool:
@@ -80,7 +73,7 @@ def draw(runs: Sequence[Run]) -> str:
         "Paced: a target pass lasts at least so long, to stand for a large model.\n"
     )
     below += "\n".join(dict.fromkeys(run.below for run in runs))
-    return svg.draw(
+    return charts.draw(
         f"{', '.join(sorted(shown))}: tokens/s over those of each baseline, cell by cell",
         panels,
         columns=max(2, len(runs)),
@@ -89,7 +82,7 @@ def draw(runs: Sequence[Run]) -> str:
 
 
 def ratios(run: Run, baseline: str) -> dict[Cell, float]:
-    """Of the cells that have both."""
+    """The shown scheme over a baseline, for cells that have both."""
     found = {cell.cell: cell.over(baseline) for cell in run.cells}
     return {cell: ratio for cell, ratio in found.items() if not math.isnan(ratio)}
 
@@ -100,7 +93,7 @@ def count_lost(runs: Sequence[Run]) -> tuple[int, int]:
     return sum(is_lost(value) for value in values), len(values)
 
 
-def _panel(run: Run, baseline: str) -> svg.Panel:
+def _panel(run: Run, baseline: str) -> charts.Panel:
     found = ratios(run, baseline)
     words = f"over {baseline}, {run.name}{'' if found else ': not run'}"
     rates = sorted({cell.rate_up_bps for cell in found})
@@ -110,18 +103,18 @@ def _panel(run: Run, baseline: str) -> svg.Panel:
         lost = is_lost(ratio)
         strength = min(1.0, abs(math.log(ratio)) / math.log(STRONGEST))
         tiles.append(
-            svg.Tile(
+            charts.Tile(
                 float(rates.index(cell.rate_up_bps)),
                 float(rows.index((cell.rtt_s, cell.temperature))),
                 f"{ratio:.2f}" if ratio < 10 else tick_text(round(ratio)),
-                svg.ORANGE if lost else svg.BLUE,
+                charts.ORANGE if lost else charts.BLUE,
                 0.12 + 0.5 * strength,
                 bold=not lost,
             )
         )
-    return svg.Panel(
+    return charts.Panel(
         words,
-        svg.categories("uplink, bit/s", [short_rate(rate) for rate in rates]),
-        svg.categories("", [f"{rtt_s * 1000:g}, {temperature:g}" for rtt_s, temperature in rows]),
+        charts.categories("uplink, bit/s", [short_rate(rate) for rate in rates]),
+        charts.categories("", [f"{rtt_s * 1000:g}, {temperature:g}" for rtt_s, temperature in rows]),
         tiles=tuple(tiles),
     )

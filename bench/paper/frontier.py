@@ -6,15 +6,30 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench import svg
+from bench import charts
+from bench.charts import (
+    BLUE,
+    BROWN,
+    GREY,
+    INK,
+    LIGHT_BLUE,
+    ORANGE,
+    RED,
+    TEAL,
+    VIOLET,
+    Colour,
+    Line,
+    Mark,
+    Panel,
+    Series,
+)
 from bench.paper.claims import Estimate, estimate
 from bench.paper.data import Data, is_adaptive, steps_caption
 from bench.paper.lines import StepsRecord
 from bench.paper.marks import reach
-from bench.svg import Mark, Panel, Series
 from thinwire.edge.report import CAP_BINDING_LIMIT
 
-_K_COLOURS = (svg.LIGHT_BLUE, svg.BLUE, svg.TEAL, svg.VIOLET)
+_K_COLOURS = (LIGHT_BLUE, BLUE, TEAL, VIOLET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +49,8 @@ class Family:
     """Settings that are drawn alike."""
 
     name: str
-    colour: svg.Colour
-    line: svg.Line
+    colour: Colour
+    line: Line
     holds: Callable[[Setting], bool]
     hollow: bool = False
 
@@ -56,14 +71,14 @@ def frontier(data: Data) -> str:
         limit = estimate(
             1 - r.draft_distance / r.steps for r in data.runs(temperature, of_theorems=False)
         ).mean
-        x = svg.logarithmic("payload bits a drafted token", (setting.bits for setting in found))
+        x = charts.logarithmic("payload bits a drafted token", (setting.bits for setting in found))
         rates = [*reach(series), limit]
-        y = svg.linear("acceptance rate", rates, from_zero=max(rates) > 3 * min(rates))
+        y = charts.linear("acceptance rate", rates, from_zero=max(rates) > 3 * min(rates))
         ends = (Mark(x.low, limit), Mark(x.high, limit))
-        series.append(Series("1 − TV(p, q): the draft as it is", svg.INK, ends, line="dotted", dots=False))
+        series.append(Series("1 − TV(p, q): the draft as it is", INK, ends, line="dotted", dots=False))
         panels.append(Panel(f"temperature {temperature:g}", x, y, tuple(series)))
     caption = steps_caption(data, of_theorems=False)
-    return svg.draw(
+    return charts.draw(
         "Bits a drafted token beside acceptance, every setting", panels, columns=3, caption=caption
     )
 
@@ -91,13 +106,13 @@ def _families(settings: Iterable[Setting]) -> list[Family]:
         for number, ell in enumerate(resolutions)
     ]
     return [
-        Family("dense-qs over ℓ", svg.GREY, "solid", lambda s: bool(s.scheme["scheme"] == "dense-qs")),
+        Family("dense-qs over ℓ", GREY, "solid", lambda s: bool(s.scheme["scheme"] == "dense-qs")),
         *sparse,
-        Family("c-sqs over β, frozen", svg.BROWN, "dashed", lambda s: _is_frozen(s.scheme)),
-        Family("c-sqs over β, η, α*", svg.ORANGE, "none", lambda s: is_adaptive(s.scheme) and not s.is_void),
+        Family("c-sqs over β, frozen", BROWN, "dashed", lambda s: _is_frozen(s.scheme)),
+        Family("c-sqs over β, η, α*", ORANGE, "none", lambda s: is_adaptive(s.scheme) and not s.is_void),
         Family(
             "the same, guarantee void",
-            svg.RED,
+            RED,
             "none",
             lambda s: is_adaptive(s.scheme) and s.is_void,
             hollow=True,

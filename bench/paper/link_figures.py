@@ -5,17 +5,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench import svg
+from bench import charts
+from bench.charts import (
+    AMBER,
+    BLUE,
+    BROWN,
+    GREEN,
+    LIGHT_BLUE,
+    ORANGE,
+    RED,
+    TEAL,
+    VIOLET,
+    Colour,
+    Panel,
+    Series,
+)
 from bench.paper.claims import latency_ms
 from bench.paper.data import Data, Value, link_caption
 from bench.paper.marks import mark, reach
-from bench.svg import Panel, Series
 
 LATENCY = "latency, ms a token"
 RESAMPLING = "resampled / output tokens"
-_K_COLOURS = (svg.BLUE, svg.LIGHT_BLUE, svg.TEAL, svg.VIOLET)
-_BETA_COLOURS = (svg.ORANGE, svg.AMBER, svg.RED, svg.BROWN)
-_TEMPERATURE_COLOURS = (svg.BLUE, svg.TEAL, svg.GREEN, svg.ORANGE, svg.RED, svg.VIOLET, svg.BROWN)
+_K_COLOURS = (BLUE, LIGHT_BLUE, TEAL, VIOLET)
+_BETA_COLOURS = (ORANGE, AMBER, RED, BROWN)
+_TEMPERATURE_COLOURS = (
+    BLUE,
+    TEAL,
+    GREEN,
+    ORANGE,
+    RED,
+    VIOLET,
+    BROWN,
+)
 _SHIFT = 5.0
 """Pixels between series that share their x."""
 
@@ -28,7 +49,7 @@ def figure_2(data: Data) -> str:
     ]
     rows += [(f"β = {b:g}", f"C-SQS, β = {b:g}", _BETA_COLOURS[n]) for n, b in _few(plan.compared_thresholds)]
     series = [(setting, name, colour, "solid") for setting, name, colour in rows]
-    return svg.draw(
+    return charts.draw(
         "Figure 2: latency and resampling rate against temperature",
         _against_temperature(data, series),
         columns=2,
@@ -43,7 +64,7 @@ def figure_5(data: Data) -> str:
         for suffix, line in (("", "solid"), (", frozen", "dashed")):
             name = f"β = {beta:g}{suffix or ', adaptive'}"
             series.append((f"β = {beta:g}{suffix}", name, _BETA_COLOURS[2 * number % 4], line))
-    return svg.draw(
+    return charts.draw(
         "Figure 5: C-SQS, adaptive and frozen",
         _against_temperature(data, series),
         columns=2,
@@ -72,9 +93,9 @@ def figure_4(data: Data) -> str:
                 )
             )
         every += series
-        panels.append((title, svg.at_values(axis, map(float, values), is_log=True), series))
-    y = svg.linear(LATENCY, reach(every))
-    return svg.draw(
+        panels.append((title, charts.at_values(axis, map(float, values), is_log=True), series))
+    y = charts.linear(LATENCY, reach(every))
+    return charts.draw(
         "Figure 4: latency against K and against β",
         [Panel(title, x, y, tuple(series)) for title, x, series in panels],
         columns=2,
@@ -82,7 +103,7 @@ def figure_4(data: Data) -> str:
     )
 
 
-def _against_temperature(data: Data, rows: Sequence[tuple[str, str, svg.Colour, Any]]) -> list[Panel]:
+def _against_temperature(data: Data, rows: Sequence[tuple[str, str, Colour, Any]]) -> list[Panel]:
     temperatures = data.temperatures
     panels = []
     values: tuple[tuple[str, str, Value], ...] = (
@@ -100,8 +121,8 @@ def _against_temperature(data: Data, rows: Sequence[tuple[str, str, svg.Colour, 
             )
             for number, (setting, name, colour, line) in enumerate(rows)
         ]
-        x = svg.at_values("temperature", temperatures)
-        panels.append(Panel(title, x, svg.linear(axis, reach(series)), tuple(series)))
+        x = charts.at_values("temperature", temperatures)
+        panels.append(Panel(title, x, charts.linear(axis, reach(series)), tuple(series)))
     return panels
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from bench.charts import Mark, Series
 from bench.paper.claims import Estimate
-from bench.svg import Mark, Series
 
 
 def mark(x: float, point: Estimate, *, hollow: bool = False) -> Mark:

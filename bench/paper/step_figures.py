@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import product
 
-from bench import svg
+from bench import charts
+from bench.charts import BLUE, GREY, INK, ORANGE, RED, Bars, Colour, Line, Mark, Panel, Series
 from bench.paper.claims import estimate
 from bench.paper.data import Data, steps_caption
 from bench.paper.lines import StepsRecord, theorem_2_bounds
 from bench.paper.marks import mark
 from bench.paper.plan import setting_name
-from bench.svg import Mark, Panel, Series
 
-Part = tuple[str, svg.Colour, Callable[[StepsRecord], float]]
+Part = tuple[str, Colour, Callable[[StepsRecord], float]]
 PARTS: tuple[Part, ...] = (
-    ("TV(p, q): the models differ", svg.Colour("#ccd3da", "#4b535c"), lambda record: record.draft_distance),
-    ("α: mass that is dropped", svg.Colour("#e09b3d", "#d98f35"), lambda record: record.dropped_mass),
-    ("K/4ℓ: the lattice", svg.Colour("#5b35a0", "#c3a6f0"), lambda record: record.lattice_term),
+    (
+        "TV(p, q): the models differ",
+        Colour("#ccd3da", "#4b535c"),
+        lambda record: record.draft_distance,
+    ),
+    ("α: mass that is dropped", Colour("#e09b3d", "#d98f35"), lambda record: record.dropped_mass),
+    ("K/4ℓ: the lattice", Colour("#5b35a0", "#c3a6f0"), lambda record: record.lattice_term),
 )
 """Of Theorem 1's bound: the models' share, then sparsification's and quantisation's."""
 _HEADROOM = 8
@@ -27,7 +31,9 @@ _HEADROOM = 8
 def theorem_1(data: Data) -> str:
     """Measured rejections beside the bound's parts, a panel per temperature."""
     temperatures = data.step_temperatures
-    y = svg.linear("probability, a tested token", (top for t in temperatures for top in _stacked(data, t)[1]))
+    y = charts.linear(
+        "probability, a tested token", (top for t in temperatures for top in _stacked(data, t)[1])
+    )
     panels = []
     for temperature in temperatures:
         of = _by_setting(data, temperature)
@@ -36,14 +42,14 @@ def theorem_1(data: Data) -> str:
         panels.append(
             Panel(
                 f"temperature {temperature:g}",
-                svg.categories("K of K-SQS; β of C-SQS, * frozen", [_short(name) for name in of]),
+                charts.categories("K of K-SQS; β of C-SQS, * frozen", [_short(name) for name in of]),
                 y,
-                (Series("rejections, measured", svg.INK, marks, line="none"),),
+                (Series("rejections, measured", INK, marks, line="none"),),
                 _stacked(data, temperature)[0],
             )
         )
     caption = steps_caption(data, of_theorems=True)
-    return svg.draw("Theorem 1: rejections beside the bound's parts", panels, columns=3, caption=caption)
+    return charts.draw("Theorem 1: rejections beside the bound's parts", panels, columns=3, caption=caption)
 
 
 def _by_setting(data: Data, temperature: float) -> dict[str, list[StepsRecord]]:
@@ -54,7 +60,7 @@ def _by_setting(data: Data, temperature: float) -> dict[str, list[StepsRecord]]:
     return found
 
 
-def _stacked(data: Data, temperature: float) -> tuple[tuple[svg.Bars, ...], list[float]]:
+def _stacked(data: Data, temperature: float) -> tuple[tuple[Bars, ...], list[float]]:
     """The bound's parts one upon the other, and their tops."""
     of = _by_setting(data, temperature)
     tops = [0.0] * len(of)
@@ -65,7 +71,7 @@ def _stacked(data: Data, temperature: float) -> tuple[tuple[svg.Bars, ...], list
             (float(at), low, low + height) for at, (low, height) in enumerate(zip(tops, heights, strict=True))
         ]
         tops = [high for _, _, high in spans]
-        bars.append(svg.Bars(name, colour, tuple(spans)))
+        bars.append(Bars(name, colour, tuple(spans)))
     return tuple(bars), tops
 
 
@@ -84,31 +90,31 @@ def theorem_2(data: Data) -> str:
         at = max((record.running_at for record in runs), key=len)
         reached = max(mean for record in runs for mean in record.running_mean)
         top = min(1.0, _HEADROOM * max(target, reached))
-        y = svg.linear("mean dropped mass", [0.0, top])
+        y = charts.linear("mean dropped mass", [0.0, top])
         bounds = [(number, theorem_2_bounds(runs[0].scheme, number)) for number in at]
         series = [
             Series(
                 "running mean of α, a line a seed",
-                svg.BLUE,
+                BLUE,
                 tuple(Mark(float(n), mean) for n, mean in zip(r.running_at, r.running_mean, strict=True)),
                 dots=False,
             )
             for r in runs
         ]
         series += [
-            _bound("Theorem 2 of the paper", svg.RED, "dashed", ((n, both[0]) for n, both in bounds), y.high),
-            _bound("our tighter bound", svg.ORANGE, "dotted", ((n, both[1]) for n, both in bounds), y.high),
-            _bound("α*", svg.GREY, "solid", ((n, target) for n in (at[0], at[-1])), y.high),
+            _bound("Theorem 2 of the paper", RED, "dashed", ((n, both[0]) for n, both in bounds), y.high),
+            _bound("our tighter bound", ORANGE, "dotted", ((n, both[1]) for n, both in bounds), y.high),
+            _bound("α*", GREY, "solid", ((n, target) for n in (at[0], at[-1])), y.high),
         ]
         panels.append(
             Panel(
                 f"β = {beta:g}, temperature {temperature:g}, α* = {target:g}",
-                svg.logarithmic("T, steps", [1.0, float(at[-1])]),
+                charts.logarithmic("T, steps", [1.0, float(at[-1])]),
                 y,
                 tuple(series),
             )
         )
-    return svg.draw(
+    return charts.draw(
         "Theorem 2: running mean of the dropped mass under both guarantees",
         panels,
         columns=3,
@@ -124,7 +130,7 @@ def _short(setting: str) -> str:
 
 
 def _bound(
-    name: str, colour: svg.Colour, line: svg.Line, points: Iterable[tuple[float, float]], top: float
+    name: str, colour: Colour, line: Line, points: Iterable[tuple[float, float]], top: float
 ) -> Series:
     """A line without dots, cut off above the axis."""
     marks = tuple(Mark(float(x), y) for x, y in points if y <= top)

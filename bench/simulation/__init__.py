@@ -3,5 +3,5 @@ A discrete-event model of many edges on one cloud, fed by what the benchmark mea
 
 `model` is the simulation, `fit` reads its parameters from one link's lines, `check` holds its predictions
 against links it was not fitted to, `extrapolate` goes on to large models with cited times (`citations`).
-`round_bytes` is the account of the wire. `docs/simulation.md` has the equations.
+`bench.round_time` is the account of the wire. `docs/simulation.md` has the equations.
 """

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench import svg
+from bench import charts
 from bench.grid.cells import rate_text
 from bench.simulation.extrapolate import Point
 
-COLOURS = (svg.GREY, svg.BROWN, svg.BLUE, svg.GREEN, svg.RED, svg.VIOLET)
+COLOURS = (charts.GREY, charts.BROWN, charts.BLUE, charts.GREEN, charts.RED, charts.VIOLET)
 
 
 def draw(points: Sequence[Point], title: str, target_s: float, caption: str = "") -> str:
@@ -22,27 +22,27 @@ def draw(points: Sequence[Point], title: str, target_s: float, caption: str = ""
         caption: what was assumed.
     """
     names = list(dict.fromkeys(point.method for point in points))
-    edges = svg.logarithmic("edges", [point.edges for point in points])
+    edges = charts.logarithmic("edges", [point.edges for point in points])
     seconds = [value for point in points for value in (point.mean_s, point.p95_s)]
-    upwards = svg.logarithmic("ms a token", [1000 * value for value in (*seconds, target_s)])
+    upwards = charts.logarithmic("ms a token", [1000 * value for value in (*seconds, target_s)])
     panels = []
     for rate in sorted({point.rate_up_bps for point in points}):
         chosen = sorted((p for p in points if p.rate_up_bps == rate), key=lambda point: point.edges)
         series = [one for number, name in enumerate(names) for one in _series(chosen, name, number)]
-        across = tuple(svg.Mark(end, 1000 * target_s) for end in (edges.low, edges.high))
-        series.append(svg.Series("target", svg.INK, across, line="dotted", dots=False))
-        panels.append(svg.Panel(f"{rate_text(rate)} up", edges, upwards, tuple(series)))
+        across = tuple(charts.Mark(end, 1000 * target_s) for end in (edges.low, edges.high))
+        series.append(charts.Series("target", charts.INK, across, line="dotted", dots=False))
+        panels.append(charts.Panel(f"{rate_text(rate)} up", edges, upwards, tuple(series)))
     below = f"Solid: mean. Dashed: 95th percentile over tokens. Simulated, not measured. {caption}".rstrip()
-    return svg.draw(title, panels, columns=len(panels), caption=below)
+    return charts.draw(title, panels, columns=len(panels), caption=below)
 
 
-def _series(points: Sequence[Point], name: str, number: int) -> list[svg.Series]:
+def _series(points: Sequence[Point], name: str, number: int) -> list[charts.Series]:
     """Mean and 95th percentile of one method; the legend names it once."""
     colour = COLOURS[number % len(COLOURS)]
     own = [point for point in points if point.method == name]
-    mean = tuple(svg.Mark(point.edges, 1000 * point.mean_s) for point in own)
-    tail = tuple(svg.Mark(point.edges, 1000 * point.p95_s) for point in own)
+    mean = tuple(charts.Mark(point.edges, 1000 * point.mean_s) for point in own)
+    tail = tuple(charts.Mark(point.edges, 1000 * point.p95_s) for point in own)
     return [
-        svg.Series(name, colour, mean),
-        svg.Series("", colour, tail, line="dashed", dots=False),
+        charts.Series(name, colour, mean),
+        charts.Series("", colour, tail, line="dashed", dots=False),
     ]

@@ -24,10 +24,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from bench import round_time
 from bench.grid.cells import Cell
 from bench.grid.records import MEASURED, GenerationRecord
 from bench.grid.store import read_generations, read_lines
-from bench.simulation import round_bytes
 from bench.simulation.model import run_texts
 from bench.simulation.scenario import (
     Batching,
@@ -276,9 +276,9 @@ def _by_temperature(
 
 def _transport_s(line: Mapping[str, Any], link: LinkModel) -> float:
     """Of one round: what neither the cloud nor the lines took."""
-    up_bytes = round_bytes.message_wire_bytes(int(line["uplink_message_bytes"]))
-    down_bytes = round_bytes.message_wire_bytes(int(line["downlink_message_bytes"]))
-    lines_s = 8 * up_bytes / link.rate_up_bps + 8 * down_bytes / link.rate_down_bps + link.rtt_s
+    up_bytes = round_time.message_wire_bytes(int(line["uplink_message_bytes"]))
+    down_bytes = round_time.message_wire_bytes(int(line["downlink_message_bytes"]))
+    lines_s = round_time.lines_s(link, up_bytes, down_bytes)
     return float(line["round_trip_s"] - line["queue_s"] - line["verify_s"] - lines_s)
 
 

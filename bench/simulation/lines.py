@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import simpy
 
-from bench.simulation import round_bytes
+from bench import round_time
 from bench.simulation.outcome import Outcome
 from bench.simulation.scenario import Scenario
 
@@ -71,15 +71,15 @@ class EdgeLines:
         """One streamed token; no window update rides on it, as the edge says nothing."""
         own = message_bytes
         if self._headers:
-            own += round_bytes.PACKET_BYTES + round_bytes.FRAME_HEAD_BYTES + round_bytes.GRPC_PREFIX_BYTES
+            own += round_time.STREAM_HEADER_BYTES
         self.count(0, own)
         return self.down.send(self._environment.now, own) + self._half_s
 
     def acknowledge_stream(self) -> None:
         """Each streamed token is acknowledged at once, in a packet of its own."""
         if self._headers:
-            self.up.send(self._environment.now, round_bytes.ACK_BYTES)
-            self.count(round_bytes.ACK_BYTES, 0)
+            self.up.send(self._environment.now, round_time.ACK_BYTES)
+            self.count(round_time.ACK_BYTES, 0)
 
     def count(self, up_bytes: int, down_bytes: int) -> None:
         """Bytes that were sent now."""
@@ -90,7 +90,7 @@ class EdgeLines:
     def _message(self, message_bytes: int) -> int:
         if not self._headers:
             return message_bytes
-        return round_bytes.message_wire_bytes(message_bytes)
+        return round_time.message_wire_bytes(message_bytes)
 
     def _late_ack(self, line: Line, arrived_s: float | None, now: float) -> int:
         """
@@ -101,5 +101,5 @@ class EdgeLines:
         """
         if not self._headers or arrived_s is None or now - arrived_s <= DELAYED_ACK_S:
             return 0
-        line.send(arrived_s + DELAYED_ACK_S, round_bytes.ACK_BYTES)
-        return round_bytes.ACK_BYTES
+        line.send(arrived_s + DELAYED_ACK_S, round_time.ACK_BYTES)
+        return round_time.ACK_BYTES

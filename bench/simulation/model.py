@@ -17,7 +17,7 @@ from typing import Any
 
 import simpy
 
-from bench.simulation import round_bytes
+from bench import round_time
 from bench.simulation.lines import EdgeLines
 from bench.simulation.outcome import Outcome, Text
 from bench.simulation.scenario import Batching, Rounds, RoundSample, Scenario, Stream
@@ -206,7 +206,7 @@ class _Run:
         self, method: Rounds, sample: RoundSample, number: int, produced: int, length: int
     ) -> int:
         payload = -(-sample.payload_bytes * length // method.draft_length) if length else 0
-        return round_bytes.draft_block_bytes(
+        return round_time.draft_block_bytes(
             round_number=number,
             base_length=PROMPT_TOKENS + produced,
             draft_length=length,
@@ -216,7 +216,7 @@ class _Run:
 
     @staticmethod
     def _verdict_bytes(number: int, accepted: int, produced: int) -> int:
-        return round_bytes.verdict_bytes(
+        return round_time.verdict_bytes(
             round_number=number,
             accepted=accepted,
             next_token_id=TYPICAL_TOKEN_ID,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bench.simulation import round_bytes
+from bench import round_time
 from thinwire.common.config import check_integer, check_real
 from thinwire.common.errors import ConfigError
 
@@ -101,7 +101,7 @@ class Stream:
     """Cloud: seconds a token besides its share of the pass."""
 
     def __post_init__(self) -> None:
-        check_integer("message_bytes", self.message_bytes, 1, round_bytes.SEGMENT_BYTES)
+        check_integer("message_bytes", self.message_bytes, 1, round_time.SEGMENT_BYTES)
         check_real("block_s", self.block_s, "0 or more seconds", self.block_s >= 0)
 
 

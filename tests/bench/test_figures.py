@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from bench.charts import Panel
 from bench.grid import worth
 from bench.grid.figures import FIGURES, looks_of, main, write
 from bench.grid.methods import DEFAULT_METHODS
 from bench.grid.store import Store
-from tests.bench.bench_data import dots_of, make_record, place_of
-from tests.bench.test_report import stream
+from tests.bench.bench_data import make_record, stream
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -22,7 +23,9 @@ def words(root: ElementTree.Element) -> list[str]:
     return [text.text or "" for text in root.iter(f"{SVG}text")]
 
 
-def test_a_figure_has_a_panel_for_each_round_trip_and_temperature(tmp_path: Path) -> None:
+def test_a_figure_has_a_panel_for_each_round_trip_and_temperature(
+    tmp_path: Path, drawn: list[Sequence[Panel]]
+) -> None:
     """And in each a line through every rate; a paced run says so in the title."""
     store = Store(tmp_path, {})
     for rate in (32_000, 512_000):
@@ -40,18 +43,10 @@ def test_a_figure_has_a_panel_for_each_round_trip_and_temperature(tmp_path: Path
     paths = write(tmp_path)
 
     assert [path.name for path in paths] == list(FIGURES)
-    for path in paths:
-        root = ElementTree.fromstring(path.read_text())
-        lines = root.findall(f".//{SVG}polyline")
-        assert len(lines) == 2 * 4
-        assert all(len(line.attrib["points"].split()) == 2 for line in lines)
-        width, height = float(root.attrib["width"]), float(root.attrib["height"])
-        legend = [dot for dot in root if dot in dots_of(root)]
-        assert len(legend) == 4
-        for x, y in map(place_of, legend):  # the legend stays inside
-            assert 0 < x < width - 100
-            assert 0 < y < height
-        assert any("(paced)" in text for text in words(root))
+    assert all("(paced)" in path.read_text() for path in paths)
+    for panels in drawn:
+        assert [len(panel.series) for panel in panels] == [4, 4]
+        assert all(len(series.marks) == 2 for panel in panels for series in panel.series)
 
 
 def test_no_two_methods_look_alike_even_without_colour() -> None:
@@ -62,17 +57,20 @@ def test_no_two_methods_look_alike_even_without_colour() -> None:
     assert len(set(without_colour)) == len(without_colour) == 12
 
 
-def test_a_point_has_a_bar_from_its_least_text_to_its_greatest(tmp_path: Path) -> None:
+def test_a_point_has_a_bar_from_its_least_text_to_its_greatest(
+    tmp_path: Path, drawn: list[Sequence[Panel]]
+) -> None:
     """With one text, or equal ones, there is none; the caption says what the bars are."""
     store = Store(tmp_path, {"started_at": "2026-11-26T12:00:00+00:00", "machine": "2 cores"})
     for number in range(3):
         store.add(make_record(prompt=f"p{number}", last_token_s=3.0 + number))
 
-    path = write(tmp_path)[0]
+    speeds = write(tmp_path)[0].read_text()
 
-    root = ElementTree.fromstring(path.read_text())
-    assert len([one for one in root.iter(f"{SVG}path") if "error" in one.attrib["class"]]) == 1
-    caption = " ".join(words(root))
+    (mark,) = drawn[0][0].series[0].marks
+    assert mark.ends == pytest.approx((9 / 5, 9 / 3))
+    assert drawn[1][0].series[0].marks[0].ends is None
+    caption = " ".join(words(ElementTree.fromstring(speeds)))
     assert "median of 3 texts of 9 tokens" in caption
     assert "from the least text to the greatest" in caption
     assert "2 cores; 2026-11-26" in caption
@@ -95,19 +93,22 @@ def runs(tmp_path: Path) -> list[Path]:
     return [tmp_path / "plain", tmp_path / "paced"]
 
 
-def test_the_figure_of_worth_shows_every_cell_and_marks_those_we_lose(runs: list[Path]) -> None:
+def test_the_figure_of_worth_shows_every_cell_and_marks_those_we_lose(
+    runs: list[Path], drawn: list[Sequence[Panel]]
+) -> None:
     """A tile a cell and baseline; what is won is bold, and the caption counts what is lost."""
-    drawn = [worth.Run.read(folder) for folder in runs]
+    read = [worth.Run.read(folder) for folder in runs]
 
-    root = ElementTree.fromstring(worth.draw(drawn))
+    root = ElementTree.fromstring(worth.draw(read))
 
-    tiles = [text for text in root.iter(f"{SVG}text") if text.text in ("2.00", "0.50")]
-    assert sorted(text.text or "" for text in tiles) == ["0.50", "2.00", "2.00", "2.00"]
-    assert all(("font-weight" in text.attrib) is (text.text == "2.00") for text in tiles)
+    tiles = [tile for panel in drawn[0] for tile in panel.tiles]
+    assert sorted((tile.text, tile.bold) for tile in tiles) == [("0.50", False), *[("2.00", True)] * 3]
     assert "a cell we lose (1 of 4)" in " ".join(words(root))
-    assert "over cloud-stream, as it is" in words(root)
-    assert "over cloud-stream, paced 100 + 0 ms" in words(root)
-    assert worth.count_lost(drawn) == (1, 4)
+    assert [panel.title for panel in drawn[0]] == [
+        "over cloud-stream, as it is",
+        "over cloud-stream, paced 100 + 0 ms",
+    ]
+    assert worth.count_lost(read) == (1, 4)
 
 
 def test_one_scheme_is_shown_and_not_the_fastest(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.simulation import round_bytes
+from bench import round_time
 from bench.simulation.lines import DELAYED_ACK_S
 from bench.simulation.model import PROMPT_TOKENS, TYPICAL_TOKEN_ID, run_texts, run_window
 from bench.simulation.scenario import (
@@ -34,8 +34,8 @@ SCENARIO = Scenario(link=LINK, method=BLOCKS_OF_THREE, pass_time=PASS, tokens=31
 
 def block_bytes(number: int, produced: int, length: int = 3, payload: int = 40) -> int:
     """On the wire, as the contract has it."""
-    return round_bytes.message_wire_bytes(
-        round_bytes.draft_block_bytes(
+    return round_time.message_wire_bytes(
+        round_time.draft_block_bytes(
             round_number=number,
             base_length=PROMPT_TOKENS + produced,
             draft_length=length,
@@ -47,8 +47,8 @@ def block_bytes(number: int, produced: int, length: int = 3, payload: int = 40) 
 
 def verdict_bytes(number: int, produced: int, accepted: int = 2) -> int:
     """On the wire."""
-    return round_bytes.message_wire_bytes(
-        round_bytes.verdict_bytes(
+    return round_time.message_wire_bytes(
+        round_time.verdict_bytes(
             round_number=number,
             accepted=accepted,
             next_token_id=TYPICAL_TOKEN_ID,
@@ -107,10 +107,10 @@ def test_a_slow_cloud_costs_an_ack_a_round() -> None:
     )
     plain = run_texts(replace(SCENARIO, tokens=30), 1)
 
-    assert run_texts(slow_cloud, 1).wire_down_bytes - plain.wire_down_bytes == 10 * round_bytes.ACK_BYTES
+    assert run_texts(slow_cloud, 1).wire_down_bytes - plain.wire_down_bytes == 10 * round_time.ACK_BYTES
     assert run_texts(slow_cloud, 1).wire_up_bytes == plain.wire_up_bytes
     # The first round answers nothing.
-    assert run_texts(slow_edge, 1).wire_up_bytes - plain.wire_up_bytes == 9 * round_bytes.ACK_BYTES
+    assert run_texts(slow_edge, 1).wire_up_bytes - plain.wire_up_bytes == 9 * round_time.ACK_BYTES
 
 
 def test_a_stream_is_as_fast_as_its_passes_or_its_line() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from bench import round_time
 from bench.grid.cells import Cell
-from bench.simulation import report, round_bytes
+from bench.simulation import report
 from bench.simulation.__main__ import main
 from bench.simulation.check import FIGURES, check
 from bench.simulation.citations import CHECK, DRAFTS, TARGET
@@ -47,7 +48,7 @@ METHODS = {"cloud-stream": 0, "cloud-ar": 0, "k-sqs:K=8": 4}
 
 def round_trip_s(rate: int, rtt_s: float, length: int) -> float:
     """By the formula."""
-    up, down = (round_bytes.message_wire_bytes(size) for size in MESSAGE_BYTES[length])
+    up, down = (round_time.message_wire_bytes(size) for size in MESSAGE_BYTES[length])
     return 8 * up / rate + 8 * down / (4 * rate) + rtt_s + TRANSPORT_S + PASS_S[length]
 
 
@@ -81,9 +82,9 @@ def make_text(rate: int, rtt_s: float, method: str) -> tuple[dict[str, Any], lis
             }
         rounds.append(line)
     tokens = tokens_a_round * len(rounds)
-    up, down = (round_bytes.message_wire_bytes(size) for size in MESSAGE_BYTES[length])
+    up, down = (round_time.message_wire_bytes(size) for size in MESSAGE_BYTES[length])
     if is_peer:
-        up, down = round_bytes.ACK_BYTES, round_bytes.ACK_BYTES + 24
+        up, down = round_time.ACK_BYTES, round_time.ACK_BYTES + 24
     record = make_record(
         rate_up_bps=rate,
         rtt_s=rtt_s,

@@ -58,7 +58,9 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.syspath_prepend(str(tmp_path))
     schemes._plugins.cache_clear()
     yield
+    monkeypatch.undo()
     schemes._plugins.cache_clear()
+    schemes.load_schemes()
 
 
 def test_it_is_a_scheme_like_any_other_and_takes_no_name_of_ours() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from bench.simulation import round_bytes
+from bench import round_time
 from link.description import LinkDescription
 from link.devices import DEVICE
 from link.link import End, NamespaceLink
@@ -73,7 +73,7 @@ class Round:
     def message_bytes(self, *, up: bool) -> int:
         """Of its protobuf message one way."""
         return sum(
-            len(frame.payload) - round_bytes.GRPC_PREFIX_BYTES
+            len(frame.payload) - round_time.GRPC_PREFIX_BYTES
             for frame in self.frames
             if frame.kind == DATA and frame.up is up
         )
@@ -123,14 +123,14 @@ def test_a_round_costs_what_the_contract_says(traffic: Traffic, name: str) -> No
     for one in rounds:
         block, verdict = one.block, one.verdict
         assert not block.HasField("coding") or block.coding != one.code_before
-        expected_up = round_bytes.draft_block_bytes(
+        expected_up = round_time.draft_block_bytes(
             round_number=block.round,
             base_length=block.base_length,
             draft_length=block.draft_length,
             payload_bytes=len(block.payload),
             code=block.coding if block.HasField("coding") else None,
         )
-        expected_down = round_bytes.verdict_bytes(
+        expected_down = round_time.verdict_bytes(
             round_number=verdict.round,
             accepted=verdict.accepted,
             next_token_id=verdict.next_token_id,
@@ -138,8 +138,8 @@ def test_a_round_costs_what_the_contract_says(traffic: Traffic, name: str) -> No
         )
         assert one.message_bytes(up=True) == expected_up
         assert one.message_bytes(up=False) == expected_down
-        assert one.wire_bytes(up=True) == round_bytes.message_wire_bytes(expected_up)
-        assert one.wire_bytes(up=False) == round_bytes.message_wire_bytes(expected_down)
+        assert one.wire_bytes(up=True) == round_time.message_wire_bytes(expected_up)
+        assert one.wire_bytes(up=False) == round_time.message_wire_bytes(expected_down)
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -157,7 +157,7 @@ def test_a_round_is_one_message_and_two_window_updates_each_way(traffic: Traffic
     for one in traffic.rounds[name]:
         for up in (True, False):
             kinds = Counter(frame.kind for frame in one.frames if frame.up is up)
-            assert kinds == {DATA: 1, WINDOW_UPDATE: round_bytes.WINDOW_UPDATES}
+            assert kinds == {DATA: 1, WINDOW_UPDATE: round_time.WINDOW_UPDATES}
 
 
 def test_a_stream_has_headers_at_its_ends_alone(traffic: Traffic) -> None:
@@ -189,17 +189,17 @@ def test_the_documented_table_is_what_crosses_the_line(traffic: Traffic) -> None
     assert int(rows["Ethernet header"]) == ETHERNET_BYTES
     assert int(rows["IPv4, TCP and its time stamps"]) == segment.header_bytes
     assert int(rows["HTTP/2 DATA frame's header"]) == data_bytes
-    assert int(rows["gRPC's prefix"]) == round_bytes.GRPC_PREFIX_BYTES
+    assert int(rows["gRPC's prefix"]) == round_time.GRPC_PREFIX_BYTES
     assert int(rows["two WINDOW_UPDATE frames, for the message received before"]) == updates_bytes
     assert int(rows["together, beside the message"]) == wire[True] == wire[False]
     widest_block = {
-        size: round_bytes.draft_block_bytes(
+        size: round_time.draft_block_bytes(
             round_number=16_383, base_length=16_383, draft_length=64, payload_bytes=size, code=127
         )
         - size
         for size in (100, 1000, 16_384)
     }
-    widest_verdict = round_bytes.verdict_bytes(
+    widest_verdict = round_time.verdict_bytes(
         round_number=16_383, accepted=64, next_token_id=2**21 - 1, committed_length=16_383
     )
     assert set(widest_block.values()) == {24, 26, 28}
@@ -260,11 +260,11 @@ def test_other_traffic_is_not_counted() -> None:
     assert new_segments([arp, frame(b"abc", port=7001)], 7002) == []
 
 
-@pytest.mark.parametrize("message_bytes", [-1, round_bytes.MAX_FRAME_BYTES])
+@pytest.mark.parametrize("message_bytes", [-1, round_time.MAX_FRAME_BYTES])
 def test_a_message_of_no_single_frame_is_refused(message_bytes: int) -> None:
     """Nothing measured speaks of it."""
     with pytest.raises(ValueError, match="expected 0 to 16379"):
-        round_bytes.message_wire_bytes(message_bytes)
+        round_time.message_wire_bytes(message_bytes)
 
 
 # --- the arrangement -----------------------------------------------------------------------------------
@@ -295,9 +295,9 @@ def _rounds(
     rounds: dict[str, list[Round]] = {}
     name, block, code, after_frame, after_segment = "", None, 0, 0, 0
     for index, one in enumerate(frames):
-        if one.kind != DATA or len(one.payload) <= round_bytes.GRPC_PREFIX_BYTES:
+        if one.kind != DATA or len(one.payload) <= round_time.GRPC_PREFIX_BYTES:
             continue
-        message = one.payload[round_bytes.GRPC_PREFIX_BYTES :]
+        message = one.payload[round_time.GRPC_PREFIX_BYTES :]
         if one.up:
             request = verifier_pb2.VerifyRequest.FromString(message)
             if request.HasField("open"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -29,6 +30,7 @@ __all__ = [
     "Scheme",
     "SchemeParameters",
     "find_scheme",
+    "load_schemes",
     "make_scheme",
     "parameter_rows",
     "parse_scheme",
@@ -49,6 +51,13 @@ ENTRY_POINTS = "thinwire.schemes"
 def scheme_names() -> tuple[str, ...]:
     """Names a client may ask for, other packages' last."""
     return (*SCHEMES, *_plugins())
+
+
+def load_schemes() -> None:
+    """Find and import other packages' schemes, so that a daemon's requests do not wait for files."""
+    for name in _plugins():
+        with suppress(ConfigError):  # said to whoever asks for it
+            find_scheme(name)
 
 
 def find_scheme(name: str) -> type[Scheme]:

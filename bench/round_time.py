@@ -1,5 +1,9 @@
 """
-What a round costs on the wire, to the byte, from the contract alone.
+What a round costs in closed form: seconds, and bytes on the wire from the contract alone.
+
+    seconds of a round = work at both ends + RTT + 8 (bytes up / rate up + bytes down / rate down)
+
+The estimate before a run, tuning by transfer and the simulation's fit all count by this.
 
 One TCP connection in ping-pong: every message goes as one HTTP/2 DATA frame, and the two WINDOW_UPDATE frames
 (stream and connection) that its receiver owes ride on the receiver's next message.
@@ -10,6 +14,7 @@ Pure ACKs and repeats are not in here; `ACK_BYTES` is one of them.
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 ETHERNET_BYTES = 14
 IP_BYTES = 20
@@ -25,10 +30,42 @@ GRPC_PREFIX_BYTES = 5
 WINDOW_UPDATE_BYTES = FRAME_HEAD_BYTES + 4
 WINDOW_UPDATES = 2
 """Owed for each received message: one for the stream, one for the connection."""
+ROUND_HEADER_BYTES = (
+    WINDOW_UPDATES * WINDOW_UPDATE_BYTES + FRAME_HEAD_BYTES + GRPC_PREFIX_BYTES + PACKET_BYTES
+)
+"""A message of one packet less the message itself."""
+STREAM_HEADER_BYTES = PACKET_BYTES + FRAME_HEAD_BYTES + GRPC_PREFIX_BYTES
+"""The same of a streamed token: no window update rides on it, as the receiver says nothing."""
 ACK_BYTES = PACKET_BYTES
 """A packet without payload."""
 MAX_FRAME_BYTES = 16_384
 """HTTP/2's default; a longer message has more than one DATA frame, and nothing here speaks of those."""
+
+
+class Rated(Protocol):
+    """A link, or a cell of the grid."""
+
+    @property
+    def rate_up_bps(self) -> float:
+        """Edge to cloud."""
+
+    @property
+    def rate_down_bps(self) -> float:
+        """Cloud to edge."""
+
+    @property
+    def rtt_s(self) -> float:
+        """Round trip of an empty packet."""
+
+
+def lines_s(link: Rated, up_bytes: float, down_bytes: float) -> float:
+    """Seconds of a round on the link: both lines' bytes, headers of the wire included, and the round trip."""
+    return 8 * up_bytes / link.rate_up_bps + 8 * down_bytes / link.rate_down_bps + link.rtt_s
+
+
+def tokens_per_round(acceptance: float, draft_length: int) -> float:
+    """Output tokens where each draft after an accepted one is accepted with the same probability: Σ aᵏ."""
+    return sum(acceptance**k for k in range(draft_length + 1))
 
 
 def message_wire_bytes(message_bytes: int) -> int:
