@@ -141,7 +141,7 @@ class Verifier:
 
 
 class _WarpedRows(Sequence[npt.NDArray[np.float64]]):
-    """Rows of target probabilities in float64, made when asked for: rows behind a rejection never are."""
+    """Rows of target probabilities in float64, made when asked for: rows after a rejection never are."""
 
     def __init__(self, logits: npt.NDArray[Any], sampling: SamplingParameters) -> None:
         self._logits = logits

@@ -23,9 +23,9 @@ MAX_LATTICE_RESOLUTION = 4096
 MAX_ROUND_BYTES = 256 * 1024
 """Serialised bytes of one round."""
 MAX_PROMPT_BYTES = 1024 * 1024
-"""Of a prompt in UTF-8, whatever the context: about 250 000 tokens, and seconds of a tokenizer's time."""
+"""Bytes of a prompt in UTF-8, whatever the context: about 250 000 tokens, seconds of a tokenizer's time."""
 MAX_SECONDS = 86_400
-"""Of any time that a daemon or client is told to wait; the timers below have limits of their own."""
+"""The longest time that a daemon or client can be told to wait; the timers below have limits of their own."""
 MAX_SEED = 2**64 - 1
 MIN_TEMPERATURE = 0.01
 MAX_TEMPERATURE = 10.0
@@ -77,7 +77,7 @@ class Option:
     """
 
     unit: str = ""
-    """Of the value; empty for a switch."""
+    """Unit of the value; empty for a switch."""
     check: Callable[[str, object], None] | None = None
     """Called with the field's name and its value, unless that is None; raises ConfigError."""
     choices: tuple[str, ...] = ()

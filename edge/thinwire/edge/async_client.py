@@ -23,9 +23,9 @@ from thinwire.common.session.generation import (
 )
 from thinwire.common.session.messages import FinishReason
 from thinwire.common.session.statistics import GenerationStatistics
+from thinwire.edge.arguments import DEFAULT_EDGE
 from thinwire.edge.client import EdgeClient, connect
 
-DEFAULT_EDGE = "127.0.0.1:7072"
 Path = str | os.PathLike[str]
 
 

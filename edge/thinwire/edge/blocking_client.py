@@ -11,8 +11,8 @@ from typing import Any, Self, TypeVar, Unpack
 
 from thinwire.common.errors import DeadlineError, TransportError
 from thinwire.common.session.generation import EdgeStatus
+from thinwire.edge.arguments import DEFAULT_EDGE
 from thinwire.edge.async_client import (
-    DEFAULT_EDGE,
     AsyncClient,
     AsyncGeneration,
     ClientOptions,

@@ -136,7 +136,7 @@ async def _generate(
     security: ClientSecurity,
     echo: bool = False,
 ) -> int:
-    """Stream one completion to standard output, and what it took to standard error."""
+    """Stream one completion to standard output, and its statistics to standard error."""
     console = Console(highlight=False)
     prompt = request.prompt if echo or console.is_terminal else None
     statistics = None if output.quiet else Console(highlight=False, stderr=True)

@@ -47,9 +47,9 @@ class DraftBlockBuilder:
         from q.
         """
         self.complete = effect.max_draft_length == 0
-        """Whether the block takes no more tokens."""
+        """Whether the block is finished: another token is refused."""
         self.margin = 1.0
-        """Of the closest of the float decisions so far, those of a position that found no room included."""
+        """Margin of the closest float decision so far, those of a position that found no room included."""
 
     def offer(self, draft_probs: npt.NDArray[Any], *, margin: float = 1.0) -> int | None:
         """

@@ -128,7 +128,7 @@ class Draft:
     budget_bits: int = 0
     """Payload bits at most; 0 is no budget."""
     min_acceptance: float = 0.0
-    """Stop behind the token with which the block's estimated acceptance falls below this; 0 is never."""
+    """Stop after the token with which the block's estimated acceptance falls below this; 0 is never."""
     stop_token_ids: frozenset[int] = frozenset()
     """Stop after drafting one of these (the token is kept)."""
     state: SchemeState

@@ -136,7 +136,7 @@ class EdgeSession:
         self._sent_s = 0.0
         """When the pending block went out for the first time."""
         self._timeout_s = 0.0
-        """Of the open or the round under way."""
+        """Deadline, in seconds, of the open or the round under way."""
 
     @property
     def committed_token_ids(self) -> tuple[int, ...]:

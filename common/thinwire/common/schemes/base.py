@@ -70,7 +70,7 @@ class Scheme(abc.ABC):
     """Each scheme has a frozen dataclass of its own, without a field where it has no parameter."""
     parameters: SchemeParameters
     max_draft_length: int = MAX_DRAFT_LENGTH
-    """γ of a block at most, whatever was asked for: the edge drafts no more, the cloud takes no more."""
+    """γ of a block at most, whatever was asked for: the edge drafts no more, and the cloud rejects more."""
 
     def __init__(self, parameters: SchemeParameters, *, vocabulary_size: int) -> None:
         self.parameters = parameters

@@ -101,7 +101,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class GenerationFinished:
-    """Last event: why the text ended and what it took."""
+    """Last event: why the text ended, and its statistics."""
 
     reason: FinishReason
     text: str

@@ -136,7 +136,7 @@ class Verdict:
     """
 
     def is_possible(self, base_length: int, draft_length: int, vocabulary_size: int) -> bool:
-        """Whether a block of `draft_length` tokens behind `base_length` committed ones can be so answered."""
+        """Whether a block of `draft_length` tokens after `base_length` committed ones can be so answered."""
         return (
             0 <= self.accepted <= draft_length
             and 0 <= self.next_token_id < vocabulary_size
