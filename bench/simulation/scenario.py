@@ -1,27 +1,19 @@
-"""What is simulated, as data: links, passes, batching, methods, and how many edges."""
+"""What is simulated, as data: passes, batching, methods, how many edges; and what a simulation came to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from bench import round_time
+from link.description import LinkDescription
 from thinwire.common.config import check_integer, check_real
 from thinwire.common.errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True)
-class LinkModel:
-    """An edge's own link; no edge shares a line with another."""
-
-    rate_up_bps: float
-    rate_down_bps: float
-    rtt_s: float
-
-    def __post_init__(self) -> None:
-        for name in ("rate_up_bps", "rate_down_bps"):
-            value = getattr(self, name)
-            check_real(name, value, "more than 0 bit/s", value > 0)
-        check_real("rtt_s", self.rtt_s, "0 or more seconds", self.rtt_s >= 0)
+def _check_seconds(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        check_real(name, value, "0 or more seconds", value >= 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +25,7 @@ class PassTime:
     per_block_s: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("fixed_s", "per_row_s", "per_block_s"):
-            value = getattr(self, name)
-            check_real(name, value, "0 or more seconds", value >= 0)
+        _check_seconds(self, "fixed_s", "per_row_s", "per_block_s")
 
     def seconds(self, *, rows: int, blocks: int) -> float:
         """Of a pass that scores `rows` positions in `blocks` sequences."""
@@ -86,9 +76,7 @@ class Rounds:
         for sample in self.samples:
             check_integer("accepted", sample.accepted, 0, self.draft_length)
             check_integer("payload_bytes", sample.payload_bytes, 0, 2**22)
-        for name in ("draft_step_s", "edge_round_s", "block_s"):
-            value = getattr(self, name)
-            check_real(name, value, "0 or more seconds", value >= 0)
+        _check_seconds(self, "draft_step_s", "edge_round_s", "block_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +87,19 @@ class Stream:
     """Of a token's message: id, number of the pass and a few bytes of text (`bench.peers.messages`)."""
     block_s: float = 0.0
     """Cloud: seconds a token besides its share of the pass."""
+    draft_length: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         check_integer("message_bytes", self.message_bytes, 1, round_time.SEGMENT_BYTES)
-        check_real("block_s", self.block_s, "0 or more seconds", self.block_s >= 0)
-
-
-Method = Rounds | Stream
+        _check_seconds(self, "block_s")
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """So many edges, all alike and always busy, on one cloud."""
+    """So many edges, all alike and always busy, each on a link of its own, on one cloud."""
 
-    link: LinkModel
-    method: Method
+    link: LinkDescription
+    method: Rounds | Stream
     pass_time: PassTime
     edges: int = 1
     tokens: int = 64
@@ -130,7 +116,7 @@ class Scenario:
     opening_up_bytes: int = 0
     opening_down_bytes: int = 0
     closing_up_bytes: int = 0
-    """Behind a text's last token; counted, and nothing waits for it."""
+    """After a text's last token; counted, and nothing waits for it."""
     closing_down_bytes: int = 0
     seed: int = 0
 
@@ -139,6 +125,37 @@ class Scenario:
         check_integer("tokens", self.tokens, 2, 1_000_000)
         for name in ("opening_up_bytes", "opening_down_bytes", "closing_up_bytes", "closing_down_bytes"):
             check_integer(name, getattr(self, name), 0, 2**30)
-        for name in ("transport_s", "opening_s", "prompt_s"):
-            value = getattr(self, name)
-            check_real(name, value, "0 or more seconds", value >= 0)
+        _check_seconds(self, "transport_s", "opening_s", "prompt_s")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One text as its edge saw it; seconds from its beginning."""
+
+    first_s: float
+    last_s: float
+    tokens: int
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a simulation came to, from `since_s` on."""
+
+    since_s: float = 0.0
+    until_s: float = 0.0
+    token_s: list[float] = field(default_factory=list)
+    """
+    The time since the arrival before it in its text, shared by the tokens that came together.
+
+    One entry a token; the first arrival of a text has none before it.
+    """
+    tokens: int = 0
+    """That arrived, first ones included."""
+    passes: int = 0
+    rows: int = 0
+    busy_s: float = 0.0
+    """Seconds of passes that ended in the window."""
+    wire_up_bytes: int = 0
+    wire_down_bytes: int = 0
+    rounds: int = 0
+    texts: list[Text] = field(default_factory=list)
