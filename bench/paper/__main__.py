@@ -32,21 +32,18 @@ from bench.grid.progress import RichProgress
 from bench.grid.provenance import VOLATILE, describe_run, fingerprint, machine, now, revision, versions
 from bench.grid.runner import Runner
 from bench.grid.stages import RunSettings
-from bench.grid.store import Store, StoreError, keep_settings, read_generations, read_settings
+from bench.grid.store import Store, keep_settings
 from bench.paper import steps
-from bench.paper.data import Data
+from bench.paper.data import LATENCY, STEPS, read_data
 from bench.paper.document import render
 from bench.paper.figures import figures
-from bench.paper.lines import StepsStore, read_steps
-from bench.paper.plan import PAPER, PLANS, SMOKE, PaperPlan
+from bench.paper.plan import PAPER, SMOKE, PaperPlan
 from bench.peers.pacing import Pacing
 from thinwire.common import demo_pair
 from thinwire.common.errors import ConfigError
 
 PROMPTS = Path(__file__).resolve().parents[1] / "prompts.jsonl"
 RESULTS = Path("bench/results")
-LATENCY, STEPS = "latency", "steps"
-"""Folders of the lines inside --out, and the parts of a run."""
 FEWEST_SEEDS = 3
 
 
@@ -107,25 +104,6 @@ def keep_lines(out: Path, docs: Path) -> None:
             publish.keep_lines(out / part, kept / part, names)
 
 
-def read_data(out: Path) -> Data:
-    """
-    Every line of a run.
-
-    Raises:
-        StoreError: there are none.
-    """
-    settings = read_settings(out)
-    if settings.get("plan") not in PLANS:
-        raise StoreError(f"{out} holds no settings.json of bench.paper; expected a folder that it made.")
-    chosen = {name: settings[name] for name in ("seeds", "step_seeds", "tokens")}
-    has_texts = any((out / LATENCY).glob("generations.jsonl*"))
-    texts = tuple(read_generations(out / LATENCY)) if has_texts else ()
-    data = Data(replace(PLANS[settings["plan"]], **chosen), texts, tuple(read_steps(out / STEPS)))
-    if not data.texts and not data.steps:
-        raise StoreError(f"{out} holds no line yet; expected some.")
-    return data
-
-
 def _run(arguments: argparse.Namespace) -> int:
     plan = make_plan(arguments)
     out = arguments.out or RESULTS / ("paper" if plan.name == PAPER.name else f"paper-{plan.name}")
@@ -138,14 +116,13 @@ def _run(arguments: argparse.Namespace) -> int:
         print(path)
     if not arguments.redraw:
         keep_lines(out, docs)
-    failures = [record for record in read_data(out).texts if record.failure]
-    return command.FAILED if failures else 0
+    return command.FAILED if read_data(out).failed else 0
 
 
 def _measure(arguments: argparse.Namespace, plan: PaperPlan, out: Path) -> None:
     parts: list[str] = arguments.parts
     cores = os.cpu_count() or 1
-    known = {record.key for record in read_steps(out / STEPS)}
+    known = {record.key for record in steps.read_steps(out / STEPS)}
     tasks = steps.make_tasks(plan, known) if STEPS in parts else []
     steps_s = steps.estimate_s(tasks, cores)
     on_link = estimate(plan.grid_plan(), plan.methods(), Costs())
@@ -169,7 +146,7 @@ def _measure(arguments: argparse.Namespace, plan: PaperPlan, out: Path) -> None:
             Runner(plan.grid_plan(), plan.methods(), settings, store, progress).run()
             shutil.rmtree(settings.work, ignore_errors=True)
         if STEPS in parts:
-            steps_store = StepsStore(out / STEPS, _describe_steps(plan, settings), volatile=VOLATILE)
+            steps_store = steps.StepsStore(out / STEPS, _describe_steps(plan, settings), volatile=VOLATILE)
             try:
                 steps.measure(plan, steps_store, progress, workers=cores)
             except multiprocessing.TimeoutError:

@@ -107,7 +107,7 @@ class Fit:
     """By method."""
     rounds: Mapping[tuple[str, float], pl.DataFrame]
     """
-    By method and temperature: rounds of whole length, first ones included, as what was accepted there does not
+    By method and temperature: rounds of whole length, first ones included, as what was accepted does not
     depend on the prompt's pass. A text's last blocks are cut to what is still wanted, and left out.
     """
     parameters: Mapping[tuple[str, float], Mapping[str, Any]]
