@@ -190,13 +190,13 @@ def _theorem_2(data: Data) -> str:
             Series("running mean of α, a line a seed", charts.BLUE, _marks(*curve), dots=False)
             for curve in curves
         ]
-        lines: tuple[tuple[str, Colour, Line, Sequence[float]], ...] = (
-            ("Theorem 2 of the paper", charts.RED, "dashed", [paper for paper, _ in bounds]),
-            ("our tighter bound", charts.ORANGE, "dotted", [ours for _, ours in bounds]),
-            ("α*", charts.GREY, "solid", [target] * len(at)),
+        lines: tuple[tuple[str, Colour, Line, tuple[Mark, ...]], ...] = (
+            ("Theorem 2 of the paper", charts.RED, "dashed", _marks(at, (paper for paper, _ in bounds))),
+            ("our tighter bound", charts.ORANGE, "dotted", _marks(at, (ours for _, ours in bounds))),
+            ("α*", charts.GREY, "solid", _marks((at[0], at[-1]), (target, target))),
         )
-        for name, colour, line, values in lines:
-            shown = tuple(mark for mark in _marks(at, values) if mark.y <= y.high)
+        for name, colour, line, marks in lines:
+            shown = tuple(mark for mark in marks if mark.y <= y.high)
             series.append(Series(name, colour, shown, line=line, dots=False))
         title = f"β = {beta:g}, temperature {temperature:g}, α* = {target:g}"
         x = charts.logarithmic("T, steps", [1.0, float(at[-1])])

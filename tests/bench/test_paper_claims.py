@@ -18,12 +18,11 @@ from bench.paper.claims import (
     NOT_SEEN,
     SEEN,
     WITHIN_ERROR,
-    Estimate,
     Finding,
-    estimate,
+    at_bits,
     findings,
 )
-from bench.paper.equal_bits import at_bits
+from bench.paper.data import Estimate, estimate, make_data
 from bench.paper.plan import SMOKE
 from tests.bench.bench_data import make_record
 
@@ -60,7 +59,7 @@ def texts(latency: Latency, seeds: tuple[int, ...] = (1, 2, 3)) -> list[Generati
 
 def verdicts(records: list[GenerationRecord]) -> dict[str, str]:
     """Claim → verdict on latency; of adaptivity, over all temperatures."""
-    found = findings(PLAN, records, [])
+    found = findings(make_data(PLAN, records, []))
     return {f.claim: f.verdict for f in reversed(found) if f.compared.startswith("latency")}
 
 
@@ -88,7 +87,7 @@ def test_the_error_is_the_standard_error_over_seeds() -> None:
     found = finding(1.0, 2.0, 3.0, math.nan)
 
     assert found.difference == Estimate(2.0, pytest.approx(1 / math.sqrt(3)), 3)
-    assert found.margin == pytest.approx(4.303 / math.sqrt(3))
+    assert found.margin == pytest.approx(4.303 / math.sqrt(3), rel=1e-4)
 
 
 def test_the_papers_world_is_seen() -> None:
@@ -122,7 +121,7 @@ def test_a_seed_that_lacks_a_text_counts_for_no_difference() -> None:
     records = texts(lambda name, t, seed: 1.0 + seed)
     records[0] = replace(records[0], failure="UNAVAILABLE: gone")
 
-    counts = {f.difference.count for f in findings(PLAN, records, []) if f.claim == K_BETTER_LOW}
+    counts = {f.difference.count for f in findings(make_data(PLAN, records, [])) if f.claim == K_BETTER_LOW}
     assert counts == {2}
 
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from bench.charts import Panel
-from bench.paper.__main__ import draw, read_data
+from bench.markdown import NONE
+from bench.paper.__main__ import draw
 from bench.paper.claims import findings
-from bench.paper.document import BROKEN, NONE, STOOD, VACUOUS, VOID, steps_status, text_status
+from bench.paper.data import BROKEN, IS_ADAPTIVE, STEPS, STOOD, VACUOUS, VOID, make_data, read_data
 from bench.paper.figures import LINK_FIGURES, STEP_FIGURES
-from bench.paper.frontier import settings_of
-from bench.paper.plan import setting_name
+from bench.paper.plan import SMOKE
+from bench.paper.steps import read_steps
 from tests.bench.bench_data import make_record
 from thinwire.common.config import default_scheme
 
@@ -107,8 +109,7 @@ def test_points_over_seeds_have_error_bars(tmp_path: Path, drawn: list[Sequence[
 def test_the_page_states_every_verdict_and_guarantee(docs: Path) -> None:
     """One row a finding; K_max and the guarantee of every C-SQS setting; hardware, versions and date."""
     text = (docs / PAGE).read_text(encoding="utf-8")
-    data = read_data(RECORDED)
-    found = findings(data.plan, data.texts, data.steps)
+    found = findings(read_data(RECORDED))
 
     assert len(found) >= 12
     for finding in found:
@@ -138,11 +139,12 @@ def test_without_texts_over_the_link_the_other_figures_are_drawn(tmp_path: Path)
 
 def test_a_setting_whose_cap_bound_is_void_in_the_frontier() -> None:
     """α* = 0.05 at temperature 1 asks for more than K_max keeps; the default does not."""
-    settings = settings_of(read_data(RECORDED).runs(1.0, of_theorems=False))
-    adaptive = [s for s in settings if setting_name(s.scheme) == "β = 0.1"]
-    of_c = {s.scheme["target_dropped_mass"]: s.is_void for s in adaptive}
+    adaptive = read_data(RECORDED).frontier_runs.filter(IS_ADAPTIVE)
+    of_c = {
+        (target, status == VOID) for target, status in adaptive["target_dropped_mass", "guarantee"].rows()
+    }
 
-    assert of_c == {0.05: True, default_scheme(1.0).target_dropped_mass: False}
+    assert of_c == {(0.05, True), (default_scheme(1.0).target_dropped_mass, False)}
 
 
 @pytest.mark.parametrize(
@@ -159,16 +161,28 @@ def test_a_guarantee_stands_or_is_said_not_to(
     bound: float | None, mean: float, rate: float, status: str
 ) -> None:
     """As in the report of a generation: void from 1 % of binding caps, vacuous above 1."""
-    record = make_record(dropped_mass_guarantee=bound, mean_dropped_mass=mean, cap_binding_rate=rate)
+    scheme: dict[str, Any] = {"scheme": "c-sqs", "initial_threshold": 0.1, "frozen_threshold": False}
+    counts = {"dropped_mass_guarantee": bound, "mean_dropped_mass": mean, "cap_binding_rate": rate}
+    record = make_record(scheme=scheme, **counts)
 
-    assert text_status(record) == status
+    assert make_data(SMOKE, [record], []).texts["guarantee"].to_list() == [status]
 
 
 def test_in_process_the_guarantee_must_stand_after_every_step() -> None:
     """One excess over all T breaks it."""
-    steps = read_data(RECORDED).steps
-    stood = next(record for record in steps if steps_status(record) == STOOD)
+    shipped = default_scheme(1.0).target_dropped_mass
+    stood = next(
+        record
+        for record in read_steps(RECORDED / STEPS)
+        if record.running_at and record.scheme["target_dropped_mass"] == shipped
+    )
+    changes: tuple[tuple[dict[str, Any], str], ...] = (
+        ({}, STOOD),
+        ({"largest_excess": 0.01}, BROKEN),
+        ({"cap_bound": stood.steps}, VOID),
+        ({"largest_excess": None}, NONE),
+    )
 
-    assert steps_status(replace(stood, largest_excess=0.01)) == BROKEN
-    assert steps_status(replace(stood, cap_bound=stood.steps)) == VOID
-    assert steps_status(replace(stood, largest_excess=None)) == NONE
+    for change, status in changes:
+        record = msgspec.structs.replace(stood, **change)
+        assert make_data(SMOKE, [], [record]).frontier_runs["guarantee"].to_list() == [status]

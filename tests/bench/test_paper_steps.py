@@ -9,9 +9,18 @@ import numpy as np
 import pytest
 
 from bench.grid.store import StoreError
-from bench.paper.lines import RunKey, StepsRecord, StepsStore, read_steps, run_key, theorem_2_bounds
 from bench.paper.plan import SMOKE, scheme_fields
-from bench.paper.steps import estimate_s, make_tasks, running_points, steps_record
+from bench.paper.steps import (
+    RunKey,
+    StepsRecord,
+    StepsStore,
+    estimate_s,
+    make_tasks,
+    read_steps,
+    run_key,
+    steps_record,
+    theorem_2_bounds,
+)
 from bench.scheme_steps import Rows, run_scheme
 from thinwire.common.config import SchemeParameters
 from thinwire.common.schemes.c_sqs import dropped_mass_guarantee
@@ -60,8 +69,9 @@ def test_only_an_adaptive_run_has_a_running_mean(rows: Rows) -> None:
     frozen = record_of(rows, replace(C_SQS, frozen_threshold=True))
 
     assert (frozen.running_at, frozen.running_mean, frozen.largest_excess) == ([], [], None)
-    assert record.running_at[0] == 1
-    assert record.running_at[-1] == record.steps
+    assert (record.running_at[0], record.running_at[-1]) == (1, record.steps)
+    assert record.running_at == sorted(set(record.running_at))
+    assert 30 < len(record.running_at) <= 60
     assert record.running_mean[-1] == pytest.approx(record.dropped_mass / record.steps, abs=1e-6)
     by_hand = [
         steps.dropped_mass[:n].mean() - dropped_mass_guarantee(C_SQS, n) for n in range(1, record.steps + 1)
@@ -123,13 +133,3 @@ def test_a_resumed_run_makes_only_what_is_missing() -> None:
     left = make_tasks(plan, keys(one.whole, 16) | keys(one.head, 8))
     assert [task.seed for task in left] == [2]
     assert 0 < estimate_s(left, 2) < estimate_s(tasks, 1)
-
-
-def test_running_points_reach_from_the_first_step_to_the_last() -> None:
-    """Ascending, none twice."""
-    points = running_points(3200)
-
-    assert points[0] == 1
-    assert points[-1] == 3200
-    assert points == sorted(set(points))
-    assert 30 < len(points) <= 60
