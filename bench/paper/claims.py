@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from scipy import stats
+from scipy import stats  # type: ignore[import-untyped]
 
 from bench.paper.data import Data, Estimate, estimate
 from bench.paper.plan import HIGH_TEMPERATURE, LOW_TEMPERATURE

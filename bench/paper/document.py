@@ -144,15 +144,15 @@ def _link_table(texts: pl.DataFrame) -> str:
 def _link_guarantees(texts: pl.DataFrame) -> str:
     rows = []
     for temperature, setting, group in groups(texts.filter(pl.col("scheme") == "c-sqs")):
-        kept = max(1, group["kept_positions"].sum())
-        dropped = (group["mean_dropped_mass"].fill_null(0.0) * group["kept_positions"]).sum()
-        bound = (group["cap_binding_rate"] * group["kept_positions"]).sum()
+        kept = max(1, sum(group["kept_positions"]))
+        dropped = sum(group["mean_dropped_mass"].fill_null(0.0) * group["kept_positions"])
+        bound = sum(group["cap_binding_rate"] * group["kept_positions"])
         limits = group["dropped_mass_guarantee"].drop_nulls().to_list()
         rows.append(
             [
                 *(f"{temperature:g}", setting),
                 f"{group['target_dropped_mass'][0]:g}" if limits else NONE,
-                str(group["kept_positions"].sum()),
+                str(sum(group["kept_positions"])),
                 f"{dropped / kept:.3f}",
                 f"{min(limits):.3f} to {max(limits):.3f}" if limits else NONE,
                 f"{100 * bound / kept:.2f} %",

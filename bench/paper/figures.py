@@ -250,9 +250,9 @@ def _frontier(data: Data) -> str:
     return charts.draw(title, panels, columns=3, caption=frontier_caption(data.frontier_runs))
 
 
-def _by_temperature(runs: pl.DataFrame) -> Iterable[tuple[tuple[float], pl.DataFrame]]:
+def _by_temperature(runs: pl.DataFrame) -> Iterable[tuple[tuple[float, ...], pl.DataFrame]]:
     parts = runs.sort("temperature", maintain_order=True)
-    return parts.partition_by("temperature", as_dict=True).items()  # type: ignore[return-value]
+    return parts.partition_by("temperature", as_dict=True).items()
 
 
 def _point(data: Data, setting: str, temperature: float, column: str) -> Estimate:

@@ -254,13 +254,14 @@ def steps_record(steps: Steps, *, temperature: float, seed: int, texts: int) -> 
     scheme = scheme_fields(steps.scheme.parameters)
     count = len(steps.rejected)
     is_adaptive = scheme["scheme"] == "c-sqs" and not scheme["frozen_threshold"]
-    numbers = np.arange(1, count + 1)
-    mean = np.cumsum(steps.dropped_mass) / numbers
+    mean = np.cumsum(steps.dropped_mass) / np.arange(1, count + 1)
     at, excess = [], None
     if is_adaptive:
         at = np.unique(np.geomspace(1, count, RUNNING_POINTS).round().astype(int)).tolist()
         # Over the smaller of the two bounds, at every T.
-        excess = float((mean - [np.fmin(*theorem_2_bounds(scheme, number)) for number in numbers]).max())
+        excess = float(
+            (mean - [np.fmin(*theorem_2_bounds(scheme, number)) for number in range(1, count + 1)]).max()
+        )
     last = float(steps.thresholds[-1])
     return StepsRecord(
         temperature=temperature,

@@ -43,7 +43,8 @@ def _run(arguments: argparse.Namespace) -> int:
     texts = read_texts(arguments.folder)
     fitted = fit(texts, arguments.fit or [DEFAULT_LINK])
     predictions, left_out = check(fitted, texts)
-    times = {name: asdict(values) for name, values in fitted.times.items()}
+    flat = ((name, asdict(values)) for name, values in fitted.times.items())
+    times = {name: {**values, **values.pop("ends")} for name, values in flat}
     # Without the rounds: they are the benchmark's own lines.
     values = {"links": fitted.links, "per_row_s": fitted.per_row_s, "transport_s": fitted.transport_s}
     lines = [_line("fit", values, times=times)]

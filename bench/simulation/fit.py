@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from bench.grid.cells import Cell
 from bench.grid.records import MEASURED, GenerationRecord
 from bench.grid.store import read_generations, read_lines
 from bench.simulation.model import run_texts
-from bench.simulation.scenario import Batching, PassTime, Rounds, RoundSample, Scenario, Stream
+from bench.simulation.scenario import Ends, PassTime, Rounds, RoundSample, Scenario, Stream
 from thinwire.common.errors import ConfigError
 
 FIT_TEXTS = 100
@@ -88,12 +88,7 @@ class MethodTimes:
     draft_step_s: float = 0.0
     edge_round_s: float = 0.0
     block_s: float = 0.0
-    opening_s: float = 0.0
-    prompt_s: float = 0.0
-    opening_up_bytes: int = 0
-    opening_down_bytes: int = 0
-    closing_up_bytes: int = 0
-    closing_down_bytes: int = 0
+    ends: Ends = field(default_factory=Ends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,21 +135,13 @@ class Fit:
 
     def scenario(self, cell: Cell, name: str, draft_length: int, tokens: int) -> Scenario:
         """One edge on the benchmark's cloud, in any cell; ConfigError where nothing was measured."""
-        method = self.method(name, cell.temperature, draft_length)
-        times = self.times[name]
         return Scenario(
             link=cell.link,
-            method=method,
+            method=self.method(name, cell.temperature, draft_length),
             pass_time=PassTime(0.0, self.per_row_s),
             tokens=tokens,
-            batching=Batching(max_blocks=1),
             transport_s=self.transport_s,
-            opening_s=times.opening_s,
-            prompt_s=times.prompt_s,
-            opening_up_bytes=times.opening_up_bytes,
-            opening_down_bytes=times.opening_down_bytes,
-            closing_up_bytes=times.closing_up_bytes,
-            closing_down_bytes=times.closing_down_bytes,
+            ends=self.times[name].ends,
         )
 
     def method(self, name: str, temperature: float, draft_length: int) -> Rounds | Stream:
@@ -165,11 +152,9 @@ class Fit:
         if name in STREAMS:
             return Stream(block_s=times.block_s)
         return Rounds(
-            draft_length=draft_length,
-            samples=self.samples(name, temperature, draft_length),
-            draft_step_s=times.draft_step_s,
-            edge_round_s=times.edge_round_s,
-            block_s=times.block_s,
+            draft_length,
+            self.samples(name, temperature, draft_length),
+            *(times.draft_step_s, times.edge_round_s, times.block_s),
         )
 
 
@@ -275,14 +260,14 @@ def _rows_and_seconds(later: pl.DataFrame) -> tuple[float, float]:
 
 def _round_times(texts: Sequence[MeasuredText], later: pl.DataFrame, per_row_s: float) -> MethodTimes:
     rows, seconds = _rows_and_seconds(later)
-    drafted = later["draft_length"].sum()
+    drafted = sum(later["draft_length"])
     # A little short, as a round's seconds hold its decoding too.
-    prompt_s = _mean(text.record.target_s - text.rounds["verify_s"].sum() for text in texts)
+    prompt_s = _mean(text.record.target_s - sum(text.rounds["verify_s"]) for text in texts)
     return MethodTimes(
-        draft_step_s=later["draft_s"].sum() / drafted if drafted else 0.0,
+        draft_step_s=sum(later["draft_s"]) / drafted if drafted else 0.0,
         edge_round_s=max(0.0, _mean(later["edge_s"])),
         block_s=max(0.0, seconds - per_row_s * rows),
-        prompt_s=max(0.0, prompt_s),
+        ends=Ends(prompt_s=max(0.0, prompt_s)),
     )
 
 
@@ -311,14 +296,9 @@ def _with_opening(fitted: Fit, name: str, texts: Sequence[MeasuredText]) -> Meth
         seconds - round_time.lines_s(replace(text.record.cell, rtt_s=ways * text.record.rtt_s), up, down)
         for text, seconds in zip(texts, first_s, strict=True)
     )
-    return replace(
-        fitted.times[name],
-        opening_s=max(0.0, work_s),
-        opening_up_bytes=round(up),
-        opening_down_bytes=round(down),
-        closing_up_bytes=closing_up,
-        closing_down_bytes=closing_down,
-    )
+    times = fitted.times[name]
+    sizes = (round(up), round(down), closing_up, closing_down)
+    return replace(times, ends=Ends(max(0.0, work_s), times.ends.prompt_s, *sizes))
 
 
 def _slope(points: Sequence[tuple[float, float]]) -> float:

@@ -202,7 +202,7 @@ class _Run:
                 yield from self._stream(self.scenario.method, lines)
             else:
                 yield from self._rounds(self.scenario.method, lines, generator)
-            lines.count(self.scenario.closing_up_bytes, self.scenario.closing_down_bytes)
+            lines.count(self.scenario.ends.closing_up_bytes, self.scenario.ends.closing_down_bytes)
             done += 1
 
     def _rounds(self, method: Rounds, lines: _EdgeLines, generator: random.Random) -> Process:
@@ -256,21 +256,21 @@ class _Run:
 
     def _open(self, lines: _EdgeLines) -> Process:
         """Request up; of ours an answer down at once, while the cloud reads the prompt."""
-        env, scenario = self.env, self.scenario
-        streams = isinstance(scenario.method, Stream)
+        env, ends = self.env, self.scenario.ends
+        streams = isinstance(self.scenario.method, Stream)
         if not streams:
-            yield env.timeout(scenario.opening_s)
-        if scenario.opening_up_bytes:
-            yield env.timeout(lines.up.send(env.now, scenario.opening_up_bytes) - env.now)
+            yield env.timeout(ends.opening_s)
+        if ends.opening_up_bytes:
+            yield env.timeout(lines.up.send(env.now, ends.opening_up_bytes) - env.now)
         if streams:
-            yield env.timeout(scenario.opening_s)
-        elif scenario.prompt_s:
-            self.cloud.submit(0, scenario.prompt_s)
-        if scenario.opening_down_bytes:
-            arrival_s = lines.down.send(env.now, scenario.opening_down_bytes)
+            yield env.timeout(ends.opening_s)
+        elif ends.prompt_s:
+            self.cloud.submit(0, ends.prompt_s)
+        if ends.opening_down_bytes:
+            arrival_s = lines.down.send(env.now, ends.opening_down_bytes)
             if not streams:
                 yield env.timeout(arrival_s - env.now)
-        lines.count(scenario.opening_up_bytes, scenario.opening_down_bytes)
+        lines.count(ends.opening_up_bytes, ends.opening_down_bytes)
         lines.up.arrived_s = lines.down.arrived_s = None
 
 

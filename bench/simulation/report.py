@@ -31,8 +31,8 @@ def fit_section(fitted: Fit) -> str:
         [
             name,
             *(f"{1000 * seconds:.2f}" for seconds in (one.draft_step_s, one.edge_round_s, one.block_s)),
-            *(f"{1000 * seconds:.1f}" for seconds in (one.prompt_s, one.opening_s)),
-            f"{one.opening_up_bytes} / {one.opening_down_bytes}",
+            *(f"{1000 * seconds:.1f}" for seconds in (one.ends.prompt_s, one.ends.opening_s)),
+            f"{one.ends.opening_up_bytes} / {one.ends.opening_down_bytes}",
         ]
         for name, one in fitted.times.items()
     ]

@@ -8,7 +8,7 @@ import pytest
 
 from bench import round_time
 from bench.simulation.model import DELAYED_ACK_S, PROMPT_TOKENS, TYPICAL_TOKEN_ID, run_texts, run_window
-from bench.simulation.scenario import Batching, PassTime, Rounds, RoundSample, Scenario, Stream
+from bench.simulation.scenario import Batching, Ends, PassTime, Rounds, RoundSample, Scenario, Stream
 from link.description import LinkDescription
 from thinwire.common.errors import ConfigError
 
@@ -98,9 +98,9 @@ def test_a_stream_is_as_fast_as_its_passes_or_its_line() -> None:
 
 def test_a_block_waits_for_the_prompt_and_no_longer() -> None:
     """The prompt's pass runs while the answer to Open is under way."""
-    opened = replace(SCENARIO, opening_up_bytes=400, opening_down_bytes=300, tokens=3)
+    opened = replace(SCENARIO, ends=Ends(opening_up_bytes=400, opening_down_bytes=300), tokens=3)
     first = {
-        prompt_s: run_texts(replace(opened, prompt_s=prompt_s), 1).texts[0].first_s
+        prompt_s: run_texts(replace(opened, ends=replace(opened.ends, prompt_s=prompt_s)), 1).texts[0].first_s
         for prompt_s in (0.0, 0.01, 0.2)
     }
 

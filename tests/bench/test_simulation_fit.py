@@ -134,7 +134,7 @@ def test_the_fit_finds_what_the_lines_were_made_of(fitted: Fit) -> None:
 
     assert ours.draft_step_s == pytest.approx(DRAFT_STEP_S)
     assert ours.edge_round_s == pytest.approx(EDGE_ROUND_S)
-    assert ours.prompt_s == pytest.approx(PROMPT_S)
+    assert ours.ends.prompt_s == pytest.approx(PROMPT_S)
     assert fitted.transport_s == pytest.approx(TRANSPORT_S)
     assert fitted.per_row_s == pytest.approx((PASS_S[4] - PASS_S[0]) / 4)
     assert ours.block_s + 5 * fitted.per_row_s == pytest.approx(PASS_S[4])
