@@ -36,14 +36,15 @@ import transformers
 
 from bench import kernels
 from thinwire.common import demo_pair
-from thinwire.common.config import GenerationParameters, SamplingParameters, default_scheme
-from thinwire.common.session.generation import GenerationFinished, GenerationStatistics
-from thinwire.edge.client import EdgeClient, GenerationRequest, connect
+from thinwire.common.config import SamplingParameters, default_scheme
+from thinwire.common.session.generation import GenerationFinished, GenerationRequest
+from thinwire.common.session.statistics import GenerationStatistics
+from thinwire.edge.client import EdgeClient, connect
 from thinwire.edge.demo import Daemon, serve_pair, shared_core, target_threads
 
 PROMPTS = Path(__file__).parent / "prompts.jsonl"
 TEMPERATURES = (1.0, 0.3)
-DEFAULTS = GenerationParameters(seed=0)
+DEFAULTS = GenerationRequest("", seed=0)
 FIXED_LENGTH = 4
 FREE_LINK: dict[str, Any] = {"draft_length": 6, "min_block_acceptance": 0.7}
 """Draft on only while the draft is sure: what suits a link whose round trip costs less than a draft pass."""

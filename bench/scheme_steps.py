@@ -20,15 +20,18 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from thinwire.common import demo_pair
-from thinwire.common.config import Rollback, SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters, SchemeParameters
 from thinwire.common.language_model import LanguageModel, load_language_model
 from thinwire.common.law.distributions import total_variation, warp
 from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes import make_scheme
 from thinwire.common.schemes.base import Scheme
+from thinwire.common.session.messages import Verdict
+from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.edge.draft_block import DraftBlockBuilder
-from thinwire.edge.events import DraftedBlock
+from thinwire.edge.events import Decided, DraftedBlock
+from thinwire.edge.meter import measure
 from thinwire.edge.tally import Tally
 
 PROMPTS = (
@@ -149,7 +152,7 @@ class Steps:
 
     scheme: Scheme
     blocks: tuple[DraftedBlock, ...]
-    tally: Tally
+    statistics: GenerationStatistics
     thresholds: npt.NDArray[np.float64]
     """(steps + 1,) β_1 ... β_{T+1}."""
     dropped_mass: npt.NDArray[np.float64]
@@ -176,7 +179,7 @@ def run_scheme(
         wrong: test against q̂ with its counts turned round (the largest for the smallest), as a control.
     """
     scheme = make_scheme(parameters, vocabulary_size=rows.vocabulary_size)
-    draws, tally, state = KeyedDraws(seed), Tally(), scheme.initial_state()
+    draws, tally, state = KeyedDraws(seed), Tally(GenerationStatistics()), scheme.initial_state()
     thresholds, blocks, rejected, draft_distance, lattice_distance = [state.threshold], [], [], [], []
     position = 0
     for target, draft in zip(rows.target, rows.draft, strict=True):
@@ -205,7 +208,7 @@ def run_scheme(
                 draft_distance.append(total_variation(draft[n].astype(np.float64), p))
                 lattice_distance.append(total_variation(p, q_hat))
                 position += 1
-            tally.count_round(block, length, rollback=Rollback.COMMITTED)
+            tally.add(measure(Decided(block, Verdict(0, length, 0, 0)), scheme))
             state = block.states[-1]
             thresholds += [s.threshold for s in block.states[1:]]
             blocks.append(block)
@@ -213,7 +216,7 @@ def run_scheme(
     return Steps(
         scheme=scheme,
         blocks=tuple(blocks),
-        tally=tally,
+        statistics=tally.statistics,
         thresholds=np.array(thresholds),
         dropped_mass=np.array([d.dropped_mass for d in drafted]),
         support_size=np.array([d.support_size for d in drafted]),

@@ -18,11 +18,11 @@ from fakes import Law, TableVocabulary
 from in_memory_cloud import Agenda, InMemoryCloud, Stream
 from thinwire.cloud import events as cloud_events
 from thinwire.cloud.session import CloudSession
-from thinwire.common.config import GenerationParameters
 from thinwire.common.errors import ThinwireError, TransportError
 from thinwire.common.law.random_streams import Draws, KeyedDraws
 from thinwire.common.schemes import make_scheme
 from thinwire.common.schemes.base import Scheme
+from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import Close, DraftBlock, FinishReason, Open, Opened, TokenKind, Verdict
 from thinwire.edge import events as edge_events
 from thinwire.edge.draft_block import DraftBlockBuilder
@@ -88,7 +88,7 @@ class InMemoryPair:
 
     def __init__(
         self,
-        parameters: GenerationParameters,
+        parameters: GenerationRequest,
         prompt: Sequence[int],
         draft_law: Law,
         target_law: Law,

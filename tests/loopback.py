@@ -7,7 +7,7 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fakes import Law, TableModel, TableVocabulary
@@ -15,16 +15,14 @@ from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import wire
 from thinwire.common.causal_model import CausalModel
-from thinwire.common.config import GenerationParameters, SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters, SchemeParameters
 from thinwire.common.door.security import ClientSecurity, ServerSecurity
 from thinwire.common.observe.tracing import NO_TRACING, Tracing
-from thinwire.common.session.generation import GenerationFinished, GenerationStarted, Token
+from thinwire.common.session.generation import GenerationFinished, GenerationRequest, GenerationStarted, Token
 from thinwire.common.session.messages import FinishReason
-from thinwire.edge.client import EdgeClient, GenerationRequest, connect
+from thinwire.edge.client import EdgeClient, connect
 from thinwire.edge.daemon import EdgeServer
 from thinwire.edge.settings import EdgeSettings
-
-DEFAULTS = GenerationParameters(seed=0)
 
 
 class WatchedModel(TableModel):
@@ -154,23 +152,20 @@ def make_request(prompt: str = "a", **changes: Any) -> GenerationRequest:
     sampling = SamplingParameters(
         **{k: changes.pop(k) for k in list(changes) if k in SamplingParameters.__slots__}
     )
-    values: dict[str, Any] = {
-        "seed": 0,
-        "max_tokens": DEFAULTS.max_tokens,
-        "draft_length": DEFAULTS.draft_length,
-        "uplink_budget_bits": DEFAULTS.uplink_budget_bits,
-        "min_block_acceptance": DEFAULTS.min_block_acceptance,
-        "stop": (),
-        "ignore_eos": False,
-        **changes,
-    }
-    return GenerationRequest(prompt=prompt, scheme=scheme, sampling=sampling, **values)
+    return GenerationRequest(prompt, **{"seed": 0, "scheme": scheme, "sampling": sampling, **changes})
 
 
-def request_message(request: GenerationRequest, *, prompt: str | None = None) -> Any:
-    """The request as protobuf, to be changed or sent past the client's own checks; `prompt` in its place."""
-    fields = {name: getattr(request, name) for name in request.__slots__ if name != "prompt"}
-    return wire.generate_request_to_proto(request.prompt if prompt is None else prompt, **fields)
+def unchecked(request: GenerationRequest, **changes: Any) -> GenerationRequest:
+    """The request past its own checks, as a client without any would send it."""
+    request = replace(request)
+    for name, value in changes.items():
+        object.__setattr__(request, name, value)
+    return request
+
+
+def request_message(request: GenerationRequest, **changes: Any) -> Any:
+    """The request as protobuf, to be changed or sent past the client's own checks."""
+    return wire.generate_request_to_proto(unchecked(request, **changes))
 
 
 async def generate(client: EdgeClient, request: GenerationRequest) -> Generated:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from fakes import random_law, random_table
 from in_memory_pair import InMemoryPair, Outcome
-from thinwire.common.config import GenerationParameters, Rollback, SchemeParameters
+from thinwire.common.config import Rollback, SchemeParameters
 from thinwire.common.errors import ConfigError, TransportError
+from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import DraftBlock, FinishReason, Open, Verdict
 from weather import Fault, Weather
 
@@ -28,14 +29,14 @@ SCHEMES = {
 STORM = Weather(drop=0.2, duplicate=0.3, delay=0.3, tear=0.2, forget=0.1, seed=1)
 
 
-def parameters(scheme: str = "k-sqs", **changes: Any) -> GenerationParameters:
+def parameters(scheme: str = "k-sqs", **changes: Any) -> GenerationRequest:
     """A short generation."""
-    return GenerationParameters(
-        scheme=SCHEMES[scheme], **{"seed": 5, "max_tokens": 16, "draft_length": 3, **changes}
+    return GenerationRequest(
+        "", scheme=SCHEMES[scheme], **{"seed": 5, "max_tokens": 16, "draft_length": 3, **changes}
     )
 
 
-def make_pair(what: GenerationParameters, **options: Any) -> InMemoryPair:
+def make_pair(what: GenerationRequest, **options: Any) -> InMemoryPair:
     """A pair over two random tables that disagree."""
     return InMemoryPair(what, (0, 1), random_law(SIZE, 1), random_table(2, SIZE), **options)
 
@@ -82,7 +83,7 @@ def test_the_bad_weather_is_really_bad() -> None:
 
     assert outcome.epochs > 5
     assert outcome.repeats > 5
-    assert pair.edge.tally.rebuilds > 2
+    assert pair.edge.statistics.rebuilds > 2
 
 
 def test_a_repeated_round_is_the_same_block_and_its_verdict_the_same_verdict() -> None:

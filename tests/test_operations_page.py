@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import io
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,9 @@ from thinwire.cloud.settings import CloudSettings
 from thinwire.common import demo_pair
 from thinwire.common.errors import ThinwireError
 from thinwire.common.observe.metrics import error_reasons
-from thinwire.common.session.generation import GenerationFinished, GenerationStatistics, Token
+from thinwire.common.session.generation import GenerationFinished, Token
 from thinwire.common.session.messages import FinishReason, TokenKind
+from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.edge.arguments import make_parser as edge_parser
 from thinwire.edge.report import JsonLines
 from thinwire.edge.settings import EdgeSettings
@@ -82,6 +85,18 @@ def shown(default: Any) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
+def with_statistics(page: str) -> str:
+    """The page with a row for each of the statistics, in the words of `GenerationStatistics`."""
+    source = inspect.getsource(GenerationStatistics)
+    rows = re.findall(r'^    (\w+): .*\n    """(.+)"""$', source, re.MULTILINE)
+    rows += re.findall(r'^    def (\w+)\(.*\n        """(.+)"""$', source, re.MULTILINE)
+    lines = page.splitlines()
+    first = next(n for n, line in enumerate(lines) if line.startswith("| `seed` | statistics |")) + 1
+    behind = lines.index("", first)
+    lines[first:behind] = [f"| `{name}` | statistics | {text} |" for name, text in rows]
+    return "\n".join(lines) + "\n"
+
+
 def test_every_option_is_there_with_its_default_and_its_unit() -> None:
     """The table and argparse name the same options, and the defaults are those in force."""
     table = tables_below(PAGE, "Settings")[0]
@@ -140,6 +155,7 @@ def test_every_field_of_json_output_is_there() -> None:
     written = [json.loads(line) for line in file.getvalue().splitlines()]
 
     assert documented == {(line["event"], name) for line in written for name in line}
+    assert with_statistics(PAGE) == PAGE, "`python tests/test_operations_page.py` writes the rows anew"
 
 
 def test_every_reason_is_there_with_its_status_cause_and_remedy() -> None:
@@ -185,3 +201,7 @@ def test_the_links_at_the_top_lead_somewhere(link: str) -> None:
     """A section each."""
     assert f"(#{link})" in PAGE
     assert f"\n## {link.capitalize()}\n" in PAGE
+
+
+if __name__ == "__main__":
+    (DOCS / "operations.md").write_text(with_statistics(PAGE), encoding="utf-8")

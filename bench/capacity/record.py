@@ -16,14 +16,14 @@ from typing import Any
 
 from bench.capacity.texts import RecordedRound, RecordedText
 from thinwire.common import wire
-from thinwire.common.config import GenerationParameters, SamplingParameters, default_scheme
+from thinwire.common.config import SamplingParameters, default_scheme
 from thinwire.common.language_model import LanguageModel
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes import make_scheme
+from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import DraftBlock, Open, Verdict
 from thinwire.edge.cloud_link import CloudLink, CloudStream, FromCloud, Receive
 from thinwire.edge.drafter import Drafter
-from thinwire.edge.events import DraftedBlock
 from thinwire.edge.generation import run_generation
 from thinwire.edge.meter import GenerationMeter
 from thinwire.edge.session import EdgeSession
@@ -49,7 +49,8 @@ async def record_texts(
     with ThreadPoolExecutor(1) as executor:
         for index, prompt in enumerate(prompts):
             sampling = SamplingParameters()
-            parameters = GenerationParameters(
+            parameters = GenerationRequest(
+                "",
                 seed=seed + index,
                 scheme=default_scheme(sampling.temperature),
                 sampling=sampling,
@@ -66,7 +67,7 @@ async def _record(
     link: _RecordingLink,
     executor: ThreadPoolExecutor,
     prompt: str,
-    parameters: GenerationParameters,
+    parameters: GenerationRequest,
 ) -> RecordedText:
     vocabulary = draft.vocabulary
     scheme = make_scheme(parameters.scheme, vocabulary_size=vocabulary.identity.size)
@@ -82,7 +83,9 @@ async def _record(
         round_timeout_s=settings.round_timeout_s,
         patience_s=0.0,
     )
-    meter = _DraftTimes(scheme, started_s=time.monotonic())
+    meter = GenerationMeter(scheme, session.statistics, started_s=time.monotonic())
+    draft_times_s: list[float] = []
+    meter.subscribers.append(lambda measured: draft_times_s.append(measured.draft_s))
     link.begin()
 
     await run_generation(
@@ -96,7 +99,7 @@ async def _record(
     )
     rounds = tuple(
         RecordedRound(request, draft_s, verdict.accepted, verdict.next_token_id)
-        for request, draft_s, verdict in zip(link.blocks, meter.draft_times_s, link.verdicts, strict=True)
+        for request, draft_s, verdict in zip(link.blocks, draft_times_s, link.verdicts, strict=True)
     )
     return RecordedText(prompt, link.open, rounds)
 
@@ -109,19 +112,6 @@ class _Nobody:
 
     async def room(self) -> None:
         """There is always room."""
-
-
-class _DraftTimes(GenerationMeter):
-    """A meter that keeps each block's draft time."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.draft_times_s: list[float] = []
-
-    def drafted(self, block: DraftedBlock) -> None:
-        """A block was drafted."""
-        self.draft_times_s.append(block.draft_s)
-        super().drafted(block)
 
 
 class _RecordingLink(CloudLink):

@@ -4,7 +4,7 @@
 One JSON command a line on standard input, one JSON answer a line on standard output.
 
     {"do": "connect", "edge": ADDRESS, "cloud": ADDRESS, "peers": ADDRESS, "timeout_s": 60, "cloud_ca": PEM}
-    {"do": "thinwire", "request": {...}}      an `edge.client.GenerationRequest`, scheme and sampling nested
+    {"do": "thinwire", "request": {...}}      a `GenerationRequest`, scheme and sampling nested
     {"do": "peer", "request": {...}}          a `bench.peers.messages.PeerRequest`
 
 The answer to a text has `arrivals`, a list of [seconds since the request, tokens that came together, number
@@ -30,8 +30,8 @@ from thinwire.common import wire
 from thinwire.common.config import Rollback, SamplingParameters, SchemeParameters
 from thinwire.common.door.security import ClientSecurity, read_authority
 from thinwire.common.errors import ThinwireError
-from thinwire.common.session.generation import GenerationFinished, GenerationStarted
-from thinwire.edge.client import EdgeClient, GenerationRequest
+from thinwire.common.session.generation import GenerationFinished, GenerationRequest, GenerationStarted
+from thinwire.edge.client import EdgeClient
 
 EVENT_TIMEOUT_S = 600.0
 """Longer than any round of the grid."""

@@ -13,7 +13,7 @@ from bench.grid.methods import Method, Parameters
 from bench.peers.messages import PeerRequest
 from thinwire.common.config import SamplingParameters
 from thinwire.common.errors import ConfigError
-from thinwire.edge.client import GenerationRequest
+from thinwire.common.session.generation import GenerationRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 
 from bench import draft_stop
 from bench.draft_stop import PassTimes, Round, expected, fixed, rate
-from thinwire.common.config import GenerationParameters
+from thinwire.common.session.generation import GenerationRequest
 
 SURE = Round(estimates=(0.9, 0.8, 0.7), chances=(1.0, 0.5, 0.25))
 DOUBTFUL = Round(estimates=(0.5, 0.04, 0.03), chances=(0.5, 0.1, 0.0))
@@ -30,7 +30,7 @@ def test_a_rate_is_expected_tokens_over_the_rounds_time() -> None:
 
 def test_the_shipped_default_is_among_the_bounds_tried() -> None:
     """So the table tells what the default costs and brings."""
-    assert GenerationParameters(seed=0).min_block_acceptance in draft_stop.LEAST
+    assert GenerationRequest("", seed=0).min_block_acceptance in draft_stop.LEAST
 
 
 def test_rounds_of_the_bundled_pair_are_probabilities() -> None:

@@ -56,8 +56,8 @@ def test_a_line_sums_its_steps(rows: Rows, scheme: SchemeParameters) -> None:
     assert record.rejected == np.count_nonzero(steps.rejected)
     assert record.draft_distance == pytest.approx(steps.draft_distance.sum())
     assert record.lattice_term == pytest.approx(steps.support_size.sum() / 400)
-    assert record.payload_bits == steps.tally.payload_bits
-    assert record.cap_bound == steps.tally.cap_bound_positions
+    assert record.payload_bits == steps.statistics.uplink_payload_bits
+    assert record.cap_bound == pytest.approx(steps.statistics.cap_binding_rate * record.steps)
     assert record.lattice_distance <= record.draft_distance + record.dropped_mass + record.lattice_term
     assert record.scheme == scheme_fields(scheme)
     assert (record.last_threshold is None) == (scheme.scheme == "k-sqs")

@@ -9,13 +9,13 @@ import socket
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from metrics_in_use import cloud_metrics, edge_metrics, used
+from metrics_in_use import cloud_metrics, edge_metrics, measured_round, used
 from thinwire.common.daemon.metrics_listener import MAX_CONNECTIONS, MAX_REQUEST_BYTES, metrics_listener
 from thinwire.common.errors import ConfigError, TransportError
 from thinwire.common.observe.metrics import CONTENT_TYPE, PREFIX, Metrics, error_reasons
 from thinwire.common.schemes import scheme_names
-from thinwire.common.session.generation import GenerationStatistics
 from thinwire.common.session.messages import FinishReason
+from thinwire.common.session.statistics import GenerationStatistics
 
 LABELS = {"scheme", "reason", "position", "le"}
 
@@ -42,7 +42,7 @@ def test_a_round_counts_under_the_names_that_engines_share() -> None:
 def test_a_round_without_a_draft_is_a_round_and_no_draft() -> None:
     """cloud-ar drafts nothing: mean accepted length must not be diluted by its rounds."""
     metrics = cloud_metrics()
-    metrics.round_verified("cloud-ar", drafted=0, accepted=0, payload_bytes=0, queue_s=0.0, verify_s=0.0)
+    metrics.round_verified(measured_round(scheme="cloud-ar", draft_length=0, accepted=0))
 
     assert value(metrics, "rounds_total", scheme="cloud-ar") == 1
     assert value(metrics, "spec_decode_num_drafts_total", scheme="cloud-ar") is None
@@ -110,7 +110,7 @@ def test_a_block_of_any_length_stays_within_64_places() -> None:
     """A peer cannot make series without end."""
     metrics = cloud_metrics()
     for scheme in scheme_names():
-        metrics.round_verified(scheme, drafted=64, accepted=64, payload_bytes=1, queue_s=0.0, verify_s=0.0)
+        metrics.round_verified(measured_round(scheme=scheme, draft_length=64, accepted=64))
     places = set(re.findall(r'position="(\d+)"', metrics.render().decode()))
 
     assert places == {str(n) for n in range(64)}

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from fakes import TableVocabulary, random_law
-from thinwire.common.config import GenerationParameters, SchemeParameters
+from thinwire.common.config import SchemeParameters
 from thinwire.common.errors import TransportError
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes import make_scheme
+from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import DraftBlock, Opened, Verdict
 from thinwire.edge.draft_block import DraftBlockBuilder
 from thinwire.edge.events import (
+    Decided,
     Draft,
     Drafted,
     DraftedBlock,
@@ -23,7 +25,9 @@ from thinwire.edge.events import (
     Started,
     VerdictReceived,
 )
+from thinwire.edge.meter import measure
 from thinwire.edge.session import EdgeSession
+from thinwire.edge.tally import Tally
 from thinwire.edge.text_stream import TextStream
 
 SIZE = 6
@@ -48,8 +52,8 @@ class Driven:
         special_tokens: dict[str, int] | None = None,
         **changes: Any,
     ):
-        self.parameters = GenerationParameters(
-            seed=7, scheme=SCHEME, **{"draft_length": 3, "min_block_acceptance": 0.0, **changes}
+        self.parameters = GenerationRequest(
+            "", seed=7, scheme=SCHEME, **{"draft_length": 3, "min_block_acceptance": 0.0, **changes}
         )
         self.scheme = make_scheme(SCHEME, vocabulary_size=SIZE)
         self.session = EdgeSession(
@@ -67,6 +71,7 @@ class Driven:
             least_round_timeout_s=least_round_timeout_s,
             patience_s=patience_s,
         )
+        self._tally = Tally(self.session.statistics)
         self.now = 100.0
         self.draft: Draft | None = None
         self.block: DraftedBlock | None = None
@@ -79,6 +84,8 @@ class Driven:
         for effect in self.effects:
             if isinstance(effect, Draft):
                 self.draft = effect
+            if isinstance(effect, Decided):
+                self._tally.add(measure(effect, self.scheme))
             if isinstance(effect, Send) and isinstance(effect.message, DraftBlock):
                 self.sent = effect.message
         return self.effects

@@ -13,7 +13,8 @@ import pytest
 
 from fakes import TableModel, TableVocabulary, random_table
 from loopback import loopback
-from thinwire.common.config import GenerationParameters, SchemeParameters
+from thinwire.common.config import SchemeParameters
+from thinwire.common.session.generation import GenerationRequest
 from thinwire.edge.arguments import generation_request, make_parser
 from thinwire.edge.cli import main
 from thinwire.edge.daemon_arguments import DEFAULT_EDGE, edge_settings
@@ -46,13 +47,10 @@ def stream(content: bytes) -> io.TextIOWrapper:
 
 def test_every_default_is_that_of_the_settings() -> None:
     """`generate` without flags asks for exactly the documented defaults."""
-    request = generation_request(parse("generate", "x"), "x")
-    defaults = GenerationParameters(seed=0)
+    requests = [generation_request(parse("generate", "x"), "x") for _ in range(2)]
 
-    assert request.seed is None
-    assert (request.scheme, request.sampling) == (defaults.scheme, defaults.sampling)
-    assert (request.max_tokens, request.draft_length) == (defaults.max_tokens, defaults.draft_length)
-    assert request.min_block_acceptance == defaults.min_block_acceptance
+    assert requests[0].seed != requests[1].seed  # fresh bits each time
+    assert [replace(request, seed=0) for request in requests] == 2 * [GenerationRequest("x", seed=0)]
     assert edge_settings(parse("edge")) == EdgeSettings()
 
 

@@ -14,11 +14,10 @@ import pytest
 
 from fakes import Reader, TableModel, TableVocabulary, random_table
 from thinwire.common import wire
-from thinwire.common.config import GenerationParameters
 from thinwire.common.errors import DeadlineError, TransportError
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes import make_scheme
-from thinwire.common.session.generation import GenerationEvent
+from thinwire.common.session.generation import GenerationEvent, GenerationRequest
 from thinwire.common.session.messages import Opened
 from thinwire.edge.cloud_link import CloudLink
 from thinwire.edge.drafter import Drafter
@@ -70,7 +69,7 @@ async def run(
     """Run one generation; returns its events and the pauses before reconnects, or raises in the first."""
     pauses: list[float] = []
     reader = Reader()
-    parameters = GenerationParameters(seed=1)
+    parameters = GenerationRequest("", seed=1)
     scheme = make_scheme(parameters.scheme, vocabulary_size=SIZE)
     session = EdgeSession(
         parameters,
@@ -89,7 +88,7 @@ async def run(
         if fault is not None:
             raise fault
 
-    link = CloudLink(address, settings)
+    link, now = CloudLink(address, settings), asyncio.get_running_loop().time
     try:
         with ThreadPoolExecutor(1) as executor:
             await run_generation(
@@ -99,7 +98,7 @@ async def run(
                 executor=executor,
                 settings=settings,
                 client=reader,
-                meter=GenerationMeter(scheme, started_s=asyncio.get_running_loop().time()),
+                meter=GenerationMeter(scheme, session.statistics, started_s=now()),
                 sleep=sleep,
             )
     except Exception as error:

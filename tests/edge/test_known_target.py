@@ -59,7 +59,7 @@ def test_a_text_goes_on_where_the_target_is_the_same() -> None:
         sent = only(rebuilt(driven, FIRST), Send).message  # type: ignore[arg-type]
 
         assert sent.round == 1
-    assert driven.session.tally.rebuilds == 3
+    assert driven.session.statistics.rebuilds == 3
 
 
 def test_a_fingerprint_that_is_not_told_is_not_compared_and_not_forgotten() -> None:

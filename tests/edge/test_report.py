@@ -14,10 +14,10 @@ from thinwire.common.session.generation import (
     GenerationEvent,
     GenerationFinished,
     GenerationStarted,
-    GenerationStatistics,
     Token,
 )
 from thinwire.common.session.messages import FinishReason, TokenKind
+from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.edge.report import Display, JsonLines, guarantee_text, statistics_rows
 
 STARTED = GenerationStarted(seed=2**64 - 1, prompt_tokens=3, scheme=SchemeParameters(), draft_length=4)

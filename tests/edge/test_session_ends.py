@@ -37,7 +37,7 @@ def test_nothing_behind_an_accepted_end_of_text_token_is_emitted() -> None:
 
     assert [t.kind for t in only(effects, Emit).tokens] == [TokenKind.ACCEPTED]
     assert closes(effects, FinishReason.EOS)
-    assert driven.session.tally.output_tokens == 1
+    assert driven.session.statistics.output_tokens == 1
     assert len(driven.session.committed_token_ids) == 3
 
 
@@ -62,7 +62,7 @@ def test_a_stop_token_ends_the_text_and_has_none_of_its_own() -> None:
     assert draft.stop_token_ids == {0, 1, 2, 3, 4, 5}
     assert [(t.kind, t.text) for t in only(effects, Emit).tokens] == [(TokenKind.ACCEPTED, "")]
     assert closes(effects, FinishReason.STOP)
-    assert driven.session.tally.output_tokens == 1
+    assert driven.session.statistics.output_tokens == 1
 
 
 def test_a_stop_token_that_is_an_end_of_text_token_too_was_asked_for() -> None:

@@ -127,10 +127,10 @@ def test_only_streams_that_were_opened_count_as_reconnects() -> None:
         driven.step(LinkRestored())
         driven.now += 1.0
         driven.step(LinkLost(TransportError("this cloud is still loading its model.")))
-    before = driven.session.tally.reconnects
+    before = driven.session.statistics.reconnects
     resume(driven)
 
-    assert (before, driven.session.tally.reconnects) == (0, 1)
+    assert (before, driven.session.statistics.reconnects) == (0, 1)
 
 
 def test_without_patience_a_lost_link_ends_the_text() -> None:

@@ -49,7 +49,7 @@ def test_a_session_that_is_lost_is_opened_again_from_what_is_committed() -> None
         sent.base_length,
         sent.prefix_hash,
     )
-    assert driven.session.tally.rebuilds == 1
+    assert driven.session.statistics.rebuilds == 1
     driven.verdict(0)
     assert len(driven.session.committed_token_ids) == len(committed) + 1
 
@@ -62,7 +62,7 @@ def test_a_session_lost_before_its_opened_came_is_opened_again() -> None:
     reopened = only(driven.step(LinkRestored()), Send).message
 
     assert (reopened.session_id, reopened.prompt_token_ids) == (b"", PROMPT)
-    assert driven.session.tally.rebuilds == 0
+    assert driven.session.statistics.rebuilds == 0
 
 
 def test_a_session_lost_while_drafting_waits_for_the_draft() -> None:
@@ -98,7 +98,7 @@ def test_a_round_that_is_put_off_goes_out_again_as_the_same_bytes(kind: type[Res
     assert put_off == [ArmTimer(None), Reconnect(1, 1.5)]
     assert resume.session_id == bytes(16)
     assert resent == block
-    assert driven.session.tally.reconnects == 1
+    assert driven.session.statistics.reconnects == 1
     assert driven.draft is not None
     assert driven.draft.attempt == 1
 
@@ -121,11 +121,12 @@ def test_being_put_off_ends_within_a_rounds_time() -> None:
     driven.open()
     for _ in range(2):
         driven.round()
-        for epoch in range(driven.session.tally.reconnects + 2, driven.session.tally.reconnects + 6):
+        opened_before = driven.session.statistics.reconnects + 1
+        for epoch in range(opened_before + 1, opened_before + 5):
             assert isinstance(driven.step(Refused(QuotaExceededError("later.")))[-1], Reconnect)
             driven.now += 1.2
             driven.step(LinkRestored())
-            driven.step(OpenedReceived(opened(epoch=epoch, next_round=driven.session.tally.rounds + 1)))
+            driven.step(OpenedReceived(opened(epoch=epoch, next_round=driven.session.statistics.rounds + 1)))
         driven.verdict(0)
     driven.round()
     driven.step(Refused(QuotaExceededError("later.", retry_after_s=4.0)))

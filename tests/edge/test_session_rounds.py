@@ -45,7 +45,7 @@ def test_a_block_is_no_longer_than_the_draft_model_can_hold(length: int, block: 
 
     assert draft.max_draft_length == block
     assert draft.feed_token_ids == ((0,) * length if block else ())
-    assert driven.session.tally.draft_full_from == (not block)
+    assert driven.session.statistics.draft_full_from == (not block)
 
 
 def test_a_text_goes_on_by_empty_blocks_where_the_draft_is_full() -> None:
@@ -63,7 +63,7 @@ def test_a_text_goes_on_by_empty_blocks_where_the_draft_is_full() -> None:
 
     assert lengths == [0, 0]
     assert finish_of(effects).reason is FinishReason.CONTEXT
-    assert driven.session.tally.draft_full_from == 4
+    assert driven.session.statistics.draft_full_from == 4
 
 
 def test_the_first_message_is_open_with_the_whole_prompt() -> None:
@@ -170,13 +170,13 @@ def test_a_verdict_of_a_decided_round_is_ignored() -> None:
     assert driven.verdict(1) == []
 
 
-def test_the_tally_counts_tested_and_resampled_tokens() -> None:
+def test_the_statistics_count_tested_and_resampled_tokens() -> None:
     """The first rejection is tested, those behind it are not."""
     driven = Driven()
     driven.open()
     driven.round()
     driven.verdict(1)
-    tally = driven.session.tally
+    s = driven.session.statistics
 
-    assert (tally.rounds, tally.drafted_tokens, tally.tested_tokens, tally.accepted_tokens) == (1, 3, 2, 1)
-    assert (tally.output_tokens, tally.resampled_tokens, tally.kept_positions) == (2, 1, 2)
+    assert (s.rounds, s.drafted_tokens, s.tested_tokens, s.accepted_tokens) == (1, 3, 2, 1)
+    assert (s.output_tokens, s.resampled_tokens, s.kept_positions) == (2, 1, 2)

@@ -27,13 +27,13 @@ import numpy.typing as npt
 
 from thinwire.cloud import events as cloud_events
 from thinwire.cloud.session import CloudSession
-from thinwire.common.config import GenerationParameters
 from thinwire.common.errors import TransportError
 from thinwire.common.law.draft_token import DraftToken
 from thinwire.common.law.random_streams import Stream, draw_key
 from thinwire.common.law.speculative import BlockOutcome
 from thinwire.common.schemes import make_scheme
 from thinwire.common.schemes.base import Scheme
+from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import (
     Close,
     DraftBlock,
@@ -186,7 +186,7 @@ class ExactPair:
 
     def __init__(
         self,
-        parameters: GenerationParameters,
+        parameters: GenerationRequest,
         target: Rows,
         draft: Rows,
         draws: EnumeratedDraws,

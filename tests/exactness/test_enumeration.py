@@ -18,7 +18,8 @@ from exactness.enumeration import (
     leaves,
     target_law,
 )
-from thinwire.common.config import GenerationParameters, Rollback, SchemeParameters
+from thinwire.common.config import Rollback, SchemeParameters
+from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import Verdict
 
 TARGET_2 = by_prefix(fractions(1, 3), fractions(2, 1), fractions(1, 1))
@@ -95,7 +96,8 @@ UNLIKELY_CASES = {
 
 def enumerate_case(case: Case, *, pair: type[ExactPair] = ExactPair, **options: object) -> list:
     """All leaves of a case."""
-    parameters = GenerationParameters(
+    parameters = GenerationRequest(
+        "",
         seed=7,
         scheme=case.scheme,
         max_tokens=case.max_tokens or case.outputs,

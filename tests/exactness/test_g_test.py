@@ -24,14 +24,15 @@ from exactness.enumeration import PROMPT, Law, Rows, TokenIds, by_prefix, distan
 from fakes import Reader, TableModel, TableVocabulary
 from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
-from thinwire.common.config import GenerationParameters, SchemeParameters
+from thinwire.common.config import SchemeParameters
 from thinwire.common.law.random_streams import KeyedDraws
-from thinwire.common.observe.metrics import EdgeMetrics
 from thinwire.common.schemes import make_scheme
+from thinwire.common.session.generation import GenerationRequest
 from thinwire.edge.cloud_link import CloudLink
 from thinwire.edge.drafter import Drafter
 from thinwire.edge.generation import run_generation
 from thinwire.edge.meter import GenerationMeter
+from thinwire.edge.metrics import EdgeMetrics
 from thinwire.edge.session import EdgeSession
 from thinwire.edge.settings import EdgeSettings
 from thinwire.edge.text_stream import TextStream
@@ -132,7 +133,7 @@ async def sample(
 
     async def one(seed: int, executor: ThreadPoolExecutor) -> TokenIds:
         made = make_scheme(scheme, vocabulary_size=3)
-        parameters = GenerationParameters(seed=seed, scheme=scheme, max_tokens=2, draft_length=2)
+        parameters = GenerationRequest("", seed=seed, scheme=scheme, max_tokens=2, draft_length=2)
         session = EdgeSession(
             parameters,
             PROMPT,
@@ -151,7 +152,7 @@ async def sample(
             executor=executor,
             settings=settings,
             client=reader,
-            meter=GenerationMeter(made, started_s=0.0, metrics=metrics),
+            meter=GenerationMeter(made, session.statistics, started_s=0.0, metrics=metrics),
         )
         assert finished.statistics.reconnects == 0
         return reader.token_ids

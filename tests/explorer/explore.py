@@ -30,15 +30,16 @@ from tests.explorer.scheduled_loop import OneThread, ScheduledLoop, StuckError
 from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common.causal_model import Extended, ExtendRequest, extend_one_by_one
-from thinwire.common.config import GenerationParameters, SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters, SchemeParameters
 from thinwire.common.errors import ResourceExhaustedError
 from thinwire.common.law.distributions import warp
 from thinwire.common.law.random_streams import KeyedDraws
-from thinwire.common.observe.metrics import EdgeMetrics
 from thinwire.common.schemes import make_scheme
+from thinwire.common.session.generation import GenerationRequest
 from thinwire.edge.drafter import Drafter
 from thinwire.edge.generation import run_generation
 from thinwire.edge.meter import GenerationMeter
+from thinwire.edge.metrics import EdgeMetrics
 from thinwire.edge.session import EdgeSession
 from thinwire.edge.settings import EdgeSettings
 from thinwire.edge.text_stream import TextStream
@@ -63,7 +64,7 @@ class Text:
     """One generation of a schedule."""
 
     prompt: tuple[int, ...]
-    parameters: GenerationParameters
+    parameters: GenerationRequest
 
 
 @dataclass
@@ -102,7 +103,8 @@ def text_of(chance: random.Random) -> Text:
     source = random.Random(number)
     return Text(
         tuple(source.randrange(SIZE) for _ in range(source.randint(1, 6))),
-        GenerationParameters(
+        GenerationRequest(
+            "",
             seed=number,
             scheme=source.choice(SCHEMES),
             sampling=SamplingParameters(temperature=source.choice((0.0, 1.0))),
@@ -285,7 +287,7 @@ async def _generate(
         executor=OneThread(loop, chance),
         settings=EDGE,
         client=reader,
-        meter=GenerationMeter(scheme, started_s=loop.time(), metrics=_METRICS),
+        meter=GenerationMeter(scheme, session.statistics, started_s=loop.time(), metrics=_METRICS),
     )
     report.texts += 1
     report.reconnects += finished.statistics.reconnects

@@ -26,7 +26,8 @@ from faults.storm import FaultyLink, Process, Storm
 from loopback import Generated, generate, make_request
 from thinwire.common import demo_pair, wire
 from thinwire.common.errors import ThinwireError, TransportError
-from thinwire.edge.client import GenerationRequest, connect
+from thinwire.common.session.generation import GenerationRequest
+from thinwire.edge.client import connect
 
 DELAY_S = 0.005
 """One way, so that a text lasts long enough to be met by faults."""

@@ -131,11 +131,8 @@ def text_through_edge(channel: grpc.Channel, number: int) -> str:
         event = wire.generation_event_from_proto(response)
         if isinstance(event, tuple):
             output += [token.token_id for token in event]
-    _, parameters = wire.generate_request_from_proto(proto, fresh_seed=0)
     prompt = _VOCABULARY.encode(request.prompt)
-    expected = InMemoryPair(
-        parameters, prompt, _warped(_DRAFT, np.float32), _warped(_TARGET, np.float64)
-    ).run()
+    expected = InMemoryPair(request, prompt, _warped(_DRAFT, np.float32), _warped(_TARGET, np.float64)).run()
     return "" if output == expected.token_ids else f"{output}, expected {expected.token_ids}"
 
 

@@ -22,7 +22,7 @@ from thinwire.common import demo_pair
 from thinwire.common.causal_model import Extended, ExtendRequest
 from thinwire.common.language_model import LanguageModel
 from thinwire.common.language_model.kv_pool import PAGE_TOKENS
-from thinwire.edge.client import GenerationRequest
+from thinwire.common.session.generation import GenerationRequest
 
 pytestmark = pytest.mark.skipif(
     not (demo_pair.target_path() / "model.safetensors").exists(), reason="the bundled pair is not here"

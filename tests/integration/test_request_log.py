@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from loopback import generate, loopback, make_request
+from loopback import generate, loopback, make_request, unchecked
 from tests.integration.operations import VOCABULARY, models, until
 from thinwire.common.errors import ConfigError, TransportError
 from thinwire.common.observe.log import JsonFormatter
@@ -62,7 +62,7 @@ async def test_a_refused_request_is_one_line_too(caplog: pytest.LogCaptureFixtur
     settings = EdgeSettings(connect_timeout_s=0.5)
     async with loopback(*models(), VOCABULARY, edge_settings=settings) as both:
         with pytest.raises(ConfigError):
-            await generate(both.client, make_request("abcde", stop=("secret" * 60,)))
+            await generate(both.client, unchecked(make_request("abcde"), stop=("secret" * 60,)))
         with pytest.raises(ConfigError):
             await generate(both.client, make_request("abcde", scheme="dense-f16"))
         await both.cloud.stop(0)

@@ -13,8 +13,8 @@ from fakes import Law, Prefix, TableVocabulary, random_law
 from loopback import WatchedModel, generate, loopback, make_request
 from thinwire.cloud.daemon import CloudServer
 from thinwire.common.errors import TargetChangedError
-from thinwire.common.session.generation import GenerationFinished
-from thinwire.edge.client import EdgeClient, GenerationRequest
+from thinwire.common.session.generation import GenerationFinished, GenerationRequest
+from thinwire.edge.client import EdgeClient
 
 SIZE = 8
 CONTEXT_LENGTH = 256

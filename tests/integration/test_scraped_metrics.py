@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fakes import TableModel
-from loopback import Generated, generate, loopback, make_request
+from loopback import Generated, generate, loopback, make_request, unchecked
 from security.credentials import Tokens
 from tests.integration.operations import VOCABULARY, models, scraped, until
 from thinwire.cloud.settings import CloudSettings
@@ -99,7 +99,7 @@ async def test_refusals_are_counted_by_reason_at_both_ends() -> None:
         with pytest.raises(ConfigError):
             await generate(both.client, make_request("abc", scheme="dense-f16"))
         with pytest.raises(ConfigError):
-            await generate(both.client, make_request("abc", max_tokens=0))
+            await generate(both.client, unchecked(make_request("abc"), max_tokens=0))
         await until(lambda: not both.edge.running)
         cloud, edge = await scraped(both.cloud.metrics), await scraped(both.edge.metrics)
 

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from fakes import TableModel, TableVocabulary, random_law
-from loopback import CuttableLink, Generated, generate, loopback, make_request
+from loopback import CuttableLink, Generated, generate, loopback, make_request, unchecked
 from thinwire.common.errors import ConfigError, ThinwireError
 from thinwire.common.observe import tracing
 from thinwire.common.observe.tracing import NO_TRACE, NO_TRACING, caller_context, start_tracing, tracing_to
@@ -73,6 +73,7 @@ async def traced(
     traceparent: str | None = None,
     edge_on: bool = True,
     cloud_on: bool = True,
+    past_checks: dict[str, object] | None = None,
     **request: object,
 ) -> Traced:
     """One text by table models; both daemons are stopped, and all spans exported, before it is given."""
@@ -90,7 +91,8 @@ async def traced(
         traceparent=traceparent,
     ) as both:
         try:
-            text = await generate(both.client, make_request(PROMPT, **{"max_tokens": 30, **request}))
+            asked = make_request(PROMPT, **{"max_tokens": 30, **request})
+            text = await generate(both.client, unchecked(asked, **(past_checks or {})))
         except ThinwireError as error:
             text = error
     await asyncio.to_thread(edge_tracing.close)
@@ -233,7 +235,7 @@ async def test_a_caller_that_is_not_sampled_leaves_no_spans() -> None:
 
 async def test_a_request_that_is_refused_has_a_span_with_the_reason() -> None:
     """The error's reason and no sentence, which may quote the request."""
-    done = await traced(draft_length=65)
+    done = await traced(past_checks={"draft_length": 65})
 
     assert isinstance(done.text, ThinwireError)
     assert done.request.status.status_code is StatusCode.ERROR

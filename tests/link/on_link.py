@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.grid.client import thinwire_request_to_dict
 from link.link import End
 from link.self_test import module_environment
-from thinwire.edge.client import GenerationRequest
+from thinwire.common.session.generation import GenerationRequest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCESS_TIMEOUT_S = 10.0

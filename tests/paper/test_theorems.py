@@ -127,14 +127,14 @@ def test_the_threshold_stays_in_its_interval(name: str, uncapped_runs: Runs) -> 
 
 
 def test_a_binding_cap_voids_the_guarantee_and_is_reported(runs: Runs) -> None:
-    """Where K_max binds the bound fails, the tally says how often, and the steps' excess makes up for it."""
+    """Where K_max binds the bound fails, the statistics say so, and the steps' excess makes up for it."""
     steps = runs.of(CAPPED)
     excess = np.maximum(steps.dropped_mass - CAPPED.target_dropped_mass, 0)[steps.cap_binds].sum()
     kept = len(steps.dropped_mass)
     bound = dropped_mass_guarantee(CAPPED, kept)
 
-    assert steps.tally.kept_positions == kept
-    assert steps.tally.cap_binding_rate == steps.cap_binds.mean() > 0.01
-    assert steps.tally.mean_dropped_mass == pytest.approx(steps.dropped_mass.mean())
-    assert steps.tally.mean_dropped_mass > bound
-    assert steps.tally.mean_dropped_mass <= bound + excess / kept + ROUNDING
+    assert steps.statistics.kept_positions == kept
+    assert steps.statistics.cap_binding_rate == steps.cap_binds.mean() > 0.01
+    assert steps.statistics.mean_dropped_mass == pytest.approx(steps.dropped_mass.mean())
+    assert steps.statistics.mean_dropped_mass > bound
+    assert steps.statistics.mean_dropped_mass <= bound + excess / kept + ROUNDING

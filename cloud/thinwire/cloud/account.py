@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 
 from thinwire.cloud.batcher import Done
+from thinwire.cloud.metrics import CloudMetrics
 from thinwire.cloud.session import CloudSession
 from thinwire.common.observe.log import log_request, short_session
-from thinwire.common.observe.metrics import CloudMetrics
 from thinwire.common.observe.tracing import Trace
+from thinwire.common.session.statistics import RoundVerified
 
 _log = logging.getLogger(__name__)
 
@@ -33,30 +34,29 @@ class SessionAccount:
         self._scheme = scheme
         self._tenant = tenant
         self._opened_s = opened_s
-        self._up_bytes = 0
-        self._down_bytes = 0
-        self._drafted_tokens = 0
-        self._accepted_tokens = 0
-        self._queue_s = 0.0
-        self._verify_s = 0.0
+        self._totals: dict[str, float] = dict.fromkeys(
+            ("drafted_tokens", "accepted_tokens", "bytes_up", "bytes_down", "queue_s", "verify_s"), 0
+        )
+        """As the session's line names them."""
 
     def opened(self, prompt_tokens: int) -> None:
         """The session has its slot and its memory."""
-        self._metrics.session_opened(self._scheme, prompt_tokens=prompt_tokens)
+        self._metrics.count("sessions_opened", self._scheme)
+        self._metrics.count("prompt_tokens", self._scheme, prompt_tokens)
 
     def resumed(self) -> None:
         """Another stream took it up."""
-        self._metrics.session_resumed(self._scheme)
+        self._metrics.count("sessions_resumed", self._scheme)
 
     def received(self, size_bytes: int) -> None:
         """A message of this serialised size came up."""
-        self._up_bytes += size_bytes
-        self._metrics.bytes_up(self._scheme, size_bytes)
+        self._totals["bytes_up"] += size_bytes
+        self._metrics.count("uplink_bytes", self._scheme, size_bytes)
 
     def sent(self, size_bytes: int) -> None:
         """A message of this serialised size goes down."""
-        self._down_bytes += size_bytes
-        self._metrics.bytes_down(self._scheme, size_bytes)
+        self._totals["bytes_down"] += size_bytes
+        self._metrics.count("downlink_bytes", self._scheme, size_bytes)
 
     def verified(
         self,
@@ -70,8 +70,15 @@ class SessionAccount:
         scoring: Done,
     ) -> None:
         """A round was verified just now."""
-        queue_s = (decoding.queue_us + scoring.queue_us) * 1e-6
-        verify_s = (decoding.work_us + scoring.work_us) * 1e-6
+        measured = RoundVerified(
+            scheme=self._scheme,
+            round=round_number,
+            draft_length=drafted,
+            accepted=accepted,
+            uplink_payload_bits=8 * payload_bytes,
+            queue_s=(decoding.queue_us + scoring.queue_us) * 1e-6,
+            verify_s=(decoding.work_us + scoring.work_us) * 1e-6,
+        )
         self._trace.phases(
             ("queue", decoding.queue_us * 1e-6),
             ("decode", decoding.work_us * 1e-6),
@@ -84,19 +91,12 @@ class SessionAccount:
             accepted=accepted,
             payload_bits=8 * payload_bytes,
         )
-        self._drafted_tokens += drafted
-        self._accepted_tokens += accepted
-        self._queue_s += queue_s
-        self._verify_s += verify_s
-        self._metrics.round_verified(
-            self._scheme,
-            drafted=drafted,
-            accepted=accepted,
-            payload_bytes=payload_bytes,
-            queue_s=queue_s,
-            verify_s=verify_s,
-        )
-        self._metrics.tokens_committed(self._scheme, accepted + 1)
+        self._totals["drafted_tokens"] += drafted
+        self._totals["accepted_tokens"] += accepted
+        self._totals["queue_s"] += measured.queue_s
+        self._totals["verify_s"] += measured.verify_s
+        self._metrics.round_verified(measured)
+        self._metrics.count("generation_tokens", self._scheme, accepted + 1)
 
     def ended(self, session: CloudSession, reason: str, now: float) -> None:
         """
@@ -106,7 +106,7 @@ class SessionAccount:
             reason: "CLOSED", or that of the error that ended it.
             now: monotonic seconds.
         """
-        self._metrics.session_ended(reason)
+        self._metrics.count("sessions_ended", reason)
         prompt_tokens = len(session.open.prompt_token_ids)
         log_request(
             _log,
@@ -118,11 +118,6 @@ class SessionAccount:
             prompt_tokens=prompt_tokens,
             tokens=session.committed_length - prompt_tokens,
             rounds=session.rounds,
-            drafted_tokens=self._drafted_tokens,
-            accepted_tokens=self._accepted_tokens,
-            bytes_up=self._up_bytes,
-            bytes_down=self._down_bytes,
             total_s=now - self._opened_s,
-            queue_s=self._queue_s,
-            verify_s=self._verify_s,
+            **self._totals,
         )

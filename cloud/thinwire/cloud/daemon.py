@@ -20,6 +20,7 @@ from thinwire.cloud.batch_queue import BatchQueue
 from thinwire.cloud.batcher import Batcher
 from thinwire.cloud.events import LinkLost, WorkFailed
 from thinwire.cloud.live_session import LiveSession
+from thinwire.cloud.metrics import CloudMetrics
 from thinwire.cloud.opening import check_rows, check_vocabulary, first_message, forget_message
 from thinwire.cloud.registry import SessionRegistry
 from thinwire.cloud.session import CloudSession
@@ -38,7 +39,6 @@ from thinwire.common.errors import (
     TransportError,
 )
 from thinwire.common.observe.log import log_request
-from thinwire.common.observe.metrics import CloudMetrics
 from thinwire.common.observe.tracing import NO_TRACING, Trace, Tracing
 from thinwire.common.release import version
 from thinwire.common.schemes import make_scheme

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 
 from thinwire.common.errors import (
     ResourceExhaustedError,
@@ -12,17 +13,24 @@ from thinwire.common.errors import (
     WrongDaemonError,
 )
 from thinwire.common.observe.log import log_request, short_session
-from thinwire.common.observe.metrics import EdgeMetrics
 from thinwire.common.observe.tracing import NO_TRACE, Trace
-from thinwire.common.session.generation import GenerationFinished, GenerationStatistics, Token
+from thinwire.common.session.generation import GenerationFinished, GenerationRequest, Token
 from thinwire.common.session.messages import FinishReason
+from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.edge.meter import GenerationMeter
-from thinwire.edge.session import EdgeSession
+from thinwire.edge.metrics import EdgeMetrics
 
 _log = logging.getLogger(__name__)
 
 _WITHOUT_TEXT = (TransportError, ResourceExhaustedError, UnauthenticatedError, WrongDaemonError)
 """Errors whose sentences speak of addresses, counts and tenants; those of others may quote a request."""
+_LOG_NAMES = {
+    "output_tokens": "tokens",
+    "uplink_payload_bits": "payload_bits",
+    "uplink_message_bytes": "bytes_up",
+    "downlink_message_bytes": "bytes_down",
+}
+"""Names in the line, where they are not those of `GenerationStatistics`."""
 
 
 class GenerationAccount:
@@ -44,26 +52,24 @@ class GenerationAccount:
         self._prompt = ""
         self._prompt_tokens = 0
         self._texts: list[str] = []
-        self._running: tuple[EdgeSession, GenerationMeter] | None = None
+        self._meter: GenerationMeter | None = None
         self._over = False
 
     def admitted(self, tenant: str) -> None:
         """Whose the request is."""
         self._tenant = tenant
 
-    def begun(
-        self, session: EdgeSession, meter: GenerationMeter, *, scheme: str, prompt: str, prompt_tokens: int
-    ) -> None:
+    def begun(self, meter: GenerationMeter, request: GenerationRequest, prompt_tokens: int) -> None:
         """The request was understood, and its generation starts."""
-        self._running = session, meter
-        self._scheme = scheme
-        self._prompt = prompt
+        self._meter = meter
+        self._scheme = request.scheme.scheme
+        self._prompt = request.prompt
         self._prompt_tokens = prompt_tokens
-        self._metrics.generation_started(scheme, prompt_tokens=prompt_tokens)
+        self._metrics.count("prompt_tokens", self._scheme, prompt_tokens)
 
     def emitted(self, tokens: tuple[Token, ...]) -> None:
         """Tokens go to the client."""
-        self._metrics.tokens_committed(self._scheme, len(tokens))
+        self._metrics.count("generation_tokens", self._scheme, len(tokens))
         if self._with_text:
             self._texts += [token.text for token in tokens]
 
@@ -91,22 +97,21 @@ class GenerationAccount:
         self._over = True
         error_reason = None if error is None else error.reason
         failure = error.message if isinstance(error, _WITHOUT_TEXT) else None
-        if self._running is None:
+        if self._meter is None:
             self._trace.end(error=error_reason)
             log_request(_log, "generation refused", tenant=self._tenant, error=error_reason, failure=failure)
             return
-        session, meter = self._running
-        meter.finished(now)
-        statistics = meter.statistics(session)
+        self._meter.finished(now)
+        statistics = self._meter.statistics()
         self._metrics.generation_finished(reason, statistics)
         self._line(reason, statistics, error=error_reason, failure=failure)
 
     def _line(self, reason: FinishReason, s: GenerationStatistics, **why: str | None) -> None:
-        assert self._running is not None, "a line for a generation that never began"
+        assert self._meter is not None, "a line for a generation that never began"
+        who = {"session": short_session(self._meter.session_id), "scheme": self._scheme}
         self._trace.end(
             error=why.get("error"),
-            session=short_session(self._running[1].session_id),
-            scheme=self._scheme,
+            **who,
             reason=reason.value,
             prompt_tokens=self._prompt_tokens,
             tokens=s.output_tokens,
@@ -119,28 +124,11 @@ class GenerationAccount:
         log_request(
             _log,
             "generation ended",
-            session=short_session(self._running[1].session_id),
+            **who,
             tenant=self._tenant,
-            scheme=self._scheme,
             reason=reason.value,
             **why,
             prompt_tokens=self._prompt_tokens,
-            tokens=s.output_tokens,
-            rounds=s.rounds,
-            drafted_tokens=s.drafted_tokens,
-            accepted_tokens=s.accepted_tokens,
-            payload_bits=s.uplink_payload_bits,
-            bytes_up=s.uplink_message_bytes,
-            bytes_down=s.downlink_message_bytes,
-            reconnects=s.reconnects,
-            rebuilds=s.rebuilds,
-            close_drafts=s.close_drafts,
-            total_s=s.total_s,
-            first_token_s=s.first_token_s,
-            draft_s=s.draft_s,
-            encode_s=s.encode_s,
-            network_s=s.network_s,
-            queue_s=s.queue_s,
-            verify_s=s.verify_s,
+            **{_LOG_NAMES.get(name, name): value for name, value in asdict(s).items()},
             **shown,
         )

@@ -8,7 +8,6 @@ from typing import Any
 
 from thinwire.common.config import (
     MAX_DRAFT_LENGTH,
-    GenerationParameters,
     Rollback,
     SamplingParameters,
     default_scheme,
@@ -21,10 +20,10 @@ from thinwire.common.daemon.standard_streams import check_utf8
 from thinwire.common.door.security_arguments import add_dialling_arguments
 from thinwire.common.release import version
 from thinwire.common.schemes import scheme_names
-from thinwire.edge.client import GenerationRequest
+from thinwire.common.session.generation import GenerationRequest
 from thinwire.edge.daemon_arguments import DEFAULT_EDGE, add_edge
 
-_DEFAULTS = GenerationParameters(seed=0)
+_DEFAULTS = GenerationRequest("", seed=0)
 
 
 def make_parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
@@ -77,9 +76,9 @@ def generation_request(arguments: argparse.Namespace, prompt: str) -> Generation
         frozen_threshold=arguments.frozen_threshold,
         **{name: value for name, value in by_temperature.items() if value is not None},
     )
-    request = GenerationRequest(
+    seed = {} if arguments.seed is None else {"seed": arguments.seed}
+    return GenerationRequest(
         prompt=prompt,
-        seed=arguments.seed,
         scheme=scheme,
         sampling=sampling,
         max_tokens=arguments.max_tokens,
@@ -89,19 +88,8 @@ def generation_request(arguments: argparse.Namespace, prompt: str) -> Generation
         stop=tuple(arguments.stop),
         ignore_eos=arguments.ignore_eos,
         stop_token_ids=tuple(arguments.stop_token_id),
+        **seed,
     )
-    GenerationParameters(
-        seed=0 if request.seed is None else request.seed,
-        scheme=scheme,
-        sampling=sampling,
-        max_tokens=request.max_tokens,
-        draft_length=request.draft_length,
-        uplink_budget_bits=request.uplink_budget_bits,
-        min_block_acceptance=request.min_block_acceptance,
-        stop=request.stop,
-        stop_token_ids=request.stop_token_ids,
-    )  # checked here too, so that a slip is answered without an edge
-    return request
 
 
 def _add_generate(commands: Any, environment: Mapping[str, str]) -> None:

@@ -33,8 +33,9 @@ from thinwire.common.door.security import ClientSecurity
 from thinwire.common.door.security_arguments import dialling_security
 from thinwire.common.errors import ConfigError, ThinwireError
 from thinwire.common.observe.tracing import NO_TRACING, start_tracing
+from thinwire.common.session.generation import GenerationRequest
 from thinwire.edge.arguments import generation_request, make_parser
-from thinwire.edge.client import GenerationRequest, connect
+from thinwire.edge.client import connect
 from thinwire.edge.daemon import EdgeServer, ModelShown
 from thinwire.edge.daemon_arguments import edge_settings
 from thinwire.edge.demo import DEFAULT_PROMPT, run_demo

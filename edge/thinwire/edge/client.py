@@ -5,47 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import grpc
 
 from thinwire.common import wire
-from thinwire.common.config import MAX_PROMPT_BYTES, SamplingParameters, SchemeParameters
 from thinwire.common.door.security import ClientSecurity, LinkSecurity
 from thinwire.common.errors import DeadlineError, TransportError
 from thinwire.common.observe.tracing import caller_context
-from thinwire.common.session.generation import EdgeStatus, GenerationEvent, GenerationFinished
-from thinwire.common.session.prompt import check_text
+from thinwire.common.session.generation import (
+    EdgeStatus,
+    GenerationEvent,
+    GenerationFinished,
+    GenerationRequest,
+)
 
 _REASON_TIMEOUT_S = 0.5
 """To ask a channel that does not connect for the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationRequest:
-    """
-    What a client asks for; `seed` None lets the edge draw fresh bits.
-
-    Raises:
-        ConfigError: a prompt that no edge takes, or what is no text; said here, where nothing was sent yet.
-    """
-
-    prompt: str
-    seed: int | None
-    scheme: SchemeParameters
-    sampling: SamplingParameters
-    max_tokens: int
-    draft_length: int
-    uplink_budget_bits: int
-    min_block_acceptance: float
-    stop: tuple[str, ...]
-    ignore_eos: bool
-    stop_token_ids: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_text("the prompt", self.prompt, MAX_PROMPT_BYTES)
-        for stop in self.stop:
-            check_text("a stop string", stop, MAX_PROMPT_BYTES)
 
 
 class EdgeClient:
@@ -81,20 +56,7 @@ class EdgeClient:
                 RemoteProtocolError or TransportError when it does not speak the protocol to its end.
         """
         call = self._stub.Generate(
-            wire.generate_request_to_proto(
-                request.prompt,
-                seed=request.seed,
-                scheme=request.scheme,
-                sampling=request.sampling,
-                max_tokens=request.max_tokens,
-                draft_length=request.draft_length,
-                uplink_budget_bits=request.uplink_budget_bits,
-                min_block_acceptance=request.min_block_acceptance,
-                stop=request.stop,
-                ignore_eos=request.ignore_eos,
-                stop_token_ids=request.stop_token_ids,
-            ),
-            metadata=self._metadata + self._context,
+            wire.generate_request_to_proto(request), metadata=self._metadata + self._context
         )
         responses = aiter(call)
         is_whole = False

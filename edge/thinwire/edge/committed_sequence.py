@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from thinwire.common.config import GenerationParameters, check_integer
+from thinwire.common.config import check_integer
+from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import FinishReason, Opened, PrefixHasher, TokenKind
 from thinwire.common.session.prompt import check_prompt
 from thinwire.edge.events import EmittedToken
@@ -18,7 +19,7 @@ class CommittedSequence:
     Args:
         prompt_token_ids: at least one id below V.
         text: turns committed output ids into text.
-        parameters: of the generation.
+        request: of the generation.
         vocabulary_size: V.
         draft_context_length: tokens the draft model can hold.
 
@@ -30,25 +31,25 @@ class CommittedSequence:
         self,
         prompt_token_ids: tuple[int, ...],
         text: TextStream,
-        parameters: GenerationParameters,
+        request: GenerationRequest,
         *,
         vocabulary_size: int,
         draft_context_length: int,
     ) -> None:
         check_prompt(prompt_token_ids, vocabulary_size)
-        for token_id in parameters.stop_token_ids:
+        for token_id in request.stop_token_ids:
             check_integer("a stop token id", token_id, 0, vocabulary_size - 1)
         self._ids = list(prompt_token_ids)
         self._text = text
-        self._ignore_eos = parameters.ignore_eos
+        self._ignore_eos = request.ignore_eos
         self._vocabulary_size = vocabulary_size
         self._draft_context_length = draft_context_length
-        self._max_length = len(prompt_token_ids) + parameters.max_tokens
+        self._max_length = len(prompt_token_ids) + request.max_tokens
         self._context_length: int | None = None
         """Tokens that the target can hold; None before it has said so."""
         self._hasher = PrefixHasher()
         self._hasher.extend(prompt_token_ids)
-        self._stop_token_ids = frozenset(parameters.stop_token_ids)
+        self._stop_token_ids = frozenset(request.stop_token_ids)
         """Ids that end the text as a stop string does; they count and have no text."""
         self._eos_token_ids: frozenset[int] = frozenset()
         """End-of-text ids; they count and have no text."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,6 @@ from thinwire.common.door.security import ClientSecurity, ServerSecurity
 from thinwire.common.door.tenants import Credential
 from thinwire.common.errors import ResourceExhaustedError, ThinwireError, TransportError
 from thinwire.common.law.random_streams import KeyedDraws
-from thinwire.common.observe.metrics import EdgeMetrics
 from thinwire.common.observe.tracing import NO_TRACING, Trace, Tracing
 from thinwire.common.release import version
 from thinwire.common.schemes import make_scheme, scheme_names
@@ -37,11 +35,12 @@ from thinwire.edge.cloud_link import CloudLink
 from thinwire.edge.drafter import Drafter
 from thinwire.edge.generation import run_generation
 from thinwire.edge.meter import GenerationMeter
+from thinwire.edge.metrics import EdgeMetrics
 from thinwire.edge.pair import PairWatch
 from thinwire.edge.prompt_encoder import PromptEncoder
 from thinwire.edge.session import EdgeSession
 from thinwire.edge.settings import EdgeSettings
-from thinwire.edge.telemetry import RoundLog, generation_to_json
+from thinwire.edge.telemetry import RoundLog
 from thinwire.edge.text_stream import TextStream
 
 DEFAULT_SETTINGS = EdgeSettings()
@@ -315,13 +314,13 @@ class EdgeServer(wire.GeneratorServicer):
         trace: Trace,
         started_s: float,
     ) -> None:
-        prompt, parameters = wire.generate_request_from_proto(request, fresh_seed=secrets.randbits(64))
-        scheme = make_scheme(parameters.scheme, vocabulary_size=vocabulary.identity.size)
+        asked = wire.generate_request_from_proto(request)
+        scheme = make_scheme(asked.scheme, vocabulary_size=vocabulary.identity.size)
         prompt_ids, text = await self._prompts.encode(
-            prompt, partial(_tokenized, vocabulary, prompt, parameters.stop)
+            asked.prompt, partial(_tokenized, vocabulary, asked.prompt, asked.stop)
         )
         session = EdgeSession(
-            parameters,
+            asked,
             prompt_ids,
             vocabulary=vocabulary.identity,
             scheme=scheme,
@@ -332,22 +331,27 @@ class EdgeServer(wire.GeneratorServicer):
             patience_s=self._settings.patience_s,
         )
         meter = GenerationMeter(
-            scheme, started_s=started_s, round_log=self._round_log, metrics=self.metrics, trace=trace
+            scheme,
+            session.statistics,
+            started_s=started_s,
+            round_log=self._round_log,
+            metrics=self.metrics,
+            trace=trace,
         )
-        account.begun(session, meter, scheme=scheme.name, prompt=prompt, prompt_tokens=len(prompt_ids))
+        account.begun(meter, asked, len(prompt_ids))
 
         client = ClientStream(outbox, account, check=lambda: self._security.access.check(credential))
         started = GenerationStarted(
-            parameters.seed,
+            asked.seed,
             len(prompt_ids),
-            parameters.scheme,
-            min(parameters.draft_length, scheme.max_draft_length),
+            asked.scheme,
+            min(asked.draft_length, scheme.max_draft_length),
         )
         client.put(started)
         try:
             finished = await run_generation(
                 session,
-                Drafter(model, scheme, parameters.sampling, KeyedDraws(parameters.seed)),
+                Drafter(model, scheme, asked.sampling, KeyedDraws(asked.seed)),
                 self._link.carrying(trace.context) if trace.context else self._link,
                 executor=self._executor,
                 settings=self._settings,
@@ -358,8 +362,7 @@ class EdgeServer(wire.GeneratorServicer):
             self._output_tokens += client.tokens
         if self._round_log is not None:
             reason = finished.reason.value
-            line = generation_to_json(meter.session_id, reason, parameters.seed, finished.statistics)
-            self._round_log.write(line)
+            self._round_log.generation_finished(meter.session_id, reason, asked.seed, finished.statistics)
 
 
 def _tokenized(

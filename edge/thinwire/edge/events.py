@@ -12,10 +12,11 @@ from thinwire.common.errors import ThinwireError
 from thinwire.common.law.draft_token import DraftToken
 from thinwire.common.schemes.base import DraftDistribution, SchemeState
 from thinwire.common.session.messages import Close, DraftBlock, FinishReason, Open, Opened, TokenKind, Verdict
+from thinwire.common.session.statistics import DraftMeasured
 
 
 @dataclass(frozen=True, slots=True)
-class DraftedBlock:
+class DraftedBlock(DraftMeasured):
     """A block as the edge drafted it, with everything the wire does not carry."""
 
     tokens: tuple[DraftToken, ...]
@@ -27,10 +28,6 @@ class DraftedBlock:
     payload: bytes
     cache_length: int
     """Tokens the draft model's cache holds after drafting."""
-    draft_s: float
-    """Seconds spent drafting, without coding."""
-    encode_s: float = 0.0
-    """Seconds spent coding the payload."""
     margin: float = 1.0
     """How far the closest of the block's float decisions was from another (`common.law.decision_margin`)."""
 
@@ -138,6 +135,14 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """The pending round has its verdict; measure it."""
+
+    block: DraftedBlock
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
 class EmittedToken:
     """One committed output token and the text that became final with it."""
 
@@ -187,4 +192,4 @@ class Finish:
     error: ThinwireError | None = field(default=None)
 
 
-EdgeEffect = Send | Draft | Emit | TruncateCache | ArmTimer | Reconnect | Finish
+EdgeEffect = Send | Draft | Decided | Emit | TruncateCache | ArmTimer | Reconnect | Finish

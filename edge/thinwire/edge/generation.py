@@ -21,12 +21,13 @@ from typing import Protocol
 from thinwire.common import wire
 from thinwire.common.errors import LocalProtocolError, RemoteProtocolError, ThinwireError, TransportError
 from thinwire.common.session.generation import GenerationEvent, GenerationFinished, Token
-from thinwire.common.session.messages import Close, CloseReason, DraftBlock, Opened, Verdict
+from thinwire.common.session.messages import Close, CloseReason, Opened, Verdict
 from thinwire.edge.cloud_link import CloudLink, CloudStream, FromCloud
 from thinwire.edge.drafter import Drafter, DraftingCancelledError
 from thinwire.edge.events import (
     ArmTimer,
     Cancelled,
+    Decided,
     Draft,
     Drafted,
     DraftedBlock,
@@ -98,7 +99,7 @@ async def run_generation(
         finish = await driver.run()
         if finish.error is not None:
             raise finish.error
-        finished = GenerationFinished(finish.reason, finish.text, meter.statistics(session))
+        finished = GenerationFinished(finish.reason, finish.text, meter.statistics())
         client.put(finished)  # before the clean-up: the client need not wait for the cloud's Closed
         return finished
     finally:
@@ -116,28 +117,20 @@ class _Received:
     at_s: float
 
 
+@dataclass(eq=False)
 class _Driver:
     """The queue of events, the stream, the timer and the draft in progress of one generation."""
 
-    def __init__(
-        self,
-        session: EdgeSession,
-        drafter: Drafter,
-        link: CloudLink,
-        executor: Executor,
-        settings: EdgeSettings,
-        client: Client,
-        meter: GenerationMeter,
-        sleep: Callable[[float], Awaitable[None]],
-    ) -> None:
-        self._session = session
-        self._drafter = drafter
-        self._link = link
-        self._executor = executor
-        self._settings = settings
-        self._client = client
-        self._meter = meter
-        self._sleep = sleep
+    _session: EdgeSession
+    _drafter: Drafter
+    _link: CloudLink
+    _executor: Executor
+    _settings: EdgeSettings
+    _client: Client
+    _meter: GenerationMeter
+    _sleep: Callable[[float], Awaitable[None]]
+
+    def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[EdgeEvent | _Received | BaseException] = asyncio.Queue()
         self._writer = wire.EdgeStreamWriter()
@@ -201,6 +194,8 @@ class _Driver:
             case Emit(tokens):
                 self._meter.emitted(self._loop.time())
                 self._client.put(tuple(Token(t.token_id, t.kind, t.text) for t in tokens))
+            case Decided():
+                self._meter.decided(effect)
             case TruncateCache(length):
                 self._drafter.truncate(length)
             case ArmTimer(at_s):
@@ -242,9 +237,7 @@ class _Driver:
         message = effect.message
         self._closed = self._closed or isinstance(message, Close)
         request = self._stream.prepare(message)
-        if isinstance(message, DraftBlock):
-            self._meter.block_sent(message.round, request.ByteSize(), self._loop.time())
-        self._meter.bytes_up(request.ByteSize())
+        self._meter.sent(message, request.ByteSize(), self._loop.time())
         self._stream.send(request, last=self._closed)
 
     async def _reconnect(self, attempt: int, asked_s: float | None) -> None:
@@ -278,7 +271,6 @@ class _Driver:
             return
         error = done.exception()
         if error is None:
-            self._meter.drafted(done.result())
             self._events.put_nowait(Drafted(attempt, done.result()))
         elif isinstance(error, ThinwireError):
             self._events.put_nowait(Refused(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import fields
 from typing import TextIO
 
 from rich.console import Console
@@ -15,11 +16,11 @@ from thinwire.common.session.generation import (
     GenerationEvent,
     GenerationFinished,
     GenerationStarted,
-    GenerationStatistics,
     ServerInfo,
     Token,
 )
 from thinwire.common.session.messages import TokenKind, VocabularyIdentity
+from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.edge.telemetry import statistics_to_dict
 
 STYLES = {TokenKind.ACCEPTED: "green", TokenKind.RESAMPLED: "bold red", TokenKind.BONUS: "cyan"}
@@ -27,6 +28,9 @@ STYLES = {TokenKind.ACCEPTED: "green", TokenKind.RESAMPLED: "bold red", TokenKin
 
 CAP_BINDING_LIMIT = 0.01
 """Share of positions with a binding K_max from which Theorem 2's guarantee is reported as void."""
+
+_WHOLE_TIMES = ("total_s", "first_token_s")
+"""Times that are no phase of their own."""
 
 _NO_CONTROLS = {
     code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), 127, *range(128, 160)) if code not in (9, 10)
@@ -254,11 +258,9 @@ def _payload_text(s: GenerationStatistics) -> str:
 
 
 def _time_text(s: GenerationStatistics) -> str:
-    phases = (
-        f"draft {s.draft_s:.2f}, encode {s.encode_s:.2f}, network {s.network_s:.2f}, "
-        f"queue {s.queue_s:.2f}, verify {s.verify_s:.2f}"
-    )
-    return f"{s.total_s:.2f} s ({phases})"
+    names = [field.name for field in fields(s) if field.name.endswith("_s")]
+    phases = [f"{n.removesuffix('_s')} {getattr(s, n):.2f}" for n in names if n not in _WHOLE_TIMES]
+    return f"{s.total_s:.2f} s ({', '.join(phases)})"
 
 
 def _number(value: float, digits: int) -> str:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from thinwire.common.config import GenerationParameters
 from thinwire.common.errors import (
     DeadlineError,
     EpochSupersededError,
@@ -31,6 +30,7 @@ from thinwire.common.errors import (
     ThinwireError,
 )
 from thinwire.common.schemes.base import Scheme
+from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import (
     Close,
     CloseReason,
@@ -44,10 +44,12 @@ from thinwire.common.session.messages import (
     block_checksum,
 )
 from thinwire.common.session.states import TERMINAL, Happening, State, after
+from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.edge.committed_sequence import CommittedSequence
 from thinwire.edge.events import (
     ArmTimer,
     Cancelled,
+    Decided,
     Draft,
     Drafted,
     DraftedBlock,
@@ -69,7 +71,6 @@ from thinwire.edge.events import (
 from thinwire.edge.known_target import KnownTarget
 from thinwire.edge.patience import Patience
 from thinwire.edge.round_deadline import RoundDeadline
-from thinwire.edge.tally import Tally
 from thinwire.edge.text_stream import TextStream
 
 
@@ -78,10 +79,10 @@ class EdgeSession:
     One generation, seen from the edge.
 
     Args:
-        parameters: what was asked for.
+        request: what was asked for.
         prompt_token_ids: at least one id below V.
         vocabulary: the draft model's.
-        scheme: made from `parameters.scheme` for the same vocabulary.
+        scheme: made from `request.scheme` for the same vocabulary.
         text: turns committed output ids into text.
         context_length: tokens the draft model can hold.
         round_timeout_s: seconds a round or an open may take at most, and may wait in all for a quota.
@@ -95,7 +96,7 @@ class EdgeSession:
 
     def __init__(
         self,
-        parameters: GenerationParameters,
+        request: GenerationRequest,
         prompt_token_ids: tuple[int, ...],
         *,
         vocabulary: VocabularyIdentity,
@@ -106,11 +107,11 @@ class EdgeSession:
         least_round_timeout_s: float | None = None,
         patience_s: float,
     ) -> None:
-        self._parameters = parameters
+        self._request = request
         self._vocabulary = vocabulary
         self._scheme = scheme
         self._committed = CommittedSequence(
-            prompt_token_ids, text, parameters,
+            prompt_token_ids, text, request,
             vocabulary_size=vocabulary.size, draft_context_length=context_length,
         )  # fmt: skip
         self._round_timeout_s = round_timeout_s
@@ -119,9 +120,11 @@ class EdgeSession:
 
         self._target = KnownTarget()
         self.state = State.NEW
-        self.tally = Tally()
-        """Counts for the report."""
+        self.statistics = GenerationStatistics()
+        """What the session itself counts; the shell completes it."""
         self._session_id = b""
+        self._was_opened = False
+        """Whether the cloud ever opened a stream; one that it refused, or that never came so far, is none."""
         self._epoch = 0
         self._scheme_state = scheme.initial_state()
         self._cache_length = 0
@@ -192,9 +195,9 @@ class EdgeSession:
     def _open(self) -> Open:
         return Open(
             vocabulary=self._vocabulary,
-            scheme=self._parameters.scheme,
-            sampling=self._parameters.sampling,
-            seed=self._parameters.seed,
+            scheme=self._request.scheme,
+            sampling=self._request.sampling,
+            seed=self._request.seed,
             prompt_token_ids=() if self._session_id else self.committed_token_ids,
             session_id=self._session_id,
         )
@@ -207,7 +210,8 @@ class EdgeSession:
                 RemoteProtocolError(f"Opened came in state {self.state.value}; expected opening.")
             )
         self.state = after(self.state, Happening.OPENED)
-        self.tally.streams += 1
+        self.statistics.reconnects += self._was_opened
+        self._was_opened = True
         self._epoch = opened.epoch
         if self._session_id:
             return self._on_resumed(opened, now)
@@ -242,9 +246,11 @@ class EdgeSession:
 
     def _next_draft(self) -> list[EdgeEffect]:
         """Ask for the next block; never so long that it could overshoot max_tokens or a context."""
-        longest = min(self._parameters.draft_length, self._scheme.max_draft_length)
+        longest = min(self._request.draft_length, self._scheme.max_draft_length)
         if longest and self._committed.draft_is_full:
-            self.tally.count_full_draft()
+            self.statistics.draft_full_from = (
+                self.statistics.draft_full_from or self.statistics.output_tokens + 1
+            )
         length = min(longest, self._committed.draft_room)
         self._attempt += 1
         self._drafting = True
@@ -254,8 +260,8 @@ class EdgeSession:
                 feed_token_ids=self._committed.since(self._cache_length) if length else (),
                 first_position=len(self._committed),
                 max_draft_length=length,
-                budget_bits=self._parameters.uplink_budget_bits,
-                min_acceptance=self._parameters.min_block_acceptance,
+                budget_bits=self._request.uplink_budget_bits,
+                min_acceptance=self._request.min_block_acceptance,
                 stop_token_ids=self._committed.ending_token_ids,
                 state=self._scheme_state,
             )
@@ -286,7 +292,7 @@ class EdgeSession:
             payload=drafted.payload,
             checksum=0,
         )
-        self._block = replace(block, checksum=block_checksum(block, self._parameters.scheme))
+        self._block = replace(block, checksum=block_checksum(block, self._request.scheme))
         self._sent_s = now
         return [Send(self._block), self._arm_round(now)]
 
@@ -316,9 +322,8 @@ class EdgeSession:
         self._deadline.took(now - self._sent_s, len(self._block.payload))
         self._block = self._drafted = None
         self._patience.decided()
-        self.tally.count_round(drafted, verdict.accepted, rollback=self._parameters.scheme.rollback)
         self._scheme_state = self._scheme.state_after_verdict(drafted.states, verdict.accepted)
-        return self._commit(drafted, verdict)
+        return [Decided(drafted, verdict), *self._commit(drafted, verdict)]
 
     def _commit(self, drafted: DraftedBlock, verdict: Verdict) -> list[EdgeEffect]:
         """Commit accepted tokens and the cloud's own, and go on or end."""
@@ -327,7 +332,8 @@ class EdgeSession:
         resampled = verdict.accepted < len(drafted.tokens)
         tokens.append((verdict.next_token_id, TokenKind.RESAMPLED if resampled else TokenKind.BONUS))
         emitted, ending = self._committed.commit(tokens)
-        self.tally.count_output(emitted)
+        self.statistics.output_tokens += len(emitted)
+        self.statistics.resampled_tokens += sum(t.kind is TokenKind.RESAMPLED for t in emitted)
         effects: list[EdgeEffect] = [ArmTimer(None), Emit(tuple(emitted))]
         if ending is not None:
             return effects + self._end(ending, CloseReason.FINISHED)
@@ -348,7 +354,7 @@ class EdgeSession:
 
     def _on_session_lost(self, error: ThinwireError, now: float) -> list[EdgeEffect]:
         """The cloud is there and the session is not: open another one from what is committed."""
-        self.tally.rebuilds += bool(self._session_id)
+        self.statistics.rebuilds += bool(self._session_id)
         self._session_id, self._epoch, self._round, self._block = b"", 0, 0, None
         return self._on_link_lost(error, now)
 

@@ -1,6 +1,7 @@
 """
 One JSON line per round and one per generation, with a versioned schema; figures are made from these lines.
 
+The fields are those of `RoundMeasured` and `GenerationStatistics` in `common.session.statistics`.
 Field names carry their unit. NaN and infinity are written as null, so that every line is strict JSON.
 """
 
@@ -12,10 +13,10 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from typing import Any
 
-from thinwire.common.session.generation import GenerationStatistics
+from thinwire.common.session.statistics import GenerationStatistics, RoundMeasured
 
 SCHEMA_VERSION = 1
 """Rises when a field changes its meaning or leaves; a new field does not raise it."""
@@ -23,59 +24,10 @@ _WARNING_EVERY_S = 60.0
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class RoundRecord:
-    """One verified round as the edge saw it."""
-
-    session: str
-    """The cloud's session id, hexadecimal."""
-    round: int
-    scheme: str
-    draft_length: int
-    """γ of this block."""
-    lattice_resolution: int
-    """ℓ."""
-    support_sizes: tuple[int, ...]
-    """K_n of each drafted token, before zero counts left."""
-    wire_support_sizes: tuple[int, ...]
-    """K_n⁺ of each drafted token, as sent."""
-    dropped_masses: tuple[float, ...]
-    """α_n of each drafted token."""
-    accepted: int
-    """Draft tokens accepted, 0 to γ."""
-    uplink_payload_bits: int
-    """8 × bytes of the coded block."""
-    uplink_message_bytes: int
-    """Serialised bytes of the round, repeats included."""
-    downlink_message_bytes: int
-    """Serialised bytes of the verdict."""
-    draft_s: float
-    """Without coding."""
-    encode_s: float
-    round_trip_s: float
-    """From the round's first sending to its verdict."""
-    queue_s: float
-    verify_s: float
-    draft_margin: float = 1.0
-    """How far the closest of the block's float decisions was from another (`common.law.decision_margin`)."""
-
-    def to_json(self) -> str:
-        """One line, without its newline."""
-        return _line("round", asdict(self))
-
-
-def generation_to_json(session: str, reason: str, seed: int, statistics: GenerationStatistics) -> str:
-    """One line for a whole generation, without its newline."""
-    return _line(
-        "generation", {"session": session, "reason": reason, "seed": seed, **statistics_to_dict(statistics)}
-    )
-
-
 def statistics_to_dict(statistics: GenerationStatistics) -> dict[str, Any]:
     """Every field and derived rate of `statistics`; NaN as None."""
-    values = {field.name: getattr(statistics, field.name) for field in fields(statistics)}
-    for name in ("acceptance_rate", "block_efficiency", "resampling_rate"):
-        values[name] = getattr(statistics, name)
+    rates = [name for name, value in vars(GenerationStatistics).items() if isinstance(value, property)]
+    values = asdict(statistics) | {name: getattr(statistics, name) for name in rates}
     return {name: _finite(value) for name, value in values.items()}
 
 
@@ -101,6 +53,17 @@ class RoundLog:
         self._torn = b""
         self._lost = 0
         self._warned_s = -math.inf
+
+    def round_measured(self, measured: RoundMeasured) -> None:
+        """One line for a verified round."""
+        self.write(_line("round", asdict(measured)))
+
+    def generation_finished(
+        self, session: str, reason: str, seed: int, statistics: GenerationStatistics
+    ) -> None:
+        """One line for a whole generation."""
+        head = {"session": session, "reason": reason, "seed": seed}
+        self.write(_line("generation", head | statistics_to_dict(statistics)))
 
     def write(self, line: str) -> None:
         """Append one line, or lose it."""

@@ -80,68 +80,60 @@ def logging_to(stream: TextIO, *, format_: str, exception_messages: bool = True)
         root.setLevel(level)
 
 
-class JsonFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
     """
-    One strict JSON object a record: time (UTC), level, event, and the fields.
+    A record's own words, its fields and its traceback, for one form of a line.
 
     Args:
         exception_messages: as for `logging_to`.
     """
 
     def __init__(self, exception_messages: bool = True) -> None:
-        super().__init__()
+        super().__init__("%(asctime)s %(levelname)s %(name)s:")
         self._exception_messages = exception_messages
+
+    def _parts(self, record: logging.LogRecord) -> tuple[str, dict[str, Any], str | None]:
+        """
+        (sentence, fields as JSON has them, traceback).
+
+        asyncio's sentences go on, on further lines, with the exception that they are about.
+        """
+        text = record.getMessage()
+        text = text if self._exception_messages else text.partition("\n")[0]
+        fields = {name: _plain(value) for name, value in getattr(record, "fields", {}).items()}
+        error = record.exc_info[1] if record.exc_info else None
+        return text, fields, None if error is None else _traceback(error, messages=self._exception_messages)
+
+
+class JsonFormatter(_Formatter):
+    """One strict JSON object a record: time (UTC), level, event, and the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its newline."""
+        sentence, fields, trace = self._parts(record)
         seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        values: dict[str, Any] = {
-            "time": f"{seconds}.{int(record.msecs):03d}Z",
-            "level": record.levelname,
-            "event": _sentence(record, messages=self._exception_messages),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info and record.exc_info[1] is not None:
-            values["exception"] = _traceback(record.exc_info[1], messages=self._exception_messages)
-        plain = {name: _plain(value) for name, value in values.items()}
-        return json.dumps(plain, allow_nan=False, default=str)
+        head = {"time": f"{seconds}.{int(record.msecs):03d}Z", "level": record.levelname, "event": sentence}
+        values = {**head, **fields, **({} if trace is None else {"exception": trace})}
+        return json.dumps(values, allow_nan=False, default=str)
 
 
-class TextFormatter(logging.Formatter):
-    """
-    One line a record, the fields behind it as name=value; an announcement as `PROGRAM: SENTENCE`.
-
-    Args:
-        exception_messages: as for `logging_to`.
-    """
-
-    def __init__(self, exception_messages: bool = True) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        self._exception_messages = exception_messages
+class TextFormatter(_Formatter):
+    """One line a record, the fields behind it as name=value; an announcement as `PROGRAM: SENTENCE`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its newline; a traceback follows on lines of its own."""
         if getattr(record, "announced", False):
             return f"{record.name}: {record.getMessage()}"
-        record.message = _sentence(record, messages=self._exception_messages)
+        sentence, fields, trace = self._parts(record)
         record.asctime = self.formatTime(record)
-        parts = [self.formatMessage(record)]
-        parts += [f"{name}={_shown(value)}" for name, value in getattr(record, "fields", {}).items()]
-        line = " ".join(parts)
-        if record.exc_info and record.exc_info[1] is not None:
-            line += "\n" + _traceback(record.exc_info[1], messages=self._exception_messages)
-        return line
+        shown = [f"{name}={_shown(value)}" for name, value in fields.items()]
+        line = " ".join([self.formatMessage(record), sentence, *shown])
+        return line if trace is None else f"{line}\n{trace}"
 
 
 def short_session(session_id: str) -> str | None:
     """What a log shows of a session id in hexadecimal; None for none."""
     return session_id[:SESSION_DIGITS] or None
-
-
-def _sentence(record: logging.LogRecord, *, messages: bool) -> str:
-    """The record's own words; asyncio's go on, on further lines, with the exception that they are about."""
-    text = record.getMessage()
-    return text if messages else text.partition("\n")[0]
 
 
 def _plain(value: Any) -> Any:
@@ -152,7 +144,6 @@ def _plain(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    value = _plain(value)
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     quoted = not text or any(c.isspace() or c in '"=' or not c.isprintable() for c in text)
     return json.dumps(text) if quoted and isinstance(value, str) else text

@@ -1,6 +1,7 @@
 """
 What Prometheus can ask a daemon; names are those of vLLM's where it has them, with the prefix `thinwire_`.
 
+What one of them alone counts stands in `edge.metrics` and `cloud.metrics`.
 Each daemon has a registry of its own and never the library's global one, so that two can live in a process.
 The labels are `scheme`, `reason` and `position` and no others: no request, session or tenant has a series.
 Methods may be called from any thread.
@@ -8,8 +9,7 @@ Methods may be called from any thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -18,8 +18,7 @@ from prometheus_client.registry import Collector
 
 from thinwire.common.config import MAX_DRAFT_LENGTH
 from thinwire.common.errors import ThinwireError
-from thinwire.common.session.generation import GenerationStatistics
-from thinwire.common.session.messages import FinishReason
+from thinwire.common.session.statistics import RoundVerified
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """Of what `render` returns."""
@@ -33,233 +32,108 @@ TIME_BUCKETS_S = (
 """Upper bounds in seconds: from the coding of one block to the longest that a round may take."""
 
 
-class KvMemory(Protocol):
-    """The KV memory of all sessions of a cloud."""
-
-    @property
-    def bytes(self) -> int:
-        """Its size."""
-
-    @property
-    def free_bytes(self) -> int:
-        """What no session holds."""
+_COUNTERS = {
+    "rounds": ("scheme", "Rounds verified, those without a draft included."),
+    "spec_decode_num_drafts": ("scheme", "Rounds verified that had drafted tokens."),
+    "spec_decode_num_draft_tokens": ("scheme", "Tokens drafted in rounds that were verified."),
+    "spec_decode_num_accepted_tokens": ("scheme", "Drafted tokens that the target accepted."),
+    "spec_decode_num_accepted_tokens_per_pos": (
+        "position",
+        "Drafted tokens that the target accepted, by their place in the block, from 0.",
+    ),
+    "generation_tokens": ("scheme", "Tokens of the texts."),
+    "prompt_tokens": ("scheme", "Tokens of the prompts."),
+    "uplink_payload_bytes": ("scheme", "Coded payloads of verified rounds, repeats not counted."),
+    "uplink_bytes": ("scheme", "Serialised messages from edge to cloud, repeats included."),
+    "downlink_bytes": ("scheme", "Serialised messages from cloud to edge, repeats included."),
+    "refusals": ("reason", "Calls that ended in an error, by the reason in the error."),
+    "connections_closed": ("reason", "Connections closed that made no call with a token, by why."),
+}
+_TIMES = {
+    "queue_s": "What a round waited for the target model, as the cloud measured it.",
+    "verify_s": "Decoding, target pass and tests of a round, as the cloud measured it.",
+}
 
 
 class Metrics:
-    """What both daemons count: rounds, tokens, bytes, the cloud's times, and what was refused."""
+    """
+    What both daemons count: rounds, tokens, bytes, the cloud's times, and what was refused.
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self._labelled: dict[tuple[int, str | int], Counter] = {}
-        """By the counter's identity and its label."""
-        by_scheme = ("scheme",)
-        self._rounds = self._counter("rounds", "Rounds verified, those without a draft included.", by_scheme)
-        self._drafts = self._counter(
-            "spec_decode_num_drafts", "Rounds verified that had drafted tokens.", by_scheme
-        )
-        self._draft_tokens = self._counter(
-            "spec_decode_num_draft_tokens", "Tokens drafted in rounds that were verified.", by_scheme
-        )
-        self._accepted_tokens = self._counter(
-            "spec_decode_num_accepted_tokens", "Drafted tokens that the target accepted.", by_scheme
-        )
-        self._accepted_per_position = self._counter(
-            "spec_decode_num_accepted_tokens_per_pos",
-            "Drafted tokens that the target accepted, by their place in the block, from 0.",
-            ("position",),
-        )
-        self._generation_tokens = self._counter("generation_tokens", "Tokens of the texts.", by_scheme)
-        self._prompt_tokens = self._counter("prompt_tokens", "Tokens of the prompts.", by_scheme)
-        self._payload_bytes = self._counter(
-            "uplink_payload_bytes", "Coded payloads of verified rounds, repeats not counted.", by_scheme
-        )
-        self._uplink_bytes = self._counter(
-            "uplink_bytes", "Serialised messages from edge to cloud, repeats included.", by_scheme
-        )
-        self._downlink_bytes = self._counter(
-            "downlink_bytes", "Serialised messages from cloud to edge, repeats included.", by_scheme
-        )
-        self._queue = self._histogram(
-            "queue_seconds", "What a round waited for the target model, as the cloud measured it."
-        )
-        self._verify = self._histogram(
-            "verify_seconds", "Decoding, target pass and tests of a round, as the cloud measured it."
-        )
-        self._refusals = self._counter(
-            "refusals", "Calls that ended in an error, by the reason in the error.", ("reason",)
-        )
-        for reason in sorted(error_reasons()):  # from 0, so that the first one is an increase too
-            self._refusals.labels(reason)
-        self._closed = self._counter(
-            "connections_closed", "Connections closed that made no call with a token, by why.", ("reason",)
-        )
-        for reason in CLOSED_REASONS:
-            self._closed.labels(reason)
+    Args:
+        counters: of this daemon alone: its label, empty for none, and what it counts, by name.
+        times: of this daemon's rounds alone: what the seconds are, by the field that has them.
+    """
 
-    def round_verified(
-        self, scheme: str, *, drafted: int, accepted: int, payload_bytes: int, queue_s: float, verify_s: float
+    def __init__(
+        self, counters: Mapping[str, tuple[str, str]], times: Mapping[str, str] | None = None
     ) -> None:
+        self.registry = CollectorRegistry()
+        self._counters = {
+            name: Counter(PREFIX + name, text, (label,) if label else (), registry=self.registry)
+            for name, (label, text) in {**_COUNTERS, **counters}.items()
+        }
+        self._times = {
+            name: self._histogram(name.removesuffix("_s") + "_seconds", text)
+            for name, text in {**_TIMES, **(times or {})}.items()
+        }
+        self._labelled: dict[tuple[str, str | int], Counter] = {}
+        self._begin("refusals", sorted(error_reasons()))
+        self._begin("connections_closed", CLOSED_REASONS)
+
+    def count(self, name: str, label: str | int = "", amount: float = 1) -> None:
         """
-        A round has its verdict.
+        Count up.
 
         Args:
-            scheme: a name of the registry.
-            drafted: γ of the block, 0 to 64.
-            accepted: 0 to `drafted`.
-            payload_bytes: of the coded block.
-            queue_s, verify_s: the cloud's own times.
+            name: of a counter, without prefix.
+            label: a scheme, a reason or a place in the block; empty for a counter without a label.
         """
-        self._of(self._rounds, scheme).inc()
-        if drafted:
-            self._of(self._drafts, scheme).inc()
-            self._of(self._draft_tokens, scheme).inc(drafted)
-            self._of(self._accepted_tokens, scheme).inc(accepted)
+        counter = self._labelled.get((name, label))
+        if counter is None:  # remembered: the library's look-up is dear, and a round takes ten
+            counter = self._counters[name]
+            counter = self._labelled[name, label] = counter if label == "" else counter.labels(str(label))
+        counter.inc(amount)
+
+    def round_verified(self, measured: RoundVerified) -> None:
+        """A round has its verdict."""
+        scheme, accepted = measured.scheme, measured.accepted
+        self.count("rounds", scheme)
+        if measured.draft_length:
+            self.count("spec_decode_num_drafts", scheme)
+            self.count("spec_decode_num_draft_tokens", scheme, measured.draft_length)
+            self.count("spec_decode_num_accepted_tokens", scheme, accepted)
         for position in range(min(accepted, MAX_DRAFT_LENGTH)):
-            self._of(self._accepted_per_position, position).inc()
-        self._of(self._payload_bytes, scheme).inc(payload_bytes)
-        self._queue.observe(queue_s)
-        self._verify.observe(verify_s)
-
-    def tokens_committed(self, scheme: str, count: int) -> None:
-        """Tokens became part of a text."""
-        self._of(self._generation_tokens, scheme).inc(count)
-
-    def bytes_up(self, scheme: str, count: int) -> None:
-        """A message from edge to cloud."""
-        self._of(self._uplink_bytes, scheme).inc(count)
-
-    def bytes_down(self, scheme: str, count: int) -> None:
-        """A message from cloud to edge."""
-        self._of(self._downlink_bytes, scheme).inc(count)
+            self.count("spec_decode_num_accepted_tokens_per_pos", position)
+        self.count("uplink_payload_bytes", scheme, measured.uplink_payload_bits // 8)
+        for name, histogram in self._times.items():
+            histogram.observe(getattr(measured, name))
 
     def refused(self, reason: str) -> None:
         """A call ended in an error; `reason` is one of `error_reasons()`."""
-        self._refusals.labels(reason).inc()
+        self.count("refusals", reason)
 
     def connection_closed(self, reason: str) -> None:
         """The doorkeeper closed a connection; `reason` is one of `CLOSED_REASONS`."""
-        self._closed.labels(reason).inc()
+        self.count("connections_closed", reason)
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(_WithoutCreationTimes(self.registry))
 
-    def _of(self, counter: Counter, label: str | int) -> Counter:
-        """The counter of one label, remembered: the library's look-up is dear, and a round takes ten."""
-        key = (id(counter), label)
-        found = self._labelled.get(key)
-        if found is None:
-            found = self._labelled[key] = counter.labels(str(label))
-        return found
-
-    def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
-        return Counter(PREFIX + name, text, labels, registry=self.registry)
+    def _begin(self, name: str, labels: Iterable[str]) -> None:
+        """Begin at 0, so that the first one is an increase too."""
+        for label in labels:
+            self.count(name, label, 0)
 
     def _gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         Gauge(PREFIX + name, text, registry=self.registry).set_function(value)
 
+    def _read_counter(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """A counter that is read where it is kept."""
+        self.registry.register(_Counted(PREFIX + name, text, value))
+
     def _histogram(self, name: str, text: str) -> Histogram:
         return Histogram(PREFIX + name, text, registry=self.registry, buckets=TIME_BUCKETS_S)
-
-
-class CloudMetrics(Metrics):
-    """
-    A cloud's.
-
-    Args:
-        sessions: sessions held now.
-        passes: target passes made so far.
-    """
-
-    def __init__(self, *, sessions: Callable[[], int], passes: Callable[[], int]) -> None:
-        super().__init__()
-        self._gauge("sessions", "Sessions held now, those kept for a resume included.", sessions)
-        self._opened = self._counter("sessions_opened", "Sessions opened.", ("scheme",))
-        self._resumed = self._counter(
-            "sessions_resumed", "Streams that took up a session that was there.", ("scheme",)
-        )
-        self._ended = self._counter(
-            "sessions_ended", "Sessions that are over: CLOSED, or the error that ended them.", ("reason",)
-        )
-        self.registry.register(
-            _Counted(PREFIX + "target_passes", "Forward passes of the target model.", passes)
-        )
-
-    def watch_kv(self, memory: KvMemory) -> None:
-        """Show the KV memory too; called once, and not for a model without a pool."""
-        self._gauge(
-            "kv_bytes_used", "KV memory that sessions hold.", lambda: memory.bytes - memory.free_bytes
-        )
-        self._gauge("kv_bytes_capacity", "KV memory set aside at the start.", lambda: memory.bytes)
-
-    def session_opened(self, scheme: str, *, prompt_tokens: int) -> None:
-        """A new session has its slot and its memory."""
-        self._opened.labels(scheme).inc()
-        self._prompt_tokens.labels(scheme).inc(prompt_tokens)
-
-    def session_resumed(self, scheme: str) -> None:
-        """A stream took up a session that was there."""
-        self._resumed.labels(scheme).inc()
-
-    def session_ended(self, reason: str) -> None:
-        """A session is over: "CLOSED", or a reason of `error_reasons()`."""
-        self._ended.labels(reason).inc()
-
-
-class EdgeMetrics(Metrics):
-    """
-    An edge's.
-
-    Args:
-        generations: generations running now.
-    """
-
-    def __init__(self, *, generations: Callable[[], int]) -> None:
-        super().__init__()
-        self._gauge("generations", "Generations running now.", generations)
-        self._finished = self._counter(
-            "generations_finished", "Generations that are over, by how they ended.", ("reason",)
-        )
-        for reason in FinishReason:
-            self._finished.labels(reason.value)
-        self._reconnects = self._counter("reconnects", "Streams to the cloud opened beyond the first.")
-        self._rebuilds = self._counter(
-            "rebuilds", "Sessions opened again from the committed tokens, because the cloud had lost them."
-        )
-        self._draft = self._histogram("draft_seconds", "Drafting of a block, without its coding.")
-        self._encode = self._histogram("encode_seconds", "Coding of a block's payload.")
-        self._round_trip = self._histogram(
-            "round_trip_seconds", "From a round's first sending to its verdict."
-        )
-        self._network = self._histogram("network_seconds", "Round trip less the cloud's own time.")
-        self._first_token = self._histogram(
-            "time_to_first_token_seconds", "From a request to its first output token."
-        )
-        self._generation = self._histogram("generation_seconds", "From a request to the end of its text.")
-
-    def generation_started(self, scheme: str, *, prompt_tokens: int) -> None:
-        """A request was understood."""
-        self._prompt_tokens.labels(scheme).inc(prompt_tokens)
-
-    def block_drafted(self, *, draft_s: float, encode_s: float) -> None:
-        """A block is ready; the two times do not overlap."""
-        self._draft.observe(draft_s)
-        self._encode.observe(encode_s)
-
-    def round_tripped(self, *, round_trip_s: float, network_s: float) -> None:
-        """A verdict came."""
-        self._round_trip.observe(round_trip_s)
-        self._network.observe(network_s)
-
-    def generation_finished(self, reason: FinishReason, statistics: GenerationStatistics) -> None:
-        """A generation is over; the times are those of texts that came to their end."""
-        self._finished.labels(reason.value).inc()
-        self._reconnects.inc(statistics.reconnects)
-        self._rebuilds.inc(statistics.rebuilds)
-        if reason in (FinishReason.CANCELLED, FinishReason.ERROR):
-            return
-        self._generation.observe(statistics.total_s)
-        self._first_token.observe(statistics.first_token_s)
 
 
 def error_reasons() -> set[str]:

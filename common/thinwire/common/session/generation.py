@@ -1,11 +1,80 @@
-"""What a client sees of one generation, and what the two daemons say of themselves, as plain data."""
+"""
+What a client asks for and sees of one generation, and what the two daemons say of themselves, as plain data.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
+from functools import partial
 
-from thinwire.common.config import SchemeParameters
+from thinwire.common.config import (
+    MAX_DRAFT_LENGTH,
+    MAX_PROMPT_BYTES,
+    MAX_ROUND_BYTES,
+    MAX_SEED,
+    SamplingParameters,
+    SchemeParameters,
+    check_integer,
+    check_real,
+)
+from thinwire.common.errors import ConfigError
 from thinwire.common.session.messages import FinishReason, TokenKind, VocabularyIdentity
+from thinwire.common.session.prompt import check_text
+from thinwire.common.session.statistics import GenerationStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """
+    All that defines one generation, checked when made; equal requests give equal texts.
+
+    Raises:
+        ConfigError: a value out of its range, or a prompt or stop string that is too long or no text.
+    """
+
+    prompt: str
+    """Text to continue; at most `MAX_PROMPT_BYTES` in UTF-8."""
+    seed: int = field(default_factory=partial(secrets.randbits, 64))
+    """0 to 2**64 - 1; fresh bits unless given."""
+    scheme: SchemeParameters = field(default_factory=SchemeParameters)
+    sampling: SamplingParameters = field(default_factory=SamplingParameters)
+    max_tokens: int = 128
+    """Output tokens at most; at least 1."""
+    draft_length: int = 6
+    """γ, the most draft tokens a round, 0 to 64."""
+    uplink_budget_bits: int = 0
+    """Payload bits a round at most (at least one token is drafted all the same); 0 is no budget."""
+    min_block_acceptance: float = 0.2
+    """
+    The block ends after the token with which its estimated chance of being accepted whole falls below this.
+    In [0, 1); 0 is never. See `edge.draft_block`.
+    """
+    stop: tuple[str, ...] = ()
+    """Stop strings; the text ends before the first match. At most 16, each 1 to 256 characters."""
+    ignore_eos: bool = False
+    """Whether the text goes on after an end-of-text token."""
+    stop_token_ids: tuple[int, ...] = ()
+    """Ids that end the text as a stop string does, without text of their own. At most 64, each below V."""
+
+    def __post_init__(self) -> None:
+        check_text("the prompt", self.prompt, MAX_PROMPT_BYTES)
+        check_integer("seed", self.seed, 0, MAX_SEED)
+        check_integer("max_tokens", self.max_tokens, 1, 2**31 - 1)
+        check_integer("draft_length", self.draft_length, 0, MAX_DRAFT_LENGTH)
+        check_integer("uplink_budget_bits", self.uplink_budget_bits, 0, 8 * MAX_ROUND_BYTES)
+        least = self.min_block_acceptance
+        check_real("min_block_acceptance", least, "a number in [0, 1)", 0 <= least < 1)
+        if len(self.stop) > 16:
+            raise ConfigError(f"stop holds {len(self.stop)} strings; expected at most 16.", setting="stop")
+        for text in self.stop:
+            check_text("a stop string", text, MAX_PROMPT_BYTES)
+            if not 1 <= len(text) <= 256:
+                raise ConfigError(f"a stop string has {len(text)} characters; expected 1 to 256.")
+        if len(self.stop_token_ids) > 64:
+            raise ConfigError(f"stop_token_ids holds {len(self.stop_token_ids)} ids; expected at most 64.")
+        for token_id in self.stop_token_ids:
+            check_integer("a stop token id", token_id, 0, 2**31 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,51 +94,6 @@ class Token:
     token_id: int
     kind: TokenKind
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationStatistics:
-    """One generation in numbers; field names and units are those of `Statistics` in proto/generator.proto."""
-
-    output_tokens: int = 0
-    rounds: int = 0
-    drafted_tokens: int = 0
-    tested_tokens: int = 0
-    accepted_tokens: int = 0
-    resampled_tokens: int = 0
-    uplink_payload_bits: int = 0
-    uplink_message_bytes: int = 0
-    downlink_message_bytes: int = 0
-    mean_dropped_mass: float = float("nan")
-    dropped_mass_guarantee: float | None = None
-    cap_binding_rate: float = 0.0
-    total_s: float = 0.0
-    draft_s: float = 0.0
-    network_s: float = 0.0
-    queue_s: float = 0.0
-    verify_s: float = 0.0
-    kept_positions: int = 0
-    reconnects: int = 0
-    first_token_s: float = 0.0
-    rebuilds: int = 0
-    encode_s: float = 0.0
-    close_drafts: int = 0
-    draft_full_from: int = 0
-
-    @property
-    def acceptance_rate(self) -> float:
-        """Accepted / tested; estimates 1 - TV(p, q̂). NaN before any test."""
-        return self.accepted_tokens / self.tested_tokens if self.tested_tokens else float("nan")
-
-    @property
-    def block_efficiency(self) -> float:
-        """Output tokens a round; NaN before any round."""
-        return self.output_tokens / self.rounds if self.rounds else float("nan")
-
-    @property
-    def resampling_rate(self) -> float:
-        """Resampled / output tokens; NaN before any output."""
-        return self.resampled_tokens / self.output_tokens if self.output_tokens else float("nan")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from thinwire.common.config import SamplingParameters, SchemeParameters
 from thinwire.common.errors import ProtocolVersionError, RemoteProtocolError
 from thinwire.common.pb import verifier_pb2 as pb
@@ -19,6 +17,7 @@ from thinwire.common.session.messages import (
     VocabularyIdentity,
 )
 from thinwire.common.session.prompt import check_prompt_length
+from thinwire.common.wire.by_name import from_message, to_message
 from thinwire.common.wire.parsing import check_parsed
 
 _CLOSE_REASONS = {
@@ -119,27 +118,9 @@ class CloudStreamReader:
 def reply_to_proto(message: Opened | Verdict) -> pb.VerifyResponse:
     """Cloud → edge."""
     if isinstance(message, Opened):
-        return pb.VerifyResponse(
-            opened=pb.Opened(
-                session_id=message.session_id,
-                epoch=message.epoch,
-                context_length=message.context_length,
-                eos_token_ids=message.eos_token_ids,
-                committed_length=message.committed_length,
-                next_round=message.next_round,
-                target_fingerprint=message.target_fingerprint,
-            )
-        )
-    return pb.VerifyResponse(
-        verdict=pb.Verdict(
-            round=message.round,
-            accepted=message.accepted,
-            next_token_id=message.next_token_id,
-            committed_length=message.committed_length,
-            queue_us=min(message.queue_us, 2**32 - 1),
-            verify_us=min(message.verify_us, 2**32 - 1),
-        )
-    )
+        return pb.VerifyResponse(opened=to_message(pb.Opened, message))
+    times = {name: min(getattr(message, name), 2**32 - 1) for name in ("queue_us", "verify_us")}
+    return pb.VerifyResponse(verdict=to_message(pb.Verdict, message, **times))
 
 
 def closed_to_proto(rounds: int, committed_length: int) -> pb.VerifyResponse:
@@ -157,19 +138,9 @@ def message_from_cloud(response: pb.VerifyResponse) -> Opened | Verdict | None:
     check_parsed(response)
     kind = response.WhichOneof("message")
     if kind == "verdict":
-        v = response.verdict
-        return Verdict(v.round, v.accepted, v.next_token_id, v.committed_length, v.queue_us, v.verify_us)
+        return from_message(Verdict, response.verdict)
     if kind == "opened":
-        o = response.opened
-        return Opened(
-            session_id=o.session_id,
-            epoch=o.epoch,
-            context_length=o.context_length,
-            eos_token_ids=tuple(o.eos_token_ids),
-            committed_length=o.committed_length,
-            next_round=o.next_round,
-            target_fingerprint=o.target_fingerprint,
-        )
+        return from_message(Opened, response.opened)
     if kind == "closed":
         return None
     raise RemoteProtocolError("a response carries no message; expected opened, verdict or closed.")
@@ -182,25 +153,22 @@ def server_info_request() -> pb.GetServerInfoRequest:
 
 def vocabulary_to_proto(vocabulary: VocabularyIdentity) -> pb.VocabularyIdentity:
     """Shared by both services."""
-    return pb.VocabularyIdentity(
-        size=vocabulary.size, sha256=vocabulary.sha256, part_digests=vocabulary.part_digests
-    )
+    return to_message(pb.VocabularyIdentity, vocabulary)
 
 
 def vocabulary_from_proto(vocabulary: pb.VocabularyIdentity) -> VocabularyIdentity:
     """Shared by both services."""
-    return VocabularyIdentity(vocabulary.size, vocabulary.sha256, tuple(vocabulary.part_digests))
+    return from_message(VocabularyIdentity, vocabulary)
 
 
 def sampling_to_proto(sampling: SamplingParameters) -> pb.Sampling:
     """Shared by both services."""
-    return pb.Sampling(temperature=sampling.temperature, top_k=sampling.top_k, top_p=sampling.top_p)
+    return to_message(pb.Sampling, sampling)
 
 
 def sampling_from_proto(sampling: pb.Sampling) -> SamplingParameters:
     """Shared by both services; what is absent takes its default. ConfigError out of range."""
-    names = (field.name for field in fields(SamplingParameters))
-    return SamplingParameters(**{name: getattr(sampling, name) for name in names if sampling.HasField(name)})
+    return from_message(SamplingParameters, sampling)
 
 
 def _open_to_proto(message: Open) -> pb.Open:
