@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from bench.grid.records import MEASURED
+from bench.grid.cells import DOWN_PER_UP
+from bench.grid.records import MEASURED, GenerationRecord
 from bench.grid.store import StoreError, read_generations, read_settings
 from bench.markdown import NONE
 from bench.paper.plan import PLANS, STEP_PROMPTS, PaperPlan, setting_name
-from bench.paper.steps import read_steps
+from bench.paper.steps import StepsRecord, read_steps
 from thinwire.edge.report import CAP_BINDING_LIMIT
 
 LATENCY, STEPS = "latency", "steps"
@@ -57,11 +59,11 @@ class Estimate:
 
 def estimate(values: Iterable[float]) -> Estimate:
     """Mean and standard error; NaN values are left out."""
-    finite = pl.Series([value for value in values if math.isfinite(value)], dtype=pl.Float64)
-    if finite.is_empty():
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
         return Estimate(math.nan, math.nan, 0)
-    error = finite.std() / math.sqrt(len(finite)) if len(finite) > 1 else math.nan  # type: ignore[operator]
-    return Estimate(finite.mean(), error, len(finite))  # type: ignore[arg-type]
+    error = statistics.stdev(finite) / math.sqrt(len(finite)) if len(finite) > 1 else math.nan
+    return Estimate(statistics.fmean(finite), error, len(finite))
 
 
 def read_data(out: Path) -> Data:
@@ -80,52 +82,42 @@ def read_data(out: Path) -> Data:
     return make_data(plan, read_generations(out / LATENCY) if has_texts else [], read_steps(out / STEPS))
 
 
-def make_data(plan: PaperPlan, texts: Iterable[Any], steps: Iterable[Any]) -> Data:
+def make_data(plan: PaperPlan, texts: Sequence[GenerationRecord], steps: Sequence[StepsRecord]) -> Data:
     """
     The frames of records of both kinds.
 
     Raises:
         StoreError: there are neither.
     """
-    texts, steps = list(texts), list(steps)
     if not texts and not steps:
         raise StoreError("the folder holds no line yet; expected some.")
     whole = [record for record in texts if record.purpose == MEASURED and not record.failure]
-    link = [
-        {
-            **asdict(record),
-            "draft_length": record.parameters.get("draft_length"),
-            "latency_ms": 1000 * record.last_token_s / record.output_tokens,
-            "resampling_rate": record.resampling_rate,
-            "cap_bound": record.cap_binding_rate * record.kept_positions,
-            "bound": record.dropped_mass_guarantee,
-            "excess": (record.mean_dropped_mass or 0.0) - (record.dropped_mass_guarantee or 0.0)
-            if record.mean_dropped_mass is not None and record.dropped_mass_guarantee is not None
-            else None,
-        }
-        for record in whole
-    ]
+    on_link = _frame(
+        [{**asdict(record), "draft_length": record.parameters.get("draft_length")} for record in whole],
+        latency_ms=1000 * pl.col("last_token_s") / pl.col("output_tokens"),
+        resampling_rate=pl.col("resampled_tokens") / pl.col("output_tokens"),
+        excess=pl.col("mean_dropped_mass").cast(float) - pl.col("dropped_mass_guarantee").cast(float),
+        bound=pl.col("dropped_mass_guarantee").cast(float),
+    )
     runs = [
         {
             **msgspec.structs.asdict(record),
-            "rejection_rate": record.rejection_rate,
-            "bits": record.payload_bits / record.steps,
-            "cap_binding_rate": record.cap_bound / record.steps,
-            "excess": record.largest_excess,
-            "bound": 0.0,
             "key": record.key[3],
             "is_theorem": plan.is_theorem_run(record.temperature, record.texts, record.scheme),
         }
         for record in sorted(steps, key=lambda record: record.temperature)
     ]
-    in_process = _frame(runs)
-    return Data(
-        plan,
-        _frame(link),
-        in_process.filter("is_theorem") if runs else in_process,
-        in_process.filter(pl.col("texts") == STEP_PROMPTS) if runs else in_process,
-        sum(bool(record.failure) for record in texts),
+    in_process = _frame(
+        runs,
+        rejection_rate=pl.col("rejected") / pl.col("steps"),
+        bits=pl.col("payload_bits") / pl.col("steps"),
+        cap_binding_rate=pl.col("cap_bound") / pl.col("steps"),
+        excess=pl.col("largest_excess").cast(float),
+        bound=pl.lit(0.0),
     )
+    parts = (pl.col("is_theorem"), pl.col("texts") == STEP_PROMPTS)
+    of_theorems, of_frontier = (in_process.filter(part) if runs else in_process for part in parts)
+    return Data(plan, on_link, of_theorems, of_frontier, sum(bool(record.failure) for record in texts))
 
 
 def groups(frame: pl.DataFrame) -> list[tuple[float, str, pl.DataFrame]]:
@@ -142,7 +134,7 @@ def link_caption(data: Data) -> str:
     rate_up_bps, rtt_s = texts["rate_up_bps"][0], texts["rtt_s"][0]
     return (
         f"Real texts over a real link: {rate_up_bps / 1000:g} kbit/s up, "
-        f"{4 * rate_up_bps / 1000:g} down, RTT {rtt_s * 1000:g} ms. "
+        f"{DOWN_PER_UP * rate_up_bps / 1000:g} down, RTT {rtt_s * 1000:g} ms. "
         f"γ = {distinct(texts['draft_length'])}, ℓ = {distinct(texts['lattice_resolution'])}. "
         f"{_c_sqs_text(texts)} {texts['seed'].n_unique()} seeds a point, each with a prompt of its own; "
         f"{distinct(texts['requested_tokens'])} tokens a text.\n"
@@ -195,14 +187,16 @@ def _c_sqs_text(frame: pl.DataFrame) -> str:
     return f"C-SQS: η = {distinct(found['threshold_step'])}; by temperature {targets}."
 
 
-def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    """Rows with their scheme's parameters as columns, the setting's name and what became of the guarantee."""
-    flat = [{**row, **row["scheme"], "setting": setting_name(row["scheme"])} for row in rows]
-    if not flat:
+def _frame(rows: Sequence[dict[str, Any]], **columns: pl.Expr) -> pl.DataFrame:
+    """
+    Rows with their scheme's parameters as columns, the setting's name and what became of the guarantee.
+
+    Args:
+        columns: to add; `excess` of the dropped mass over its guarantee, null without one, and its `bound`.
+    """
+    if not rows:
         return pl.DataFrame()
-    frame = pl.from_dicts(flat, infer_schema_length=None).with_columns(
-        pl.col("excess", "bound").cast(pl.Float64)
-    )
+    flat = [{**row, **row["scheme"], "setting": setting_name(row["scheme"])} for row in rows]
     guarantee = (
         pl.when(pl.col("excess").is_null())
         .then(pl.lit(NONE))
@@ -214,4 +208,5 @@ def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
         .then(pl.lit(STOOD))
         .otherwise(pl.lit(BROKEN))
     )
+    frame = pl.from_dicts(flat, infer_schema_length=None).with_columns(**columns)
     return frame.with_columns(guarantee=guarantee)
