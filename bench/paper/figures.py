@@ -12,7 +12,7 @@ from itertools import product
 import polars as pl
 
 from bench import charts
-from bench.charts import Bars, Colour, Line, Mark, Panel, Series
+from bench.charts import Bars, Colour, Line, Mark, Panel, Series, Shape
 from bench.paper.data import (
     IS_ADAPTIVE,
     Data,
@@ -45,6 +45,8 @@ _PARTS = (
     ("K/4ℓ: the lattice", Colour("#5b35a0", "#c3a6f0"), "lattice_term"),
 )
 """Of Theorem 1's bound: the models' share, then sparsification's and quantisation's."""
+_SHAPES: dict[Line, Shape] = {"dashed": "x", "none": "v"}
+"""Of the frontier's points that share their line with others; those of a void guarantee are hollow."""
 _HEADROOM = 8
 """How much higher than the mean and α* Theorem 2's panels reach, so that the bounds come into them."""
 
@@ -159,12 +161,12 @@ def _theorem_1(data: Data) -> str:
     panels = [
         Panel(
             f"temperature {temperature:g}",
-            charts.categories("K of K-SQS; β of C-SQS, * frozen", names),
+            charts.categories("", names),
             *(y, (series,), bars),
         )
         for temperature, names, series, bars, _ in found
     ]
-    caption = steps_caption(data.theorem_runs)
+    caption = f"K of K-SQS; β of C-SQS, * frozen. {steps_caption(data.theorem_runs)}"
     return charts.draw(TITLES["paper-theorem-1.svg"], panels, columns=3, caption=caption)
 
 
@@ -237,7 +239,8 @@ def _frontier(data: Data) -> str:
                 key=lambda point: point[0],
             )
             marks = tuple(_mark(bits, rate, hollow=hollow) for bits, rate in points)
-            series.append(Series(name, colour, marks, line=line))
+            if marks:
+                series.append(Series(name, colour, marks, line=line, shape=_SHAPES.get(line)))
         limit = estimate(1 - runs["draft_distance"] / runs["steps"]).mean
         x = charts.logarithmic("payload bits a drafted token", (m.x for one in series for m in one.marks))
         rates = [*_reach(series), limit]
@@ -281,7 +284,7 @@ def _reach(series: Iterable[Series]) -> list[float]:
 
 
 def _short(setting: str) -> str:
-    """K = 2 → K2; β = 0.05, frozen → β.05*."""
+    """K = 2 → K over 2; β = 0.05, frozen → β* over .05."""
     letter, _, value = setting.partition(" = ")
     number, _, frozen = value.partition(", ")
-    return f"{letter}{number.removeprefix('0')}{'*' if frozen else ''}"
+    return f"{letter}{'*' if frozen else ''}\n{number.removeprefix('0')}"
