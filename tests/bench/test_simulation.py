@@ -59,19 +59,14 @@ def test_one_edge_takes_the_time_of_the_formula() -> None:
 def test_bytes_are_those_of_the_messages() -> None:
     """Every block and every verdict, and nothing else while all comes within the delay of an ACK."""
     outcome = run_texts(replace(SCENARIO, tokens=3), 1)
+    bare = run_texts(replace(SCENARIO, tokens=3, headers=False), 1)
 
     assert outcome.rounds == 1
     assert outcome.wire_up_bytes == block_bytes(1, 0, length=2, payload=27)
     assert outcome.wire_down_bytes == verdict_bytes(1, 3)
-
-
-def test_messages_alone_have_no_headers() -> None:
-    """The same round, counted without packets and frames."""
-    bare = run_texts(replace(SCENARIO, tokens=3, headers=False), 1)
-    whole = run_texts(replace(SCENARIO, tokens=3), 1)
-
-    assert whole.wire_up_bytes - bare.wire_up_bytes == 106
-    assert whole.wire_down_bytes - bare.wire_down_bytes == 106
+    # Without packets and frames.
+    assert outcome.wire_up_bytes - bare.wire_up_bytes == round_time.ROUND_HEADER_BYTES
+    assert outcome.wire_down_bytes - bare.wire_down_bytes == round_time.ROUND_HEADER_BYTES == 106
 
 
 def test_a_slow_cloud_costs_an_ack_a_round() -> None:

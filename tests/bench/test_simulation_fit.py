@@ -153,6 +153,13 @@ def test_shorter_blocks_are_longer_ones_cut(fitted: Fit) -> None:
         fitted.samples(K_SQS, 0.3, 4)
 
 
+def test_a_method_that_did_not_run_is_refused(fitted: Fit) -> None:
+    """The stream of the grid is known; other peers are left out rather than guessed."""
+    assert isinstance(fitted.method("cloud-stream", 1.0, 0), Stream)
+    with pytest.raises(ConfigError, match="method is 'cloud-generate'; expected one of cloud-stream"):
+        fitted.scenario(Cell(8_000, 0.0, 1.0), "cloud-generate", 0, 2)
+
+
 def test_cells_off_the_fit_come_out_right(folder: Path, fitted: Fit) -> None:
     """Seconds a token of links that were not fitted to, from lines that follow the formula."""
     predictions, left_out = check(fitted, read_texts(folder))
@@ -184,13 +191,6 @@ def test_a_wrong_model_is_found_out(folder: Path) -> None:
     assert main([str(folder), "--check"]) == 1
 
 
-def test_fewer_than_six_cells_are_no_check(tmp_path: Path) -> None:
-    """The error says how many there are."""
-    texts = read_texts(write_run(tmp_path, LINKS[:2]))
-    with pytest.raises(ConfigError, match="3 cells can be predicted; expected at least 6"):
-        check(fit(texts, [FITTED]), texts)
-
-
 def test_other_parameters_are_not_predicted(folder: Path) -> None:
     """A cell that was tuned to another K has other payloads than the fit."""
 
@@ -215,22 +215,6 @@ def test_what_the_model_does_not_know_is_left_out(folder: Path) -> None:
             file.write(record.to_json() + "\n")
 
     assert [text.record for text in read_texts(folder)] == before
-
-
-def test_a_link_without_rounds_cannot_be_fitted_to(folder: Path) -> None:
-    """The error names those that can."""
-    fault = r"a link of the fit is 1 bit/s up.*expected one with rounds: 32000"
-    with pytest.raises(ConfigError, match=fault):
-        fit(read_texts(folder), [(1, 0.04)])
-
-
-def test_the_streams_of_the_grid_are_known(fitted: Fit) -> None:
-    """And the other peers are left out rather than guessed."""
-    assert isinstance(fitted.method("cloud-stream", 1.0, 0), Stream)
-    with pytest.raises(ConfigError, match="method is 'cloud-generate'; expected one of "):
-        fitted.method("cloud-generate", 1.0, 0)
-    with pytest.raises(ConfigError, match="expected one of cloud-stream"):
-        fitted.scenario(Cell(8_000, 0.0, 1.0), "cloud-assisted", 0, 2)
 
 
 # --- large models ------------------------------------------------------------------------------------------
@@ -296,12 +280,6 @@ def test_the_search_finds_the_last_number_that_holds(most: int) -> None:
     assert most_edges(lambda edges: edges <= most, limit=100) == most
 
 
-def test_an_unmeasured_temperature_is_refused(fitted: Fit) -> None:
-    """The error names those that were measured."""
-    with pytest.raises(ConfigError, match=r"temperature is 0.7; expected one of \[1.0\]"):
-        main_methods(fitted, 0.7)
-
-
 def test_a_figure_has_a_line_a_method_and_statistic(fitted: Fit, drawn: list[Sequence[Panel]]) -> None:
     """And the target's own line, in a panel an uplink."""
     found = list(points(fitted, SETTING, main_methods(fitted, 1.0), edges=(1, 5), batchings=(ONE,)))
@@ -354,23 +332,23 @@ def test_the_report_cites_what_it_rests_on(fitted: Fit) -> None:
         (["--limit", "2"], "share is '2'; expected a number in (0, 1]"),
         (["--target-ms", "0"], "expected a number above 0"),
         (["--edge-device", "fridge"], "invalid choice: 'fridge'"),
-        (["--fit", "1M,40"], "a link of the fit is 1000000 bit/s up, RTT 0.04 s; expected one with rounds"),
+        (
+            ["--fit", "1M,40"],
+            "is 1000000 bit/s up, RTT 0.04 s; expected one with rounds: 32000 bit/s, 0.04 s",
+        ),
+        (["--fit", "512k,40", "--fit", "32k,40"], "3 cells can be predicted; expected at least 6"),
+        (["--temperature", "0.7"], "temperature is 0.7; expected one of [1.0], which were measured"),
+        (["/dev/null"], "expected a benchmark's folder"),
     ],
 )
 def test_bad_arguments_are_refused(
     folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], fault: str
 ) -> None:
-    """Exit code 2 and what was expected."""
+    """Exit code 2 and what was expected; a file is no run."""
     try:
-        code = main([str(folder), *arguments])
+        code = main(arguments if arguments == ["/dev/null"] else [str(folder), *arguments])
     except SystemExit as stop:
         code = stop.code
 
     assert code == 2
     assert fault in capsys.readouterr().err
-
-
-def test_a_folder_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 2."""
-    assert main([str(tmp_path)]) == 2
-    assert "expected a benchmark's folder" in capsys.readouterr().err
