@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import command
-from bench.simulation import figures, report
+from bench.simulation import report
 from bench.simulation.check import FIGURES, HEADLINE, check, worst
 from bench.simulation.citations import DRAFTS, TARGET
 from bench.simulation.extrapolate import BATCHINGS, Setting, capacities, main_methods, points
@@ -68,9 +68,8 @@ def _run(arguments: argparse.Namespace) -> int:
         lines += [_line("capacity", asdict(one)) for one in carried]
         drawn = {batching: f"{batching.replace(',', '').replace(' ', '-')}.svg" for batching in BATCHINGS}
         for batching, name in drawn.items():
-            title = f"Time a token over the edges on one cloud, {batching} (simulated)"
             chosen = [point for point in found if point.batching == batching and point.headers]
-            text = figures.draw(chosen, title, arguments.target_ms / 1000, report.assumed(setting))
+            text = report.draw(chosen, setting, arguments.target_ms / 1000)
             (out / name).write_text(text, encoding="utf-8")
         sections.append(report.extrapolation_section(setting, found, carried, list(drawn.values())))
     page = "\n\n".join(sections)

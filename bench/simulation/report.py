@@ -1,10 +1,12 @@
-"""Markdown of a simulation: what was fitted, how far off it is, what it says of a thousand edges."""
+"""Page and figures of a simulation: what was fitted, how far off it is, what it says of a thousand edges."""
 
 from __future__ import annotations
 
+import itertools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from bench import charts
 from bench.grid.cells import rate_text
 from bench.markdown import table
 from bench.simulation.check import FIGURES, HEADLINE, Prediction, worst
@@ -12,16 +14,14 @@ from bench.simulation.citations import CHECK
 from bench.simulation.extrapolate import CODEC_S, LARGE_VOCABULARY, RTT_S, Capacity, Point, Setting
 from bench.simulation.fit import Fit
 
-_NAMES = dict(
-    zip(
-        FIGURES,
-        (
-            *("output tokens/s", "seconds a token behind the first", "bytes up a token"),
-            *("bytes down a token", "target passes a token"),
-        ),
-        strict=True,
-    )
-)
+_COLOURS = (charts.GREY, charts.BROWN, charts.BLUE, charts.GREEN, charts.RED, charts.VIOLET)
+_NAMES = {
+    "tokens_per_s": "output tokens/s",
+    "seconds_per_token": "seconds a token after the first",
+    "wire_up_bytes": "bytes up a token",
+    "wire_down_bytes": "bytes down a token",
+    "target_passes": "target passes a token",
+}
 
 
 def fit_section(fitted: Fit) -> str:
@@ -137,13 +137,40 @@ More clouds are multiplication."""
     return "\n\n".join(parts)
 
 
-def assumed(setting: Setting) -> str:
-    """What an extrapolation's figure stands on, for its caption."""
-    return (
+def draw(points: Sequence[Point], setting: Setting, target_s: float) -> str:
+    """
+    Time a token over the edges of one batching, as an SVG document; a panel an uplink.
+
+    Args:
+        points: headers counted.
+        setting: what was assumed.
+        target_s: a token may take.
+    """
+    names = list(dict.fromkeys(point.method for point in points))
+    edges = charts.logarithmic("edges", [point.edges for point in points])
+    seconds = [target_s, *(value for point in points for value in (point.mean_s, point.p95_s))]
+    upwards = charts.logarithmic("ms a token", [1000 * value for value in seconds])
+    panels = []
+    for rate in sorted({point.rate_up_bps for point in points}):
+        series = []
+        for name, colour in zip(names, itertools.cycle(_COLOURS), strict=False):
+            own = [point for point in points if (point.rate_up_bps, point.method) == (rate, name)]
+            mean = tuple(charts.Mark(point.edges, 1000 * point.mean_s) for point in own)
+            tail = tuple(charts.Mark(point.edges, 1000 * point.p95_s) for point in own)
+            # The legend names a method once.
+            series.append(charts.Series(name, colour, mean))
+            series.append(charts.Series("", colour, tail, line="dashed", dots=False))
+        across = tuple(charts.Mark(end, 1000 * target_s) for end in (edges.low, edges.high))
+        series.append(charts.Series("target", charts.INK, across, line="dotted", dots=False))
+        panels.append(charts.Panel(f"{rate_text(rate)} up", edges, upwards, tuple(series)))
+    title = f"Time a token over the edges on one cloud, {points[0].batching} (simulated)"
+    caption = (
+        "Solid: mean. Dashed: 95th percentile over tokens. Simulated, not measured. "
         f"Target: {setting.target.name}. Draft: {setting.draft.name}. Temperature {setting.temperature:g}, "
         f"texts of {setting.tokens} tokens, every edge always busy, RTT {RTT_S * 1000:g} ms, down "
         "four times up."
     )
+    return charts.draw(title, panels, columns=len(panels), caption=caption)
 
 
 def _capacity_table(capacities: Sequence[Capacity]) -> str:
@@ -158,24 +185,19 @@ def _capacity_table(capacities: Sequence[Capacity]) -> str:
 
 
 def _point_table(points: Sequence[Point]) -> str:
-    head = (
-        *("up", "method", "γ", "edges", "p50, ms a token", "p95", "mean", "tokens/s, all", "passes a token"),
-        *("rows a pass", "busy", "bytes up a token", "down"),
-    )
-    rows = [
-        [
-            rate_text(p.rate_up_bps),
-            f"{p.method}{'' if p.headers else ', messages alone'}",
-            *(str(p.draft_length), str(p.edges)),
-            *(f"{seconds * 1000:.1f}" for seconds in (p.p50_s, p.p95_s, p.mean_s)),
-            *(
-                f"{p.tokens_per_s:.0f}",
-                f"{p.passes_per_token:.3f}",
-                f"{p.rows_per_pass:.1f}",
-                f"{p.busy:.0%}",
-            ),
-            *(f"{p.up_bytes_per_token:.0f}", f"{p.down_bytes_per_token:.0f}"),
-        ]
-        for p in points
-    ]
-    return table(head, rows, left=2)
+    columns: dict[str, Callable[[Point], str]] = {
+        "up": lambda p: rate_text(p.rate_up_bps),
+        "method": lambda p: p.method if p.headers else f"{p.method}, messages alone",
+        "γ": lambda p: str(p.draft_length),
+        "edges": lambda p: str(p.edges),
+        "p50, ms a token": lambda p: f"{p.p50_s * 1000:.1f}",
+        "p95": lambda p: f"{p.p95_s * 1000:.1f}",
+        "mean": lambda p: f"{p.mean_s * 1000:.1f}",
+        "tokens/s, all": lambda p: f"{p.tokens_per_s:.0f}",
+        "passes a token": lambda p: f"{p.passes_per_token:.3f}",
+        "rows a pass": lambda p: f"{p.rows_per_pass:.1f}",
+        "busy": lambda p: f"{p.busy:.0%}",
+        "bytes up a token": lambda p: f"{p.up_bytes_per_token:.0f}",
+        "down": lambda p: f"{p.down_bytes_per_token:.0f}",
+    }
+    return table(tuple(columns), [[text(p) for text in columns.values()] for p in points], left=2)

@@ -29,7 +29,6 @@ from bench.simulation.extrapolate import (
     points,
     scenario_for,
 )
-from bench.simulation.figures import draw
 from bench.simulation.fit import Fit, fit, read_texts
 from bench.simulation.scenario import Rounds, Stream
 from tests.bench.bench_data import make_record
@@ -283,7 +282,7 @@ def test_the_search_finds_the_last_number_that_holds(most: int) -> None:
 def test_a_figure_has_a_line_a_method_and_statistic(fitted: Fit, drawn: list[Sequence[Panel]]) -> None:
     """And the target's own line, in a panel an uplink."""
     found = list(points(fitted, SETTING, main_methods(fitted, 1.0), edges=(1, 5), batchings=(ONE,)))
-    text = draw([point for point in found if point.headers], "a < b", 0.1)
+    text = report.draw([point for point in found if point.headers], SETTING, 0.1)
 
     (panels,) = drawn
     series = [entry for panel in panels for entry in panel.series]
