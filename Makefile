@@ -69,6 +69,7 @@ check: setup ## format, lint, types and generated code
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy .ci/container_engine.py
 	$(MAKE) --no-print-directory proto-check
 
 proto: setup ## regenerate thinwire.common.pb from proto/
@@ -116,7 +117,7 @@ link: setup ## make a thin link on this machine and test it (UP=1M DOWN=4M RTT_M
 	$(PYTHON) -m link --up '$(UP)' --down '$(DOWN)' --rtt-ms '$(RTT_MS)' --kind '$(KIND)'
 
 compose-test: setup ## docker compose from build to down (COMPOSE_BOOTSTRAP=1 makes an engine where none answers)
-	$(PYTHON) -m deploy
+	PYTHONPATH=. $(PYTHON) .ci/container_engine.py $(PYTHON) -m tests.compose
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

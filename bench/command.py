@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 
 from bench.grid.processes import DaemonError
@@ -22,6 +24,15 @@ class CommandError(Exception):
     """A failure that a command foresaw; the message says it all."""
 
 
+_CODES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], int], ...] = (
+    ((ConfigError, StoreError, RecordError), USAGE),
+    (LinkUnavailableError, UNAVAILABLE),
+    (LinkRefusedError, REFUSED),
+    ((LinkError, DaemonError, CommandError), FAILED),
+)
+"""The first that fits holds."""
+
+
 def run(name: str, work: Callable[[], int], *, interrupted: str = GOES_ON) -> int:
     """
     A command's work; what it raises becomes one sentence on standard error and an exit code.
@@ -37,22 +48,32 @@ def run(name: str, work: Callable[[], int], *, interrupted: str = GOES_ON) -> in
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         return work()
-    except ConfigError as error:
-        code, words = USAGE, error.message
-    except (StoreError, RecordError) as error:
-        code, words = USAGE, str(error)
-    except LinkUnavailableError as error:
-        code, words = UNAVAILABLE, str(error)
-    except LinkRefusedError as error:
-        code, words = REFUSED, str(error)
-    except (LinkError, DaemonError, CommandError) as error:
-        code, words = FAILED, str(error)
     except KeyboardInterrupt:
         code, words = INTERRUPTED, interrupted
+    except Exception as error:
+        known = next((code for kinds, code in _CODES if isinstance(error, kinds)), None)
+        if known is None:
+            raise
+        code, words = known, getattr(error, "message", str(error))
     finally:
         signal.signal(signal.SIGTERM, before)
     print(f"{name}: {words}", file=sys.stderr)
     return code
+
+
+def run_on_folder(
+    name: str, description: str | None, words: Callable[[Path], str], argv: Sequence[str] | None
+) -> int:
+    """A command of one argument, a run's folder, that prints some words; returns the exit code."""
+    parser = argparse.ArgumentParser(allow_abbrev=False, prog=f"python -m {name}", description=description)
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    folder: Path = parser.parse_args(argv).folder
+
+    def work() -> int:
+        print(words(folder), end="")
+        return 0
+
+    return run(name, work)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

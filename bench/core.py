@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import platform
 import signal
@@ -24,6 +23,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +35,19 @@ import torch
 import transformers
 
 from bench import kernels
+from bench.markdown import table
+from bench.pair import read_prompts
+from bench.peers.messages import ASSISTED, GENERATE, PeerRequest
+from bench.peers.ways import generate, ignore_end_of_text
 from thinwire.common import demo_pair
 from thinwire.common.config import SamplingParameters, default_scheme
+from thinwire.common.daemon.launcher import Daemon
 from thinwire.common.session.generation import GenerationFinished, GenerationRequest
 from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.edge.client import EdgeClient, connect
-from thinwire.edge.demo import Daemon, serve_pair, shared_core, target_threads
+from thinwire.edge.demo import serve_pair, shared_core, target_threads
 
-PROMPTS = Path(__file__).parent / "prompts.jsonl"
 TEMPERATURES = (1.0, 0.3)
-DEFAULTS = GenerationRequest("", seed=0)
 FIXED_LENGTH = 4
 FREE_LINK: dict[str, Any] = {"draft_length": 6, "min_block_acceptance": 0.7}
 """Draft on only while the draft is sure: what suits a link whose round trip costs less than a draft pass."""
@@ -53,10 +56,7 @@ WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "c-sqs, defaults": ({}, {"scheme": "c-sqs"}),
     "dense-qs, defaults": ({}, {"scheme": "dense-qs"}),
     "k-sqs": (FREE_LINK, {"scheme": "k-sqs"}),
-    "k-sqs, K = 64, ℓ = 720": (
-        FREE_LINK,
-        {"scheme": "k-sqs", "support_size": 64, "lattice_resolution": 720},
-    ),
+    "k-sqs, K = 64, ℓ = 720": (FREE_LINK, {"scheme": "k-sqs", "support_size": 64, "lattice_resolution": 720}),
     "c-sqs": (FREE_LINK, {"scheme": "c-sqs"}),
     "dense-qs": (FREE_LINK, {"scheme": "dense-qs"}),
     # The last: what one would choose where bits cost nothing.
@@ -66,6 +66,15 @@ WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 BASELINE = "transformers, target alone"
 RIVAL = "transformers, assisted (defaults)"
 RIVAL_FIXED = f"transformers, assisted ({FIXED_LENGTH} tokens a round)"
+HEAD = (
+    "way",
+    "tokens/s (median)",
+    "min – max",
+    "/ target alone",
+    "/ assisted",
+    "/ assisted, fixed",
+    "account",
+)
 
 Way = Callable[[str, int, float, int], Awaitable[float]]
 """(prompt, tokens, temperature, seed) → tokens/s of one text, the prompt's own pass included."""
@@ -81,55 +90,33 @@ class Transformers:
 
     def __init__(self, pair: Path) -> None:
         self._tokenizer = transformers.AutoTokenizer.from_pretrained(pair / "target")
-        self._target, self._draft = (self._load(pair / role) for role in ("target", "draft"))
+        load = partial(transformers.AutoModelForCausalLM.from_pretrained, dtype=torch.float32)
+        self._target, self._draft = (load(pair / role).eval() for role in ("target", "draft"))
+        for model in (self._target, self._draft):
+            ignore_end_of_text(model)
         self.context_length = int(self._target.config.max_position_embeddings)
 
-    @staticmethod
-    def _load(folder: Path) -> Any:
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-        model.generation_config.eos_token_id = None  # end-of-text is ignored everywhere
-        model.config.eos_token_id = None
-        return model
+    def encode(self, prompt: str) -> list[int]:
+        """The prompt's token ids."""
+        return list(self._tokenizer(prompt).input_ids)
 
-    def prompt_tokens(self, prompt: str) -> int:
-        """Tokens of `prompt`."""
-        return len(self._tokenizer(prompt).input_ids)
-
-    def way(self, *, assisted: bool, draft_length: int | None = None) -> Way:
+    async def run(
+        self, draft_length: int | None, prompt: str, tokens: int, temperature: float, seed: int
+    ) -> float:
         """
-        One way to generate.
+        One text; a `Way` after its first argument.
 
         Args:
-            assisted: with the draft model.
-            draft_length: draft tokens a round, always; None leaves transformers' own schedule.
+            draft_length: draft tokens a round, always; 0 is transformers' own schedule, None no draft model.
         """
-
-        async def run(prompt: str, tokens: int, temperature: float, seed: int) -> float:
-            extra: dict[str, Any] = {"assistant_model": self._draft} if assisted else {}
-            own = self._draft.generation_config
-            own.num_assistant_tokens = draft_length or 20
-            own.num_assistant_tokens_schedule = "constant"
-            own.assistant_confidence_threshold = 0.0 if draft_length else 0.4
-            torch.manual_seed(seed)
-            inputs = self._tokenizer(prompt, return_tensors="pt")
-            started_s = time.perf_counter()
-            with torch.inference_mode():
-                ids = self._target.generate(
-                    **inputs,
-                    do_sample=True,
-                    temperature=temperature,
-                    top_k=0,
-                    top_p=1.0,
-                    max_new_tokens=tokens,
-                    pad_token_id=0,
-                    **extra,
-                )
-            elapsed_s = time.perf_counter() - started_s
-            made = ids.shape[1] - inputs.input_ids.shape[1]
-            assert made == tokens, f"{made} tokens instead of {tokens}"
-            return tokens / elapsed_s
-
-        return run
+        way = GENERATE if draft_length is None else ASSISTED
+        asked = PeerRequest(way, prompt, tokens, temperature, seed, draft_length or 0)
+        ids, draft = self.encode(prompt), None if draft_length is None else self._draft
+        started_s = time.perf_counter()
+        made = generate(self._target, draft, [ids], asked)
+        elapsed_s = time.perf_counter() - started_s
+        assert made == tokens, f"{made} tokens instead of {tokens}"
+        return tokens / elapsed_s
 
 
 class Thinwire:
@@ -144,29 +131,23 @@ class Thinwire:
 
     def __init__(self, client: EdgeClient, drafting: dict[str, Any], scheme: dict[str, Any]) -> None:
         self._client = client
-        self._drafting = {
-            "draft_length": DEFAULTS.draft_length,
-            "min_block_acceptance": DEFAULTS.min_block_acceptance,
-            **drafting,
-        }
+        self._drafting = drafting
         self._scheme = scheme
         self.texts: list[GenerationStatistics] = []
 
     async def run(self, prompt: str, tokens: int, temperature: float, seed: int) -> float:
         """A `Way`."""
-        request = GenerationRequest(
-            prompt=prompt,
-            seed=seed,
-            scheme=default_scheme(temperature, **self._scheme),
-            sampling=SamplingParameters(temperature=temperature),
-            max_tokens=tokens,
-            uplink_budget_bits=0,
-            stop=(),
+        asked = GenerationRequest(
+            prompt,
+            seed,
+            default_scheme(temperature, **self._scheme),
+            SamplingParameters(temperature=temperature),
+            tokens,
             ignore_eos=True,
             **self._drafting,
         )
         started_s = time.perf_counter()
-        async for event in self._client.generate(request):
+        async for event in self._client.generate(asked):
             if isinstance(event, GenerationFinished):
                 made = event.statistics.output_tokens
                 assert made == tokens, f"{made} tokens instead of {tokens}"
@@ -175,15 +156,16 @@ class Thinwire:
 
     def account(self) -> str:
         """Acceptance, and where the time of a text went, over all texts so far."""
-        texts = self.texts
-        accepted, tested = sum(s.accepted_tokens for s in texts), sum(s.tested_tokens for s in texts)
-        total_s = sum(s.total_s for s in texts)
-        phases = {"draft": "draft_s", "network": "network_s", "queue": "queue_s", "verify": "verify_s"}
-        shares = (
-            f"{name} {sum(getattr(s, field) for s in texts) / total_s:.0%}" for name, field in phases.items()
+        phases = ("draft", "network", "queue", "verify")
+
+        def total(field: str) -> float:
+            return float(sum(getattr(text, field) for text in self.texts))
+
+        shares = ", ".join(f"{phase} {total(f'{phase}_s') / total('total_s'):.0%}" for phase in phases)
+        return (
+            f"accepted {total('accepted_tokens') / total('tested_tokens'):.3f}, "
+            f"{total('output_tokens') / total('rounds'):.2f} tokens a round; {shares}"
         )
-        efficiency = sum(s.output_tokens for s in texts) / sum(s.rounds for s in texts)
-        return f"accepted {accepted / tested:.3f}, {efficiency:.2f} tokens a round; {', '.join(shares)}"
 
 
 @asynccontextmanager
@@ -216,17 +198,16 @@ async def compare(pair: Path, *, tokens: int, repetitions: int) -> str:
         Markdown.
     """
     rival = Transformers(pair)
-    lines = [json.loads(line)["prompt"] for line in PROMPTS.read_text(encoding="utf-8").splitlines()]
     room = rival.context_length - tokens
-    prompts = [prompt for prompt in lines if rival.prompt_tokens(prompt) <= room]
+    prompts = [prompt for prompt in read_prompts() if len(rival.encode(prompt)) <= room]
     sections = []
     async with daemons(pair) as client:
         for temperature in TEMPERATURES:
             ours = {f"Thinwire, {name}": Thinwire(client, *way) for name, way in WAYS.items()}
             ways: dict[str, Way] = {
-                BASELINE: rival.way(assisted=False),
-                RIVAL: rival.way(assisted=True),
-                RIVAL_FIXED: rival.way(assisted=True, draft_length=FIXED_LENGTH),
+                BASELINE: partial(rival.run, None),
+                RIVAL: partial(rival.run, 0),
+                RIVAL_FIXED: partial(rival.run, FIXED_LENGTH),
                 **{name: way.run for name, way in ours.items()},
             }
             speeds: dict[str, list[float]] = {name: [] for name in ways}
@@ -237,40 +218,25 @@ async def compare(pair: Path, *, tokens: int, repetitions: int) -> str:
             for repetition in range(repetitions):
                 prompt = prompts[repetition % len(prompts)]
                 for name, way in ways.items():
-                    speeds[name].append(await way(prompt, tokens, temperature, repetition))
-                    _say(
-                        f"temperature {temperature:g}, text {repetition + 1}, {name}: {speeds[name][-1]:.1f}"
-                    )
+                    speed = await way(prompt, tokens, temperature, repetition)
+                    speeds[name].append(speed)
+                    words = f"temperature {temperature:g}, text {repetition + 1}, {name}: {speed:.1f}"
+                    print(words, file=sys.stderr, flush=True)
             accounts = {name: thinwire.account() for name, thinwire in ours.items()}
-            sections.append(_table(temperature, speeds, accounts))
+            rows = [_row(name, speeds, accounts.get(name, "")) for name in speeds]
+            sections.append(f"Temperature {temperature:g}:\n\n{table(HEAD, rows, left=1)}")
     return "\n\n".join(sections)
 
 
-def _table(temperature: float, speeds: dict[str, list[float]], accounts: dict[str, str]) -> str:
+def _row(name: str, speeds: dict[str, list[float]], account: str) -> list[str]:
     """Medians over the texts; ratios are medians of the ratios text by text."""
-
-    def ratio(name: str, to: str) -> str:
-        pairs = zip(speeds[name], speeds[to], strict=True)
-        return f"{statistics.median(ours / theirs for ours, theirs in pairs):.2f}"
-
-    rows = [
-        f"Temperature {temperature:g}:",
-        "",
-        "| way | tokens/s (median) | min – max | / target alone | / assisted | / assisted, fixed | account |",
-        "|---|---:|---:|---:|---:|---:|---|",
+    own = speeds[name]
+    ratios = [
+        statistics.median(ours / theirs for ours, theirs in zip(own, speeds[other], strict=True))
+        for other in (BASELINE, RIVAL, RIVAL_FIXED)
     ]
-    rows += [
-        f"| {name} | {statistics.median(values):.1f} | {min(values):.1f} – {max(values):.1f} "
-        f"| {ratio(name, BASELINE)} | {ratio(name, RIVAL)} | {ratio(name, RIVAL_FIXED)} "
-        f"| {accounts.get(name, '')} |"
-        for name, values in speeds.items()
-    ]
-    return "\n".join(rows)
-
-
-def _say(line: str) -> None:
-    """Progress, beside the table on standard output."""
-    print(line, file=sys.stderr, flush=True)
+    extremes = f"{min(own):.1f} – {max(own):.1f}"
+    return [name, f"{statistics.median(own):.1f}", extremes, *(f"{ratio:.2f}" for ratio in ratios), account]
 
 
 def main() -> None:

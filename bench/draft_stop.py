@@ -20,29 +20,31 @@ Printed are tokens/s relative to a fixed γ = 4.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from thinwire.common import demo_pair
+from bench import markdown
+from bench.pair import load_pair, read_prompts
+from bench.scheme_steps import block_builder
+from bench.timing import times_s
 from thinwire.common.causal_model import CachedSequence
 from thinwire.common.config import SamplingParameters, default_scheme
-from thinwire.common.language_model import load_language_model, set_threads
+from thinwire.common.language_model import set_threads
 from thinwire.common.law.distributions import warp
 from thinwire.common.law.draft_token import DraftToken
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes import make_scheme
-from thinwire.edge.draft_block import DraftBlockBuilder
+from thinwire.common.schemes.base import Scheme
 
-PROMPTS = Path(__file__).parent / "prompts.jsonl"
 LONGEST = 6
 """γ of the rounds played."""
 REFERENCE = 4
@@ -84,109 +86,67 @@ class PassTimes:
 
 
 class Pair:
-    """
-    The bundled models in this process, one thread each in turn.
+    """The bundled models in this process, one thread each in turn."""
 
-    Args:
-        folder: target/ and draft/.
-    """
-
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         set_threads(1)
-        self.target, self.draft = (load_language_model(str(folder / role)) for role in ("target", "draft"))
+        self.target, self.draft = load_pair()
 
     def times(self) -> PassTimes:
-        """Medians over `_TIMED_PASSES` passes behind 128 tokens of text, the row counts in turn."""
-        text = list(range(256, 384))
-        draft, target = self.draft.open_sequence(), self.target.open_sequence()
-        for sequence in (draft, target):
-            sequence.extend(text, logit_rows=1)
-        rows = range(1, LONGEST + 2)
-        spent: dict[int, list[float]] = {n: [] for n in (0, *rows)}
-        for _ in range(_TIMED_PASSES):
-            spent[0].append(_pass_ms(draft, 1))
-            for n in rows:
-                spent[n].append(_pass_ms(target, n))
-        for sequence in (draft, target):
-            sequence.close()
-        medians = {n: statistics.median(values) for n, values in spent.items()}
-        return PassTimes(medians[0], tuple(medians[n] for n in rows))
+        """Medians over `_TIMED_PASSES` passes after 128 tokens of text, the row counts in turn."""
+        with closing(self.draft.open_sequence()) as draft, closing(self.target.open_sequence()) as target:
+            for sequence in (draft, target):
+                sequence.extend(list(range(256, 384)), logit_rows=1)
+            passes = [(draft, 1), *((target, rows) for rows in range(1, LONGEST + 2))]
+            calls = [partial(_pass, sequence, rows) for sequence, rows in passes]
+            # One thread does it all, and what else the machine does should not count.
+            spent = times_s(calls, _TIMED_PASSES, clock=time.thread_time)
+        draft_ms, *target_ms = (1e3 * statistics.median(times) for times in spent)
+        return PassTimes(draft_ms, tuple(target_ms))
 
     def play(
         self, scheme_fields: dict[str, Any], temperature: float, prompts: Sequence[str], *, tokens: int
     ) -> list[Round]:
         """Rounds of one scheme, `tokens` tokens a text; a prompt's number is its seed."""
-        played: list[Round] = []
-        for seed, prompt in enumerate(prompts):
-            text = _Text(self, scheme_fields, temperature, self.target.vocabulary.encode(prompt), seed)
-            while text.output < tokens:
-                played.append(text.round())
-            text.close()
-        return played
+        parameters = default_scheme(temperature, **scheme_fields)
+        scheme = make_scheme(parameters, vocabulary_size=self.target.vocabulary_size)
+        sampling = SamplingParameters(temperature=temperature)
+        return [
+            played
+            for seed, prompt in enumerate(prompts)
+            for played in self._text(scheme, sampling, prompt, KeyedDraws(seed), tokens)
+        ]
 
-
-class _Text:
-    """One text in the making."""
-
-    def __init__(
-        self, pair: Pair, scheme: dict[str, Any], temperature: float, prompt: Sequence[int], seed: int
-    ) -> None:
-        self._sampling = SamplingParameters(temperature=temperature)
-        self._scheme = make_scheme(
-            default_scheme(temperature, **scheme), vocabulary_size=pair.target.vocabulary_size
-        )
-        self._state = self._scheme.initial_state()
-        self._draws = KeyedDraws(seed)
-        self._draft, self._target = pair.draft.open_sequence(), pair.target.open_sequence()
-        self._committed = list(prompt)
-        self._prompt_length = len(self._committed)
-        self._attempt = 0
-
-    @property
-    def output(self) -> int:
-        """Tokens so far, the prompt's not counted."""
-        return len(self._committed) - self._prompt_length
-
-    def round(self) -> Round:
-        """Draft, verify, commit."""
-        self._attempt += 1
-        position = len(self._committed)
-        builder = DraftBlockBuilder(
-            self._scheme,
-            self._state,
-            self._draws,
-            attempt=self._attempt,
-            first_position=position,
-            max_draft_length=LONGEST,
-            budget_bits=0,
-            min_acceptance=0.0,
-            stop_token_ids=frozenset(),
-        )
-        feed, estimates = self._committed[self._draft.length :], []
-        while not builder.complete:
-            logits = self._draft.extend(feed, logit_rows=1)[0]
-            draft_probs = warp(logits, self._sampling, dtype=np.float32)
-            token_id = builder.offer(draft_probs)
-            assert token_id is not None, "a block without a budget ends at its length"
-            estimates.append(builder.acceptance)
-            feed = [token_id]
-        block = builder.build(cache_length=self._draft.length, draft_s=0.0)
-        ids = [token.token_id for token in block.tokens]
-        fed = self._committed[self._target.length :] + ids
-        logits = self._target.extend(fed, logit_rows=len(ids) + 1)
-        rows = [warp(row, self._sampling) for row in logits]
-        outcome = self._scheme.verify(rows, block.tokens, self._draws, first_position=position)
-        self._committed += [*ids[: outcome.accepted], outcome.next_token_id]
-        for sequence in (self._draft, self._target):
-            sequence.truncate(min(sequence.length, position + outcome.accepted))
-        self._state = self._scheme.state_after_verdict(block.states, outcome.accepted)
-        chances = np.cumprod([_chance(row, token) for row, token in zip(rows, block.tokens, strict=False)])
-        return Round(tuple(estimates), tuple(chances.tolist()))
-
-    def close(self) -> None:
-        """Free both caches."""
-        self._draft.close()
-        self._target.close()
+    def _text(
+        self, scheme: Scheme, sampling: SamplingParameters, prompt: str, draws: KeyedDraws, tokens: int
+    ) -> Iterator[Round]:
+        """The rounds of one text: draft, verify, commit."""
+        committed, state = list(self.target.vocabulary.encode(prompt)), scheme.initial_state()
+        end, attempt = len(committed) + tokens, 0
+        with closing(self.draft.open_sequence()) as draft, closing(self.target.open_sequence()) as target:
+            while (position := len(committed)) < end:
+                attempt += 1
+                builder = block_builder(
+                    scheme, draws, length=LONGEST, state=state, first_position=position, attempt=attempt
+                )
+                feed, estimates = committed[draft.length :], []
+                while not builder.complete:
+                    logits = draft.extend(feed, logit_rows=1)[0]
+                    token_id = builder.offer(warp(logits, sampling, dtype=np.float32))
+                    assert token_id is not None, "a block without a budget ends at its length"
+                    estimates.append(builder.acceptance)
+                    feed = [token_id]
+                block = builder.build(cache_length=draft.length, draft_s=0.0)
+                ids = [token.token_id for token in block.tokens]
+                logits = target.extend(committed[target.length :] + ids, logit_rows=len(ids) + 1)
+                rows = [warp(row, sampling) for row in logits]
+                outcome = scheme.verify(rows, block.tokens, draws, first_position=position)
+                committed += [*ids[: outcome.accepted], outcome.next_token_id]
+                for sequence in (draft, target):
+                    sequence.truncate(min(sequence.length, position + outcome.accepted))
+                state = scheme.state_after_verdict(block.states, outcome.accepted)
+                chances = np.cumprod(list(map(_chance, rows, block.tokens)))
+                yield Round(tuple(estimates), tuple(chances.tolist()))
 
 
 def _chance(target_probs: Any, token: DraftToken) -> float:
@@ -196,64 +156,51 @@ def _chance(target_probs: Any, token: DraftToken) -> float:
     return min(1.0, float(target_probs[token.token_id]) / q_hat)
 
 
-def _pass_ms(sequence: CachedSequence, rows: int) -> float:
+def _pass(sequence: CachedSequence, rows: int) -> None:
+    """One cached pass of `rows` tokens, taken back."""
     length = sequence.length
-    started_s = time.thread_time()  # one thread does it all, and what else the machine does should not count
     sequence.extend(list(range(300, 300 + rows)), logit_rows=rows)
-    elapsed_s = time.thread_time() - started_s
     sequence.truncate(length)
-    return 1e3 * elapsed_s
 
 
-def fixed(length: int) -> Callable[[Round], int]:
-    """A block of `length` tokens, always."""
-    return lambda played: min(length, len(played.estimates))
+def drafted(played: Round, longest: int, least: float = 0.0) -> int:
+    """
+    Tokens of the round's block under `--draft-length` and `--min-block-acceptance`.
 
-
-def expected(least: float, longest: int) -> Callable[[Round], int]:
-    """`--min-block-acceptance`: up to and with the token at which the estimate falls below `least`."""
-
-    def tokens(played: Round) -> int:
-        unlikely = (n for n, estimate in enumerate(played.estimates[:longest], 1) if estimate < least)
-        return next(unlikely, min(longest, len(played.estimates)))
-
-    return tokens
+    It ends with the token at which the estimate falls below `least`; 0 is never.
+    """
+    unlikely = (n for n, estimate in enumerate(played.estimates[:longest], 1) if estimate < least)
+    return next(unlikely, min(longest, len(played.estimates)))
 
 
 def rate(
-    rounds: Sequence[Round], rule: Callable[[Round], int], times: PassTimes, overhead_ms: float
+    rounds: Sequence[Round], times: PassTimes, overhead_ms: float, longest: int, least: float = 0.0
 ) -> float:
-    """Tokens a millisecond under a stop rule."""
+    """Tokens a millisecond under a stop rule (`drafted`)."""
     tokens = spent_ms = 0.0
     for played in rounds:
-        drafted = rule(played)
-        tokens += 1 + math.fsum(played.chances[:drafted])
-        spent_ms += times.round_ms(drafted, overhead_ms)
+        length = drafted(played, longest, least)
+        tokens += 1 + math.fsum(played.chances[:length])
+        spent_ms += times.round_ms(length, overhead_ms)
     return tokens / spent_ms
 
 
 def table(rounds: dict[tuple[str, float], list[Round]], times: PassTimes, overhead_ms: float) -> str:
     """Every rule against γ = `REFERENCE`, in percent; Markdown."""
-    rules: list[tuple[str, Callable[[Round], int]]] = [
-        (f"γ = {length}", fixed(length)) for length in range(1, LONGEST + 1)
+    rules = [(f"γ = {length}", length, 0.0) for length in range(1, LONGEST + 1)]
+    rules += [
+        (f"≤ {longest}, {least:g}", longest, least) for longest in (REFERENCE, LONGEST) for least in LEAST
     ]
-    rules += [(f"≤ {REFERENCE}, {least:g}", expected(least, REFERENCE)) for least in LEAST]
-    rules += [(f"≤ {LONGEST}, {least:g}", expected(least, LONGEST)) for least in LEAST]
-    bases = [rate(played, fixed(REFERENCE), times, overhead_ms) for played in rounds.values()]
-    heads = [f"{name}, T {temperature:g}" for name, temperature in rounds]
-    lines = [
-        f"Overhead {overhead_ms:g} ms a round; tokens/s against γ = {REFERENCE}, in percent:",
-        "",
-        f"| block | {' | '.join(heads)} |",
-        f"|---|{'---:|' * len(heads)}",
-    ]
-    for name, rule in rules:
-        gains = [
-            100 * (rate(played, rule, times, overhead_ms) / base - 1)
-            for played, base in zip(rounds.values(), bases, strict=True)
-        ]
-        lines.append(f"| {name} | {' | '.join(f'{gain:+.0f}' for gain in gains)} |")
-    return "\n".join(lines)
+    rows = []
+    for name, longest, least in rules:
+        gains = (
+            rate(played, times, overhead_ms, longest, least) / rate(played, times, overhead_ms, REFERENCE) - 1
+            for played in rounds.values()
+        )
+        rows.append([name, *(f"{100 * gain:+.0f}" for gain in gains)])
+    head = ["block", *(f"{name}, T {temperature:g}" for name, temperature in rounds)]
+    words = f"Overhead {overhead_ms:g} ms a round; tokens/s against γ = {REFERENCE}, in percent:"
+    return f"{words}\n\n{markdown.table(head, rows, left=1)}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -267,9 +214,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--prompts", type=int, default=16, metavar="N", help="texts (default %(default)s)")
     parser.add_argument("--tokens", type=int, default=96, help="tokens a text (default %(default)s)")
     arguments = parser.parse_args(argv)
-    lines = PROMPTS.read_text(encoding="utf-8").splitlines()
-    prompts = [json.loads(line)["prompt"] for line in lines[-arguments.prompts :]]
-    pair = Pair(demo_pair.target_path().parent)
+    prompts = read_prompts()[-arguments.prompts :]
+    pair = Pair()
     times = pair.times()
     rounds: dict[tuple[str, float], list[Round]] = {}
     for temperature in TEMPERATURES:

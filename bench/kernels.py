@@ -12,26 +12,22 @@ Softmax and kernels take turns.
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from bench.markdown import table
+from bench.scheme_steps import DRAFT_LENGTH, draft_block
+from bench.timing import times_s
 from thinwire.common import demo_pair
 from thinwire.common.config import SamplingParameters, SchemeParameters
 from thinwire.common.language_model import load_language_model, set_threads
 from thinwire.common.law.distributions import softmax, warp
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes import make_scheme
-from thinwire.common.schemes.base import Scheme
-from thinwire.edge.draft_block import DraftBlockBuilder
 
 BUNDLED_VOCABULARY_SIZE = 8192
 VOCABULARY_SIZES = (BUNDLED_VOCABULARY_SIZE, 50257, 151936)
-DRAFT_LENGTH = 4
 BLOCKS = 6
 """Blocks of each case, every token from a law of its own."""
 CASES: dict[str, SchemeParameters] = {
@@ -43,21 +39,10 @@ CASES: dict[str, SchemeParameters] = {
     "c-sqs β=.003": SchemeParameters(scheme="c-sqs", initial_threshold=0.003, frozen_threshold=True),
     "dense-qs": SchemeParameters(scheme="dense-qs"),
 }
-
-
-@dataclass(frozen=True)
-class Timing:
-    """One case, microseconds a drafted token (of one call for the softmax)."""
-
-    vocabulary_size: int
-    case: str
-    softmax_us: float
-    edge_us: float
-    decode_us: float
-    support_size: float
-    """Mean K⁺."""
-    payload_bits: float
-    """Mean bits a token."""
+HEAD = (
+    *("V", "scheme", "K⁺", "bits/token", "softmax µs", "edge µs", "cloud µs"),
+    *("edge/softmax", "cloud/softmax", "edge/step", "cloud/step"),
+)
 
 
 def make_logits(vocabulary_size: int, count: int) -> npt.NDArray[np.float32]:
@@ -70,76 +55,43 @@ def make_logits(vocabulary_size: int, count: int) -> npt.NDArray[np.float32]:
     return np.array(rows, dtype=np.float32)
 
 
-def draft(scheme: Scheme, rows: Sequence[npt.NDArray[Any]]) -> DraftBlockBuilder:
-    """One block, a token a row; the caller builds it."""
-    builder = DraftBlockBuilder(
-        scheme,
-        scheme.initial_state(),
-        KeyedDraws(1),
-        attempt=0,
-        first_position=0,
-        max_draft_length=len(rows),
-        budget_bits=0,
-        min_acceptance=0.0,
-        stop_token_ids=frozenset(),
-    )
-    for row in rows:
-        builder.offer(row)
-    return builder
-
-
-def measure(vocabulary_size: int, case: str, *, repetitions: int) -> Timing:
+def measure(vocabulary_size: int, case: str, step_us: float, *, repetitions: int) -> list[str]:
     """
-    Time one case.
+    Time one case; the least time of the repetitions counts, block by block.
 
     Args:
-        vocabulary_size: V.
         case: key of `CASES`.
-        repetitions: the least time of these counts, block by block.
+        step_us: one step of the bundled draft model, against which a row with its vocabulary is held.
+
+    Returns:
+        its row of the table: K⁺ and bits a token, then microseconds a drafted token (of one softmax).
     """
-    scheme = make_scheme(CASES[case], vocabulary_size=vocabulary_size)
+    scheme, draws = make_scheme(CASES[case], vocabulary_size=vocabulary_size), KeyedDraws(1)
     logits = make_logits(vocabulary_size, BLOCKS * DRAFT_LENGTH)
     probs = [warp(row, SamplingParameters(), dtype=np.float32) for row in logits]
-    softmax_us, edge_us, decode_us, sizes, bits = [], [], [], [], []
+    taken_us, sizes, bits = [], [], []
     for start in range(0, len(probs), DRAFT_LENGTH):
         rows = probs[start : start + DRAFT_LENGTH]
-        block = draft(scheme, rows).build(cache_length=0, draft_s=0.0)
+        block = draft_block(scheme, rows, draws)
         sizes += [len(token.quantized.support_ids) for token in block.tokens]
         bits.append(8 * len(block.payload))
-        softmax_s, edge_s, decode_s = _least(
-            [
-                lambda start=start: softmax(logits[start]),
-                lambda rows=rows: draft(scheme, rows).build(cache_length=0, draft_s=0.0),
-                lambda block=block: scheme.decode(
-                    block.payload, draft_length=DRAFT_LENGTH, support_size_code=block.support_size_code
-                ),
-            ],
-            repetitions,
-        )
-        softmax_us.append(1e6 * softmax_s)
-        edge_us.append(1e6 * edge_s / DRAFT_LENGTH)
-        decode_us.append(1e6 * decode_s / DRAFT_LENGTH)
-    mean = np.mean
-    return Timing(
-        vocabulary_size,
-        case,
-        float(np.median(softmax_us)),
-        float(mean(edge_us)),
-        float(mean(decode_us)),
-        float(mean(sizes)),
-        float(sum(bits) / len(probs)),
-    )
-
-
-def _least(calls: Sequence[Callable[[], object]], repetitions: int) -> list[float]:
-    """Least seconds of each call over `repetitions` turns."""
-    best = [float("inf")] * len(calls)
-    for _ in range(repetitions):
-        for n, call in enumerate(calls):
-            started_s = time.perf_counter()
-            call()
-            best[n] = min(best[n], time.perf_counter() - started_s)
-    return best
+        calls = [
+            lambda start=start: softmax(logits[start]),
+            lambda rows=rows: draft_block(scheme, rows, draws),
+            lambda block=block: scheme.decode(
+                block.payload, draft_length=DRAFT_LENGTH, support_size_code=block.support_size_code
+            ),
+        ]
+        taken_us.append([1e6 * min(times) for times in times_s(calls, repetitions)])
+    softmax_us = float(np.median([us for us, _, _ in taken_us]))
+    edge_us, cloud_us = (np.mean(taken_us, axis=0) / DRAFT_LENGTH)[1:]
+    own = vocabulary_size == BUNDLED_VOCABULARY_SIZE
+    return [
+        *(f"{vocabulary_size}", case, f"{np.mean(sizes):.1f}", f"{sum(bits) / len(probs):.0f}"),
+        *(f"{us:.0f}" for us in (softmax_us, edge_us, cloud_us)),
+        *(f"{us / softmax_us:.2f}" for us in (edge_us, cloud_us)),
+        *(f"{us / step_us:.1%}" if own else "" for us in (edge_us, cloud_us)),
+    ]
 
 
 def draft_step_us(repetitions: int) -> float:
@@ -152,31 +104,7 @@ def draft_step_us(repetitions: int) -> float:
         sequence.extend([5], logit_rows=1)
         sequence.truncate(100)
 
-    return 1e6 * _least([step], 10 * repetitions)[0]
-
-
-def table(timings: Sequence[Timing], step_us: float) -> str:
-    """
-    Markdown.
-
-    Args:
-        step_us: one step of the bundled draft model, against which the rows with its vocabulary are held.
-    """
-    lines = [
-        "| V | scheme | K⁺ | bits/token | softmax µs | edge µs | cloud µs "
-        "| edge/softmax | cloud/softmax | edge/step | cloud/step |",
-        "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    for t in timings:
-        own = t.vocabulary_size == BUNDLED_VOCABULARY_SIZE
-        shares = [f"{us / step_us:.1%}" if own else "" for us in (t.edge_us, t.decode_us)]
-        lines.append(
-            f"| {t.vocabulary_size} | {t.case} | {t.support_size:.1f} | {t.payload_bits:.0f} "
-            f"| {t.softmax_us:.0f} | {t.edge_us:.0f} | {t.decode_us:.0f} "
-            f"| {t.edge_us / t.softmax_us:.2f} | {t.decode_us / t.softmax_us:.2f} "
-            f"| {shares[0]} | {shares[1]} |"
-        )
-    return "\n".join(lines)
+    return 1e6 * min(times_s([step], 10 * repetitions)[0])
 
 
 def main(repetitions: int = 40) -> None:
@@ -185,9 +113,9 @@ def main(repetitions: int = 40) -> None:
         f"Kernels, µs a drafted token, γ = {DRAFT_LENGTH}, ℓ = 100 where not said; one softmax is float32 "
         f"numpy {np.__version__} over V.\n"
     )
-    timings = [measure(v, case, repetitions=repetitions) for v in VOCABULARY_SIZES for case in CASES]
     step_us = draft_step_us(repetitions)
-    print(table(timings, step_us))
+    rows = [measure(v, case, step_us, repetitions=repetitions) for v in VOCABULARY_SIZES for case in CASES]
+    print(table(HEAD, rows, left=2))
     print(f"\nOne step of the bundled draft model: {step_us:.0f} µs.")
 
 

@@ -10,6 +10,7 @@ The text goes on whatever the test decides, so every position is tested.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,14 +20,15 @@ import numpy.typing as npt
 import torch
 from transformers import AutoModelForCausalLM
 
+from bench.pair import load_pair
 from thinwire.common import demo_pair
 from thinwire.common.config import SamplingParameters, SchemeParameters
-from thinwire.common.language_model import LanguageModel, load_language_model
+from thinwire.common.language_model import LanguageModel
 from thinwire.common.law.distributions import total_variation, warp
 from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
-from thinwire.common.law.random_streams import KeyedDraws
+from thinwire.common.law.random_streams import Draws, KeyedDraws
 from thinwire.common.schemes import make_scheme
-from thinwire.common.schemes.base import Scheme
+from thinwire.common.schemes.base import Scheme, SchemeState
 from thinwire.common.session.messages import Verdict
 from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.edge.draft_block import DraftBlockBuilder
@@ -102,8 +104,7 @@ def make_rows(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        target = load_language_model(str(demo_pair.target_path()))
-        draft = load_language_model(str(demo_pair.draft_path()))
+        target, draft = load_pair()
         texts = _sample(target, sampling.temperature, seed, texts_each)
         return Rows(
             tuple(_scored(target, prompt, text, sampling, np.float64) for prompt, text in texts),
@@ -146,6 +147,44 @@ def _scored(
     return np.stack([warp(row, sampling, dtype=dtype) for row in logits])
 
 
+def block_builder(
+    scheme: Scheme,
+    draws: Draws,
+    *,
+    length: int,
+    state: SchemeState | None = None,
+    first_position: int = 0,
+    attempt: int = 0,
+) -> DraftBlockBuilder:
+    """A block of `length` tokens in the making, whatever the tokens; `state` None is the scheme's first."""
+    return DraftBlockBuilder(
+        scheme,
+        scheme.initial_state() if state is None else state,
+        draws,
+        attempt=attempt,
+        first_position=first_position,
+        max_draft_length=length,
+        budget_bits=0,
+        min_acceptance=0.0,
+        stop_token_ids=frozenset(),
+    )
+
+
+def draft_block(
+    scheme: Scheme,
+    rows: Sequence[npt.NDArray[Any]] | npt.NDArray[Any],
+    draws: Draws,
+    *,
+    state: SchemeState | None = None,
+    first_position: int = 0,
+) -> DraftedBlock:
+    """A block with a token from each row of q."""
+    builder = block_builder(scheme, draws, length=len(rows), state=state, first_position=first_position)
+    for row in rows:
+        builder.offer(row)
+    return builder.build(cache_length=0, draft_s=0.0)
+
+
 @dataclass(frozen=True)
 class Steps:
     """One scheme's run; every array has one entry a step."""
@@ -185,20 +224,9 @@ def run_scheme(
     for target, draft in zip(rows.target, rows.draft, strict=True):
         for start in range(0, len(draft), DRAFT_LENGTH):
             length = min(DRAFT_LENGTH, len(draft) - start)
-            builder = DraftBlockBuilder(
-                scheme,
-                state,
-                draws,
-                attempt=0,
-                first_position=position,
-                max_draft_length=length,
-                budget_bits=0,
-                min_acceptance=0.0,
-                stop_token_ids=frozenset(),
+            block = draft_block(
+                scheme, draft[start : start + length], draws, state=state, first_position=position
             )
-            for n in range(start, start + length):
-                builder.offer(draft[n])
-            block = builder.build(cache_length=0, draft_s=0.0)
             for n, token in enumerate(block.tokens, start):
                 p, q_hat = target[n], _dense(token.quantized, rows.vocabulary_size)
                 tested = _mirrored(token) if wrong else token

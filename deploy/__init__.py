@@ -1,1 +1,1 @@
-"""Around the two daemons in docker compose: their ends of the link, health, and the test of it all."""
+"""What runs beside the two daemons in docker compose: the link's side-car, health, credentials."""

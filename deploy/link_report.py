@@ -22,7 +22,7 @@ REPORT_NAME = "link.json"
 
 
 class LinkState(Enum):
-    """Of the link, as a service beside the side-car sees it."""
+    """The state of the link, as a service beside the side-car sees it."""
 
     UNTESTED = "untested"
     REFUSED = "refused"

@@ -14,7 +14,7 @@ from fakes import Law, TableModel, TableVocabulary
 from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import wire
-from thinwire.common.causal_model import CausalModel
+from thinwire.common.causal_model import CausalModel, ServedModel
 from thinwire.common.config import SamplingParameters, SchemeParameters
 from thinwire.common.door.security import ClientSecurity, ServerSecurity
 from thinwire.common.observe.tracing import NO_TRACING, Tracing
@@ -108,13 +108,14 @@ async def loopback(
     traceparent: str | None = None,
 ) -> AsyncIterator[Loopback]:
     """Start both, stop both; `proxy` stands between them; by plaintext and without tokens unless told."""
-    identity = (target_vocabulary or vocabulary).identity
     cloud = CloudServer(
-        target,
-        vocabulary=identity,
-        eos_token_ids=eos_token_ids,
-        fingerprint=fingerprint,
-        model_rows=model_rows,
+        ServedModel(
+            model=target,
+            vocabulary=target_vocabulary or vocabulary,
+            rows=model_rows,
+            eos_token_ids=eos_token_ids,
+            fingerprint=fingerprint,
+        ),
         settings=cloud_settings or CloudSettings(),
         security=cloud_security,
         tracing=cloud_tracing,
@@ -123,8 +124,7 @@ async def loopback(
     if proxy is not None:
         address = await proxy.start(address)
     edge = EdgeServer(
-        draft,
-        vocabulary=vocabulary,
+        ServedModel(model=draft, vocabulary=vocabulary),
         cloud_address=address,
         settings=edge_settings or EdgeSettings(),
         round_log=round_log,

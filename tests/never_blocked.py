@@ -29,6 +29,7 @@ OURS = tuple(f"{ROOT / name}{os.sep}" for name in ("common", "cloud", "edge"))
 AT_START = "once, when the daemon starts and serves nobody yet"
 COMMAND = "of a command that has no event loop; tests call it from theirs"
 LOADING = "in the model's thread; tests do it in theirs"
+PARENT = "whoever starts a daemon serves nobody"
 MAY_BLOCK = {
     ("common/door/doorkeeper.py", "stands"): "asks once whether there is /proc",
     ("common/door/doorkeeper.py", "_accepted"): "lists /proc/self/fd, which waits for no disk",
@@ -39,6 +40,9 @@ MAY_BLOCK = {
     ("language_model/loading.py", "load_language_model"): LOADING,
     ("language_model/model.py", "pool_sequences"): LOADING,
     ("daemon/process.py", "_write_port"): AT_START,
+    ("daemon/launcher.py", "start"): PARENT,
+    ("daemon/launcher.py", "address"): PARENT,
+    ("daemon/launcher.py", "log"): PARENT,
     ("daemon/controlling_terminal.py", "controlling_terminal"): AT_START,
     ("edge/telemetry.py", "write"): "the round log, if asked for: a kilobyte into the page cache, 2 µs",
     ("logging/__init__.py", "emit"): "standard error; the line must be out before what it tells of goes on",

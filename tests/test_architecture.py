@@ -37,7 +37,6 @@ DOORS = {
         "edge/generation",
         "edge/client",
         "edge/cli",
-        "edge/demo",
     ),
     "grpc_health": ("common/wire",),
     "grpc_reflection": ("common/wire",),

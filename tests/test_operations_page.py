@@ -9,7 +9,6 @@ import json
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -28,7 +27,6 @@ from thinwire.edge.settings import EdgeSettings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = (DOCS / "operations.md").read_text(encoding="utf-8")
-SETTINGS = {"cloud": CloudSettings(), "edge": EdgeSettings()}
 BYTES = {"float32": 4, "bfloat16": 2}
 
 Rows = list[dict[str, str]]
@@ -70,19 +68,45 @@ def options() -> dict[tuple[str, str], argparse.Action]:
     found = {}
     for daemon, parser, command in (("cloud", cloud_parser(), "serve"), ("edge", edge_parser({}), "edge")):
         (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-        for action in commands.choices[command]._actions:
+        for action in commands.choices[command].filled()._actions:
             if "--help" not in action.option_strings:
                 found[daemon, action.option_strings[-1]] = action
     return found
 
 
-def shown(default: Any) -> str:
+def shown(default: object) -> str:
     """A default as the page shows it."""
     if default is None:
         return "none"
     if default is False:
         return "off"
     return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def row_of(action: argparse.Action) -> tuple[str, str, str]:
+    """(unit, default, what) of an option as its settings dataclass and the help have them."""
+    unit = "" if action.nargs == 0 else str(action.metavar or "name").replace("_", " ").lower()
+    unit = re.sub("host:port|pem|json", lambda found: found[0].upper(), unit)
+    default = "the bundled one" if action.dest == "model" else shown(action.default)
+    what = re.sub(r" \(default [^()]*\)$", "", str(action.help)).replace("%%", "%")
+    return unit, default, what
+
+
+def with_options(page: str) -> str:
+    """The page with a row for each option of the daemons; one that both have alike stands once."""
+    rows = {key: row_of(action) for key, action in options().items()}
+    lines = page.splitlines()
+    first = lines.index("| option | of | unit | default | what |") + 2
+    after = lines.index("", first)
+    lines[first:after] = []
+    for (daemon, name), row in rows.items():
+        other = rows.get(("edge" if daemon == "cloud" else "cloud", name))
+        if row != other or daemon == "cloud":
+            of = "both" if row == other else daemon
+            unit, default, what = row
+            lines.insert(first, f"| `{name}` | {of} | {unit} | {default} | {what} |".replace("|  |", "| |"))
+            first += 1
+    return "\n".join(lines) + "\n"
 
 
 def with_statistics(page: str) -> str:
@@ -97,32 +121,18 @@ def with_statistics(page: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def test_every_option_is_there_with_its_default_and_its_unit() -> None:
-    """The table and argparse name the same options, and the defaults are those in force."""
-    table = tables_below(PAGE, "Settings")[0]
-    documented, actions = by_daemon(table, "option", "default"), options()
-    units = by_daemon(table, "option", "unit")
-    expected = {
-        key: "the bundled one" if action.dest == "model" else shown(action.default)
-        for key, action in actions.items()
-    }
-
-    assert documented == expected
-    assert all(bool(units[key]) is (action.nargs != 0) for key, action in actions.items())
+def test_every_option_is_there_in_the_words_of_its_settings() -> None:
+    """The table and both command lines name the same options, with the same units, defaults and words."""
+    assert len(options()) > 2 * len(fields(EdgeSettings))
+    assert with_options(PAGE) == PAGE, "`python tests/test_operations_page.py` writes the rows anew"
 
 
-def test_every_setting_without_an_option_is_there_with_its_value() -> None:
-    """What the dataclasses hold and no option changes."""
-    documented = by_daemon(tables_below(PAGE, "Settings")[1], "setting", "value")
-    actions = options()
-    expected = {
-        (daemon, field.name): shown(getattr(settings, field.name))
-        for daemon, settings in SETTINGS.items()
-        for field in fields(settings)
-        if (daemon, "--" + field.name.removesuffix("_s").replace("_", "-")) not in actions
-    }
+@pytest.mark.parametrize(("daemon", "settings"), [("cloud", CloudSettings), ("edge", EdgeSettings)])
+def test_every_setting_of_a_daemon_is_an_option(daemon: str, settings: type) -> None:
+    """Nothing that bounds a daemon is out of its operator's reach."""
+    reached = {action.dest for (of, _), action in options().items() if of == daemon}
 
-    assert documented == expected
+    assert {field.name for field in fields(settings)} <= reached
 
 
 def test_every_metric_is_there_with_its_type_and_labels() -> None:
@@ -204,4 +214,4 @@ def test_the_links_at_the_top_lead_somewhere(link: str) -> None:
 
 
 if __name__ == "__main__":
-    (DOCS / "operations.md").write_text(with_statistics(PAGE), encoding="utf-8")
+    (DOCS / "operations.md").write_text(with_options(with_statistics(PAGE)), encoding="utf-8")

@@ -14,7 +14,7 @@ from fakes import TableVocabulary, random_law
 from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import wire
-from thinwire.common.causal_model import CausalModel
+from thinwire.common.causal_model import CausalModel, ServedModel
 from thinwire.common.config import SamplingParameters, SchemeParameters
 from thinwire.common.door.security import ClientSecurity, ServerSecurity
 from thinwire.common.errors import ThinwireError
@@ -70,8 +70,8 @@ async def running_cloud(
 ) -> AsyncIterator[RunningCloud]:
     """Start on an ephemeral port, stop at the end; without `settings` every scheme is allowed."""
     settings = settings or CloudSettings(allow_dense_f16=True)
-    identity = None if model is None else VOCABULARY.identity
-    server = CloudServer(model, vocabulary=identity, eos_token_ids=(5,), settings=settings, security=security)
+    served = model and ServedModel(model=model, vocabulary=VOCABULARY, eos_token_ids=(5,))
+    server = CloudServer(served, settings=settings, security=security)
     address = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
     try:
         async with grpc.aio.insecure_channel(address, options=wire.channel_options()) as channel:

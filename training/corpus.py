@@ -16,6 +16,7 @@ import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 WINDOW = 6  # lines; the project's rule for "the same text"
 HELD_OUT_PER_MILLE = 12  # files; about 1 MB of held-out text, enough for +-0.01 bits per byte
@@ -77,11 +78,11 @@ class Package:
 
 def licence_of(distribution: metadata.Distribution) -> str:
     """The licence a distribution's metadata names; raises ValueError when not permissive."""
-    meta = distribution.metadata
-    name = meta["Name"].lower()
+    meta: Any = distribution.metadata  # an email.message.Message, which typeshed hides
+    name: str = meta["Name"].lower()
     if name in SOURCES_LICENCE:
         return SOURCES_LICENCE[name]
-    found = meta.get("License-Expression") or ""
+    found: str = meta.get("License-Expression") or ""
     if not found:
         classifiers = [c for c in meta.get_all("Classifier") or [] if c.startswith("License ::")]
         found = "; ".join(c.split("::")[-1].strip() for c in classifiers)

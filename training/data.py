@@ -81,6 +81,8 @@ class Blocks:
         self.segment = segment
         self.count = (len(self.stream) - 1) // segment
         self.seed = seed
+        self._epoch = -1
+        self._order = np.empty(0, dtype=np.int64)
 
     def batch(self, position: int, rows: int, length: int) -> tuple[torch.Tensor, int]:
         """Rows of length+1 tokens starting at segment number `position` of the shuffled order.
@@ -94,7 +96,7 @@ class Blocks:
         row = 0
         for number in range(position, position + needed):
             epoch, index = divmod(number, self.count)
-            if not hasattr(self, "_order") or self._epoch != epoch:
+            if self._epoch != epoch:
                 self._order = np.random.default_rng(self.seed + epoch).permutation(self.count)
                 self._epoch = epoch
             start = int(self._order[index]) * self.segment

@@ -52,7 +52,7 @@ def held_out_blocks(tokenizer: object, work: Path) -> tuple[Tensor, float]:
 def nats_per_token(model: torch.nn.Module, blocks: Tensor) -> float:
     """Mean cross-entropy over all positions of the blocks."""
     total = 0.0
-    for row in blocks.split(4):
+    for row in torch.split(blocks, 4):
         logits = model(row[:, :-1]).logits
         total += float(
             torch.nn.functional.cross_entropy(logits.flatten(0, 1), row[:, 1:].flatten(), reduction="sum")
@@ -61,9 +61,7 @@ def nats_per_token(model: torch.nn.Module, blocks: Tensor) -> float:
 
 
 @torch.inference_mode()
-def acceptance_rate(
-    target: torch.nn.Module, draft: torch.nn.Module, prompts: Tensor, temperature: float
-) -> float:
+def acceptance_rate(target: Any, draft: Any, prompts: Tensor, temperature: float) -> float:
     """Mean 1 - TV(p, q) over positions of text that the target sampled at `temperature`, both warped."""
     torch.manual_seed(data.SEED)
     cache, ids, feed = DynamicCache(config=target.config), prompts, prompts
@@ -72,7 +70,7 @@ def acceptance_rate(
         feed = torch.multinomial(torch.softmax(logits, -1), 1)
         ids = torch.cat([ids, feed], dim=1)
     overlap = 0.0
-    for row in ids.split(2):
+    for row in torch.split(ids, 2):
         p = torch.softmax(target(row).logits[:, PROMPT_TOKENS - 1 : -1] / temperature, -1)
         q = torch.softmax(draft(row).logits[:, PROMPT_TOKENS - 1 : -1] / temperature, -1)
         overlap += float(torch.minimum(p, q).sum())
@@ -102,10 +100,10 @@ def pass_ms(models: dict[str, Any], tokens: int) -> dict[str, float]:
 def measure(pair: Path, work: Path) -> dict[str, object]:
     """All figures of the pair in `pair`/{target,draft}."""
     tokenizer = AutoTokenizer.from_pretrained(pair / "target")
-    models = {
-        name: AutoModelForCausalLM.from_pretrained(pair / name, dtype=torch.float32).eval()
+    models: dict[str, Any] = {
+        name: AutoModelForCausalLM.from_pretrained(pair / name, dtype=torch.float32)
         for name in ("target", "draft")
-    }
+    }  # in evaluation mode, as `from_pretrained` leaves them
     target, draft = models["target"], models["draft"]
     blocks, bytes_per_token = held_out_blocks(tokenizer, work)
     figures: dict[str, object] = {"bytes_per_token": round(bytes_per_token, 3)}

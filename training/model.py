@@ -8,6 +8,7 @@ names are those of `LlamaForCausalLM`, so a state dict goes over as it is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -105,7 +106,8 @@ class Attention(nn.Module):
         # A pass behind a past is one of the whole prompt or of one token, which sees everything.
         causal = length > 1
         out = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, is_causal=causal)
-        return self.o_proj(out.transpose(1, 2).reshape(rows, length, -1))
+        projected: Tensor = self.o_proj(out.transpose(1, 2).reshape(rows, length, -1))
+        return projected
 
 
 class FeedForward(nn.Module):
@@ -118,7 +120,8 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(shape.intermediate, shape.hidden, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        down: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return down
 
 
 class Layer(nn.Module):
@@ -133,7 +136,8 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, past: Past | None = None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, past)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        forward: Tensor = self.mlp(self.post_attention_layernorm(x))
+        return x + forward
 
 
 class Body(nn.Module):
@@ -176,9 +180,11 @@ class Llama(nn.Module):
         end = begin + ids.shape[1]
         cos, sin = (table[begin:end] for table in self._tables(end, ids.device))
         x = self.model.embed_tokens(ids)
-        for layer, past in zip(self.model.layers, pasts or [None] * self.shape.layers, strict=True):
+        each: Sequence[Past | None] = pasts or [None] * self.shape.layers
+        for layer, past in zip(self.model.layers, each, strict=True):
             x = layer(x, cos, sin, past)
-        return self.model.norm(x)
+        normed: Tensor = self.model.norm(x)
+        return normed
 
     def _tables(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """cos and sin of at least `length` positions."""

@@ -17,7 +17,7 @@ TEMPERATURES = (1.0, 0.6, 1.0, 0.3)
 @torch.no_grad()
 def write(target: Llama, prompts: Tensor, length: int, temperature: float) -> Tensor:
     """
-    Sample behind prompts.
+    Sample after prompts.
 
     Args:
         target: its layers in eager mode.
@@ -69,7 +69,7 @@ class OwnText:
         temperature = self._temperatures[self._written % len(self._temperatures)]
         self._written += 1
         ids = write(target, prompts, length, temperature).to(torch.int32)
-        self._batches += [(part, temperature) for part in ids.split(self._rows)]
+        self._batches += [(part, temperature) for part in torch.split(ids, self._rows)]
 
     def batch(self) -> tuple[Tensor, float]:
         """(int64 [rows, length], its temperature), in a fixed order that mixes what was written when."""

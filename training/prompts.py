@@ -16,7 +16,7 @@ from training.corpus import Document
 
 COUNT = 200
 MIN_TOKENS, MAX_TOKENS = 40, 160
-OUT = Path(__file__).parent.parent / "prompts.jsonl"
+OUT = Path(__file__).parents[1] / "bench" / "prompts.jsonl"
 
 
 def candidates(document: Document) -> list[dict[str, str]]:

@@ -12,20 +12,20 @@ from training.losses import target_and_draft
 from training.model import Llama
 
 LABEL_SHARE = 0.3
-"""Of the label's cross-entropy in the draft's early loss."""
+"""Weight of the label's cross-entropy in the draft's early loss."""
 VARIATION_SHARE = 0.9
-"""Of total variation in the draft's late loss."""
+"""Weight of total variation in the draft's late loss."""
 
 
 def target_step(target: Llama, batch: Tensor) -> dict[str, Tensor]:
-    """Of the target alone; gradients are left in the parameters, as by the other steps."""
+    """One step of the target alone; gradients are left in the parameters, as by the other steps."""
     return _step(target, None, batch)
 
 
 def draft_step(
     target: Llama, draft: Llama, batch: Tensor, *, late: bool, temperature: float | None
 ) -> dict[str, Tensor]:
-    """Of the draft against the finished target; `temperature`: of the target's own text, else None."""
+    """One step of the draft; `temperature`: that of the batch where the target wrote it, else None."""
     return _step(
         target,
         draft,
@@ -38,7 +38,7 @@ def draft_step(
 
 
 def joint_step(target: Llama, draft: Llama, batch: Tensor, agreement: float) -> dict[str, Tensor]:
-    """Of both models, each towards the other; the target learns the text beside."""
+    """One step of both models, each towards the other; the target learns the text too."""
     return _step(target, draft, batch, variation_share=VARIATION_SHARE, agreement=agreement)
 
 

@@ -52,7 +52,7 @@ LONG_SHARE = 0.08
 OWN_TEXT_SHARE = 0.15
 """First part of the draft's phase, in which the target writes."""
 OWN_TEXT_STEPS = 3
-"""Of so many steps of the draft one is on the training text, the others are on the target's own."""
+"""One step of the draft in so many is on the training text; the others are on the target's own."""
 WARM_UP_STEPS = 40
 DRAFT_SHARE = 0.22
 """Last part of the run, the draft's."""

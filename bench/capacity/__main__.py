@@ -16,7 +16,6 @@ import asyncio
 import math
 import os
 import platform
-import signal
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -24,11 +23,21 @@ from itertools import pairwise
 from pathlib import Path
 
 from bench import command
-from bench.capacity.measure import Cell, MeasuredDaemon, Way, measure
-from bench.capacity.messages import SERVICE
-from bench.capacity.recording import record
+from bench.capacity.load import Job
+from bench.capacity.measure import (
+    MeasuredDaemon,
+    Seen,
+    append_lines,
+    at_work,
+    lone_slice,
+    measure_slices,
+    say,
+)
 from bench.capacity.slices import DECODING, QUOTAS
 from bench.capacity.tenants import TenantPlan, run_tenants
+from bench.capacity.texts import DRAFT_LENGTH, record
+from bench.markdown import table
+from bench.peers.messages import SERVICE
 from thinwire.common import wire
 from thinwire.edge.demo import target_threads
 
@@ -36,8 +45,15 @@ EDGES = (1, 2, 4, 8, 16, 32, 64)
 PACED_MS = (0.0, 50.0)
 BATCHED, SINGLE, RIVAL = "one cloud", "one sequence a pass", "transformers, batched"
 WAYS = 3
+MAX_PROCESSES = 2
+"""Full of clients: the machine's cores are shared with the daemon."""
 SLICE_START_S, DAEMONS_START_S, RECORDING_S = 6.0, 15.0, 30.0
 """Besides: load generators that start and warm up, daemons that load, texts that are drafted."""
+HEAD = (
+    *("Edges", f"{BATCHED}: tokens/s", "round p50 / p95, ms", "CPU, ms a token"),
+    *(f"{SINGLE}: tokens/s", "p50 / p95", "CPU", "ratio of tokens/s", "ratio of CPU"),
+    *(f"{RIVAL}: tokens/s", "token p50 / p95", "CPU", "ratio of tokens/s"),
+)
 WANTED_EDGES, WANTED_RATIO = 16, 3.0
 """At 16 edges, at least three times as many tokens a second as with one sequence a pass."""
 
@@ -72,16 +88,12 @@ async def run(plan: Plan, out: Path | None) -> str:
     Returns:
         the tables in Markdown.
     """
-    task = asyncio.current_task()
-    assert task is not None, "runs in a task"
-    # Whatever ends this process must end the daemons it started.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     sections = []
     with tempfile.TemporaryDirectory(prefix="thinwire-capacity-") as name:
         folder = Path(name)
         texts = folder / "texts.jsonl"
-        _say(f"about {plan.estimated_s / 60:.0f} minutes")
-        _say(f"recording {plan.texts} texts of {plan.tokens} tokens")
+        say(f"about {plan.estimated_s / 60:.0f} minutes")
+        say(f"recording {plan.texts} texts of {plan.tokens} tokens")
         draft_ms = await record(folder, texts, count=plan.texts, tokens=plan.tokens, threads=plan.threads)
         for paced_ms in plan.paced_ms:
             cells, memory = await _measure_all(plan, folder, texts, paced_ms, out)
@@ -91,100 +103,95 @@ async def run(plan: Plan, out: Path | None) -> str:
 
 async def _measure_all(
     plan: Plan, folder: Path, texts: Path, paced_ms: float, out: Path | None
-) -> tuple[list[Cell], float]:
+) -> tuple[list[Seen], float]:
     """Every cell of one pacing, the ways in turn; and bytes of memory a session."""
-    places = [folder / f"{paced_ms:g}-{n}" for n in range(3)]
-    for place in places:
-        place.mkdir()
     most = max(plan.edges)
-    batched = MeasuredDaemon("batched", places[0])
-    single = MeasuredDaemon("single", places[1])
-    rival = MeasuredDaemon("rival", places[2])
-    daemons = (batched, single, rival)
+    daemons = {way: MeasuredDaemon(f"{way}-{paced_ms:g}", folder) for way in (BATCHED, SINGLE, RIVAL)}
+    common = ("--threads", str(plan.threads), "--paced", f"{paced_ms:g},0")
+    cloud = ("bench.grid.cloud", *common, "--max-sessions", str(2 * most), "--max-batch-sequences")
     try:
-        await batched.start(*_cloud(plan, paced_ms=paced_ms, max_batch_sequences=most))
-        await single.start(*_cloud(plan, paced_ms=paced_ms, max_batch_sequences=1))
-        paced = ("--threads", str(plan.threads), "--paced", f"{paced_ms:g},0")
-        await rival.start("bench.capacity.streamed", *paced)
-        for daemon, service in zip(
-            daemons, (wire.VERIFIER_SERVICE, wire.VERIFIER_SERVICE, SERVICE), strict=True
-        ):
-            await daemon.serving(service)
-        ways = [Way(BATCHED, batched), Way(SINGLE, single), Way(RIVAL, rival, streamed=True)]
-        cells = []
-        memory = float("nan")
-        before = batched.rss_bytes
+        daemons[BATCHED].start(*cloud, str(most))
+        daemons[SINGLE].start(*cloud, "1")
+        daemons[RIVAL].start("bench.peers", *common)
+        for way, daemon in daemons.items():
+            await daemon.serving(SERVICE if way == RIVAL else wire.VERIFIER_SERVICE)
+        cells: list[Seen] = []
+        memory = math.nan
+        before = daemons[BATCHED].rss_bytes
         # The most edges first, so that the memory they take is all fresh.
         for edges in sorted(plan.edges, reverse=True):
-            row = [Cell(way.name, edges, paced_ms) for way in ways]
+            row = {way: Seen(way=way, edges=edges, paced_ms=paced_ms) for way in daemons}
             for _ in range(plan.slices):
-                for way, cell in zip(ways, row, strict=True):
-                    await measure(way, cell, texts, tokens=plan.tokens, seconds=plan.seconds)
+                for way, daemon in daemons.items():
+                    jobs = _jobs(texts, edges, plan.tokens if way == RIVAL else 0)
+                    await _measure(daemon, row[way], jobs, plan.seconds)
                 if edges == most and math.isnan(memory):  # later, torn sessions are still kept beside
-                    memory = (batched.rss_bytes - before) / most
-            _say(f"{edges} edges: " + ", ".join(f"{c.way} {c.tokens_per_s:.0f} tokens/s" for c in row))
-            cells += row
-            if out is not None:
-                with out.open("a", encoding="utf-8") as file:
-                    file.writelines(cell.to_json() + "\n" for cell in row)
+                    memory = (daemons[BATCHED].rss_bytes - before) / most
+            speeds = ", ".join(f"{way} {seen.tokens_per_s:.0f} tokens/s" for way, seen in row.items())
+            say(f"{edges} edges: {speeds}")
+            cells += row.values()
+            append_lines(out, row.values())
         return cells, memory
     finally:
-        for daemon in daemons:
+        for daemon in daemons.values():
             daemon.terminate()
-        await asyncio.gather(*(daemon.stopped() for daemon in daemons))
+        await asyncio.gather(*(daemon.stopped() for daemon in daemons.values()))
 
 
-def _cloud(plan: Plan, *, paced_ms: float, max_batch_sequences: int) -> tuple[str, ...]:
-    return (
-        *("bench.grid.cloud", "--threads", str(plan.threads), "--paced", f"{paced_ms:g},0"),
-        *("--max-sessions", str(2 * max(plan.edges)), "--max-batch-sequences", str(max_batch_sequences)),
-    )
+def _jobs(texts: Path, edges: int, tokens: int) -> list[Job]:
+    """The edges over the processes; where `tokens` are given, as many readers of the rival's streams."""
+    count = min(edges, MAX_PROCESSES)
+    firsts = [edges * n // count for n in range(count + 1)]
+    return [
+        Job(texts=texts, clients=last - first, first=first, together=edges if tokens else 0, tokens=tokens)
+        for first, last in pairwise(firsts)
+    ]
+
+
+async def _measure(daemon: MeasuredDaemon, cell: Seen, jobs: list[Job], seconds: float) -> None:
+    """One slice of time for one cell, once every edge has had an answer."""
+    async with at_work(daemon, jobs) as processes:
+        part = lone_slice(seconds)
+        loads, (cpu_s,) = await measure_slices(daemon, processes, [part])
+    cell.add(part, loads, cpu_s, *(load.counts for load in loads))
 
 
 def _heading(plan: Plan, draft_ms: float) -> str:
     return (
         f"# Capacity\n\n{os.cpu_count()} cores ({platform.machine()}), target on {plan.threads} thread(s), "
-        f"the load on the same machine; bundled pair, k-sqs, γ ≤ 4, temperature 1, texts of {plan.tokens} "
-        f"tokens, drafts of {draft_ms:.0f} ms (median of what was recorded), {plan.slices} times "
-        f"{plan.seconds:g} s a cell.\nOnly ratios within this run say anything."
+        f"the load on the same machine; bundled pair, k-sqs, γ ≤ {DRAFT_LENGTH}, temperature 1, "
+        f"texts of {plan.tokens} tokens, drafts of {draft_ms:.0f} ms (median of what was recorded), "
+        f"{plan.slices} times {plan.seconds:g} s a cell.\nOnly ratios within this run say anything."
     )
 
 
-def _section(cells: list[Cell], paced_ms: float, memory: float) -> str:
+def _section(cells: list[Seen], paced_ms: float, memory: float) -> str:
     """One pacing's table, and what follows from it."""
-    table = {(cell.way, cell.edges): cell for cell in cells}
-    numbers = sorted({cell.edges for cell in cells})
-    title = f"Passes of at least {paced_ms:g} ms" if paced_ms else "Unpaced"
-    lines = [
-        f"## {title}",
-        "",
-        f"| Edges | {BATCHED}: tokens/s | round p50 / p95, ms | CPU, ms a token "
-        f"| {SINGLE}: tokens/s | p50 / p95 | CPU | ratio of tokens/s | ratio of CPU "
-        f"| {RIVAL}: tokens/s | token p50 / p95 | CPU | ratio of tokens/s |",
-        "|" + " --- |" * 13,
-    ]
+    found = {(cell.label["way"], cell.label["edges"]): cell for cell in cells}
+    numbers = sorted({cell.label["edges"] for cell in cells})
+    rows = []
     for n in numbers:
-        own, single, rival = (table[way, n] for way in (BATCHED, SINGLE, RIVAL))
-        lines.append(
-            f"| {n} | {_figures(own)} | {_figures(single)} | {_ratio(own, single):.2f} "
-            f"| {single.cpu_ms_per_token / own.cpu_ms_per_token:.2f} | {_figures(rival)} "
-            f"| {_ratio(own, rival):.2f} |"
-        )
-    lines.append("")
+        own, single, rival = (found[way, n] for way in (BATCHED, SINGLE, RIVAL))
+        cpu_ratio = single.cpu_ms_per_token / own.cpu_ms_per_token
+        ratios = (f"{_ratio(own, single):.2f}", f"{cpu_ratio:.2f}")
+        rivals = (*_figures(rival), f"{_ratio(own, rival):.2f}")
+        rows.append([f"{n}", *_figures(own), *_figures(single), *ratios, *rivals])
+    title = f"Passes of at least {paced_ms:g} ms" if paced_ms else "Unpaced"
+    lines = [f"## {title}", "", table(HEAD, rows, left=1), ""]
     if WANTED_EDGES in numbers:
-        ratio = _ratio(table[BATCHED, WANTED_EDGES], table[SINGLE, WANTED_EDGES])
+        ratio = _ratio(found[BATCHED, WANTED_EDGES], found[SINGLE, WANTED_EDGES])
         met = "met" if ratio >= WANTED_RATIO else "missed"
         lines.append(
             f"At {WANTED_EDGES} edges {ratio:.2f} times the tokens of {SINGLE} "
             f"(≥ {WANTED_RATIO:g} wanted: {met})."
         )
-    lines.append(order_of([(n, _ratio(table[BATCHED, n], table[RIVAL, n])) for n in numbers]))
-    ours = [cell for cell in cells if cell.way != RIVAL]
+    lines.append(order_of([(n, _ratio(found[BATCHED, n], found[RIVAL, n])) for n in numbers]))
+    ours = [cell for cell in cells if cell.label["way"] != RIVAL]
+    others, refusals = (sum(cell.counts[name] for cell in ours) for name in ("other_verdicts", "refusals"))
     lines.append(
-        f"Rounds decided otherwise than recorded: {sum(cell.other_verdicts for cell in ours)} of "
-        f"{sum(len(cell.round_s) for cell in ours)}; refusals: {sum(cell.refusals for cell in ours)}. "
-        f"Memory of the cloud's process a session, at {max(numbers)}: {memory / 1e6:.2f} MB (resident, "
-        f"all that grew)."
+        f"Rounds decided otherwise than recorded: {others} of {sum(cell.rounds for cell in ours)}; "
+        f"refusals: {refusals}. Memory of the cloud's process a session, at {max(numbers)}: "
+        f"{memory / 1e6:.2f} MB (resident, all that grew)."
     )
     return "\n".join(lines)
 
@@ -201,14 +208,14 @@ def order_of(ratios: list[tuple[int, float]]) -> str:
     return f"Against {RIVAL}: {'won' if ratios[0][1] > 1 else 'lost'} at every number of edges."
 
 
-def _ratio(one: Cell, other: Cell) -> float:
+def _ratio(one: Seen, other: Seen) -> float:
     return one.tokens_per_s / other.tokens_per_s if other.tokens_per_s else float("nan")
 
 
-def _figures(cell: Cell) -> str:
+def _figures(cell: Seen) -> tuple[str, str, str]:
     """Three columns."""
     p50_ms, p95_ms = cell.percentiles_ms
-    return f"{cell.tokens_per_s:.1f} | {p50_ms:.0f} / {p95_ms:.0f} | {cell.cpu_ms_per_token:.2f}"
+    return f"{cell.tokens_per_s:.1f}", f"{p50_ms:.0f} / {p95_ms:.0f}", f"{cell.cpu_ms_per_token:.2f}"
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -225,10 +232,6 @@ def _numbers(text: str) -> tuple[int, ...]:
     if not numbers or not all(1 <= number <= 1000 for number in numbers):
         raise argparse.ArgumentTypeError(f"{text!r}; expected numbers from 1 to 1000, such as 1,16,64")
     return numbers
-
-
-def _say(sentence: str) -> None:
-    print(f"bench.capacity: {sentence}", file=sys.stderr, flush=True)
 
 
 def main() -> int:
@@ -252,16 +255,14 @@ def main() -> int:
     if arguments.tenants and arguments.edges:
         parser.error("--edges has no place beside --tenants; expected one of them")
 
+    measuring = (
+        run_tenants(_tenant_plan(arguments), arguments.out)
+        if arguments.tenants
+        else run(_plan(arguments), arguments.out)
+    )
+
     def work() -> int:
-        measuring = (
-            run_tenants(_tenant_plan(arguments), arguments.out)
-            if arguments.tenants
-            else run(_plan(arguments), arguments.out)
-        )
-        try:
-            print(asyncio.run(measuring))
-        except asyncio.CancelledError:  # SIGTERM
-            raise KeyboardInterrupt from None
+        print(asyncio.run(measuring))
         return 0
 
     return command.run("bench.capacity", work, interrupted="interrupted.")
@@ -270,38 +271,19 @@ def main() -> int:
 def _plan(arguments: argparse.Namespace) -> Plan:
     if arguments.smoke:
         return Plan((1, 4), (0.0,), texts=4, tokens=32, slices=1, seconds=3.0, threads=arguments.threads)
+    slices, seconds = arguments.slices or 2, arguments.seconds or 3.5
     return Plan(
-        arguments.edges or EDGES,
-        PACED_MS,
-        texts=12,
-        tokens=96,
-        slices=arguments.slices or 2,
-        seconds=arguments.seconds or 3.5,
-        threads=arguments.threads,
+        arguments.edges or EDGES, PACED_MS, 12, 96, slices=slices, seconds=seconds, threads=arguments.threads
     )
 
 
 def _tenant_plan(arguments: argparse.Namespace) -> TenantPlan:
     offers = DECODING if arguments.decoding else QUOTAS
+    threads = arguments.threads
     if arguments.smoke:
-        return TenantPlan(
-            texts=4,
-            tokens=32,
-            cycles=1,
-            seconds=2.0,
-            settle_s=1.0,
-            threads=arguments.threads,
-            offers=offers,
-        )
-    return TenantPlan(
-        offers=offers,
-        texts=12,
-        tokens=96,
-        cycles=arguments.slices or 6,
-        seconds=arguments.seconds or 5.0,
-        settle_s=1.5,
-        threads=arguments.threads,
-    )
+        return TenantPlan(4, 32, cycles=1, seconds=2.0, settle_s=1.0, threads=threads, offers=offers)
+    cycles, seconds = arguments.slices or 6, arguments.seconds or 5.0
+    return TenantPlan(12, 96, cycles=cycles, seconds=seconds, settle_s=1.5, threads=threads, offers=offers)
 
 
 if __name__ == "__main__":

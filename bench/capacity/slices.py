@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 from dataclasses import dataclass
 
 EXCESS = 10
@@ -61,12 +60,7 @@ class Slice:
 
 
 def schedule(
-    begin_s: float,
-    *,
-    cycles: int,
-    seconds: float,
-    settle_s: float,
-    offers: tuple[Offer, ...] = QUOTAS,
+    begin_s: float, *, cycles: int, seconds: float, settle_s: float, offers: tuple[Offer, ...] = QUOTAS
 ) -> list[Slice]:
     """
     Every offer once a cycle, in turn, every second cycle backwards, so that what else the machine does meets
@@ -85,13 +79,3 @@ def schedule(
             slices.append(Slice(offer, begin_s, begin_s + settle_s, begin_s + settle_s + seconds))
             begin_s += settle_s + seconds
     return slices
-
-
-def to_line(slices: list[Slice]) -> str:
-    """One line of JSON, without its newline."""
-    return json.dumps([[one.offer.value, one.begin_s, one.counted_s, one.end_s] for one in slices])
-
-
-def from_line(line: str) -> list[Slice]:
-    """Inverse of `to_line`."""
-    return [Slice(Offer(offer), *times) for offer, *times in json.loads(line)]

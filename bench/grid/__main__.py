@@ -17,10 +17,11 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 from bench import command
 from bench.grid import figures, report
@@ -40,24 +41,23 @@ from link.errors import LinkDescriptionError
 from thinwire.common import demo_pair
 from thinwire.common.errors import ConfigError
 
+T = TypeVar("T")
 PROMPTS = Path(__file__).resolve().parents[1] / "prompts.jsonl"
 
 
 def make_plan(arguments: argparse.Namespace) -> Plan:
     """The plan the options ask for."""
-    plan = PLANS[arguments.plan]
     rtts_s = [rtt_ms / 1000 for rtt_ms in arguments.rtts_ms]
-    plan = plan.part(arguments.rates, rtts_s, arguments.temperatures)
-    given = {
-        name: value
-        for name in ("prompts", "tokens")
-        if (value := getattr(arguments, f"{name}_count")) is not None
-    }
-    plan = replace(plan, **given)
+    plan = PLANS[arguments.plan].part(arguments.rates, rtts_s, arguments.temperatures)
     for name in ("prompts", "tokens"):
-        if getattr(plan, name) < 1:
-            raise ConfigError(f"{name} is {getattr(plan, name)}; expected at least 1.")
-    return plan
+        value = getattr(arguments, f"{name}_count")
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}; expected at least 1.")
+    return replace(
+        plan,
+        prompts=arguments.prompts_count or plan.prompts,
+        tokens=arguments.tokens_count or plan.tokens,
+    )
 
 
 def make_methods(plan: Plan, names: Sequence[str] | None) -> list[Method]:
@@ -83,16 +83,12 @@ def _run(arguments: argparse.Namespace) -> int:
             raise ConfigError(
                 f"there is no {role} model in {arguments.pair}; expected a folder {role}/ there."
             )
-    stage = StageSettings(
-        arguments.pair.resolve(),
-        arguments.threads,
-        arguments.draft_threads,
-        arguments.paced,
-        tls=arguments.tls,
-    )
+    threads = arguments.threads, arguments.draft_threads
+    stage = StageSettings(arguments.pair.resolve(), *threads, arguments.paced, tls=arguments.tls)
     whole = estimate(plan, methods, Costs(pacing=arguments.paced))
-    stamp = datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
-    out = arguments.out or Path("bench/results") / f"{plan.name}-{stamp}"
+    out = (
+        arguments.out or Path("bench/results") / f"{plan.name}-{datetime.now().astimezone():%Y-%m-%d-%H%M%S}"
+    )
     settings = RunSettings(
         stage, arguments.prompts, out / "daemons", seed=arguments.seed, revision=revision()
     )
@@ -108,8 +104,7 @@ def _run(arguments: argparse.Namespace) -> int:
     (out / "report.md").write_text(text, encoding="utf-8")
     figures.write(out)
     print(text)
-    failures = [record for record in read_generations(out) if record.failure]
-    return command.FAILED if failures else 0
+    return command.FAILED if any(record.failure for record in read_generations(out)) else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -122,62 +117,40 @@ def _parser() -> argparse.ArgumentParser:
     which = parser.add_mutually_exclusive_group(required=True)
     for name in PLANS:
         which.add_argument(f"--{name}", dest="plan", action="store_const", const=name)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="new, or of a run to go on with")
-    parser.add_argument(
-        "--methods", nargs="+", metavar="NAME", help=f"default of short and full: {' '.join(DEFAULT_METHODS)}"
-    )
-    parser.add_argument(
-        "--paced", type=_pacing, default=Pacing(), metavar="A_MS,B_MS", help="of target passes"
-    )
-    parser.add_argument(
-        "--prompts", type=Path, default=PROMPTS, metavar="FILE", help="lines of id and prompt"
-    )
-    parser.add_argument(
-        "--prompts-count", type=int, metavar="N", help="measured prompts (default: the plan's)"
-    )
-    parser.add_argument("--tokens", dest="tokens_count", type=int, metavar="N", help="of each text")
-    parser.add_argument(
-        "--rates",
-        nargs="+",
-        type=_rate,
-        default=[],
-        metavar="UP",
-        help="only these of the plan, such as 512k",
-    )
-    parser.add_argument(
-        "--rtts-ms", nargs="+", type=float, default=[], metavar="MS", help="only these of the plan"
-    )
-    parser.add_argument(
-        "--temperatures", nargs="+", type=float, default=[], metavar="T", help="only these of the plan"
-    )
-    parser.add_argument("--seed", type=int, default=1, help="of the first prompt (default: %(default)s)")
-    parser.add_argument(
-        "--pair", type=Path, default=demo_pair.target_path().parent, help="folder with target/ and draft/"
-    )
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=os.cpu_count() or 1,
-        help="of the target, in either daemon (%(default)s)",
-    )
-    parser.add_argument("--draft-threads", type=int, default=1, help="of the draft model (%(default)s)")
-    parser.add_argument("--tls", action="store_true", help="between edge and cloud (default: plaintext)")
-    parser.add_argument("--estimate", action="store_true", help="print the estimate and end")
+    add = parser.add_argument
+    some: dict[str, Any] = {"nargs": "+", "default": []}
+    add("--out", type=Path, metavar="DIR", help="new, or of a run to go on with")
+    names = f"default of short and full: {' '.join(DEFAULT_METHODS)}"
+    add("--methods", nargs="+", metavar="NAME", help=names)
+    add("--paced", type=_typed(Pacing.parse), default=Pacing(), metavar="A_MS,B_MS", help="of target passes")
+    add("--prompts", type=Path, default=PROMPTS, metavar="FILE", help="lines of id and prompt")
+    add("--prompts-count", type=int, metavar="N", help="measured prompts (default: the plan's)")
+    add("--tokens", dest="tokens_count", type=int, metavar="N", help="of each text")
+    rates = "only these of the plan, such as 512k"
+    add("--rates", type=_typed(parse_rate_bps), metavar="UP", help=rates, **some)
+    add("--rtts-ms", type=float, metavar="MS", help="only these of the plan", **some)
+    add("--temperatures", type=float, metavar="T", help="only these of the plan", **some)
+    add("--seed", type=int, default=1, help="of the first prompt (default: %(default)s)")
+    pair = demo_pair.target_path().parent
+    add("--pair", type=Path, default=pair, help="folder with target/ and draft/")
+    cores = os.cpu_count() or 1
+    add("--threads", type=int, default=cores, help="of the target, in either daemon (%(default)s)")
+    add("--draft-threads", type=int, default=1, help="of the draft model (%(default)s)")
+    add("--tls", action="store_true", help="between edge and cloud (default: plaintext)")
+    add("--estimate", action="store_true", help="print the estimate and end")
     return parser
 
 
-def _rate(text: str) -> int:
-    try:
-        return parse_rate_bps(text)
-    except LinkDescriptionError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def _typed(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """For argparse: an error is a sentence about the option."""
 
+    def typed(text: str) -> T:
+        try:
+            return parse(text)
+        except (ConfigError, LinkDescriptionError) as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
 
-def _pacing(text: str) -> Pacing:
-    try:
-        return Pacing.parse(text)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(error.message) from error
+    return typed
 
 
 if __name__ == "__main__":

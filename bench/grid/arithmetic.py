@@ -67,8 +67,11 @@ def token_bits(method: Method, parameters: Parameters, temperature: float) -> fl
             return _log2_choose(ell + size - 1, size - 1) + math.log2(ell)
         case "k-sqs" | "c-sqs":
             count = scheme.support_size if method.way == "k-sqs" else THRESHOLD_SUPPORT
-            support_bits = _log2_choose(size, count) + math.log2(max(2, count))
-            return support_bits + _log2_choose(ell + count - 1, count - 1)
+            return (
+                _log2_choose(size, count)
+                + _log2_choose(ell + count - 1, count - 1)
+                + math.log2(max(2, count))
+            )
         case _:
             return UNKNOWN_BITS
 

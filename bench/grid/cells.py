@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 from link.description import LinkDescription
 from thinwire.common.errors import ConfigError
@@ -73,9 +73,9 @@ class Plan:
     methods: tuple[str, ...] = ()
     """Names; empty for `methods.DEFAULT_METHODS`."""
     self_test_probes: int | None = None
-    """Of the link; None for the link's own number."""
+    """Probes of the link's self-test; None for the link's own number."""
     self_test_flood_s: float | None = None
-    """Of the link; None for the link's own time."""
+    """Seconds of the link's self-test at full rate; None for the link's own time."""
     tuning_link: tuple[int, float] | None = None
     """Rate up, round trip of the link whose trials tune every cell (`transfer`); None tunes in each cell."""
     checked: tuple[Cell, ...] = ()
@@ -107,12 +107,11 @@ class Plan:
         Raises:
             ConfigError: no cell is left.
         """
+        wanted = (rates_up_bps, rtts_s, temperatures)
         cells = tuple(
             cell
             for cell in self.cells
-            if (not rates_up_bps or cell.rate_up_bps in rates_up_bps)
-            and (not rtts_s or cell.rtt_s in rtts_s)
-            and (not temperatures or cell.temperature in temperatures)
+            if all(not some or value in some for value, some in zip(astuple(cell), wanted, strict=True))
         )
         if not cells:
             raise ConfigError(

@@ -15,13 +15,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.peers.forward_watch import PassLog, add_watch_arguments, watch_forward
-from thinwire.cloud.cli import pool_sequences
+from thinwire.cloud.commands import pool_sequences
 from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import demo_pair
-from thinwire.common.daemon.arguments import add_daemon_arguments, daemon_options
-from thinwire.common.daemon.command_parser import CommandParser
+from thinwire.common.daemon.options import CommandParser
 from thinwire.common.daemon.process import run_daemon
+from thinwire.common.daemon.settings import add_daemon_options, daemon_options
 
 if TYPE_CHECKING:
     from thinwire.common.language_model import LanguageModel
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 def main() -> int:
     """Serve until a signal; returns the exit code."""
     parser = CommandParser(prog="python -m bench.grid.cloud", description=__doc__)
-    add_daemon_arguments(parser, role="target", model=str(demo_pair.target_path()), listen="127.0.0.1:7071")
+    model, without = str(demo_pair.target_path()), ("tokenizer", "trace")
+    add_daemon_options(parser, model=model, listen="127.0.0.1:7071", without=without)
     add_watch_arguments(parser)
     defaults = CloudSettings()
     parser.add_argument("--max-sessions", type=int, default=defaults.max_sessions)
@@ -51,11 +52,8 @@ async def _serve(arguments: argparse.Namespace) -> int:
     )
     server = CloudServer(
         None,
-        vocabulary=None,
         settings=settings,
         executor=executor,
-        dtype=options.dtype,
-        device=options.device,
         security=replace(options.security, max_unproved_per_peer=max(16, arguments.max_sessions)),
     )
 
@@ -63,13 +61,7 @@ async def _serve(arguments: argparse.Namespace) -> int:
         pool_sequences(model, settings)
         log = PassLog(arguments.pass_log)
         watch_forward(model.module, role="target", pacing=arguments.paced, log=log)
-        await server.model_loaded(
-            model,
-            vocabulary=model.vocabulary.identity,
-            eos_token_ids=model.eos_token_ids,
-            model_name=model.name,
-            model_rows=model.model_rows,
-        )
+        await server.model_loaded(replace(model.served, fingerprint=b""))
 
     return int(
         await run_daemon(server, options, program="bench.grid.cloud", executor=executor, on_loaded=on_loaded)

@@ -71,14 +71,13 @@ def links(lines: Iterable[Mapping[str, Any]]) -> str:
             f"| {worst:.2%} | {trip * 1000:.2f} | {late * 1000:.1f}{' **late**' if late > LATE_S else ''} "
             f"| {'on' if line['real_time'] else 'off'} |"
         )
-    if not rows:
-        return ""
-    head = [
-        "## Links",
-        "",
-        "Every link passed its self-test before anything ran on it.",
-        "",
-        "| bit/s up / down | RTT, ms | rate off by | round trip off by, ms | latest packet, ms | real time |",
-        "|---:|---:|---:|---:|---:|---|",
-    ]
-    return "\n".join(head + rows)
+    return "\n".join([LINKS, *rows]) if rows else ""
+
+
+LINKS = """\
+## Links
+
+Every link passed its self-test before anything ran on it.
+
+| bit/s up / down | RTT, ms | rate off by | round trip off by, ms | latest packet, ms | real time |
+|---:|---:|---:|---:|---:|---|"""

@@ -22,24 +22,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench import command
 from thinwire.common.errors import ConfigError
 
 LM1B = "billion-word-benchmark/lm1b"
 PARQUET_BRANCH = "refs/convert/parquet"
-"""Of a dataset on the hub: its files as Parquet, made by the hub itself."""
-DEFAULT_COUNT = 200
-DEFAULT_WORDS = 12
+"""The hub's own branch with a dataset's files as Parquet."""
 
 
 def prompts_of(
     rows: Iterable[Mapping[str, Any]], *, field: str, count: int, words: int
 ) -> Iterator[dict[str, str]]:
     """
-    The first `count` prompts.
+    The first `count` prompts, of so many words.
 
     Args:
         rows: of the dataset, in its order.
-        field: of a row that holds its text.
+        field: name of a row's text.
         count: prompts.
         words: of a prompt.
 
@@ -53,12 +52,11 @@ def prompts_of(
                 f"row {number} has no field {field!r}; expected one of {', '.join(sorted(row))}."
             )
         parts = str(row[field]).split()
-        if len(parts) <= words:
-            continue
-        yield {"id": f"row {number}", "prompt": " ".join(parts[:words])}
-        made += 1
-        if made == count:
-            return
+        if len(parts) > words:
+            yield {"id": f"row {number}", "prompt": " ".join(parts[:words])}
+            made += 1
+            if made == count:
+                return
     raise ConfigError(f"the dataset has {made} texts of more than {words} words; expected {count}.")
 
 
@@ -78,9 +76,10 @@ def rows_of(dataset: str, split: str, revision: str | None = None) -> Iterable[M
         import datasets
     except ImportError:
         raise ConfigError("the package `datasets` is missing; expected pip install '.[datasets]'.") from None
+    revision = revision or (PARQUET_BRANCH if dataset == LM1B else None)
     try:
         rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(
-            dataset, split=split, streaming=True, revision=revision or _revision_of(dataset)
+            dataset, split=split, streaming=True, revision=revision
         )
     except Exception as error:  # hub, network, format: every kind occurs
         first = (str(error).splitlines() or [type(error).__name__])[0]
@@ -91,35 +90,30 @@ def rows_of(dataset: str, split: str, revision: str | None = None) -> Iterable[M
     return rows
 
 
-def _revision_of(dataset: str) -> str | None:
-    return PARQUET_BRANCH if dataset == LM1B else None
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Write the file; 2 for what cannot be had."""
     parser = argparse.ArgumentParser(
         allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--dataset", default=LM1B, help="folder, or name on the hub (default %(default)s)")
-    parser.add_argument("--revision", help=f"on the hub (default: main; of {LM1B} {PARQUET_BRANCH})")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--field", default="text", help="of a row (default %(default)s)")
-    parser.add_argument("--count", type=int, default=DEFAULT_COUNT)
-    parser.add_argument("--words", type=int, default=DEFAULT_WORDS, help="of a prompt (default %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+    add = parser.add_argument
+    add("--dataset", default=LM1B, help="folder, or name on the hub (default %(default)s)")
+    add("--revision", help=f"on the hub (default: main; of {LM1B} {PARQUET_BRANCH})")
+    add("--split", default="test")
+    add("--field", default="text", help="of a row (default %(default)s)")
+    add("--count", type=int, default=200)
+    add("--words", type=int, default=12, help="of a prompt (default %(default)s)")
+    add("--out", type=Path, required=True, metavar="FILE")
     given = parser.parse_args(arguments)
-    try:
+
+    def work() -> int:
         rows = rows_of(given.dataset, given.split, given.revision)
-        lines = [
-            json.dumps(prompt, ensure_ascii=False)
-            for prompt in prompts_of(rows, field=given.field, count=given.count, words=given.words)
-        ]
-    except ConfigError as error:
-        print(f"dataset_prompts: {error.message}", file=sys.stderr)
-        return 2
-    given.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"{len(lines)} prompts of {given.dataset} in {given.out}")
-    return 0
+        prompts = prompts_of(rows, field=given.field, count=given.count, words=given.words)
+        lines = [json.dumps(prompt, ensure_ascii=False) for prompt in prompts]
+        given.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        print(f"{len(lines)} prompts of {given.dataset} in {given.out}")
+        return 0
+
+    return command.run("dataset_prompts", work)
 
 
 if __name__ == "__main__":

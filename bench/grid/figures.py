@@ -7,7 +7,6 @@ second, and bytes up the link per output token.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -31,14 +30,14 @@ LOOKS: dict[str, Look] = {
     "dense-qs": (charts.ORANGE, "solid", "x"),
     "c-sqs": (charts.GREEN, "solid", "v"),
 }
-"""Of a method by its name up to the colon: streams dashed, naive baselines dotted."""
+"""A method's look by its name up to the colon: streams dashed, naive baselines dotted."""
 SPARSE_LOOKS: tuple[Look, ...] = (
     (charts.Colour("#7fbfe6", "#2f78a8"), "solid", "o"),
     (charts.Colour("#3f95cf", "#4a9bd0"), "solid", "s"),
     (charts.Colour("#1f6fb4", "#74bbe8"), "solid", "^"),
     (charts.Colour("#0b3f7a", "#b3dcf7"), "solid", "D"),
 )
-"""Of the k-sqs methods, in the order of the run."""
+"""The looks of k-sqs methods, in the order of the run."""
 OTHER_LOOKS: tuple[Look, ...] = (
     (charts.TEAL, "solid", "+"),
     (charts.AMBER, "dotted", "v"),
@@ -119,29 +118,21 @@ def draw(cells: Sequence[CellSummary], title: str, unit: str, value: Value, belo
     marks = [value.mark(0.0, m) for cell in cells for m in cell.methods]
     y = charts.logarithmic(unit, [number for mark in marks for number in (mark.y, *(mark.ends or ()))])
     looks = looks_of(names)
+
+    def series(number: int, name: str, chosen: Sequence[CellSummary]) -> charts.Series:
+        found = {c.cell.rate_up_bps: m for c in chosen if (m := c.named(name)) is not None}
+        marks = tuple(value.mark(float(rates.index(rate)), m) for rate, m in sorted(found.items()))
+        colour, line, shape = looks[name]
+        shift = SHIFT * (number - (len(names) - 1) / 2)
+        return charts.Series(name, colour, marks, line=line, shape=shape, shift=shift)
+
     panels = []
     for temperature in temperatures:
         for rtt_s in rtts:
             chosen = [c for c in cells if (c.cell.temperature, c.cell.rtt_s) == (temperature, rtt_s)]
             head = f"RTT {rtt_s * 1000:g} ms, temperature {temperature:g}"
-            lines = []
-            for number, name in enumerate(names):
-                found = [(c.cell.rate_up_bps, m) for c in chosen for m in c.methods if m.method == name]
-                colour, line, shape = looks[name]
-                lines.append(
-                    charts.Series(
-                        name,
-                        colour,
-                        tuple(
-                            value.mark(float(rates.index(rate)), method)
-                            for rate, method in sorted(found, key=lambda pair: pair[0])
-                        ),
-                        line=line,
-                        shape=shape,
-                        shift=SHIFT * (number - (len(names) - 1) / 2),
-                    )
-                )
-            panels.append(charts.Panel(head, x, y, tuple(lines)))
+            lines = tuple(series(number, name, chosen) for number, name in enumerate(names))
+            panels.append(charts.Panel(head, x, y, lines))
     return charts.draw(title, panels, columns=len(rtts) if len(rtts) > 1 else 2, caption=below)
 
 
@@ -178,17 +169,11 @@ def short_rate(rate_bps: int) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw the figures of a folder; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False, prog="python -m bench.grid.figures", description=__doc__
-    )
-    parser.add_argument("folder", type=Path, metavar="DIR")
-    arguments = parser.parse_args(argv)
 
-    def work() -> int:
-        print("\n".join(str(path) for path in write(arguments.folder)))
-        return 0
+    def words(folder: Path) -> str:
+        return "".join(f"{path}\n" for path in write(folder))
 
-    return command.run("bench.grid.figures", work)
+    return command.run_on_folder("bench.grid.figures", __doc__, words, argv)
 
 
 if __name__ == "__main__":

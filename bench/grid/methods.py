@@ -70,11 +70,6 @@ class Method:
     axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Parameter → values to try; what the name fixes is not among them."""
 
-    @property
-    def drafts(self) -> bool:
-        """Whether a draft model is used."""
-        return "draft_length" in self.axes or self.fixed.get("draft_length", 0) > 0
-
     def defaults(self) -> dict[str, Any]:
         """Parameters before any tuning."""
         start = {"draft_length": 4 if 4 in self.axes["draft_length"] else 1} if self.drafts_openly else {}

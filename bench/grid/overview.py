@@ -11,80 +11,74 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from bench.grid.summaries import (
-    BASELINES,
-    CellSummary,
-    Summary,
-    is_lost,
-    method_names,
-    percentile,
-    ratio,
-)
+from bench.grid.summaries import BASELINES, CellSummary, is_lost, method_names, percentile, ratio
 from bench.markdown import NONE, number, table
 
 BASE = "cloud-stream"
 NAIVE = "cloud-ar"
-Column = tuple[float, float]
-"""Round trip in seconds, temperature."""
+Groups = dict[str, list[CellSummary]]
+"""Cells by what they have in common, in words."""
 
 
 def section(cells: Sequence[CellSummary], paced: str) -> str:
     """
-    The tables as Markdown.
+    The tables as Markdown; nothing for a run that is too small.
 
     Args:
         cells: of the run.
-        paced: " (paced)" or nothing, behind the title.
-
-    Returns:
-        nothing for a run that is too small.
+        paced: " (paced)" or nothing, after the title.
     """
     if len(cells) < 2 or not any(cell.named(BASE) for cell in cells):
         return ""
-    columns = sorted({(cell.cell.rtt_s, cell.cell.temperature) for cell in cells})
+    ordered = sorted(cells, key=lambda cell: (cell.cell.rtt_s, cell.cell.temperature))
+    columns: Groups = {}
+    for cell in ordered:
+        columns.setdefault(f"{cell.cell.rtt_s * 1000:g} ms, T {cell.cell.temperature:g}", []).append(cell)
+    temperatures: Groups = {}
+    for cell in sorted(cells, key=lambda cell: cell.cell.temperature):
+        temperatures.setdefault(f"{cell.cell.temperature:g}", []).append(cell)
     parts = [
         f"## At a glance{paced}",
         f"Tokens/s over those of `{BASE}` in the same cell, median over the uplinks; wire bytes and target "
         "passes an output token, median over the cells of a temperature:",
-        _by_method(cells, columns),
-        _one_scheme(cells, columns),
-        _over_naive(cells),
-        _fastest(cells),
+        _by_method(cells, columns, temperatures),
+        _one_scheme(cells, {**columns, "all": list(cells)}),
+        _over_naive(cells, {**{f"T {t}": some for t, some in temperatures.items()}, "all": list(cells)}),
+        _fastest(cells, temperatures),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def _by_method(cells: Sequence[CellSummary], columns: Sequence[Column]) -> str:
-    temperatures = _temperatures(cells)
-    head = [
-        "method",
-        *(_column_text(column) for column in columns),
-        *(f"{what}, T {t:g}" for what in ("bytes up", "down", "passes") for t in temperatures),
-    ]
+def _by_method(cells: Sequence[CellSummary], columns: Groups, temperatures: Groups) -> str:
+    counted = (
+        ("bytes up", "wire_up_bytes", 0),
+        ("down", "wire_down_bytes", 0),
+        ("passes", "target_passes", 2),
+    )
+    head = ["method", *columns, *(f"{what}, T {t}" for what, _, _ in counted for t in temperatures)]
     rows = []
     for name in method_names(cells):
         speeds = [
-            number(_median(ratio(cell.named(name), cell.named(BASE)) for cell in _of(cells, column)), 2)
-            for column in columns
+            number(percentile(ratio(cell.named(name), cell.named(BASE)) for cell in some), 2)
+            for some in columns.values()
         ]
         counts = [
-            number(_median(_pooled(cells, name, temperature, field)), digits)
-            for field, digits in (("wire_up_bytes", 0), ("wire_down_bytes", 0), ("target_passes", 2))
-            for temperature in temperatures
+            number(percentile(m.pooled(field) for c in some if (m := c.named(name)) is not None), digits)
+            for _, field, digits in counted
+            for some in temperatures.values()
         ]
         rows.append([name, *speeds, *counts])
     return table(head, rows, left=1)
 
 
-def _one_scheme(cells: Sequence[CellSummary], columns: Sequence[Column]) -> str:
+def _one_scheme(cells: Sequence[CellSummary], groups: Groups) -> str:
     shown = {ours.method for cell in cells if (ours := cell.shown) is not None}
     there = [name for name in BASELINES if any(not math.isnan(cell.over(name)) for cell in cells)]
     if not shown or not there:
         return ""
-    words = [(_column_text(column), _of(cells, column)) for column in columns]
     rows = [
-        [text, *(_spread([cell.over(name) for cell in some]) for name in there)]
-        for text, some in [*words, ("all", cells)]
+        [words, *(_spread(cell.over(name) for cell in some) for name in there)]
+        for words, some in groups.items()
     ]
     lead = (
         f"Tokens/s of {', '.join(sorted(shown))} over those of each baseline: median over the cells, least "
@@ -93,65 +87,30 @@ def _one_scheme(cells: Sequence[CellSummary], columns: Sequence[Column]) -> str:
     return f"{lead}\n\n{table(['cells', *(f'over {name}' for name in there)], rows, left=1)}"
 
 
-def _over_naive(cells: Sequence[CellSummary]) -> str:
-    names = [name for name in method_names(cells) if any(_drafts(cell.named(name)) for cell in cells)]
-    if len(names) < 2 or not any(cell.named(NAIVE) for cell in cells):
+def _over_naive(cells: Sequence[CellSummary], groups: Groups) -> str:
+    methods = [method for cell in cells for method in cell.methods]
+    drafting = {m.method for m in methods if not m.first.is_peer and m.first.way != NAIVE}
+    if len(drafting) < 2 or not any(cell.named(NAIVE) for cell in cells):
         return ""  # of one alone the table above says it
-    groups = [(f"T {t:g}", [c for c in cells if c.cell.temperature == t]) for t in _temperatures(cells)]
     rows = [
-        [
-            name,
-            *(
-                _spread([ratio(cell.named(name), cell.named(NAIVE)) for cell in some])
-                for _, some in [*groups, ("all", cells)]
-            ),
-        ]
-        for name in names
+        [name, *(_spread(ratio(c.named(name), c.named(NAIVE)) for c in some) for some in groups.values())]
+        for name in method_names(cells)
+        if name in drafting
     ]
-    head = ["method", *(text for text, _ in groups), "all"]
-    return f"The same of every method that drafts at the edge, over `{NAIVE}`:\n\n{table(head, rows, left=1)}"
+    lead = f"The same of every method that drafts at the edge, over `{NAIVE}`:"
+    return f"{lead}\n\n{table(['method', *groups], rows, left=1)}"
 
 
-def _fastest(cells: Sequence[CellSummary]) -> str:
+def _fastest(cells: Sequence[CellSummary], temperatures: Groups) -> str:
     if len({method.method for cell in cells for method in cell.methods if method.is_ours}) < 2:
         return ""
     lines = []
-    for temperature in _temperatures(cells):
-        best = Counter(
-            ours.method
-            for cell in cells
-            if cell.cell.temperature == temperature and (ours := cell.best_of_ours) is not None
-        )
+    for temperature, some in temperatures.items():
+        best = Counter(ours.method for cell in some if (ours := cell.best_of_ours) is not None)
         if best:
             counted = ", ".join(f"{name} in {count}" for name, count in best.most_common())
-            lines.append(f"- temperature {temperature:g}: {counted} of {best.total()} cells")
+            lines.append(f"- temperature {temperature}: {counted} of {best.total()} cells")
     return "\n".join(["Our fastest scheme:", "", *lines]) if lines else ""
-
-
-def _temperatures(cells: Sequence[CellSummary]) -> list[float]:
-    return sorted({cell.cell.temperature for cell in cells})
-
-
-def _of(cells: Sequence[CellSummary], column: Column) -> list[CellSummary]:
-    return [cell for cell in cells if (cell.cell.rtt_s, cell.cell.temperature) == column]
-
-
-def _column_text(column: Column) -> str:
-    return f"{column[0] * 1000:g} ms, T {column[1]:g}"
-
-
-def _drafts(method: Summary | None) -> bool:
-    """At the edge."""
-    return method is not None and not method.first.is_peer and method.first.way != NAIVE
-
-
-def _pooled(cells: Sequence[CellSummary], name: str, temperature: float, field: str) -> list[float]:
-    found = [cell.named(name) for cell in cells if cell.cell.temperature == temperature]
-    return [method.pooled(field, "output_tokens") for method in found if method is not None]
-
-
-def _median(values: Iterable[float]) -> float:
-    return percentile(values, 0.5)
 
 
 def _spread(values: Iterable[float]) -> str:
@@ -160,4 +119,4 @@ def _spread(values: Iterable[float]) -> str:
     if not there:
         return NONE
     won = sum(not is_lost(value) for value in there)
-    return f"{_median(there):.2f} ({min(there):.2f} to {max(there):.2f}), {won} of {len(there)}"
+    return f"{percentile(there):.2f} ({min(there):.2f} to {max(there):.2f}), {won} of {len(there)}"

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from bench.peers.pacing import Pacing
 from link.link import End, Link
@@ -48,21 +48,19 @@ class StageSettings:
 
 
 class _Process:
-    """One daemon with its log and its port."""
+    """A process in a session of its own (Ctrl-C is ours to handle), with its log and its port."""
 
-    def __init__(self, name: str, end: End, folder: Path, command: list[str]) -> None:
+    def __init__(self, name: str, end: End, folder: Path, command: list[str], **options: Any) -> None:
         self.name = name
-        self._end = end
         self._log = folder / f"{name}.log"
         self._port_file = folder / f"{name}.port"
         with self._log.open("wb") as log:
-            self._process = end.popen(
-                [sys.executable, "-m", *command, "--port-file", str(self._port_file)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=_environment(folder),
-                start_new_session=True,  # Ctrl-C is ours to handle
+            self.process = end.popen(
+                [sys.executable, "-m", *command],
+                **{"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **options},
+                # Unbuffered, importable, and with what torch leaves in the temporary folder in ours.
+                env={**module_environment(), "PYTHONUNBUFFERED": "1", "TMPDIR": os.fspath(folder)},
+                start_new_session=True,
             )
 
     def port(self, give_up_at_s: float) -> int:
@@ -76,9 +74,9 @@ class _Process:
 
     def check(self) -> None:
         """DaemonError if it has ended."""
-        if self._process.poll() is not None:
+        if self.process.poll() is not None:
             raise DaemonError(
-                f"the {self.name} daemon ended with {self._process.returncode}. {self.last_words()}"
+                f"the {self.name} daemon ended with {self.process.returncode}. {self.last_words()}"
             )
 
     def last_words(self) -> str:
@@ -86,18 +84,13 @@ class _Process:
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LOG_LINES:]
         return "Its last log lines:\n" + "\n".join(f"  {line}" for line in lines)
 
-    def terminate(self) -> None:
-        """Ask it to end."""
-        if self._process.poll() is None:
-            self._process.terminate()
-
     def wait(self) -> None:
         """Until it has ended; killed after the stop timeout."""
         try:
-            self._process.wait(STOP_TIMEOUT_S)
+            self.process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.process.kill()
+            self.process.wait()
 
 
 class _Lines:
@@ -135,14 +128,9 @@ class Stage:
     def __init__(self, link: Link, folder: Path, settings: StageSettings) -> None:
         self._link = link
         self._folder = folder
-        self.cloud_passes = _Lines(folder / "cloud.passes")
-        """Passes of the cloud daemon's target."""
-        self.peer_passes = _Lines(folder / "peers.passes")
-        """Passes of the peers' models, and the server's seconds of each text."""
-        self.edge_rounds = _Lines(folder / "edge.rounds")
-        """The edge daemon's own round log."""
-        self._processes: list[_Process] = []
-        self._client: subprocess.Popen[bytes] | None = None
+        self._logs = {name: _Lines(folder / f"{name}.lines") for name in ("cloud", "peers", "edge")}
+        self._daemons: list[_Process] = []
+        self._client: _Process | None = None
         try:
             self._start(settings)
         except BaseException:
@@ -163,97 +151,61 @@ class Stage:
             DaemonError: the client or a daemon is gone.
         """
         assert self._client is not None, "started"
-        assert self._client.stdin is not None, "a pipe"
-        assert self._client.stdout is not None, "a pipe"
+        stdin, stdout = _pipes(self._client)
         try:
-            self._client.stdin.write(json.dumps(command).encode() + b"\n")
-            readable = select.select([self._client.stdout], (), (), ANSWER_TIMEOUT_S)[0]
-            line = self._client.stdout.readline() if readable else b""
+            stdin.write(json.dumps(command).encode() + b"\n")
+            line = stdout.readline() if select.select([stdout], (), (), ANSWER_TIMEOUT_S)[0] else b""
         except OSError:
             line = b""
-        for process in self._processes:
-            process.check()
+        for daemon in self._daemons:
+            daemon.check()
         if not line:
-            log = (self._folder / "client.log").read_text(encoding="utf-8", errors="replace")
-            raise DaemonError(f"the client at the edge gave no answer. {log[-2000:]}")
+            raise DaemonError(f"the client at the edge gave no answer. {self._client.last_words()}")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def fresh(self) -> dict[str, list[dict[str, Any]]]:
+        """Lines of each daemon's log of passes or rounds since they were read last."""
+        return {name: lines.fresh() for name, lines in self._logs.items()}
 
     def close(self) -> None:
         """End everything that was started, in order."""
         if self._client is not None:
-            assert self._client.stdin is not None, "a pipe"
-            assert self._client.stdout is not None, "a pipe"
-            self._client.stdin.close()
-            try:
-                self._client.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self._client.kill()
-                self._client.wait()
-            self._client.stdout.close()
+            stdin, stdout = _pipes(self._client)
+            stdin.close()
+            self._client.wait()
+            stdout.close()
             self._client = None
-        for process in reversed(self._processes):  # the edge first
-            process.terminate()
-        for process in self._processes:
-            process.wait()
-        self._processes.clear()
+        for daemon in reversed(self._daemons):  # the edge first
+            daemon.process.terminate()
+        for daemon in self._daemons:
+            daemon.wait()
+        self._daemons.clear()
 
     def _start(self, settings: StageSettings) -> None:
         give_up_at_s = time.monotonic() + START_TIMEOUT_S
         link, folder = self._link, self._folder
         target, draft = str(settings.pair / "target"), str(settings.pair / "draft")
-        threads = ["--threads", str(settings.target_threads)]
         draft_threads = str(settings.draft_threads)
-        paced = ["--paced", settings.pacing.as_argument()]
-        anywhere = ["--listen", f"{link.cloud.address}:0", "--insecure-plaintext"]
+        at_cloud = ["--listen", f"{link.cloud.address}:0", "--insecure-plaintext"]
+        at_cloud += ["--threads", str(settings.target_threads), "--paced", settings.pacing.as_argument()]
         tls, authority = _certificates(folder, link.cloud.address) if settings.tls else ([], "")
-        cloud = self._process(
-            "cloud",
-            link.cloud,
-            [
-                *("bench.grid.cloud", "--model", target, *anywhere, *tls, *threads, *paced),
-                *_pass_log(folder, "cloud"),
-            ],
+        cloud = self._daemon(
+            "cloud", link.cloud, "--pass-log", "bench.grid.cloud", "--model", target, *at_cloud, *tls
         )
-        peers = self._process(
-            "peers",
-            link.cloud,
-            [
-                *("bench.peers", "--target", target, "--draft", draft, *anywhere, *threads, *paced),
-                *("--draft-threads", draft_threads, *_pass_log(folder, "peers")),
-            ],
-        )
+        models = ["--target", target, "--draft", draft, "--draft-threads", draft_threads]
+        peers = self._daemon("peers", link.cloud, "--pass-log", "bench.peers", *models, *at_cloud)
         cloud_address = f"{link.cloud.address}:{cloud.port(give_up_at_s)}"
-        edge = self._process(
-            "edge",
-            link.edge,
-            [
-                *(
-                    "thinwire.edge",
-                    "edge",
-                    "--model",
-                    draft,
-                    "--threads",
-                    draft_threads,
-                    "--cloud",
-                    cloud_address,
-                ),
-                *("--listen", "127.0.0.1:0", "--round-log", str(folder / "edge.rounds")),
-                # No pings: nothing but the texts may be on the link.
-                *("--keepalive", "0", "--round-timeout", "600", "--insecure-plaintext"),
-                *(("--cloud-ca", authority) if authority else ()),
-            ],
+        edge = self._daemon(
+            *("edge", link.edge, "--round-log", "thinwire.edge", "edge"),
+            *("--model", draft, "--threads", draft_threads),
+            *("--cloud", cloud_address, "--listen", "127.0.0.1:0"),
+            # No pings: nothing but the texts may be on the link.
+            *("--keepalive", "0", "--round-timeout", "600", "--insecure-plaintext"),
+            *(("--cloud-ca", authority) if authority else ()),
         )
-        with (folder / "client.log").open("wb") as log:
-            self._client = link.edge.popen(
-                [sys.executable, "-m", "bench.grid.client"],
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=_environment(folder),
-                start_new_session=True,
-            )
+        pipes = {"bufsize": 0, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._client = _Process("client", link.edge, folder, ["bench.grid.client"], **pipes)
         answer = self.ask(
             {
                 "do": "connect",
@@ -265,13 +217,22 @@ class Stage:
             }
         )
         if answer.get("failure"):
-            words = "\n".join(process.last_words() for process in self._processes)
+            words = "\n".join(daemon.last_words() for daemon in self._daemons)
             raise DaemonError(f"{answer['failure']}. {words}")
 
-    def _process(self, name: str, end: End, command: list[str]) -> _Process:
-        process = _Process(name, end, self._folder, command)
-        self._processes.append(process)
-        return process
+    def _daemon(self, name: str, end: End, log: str, *command: str) -> _Process:
+        """Started, with its port and the log that the option `log` names in files of ours."""
+        folder = self._folder
+        files = ["--port-file", str(folder / f"{name}.port"), log, str(folder / f"{name}.lines")]
+        self._daemons.append(_Process(name, end, folder, [*command, *files]))
+        return self._daemons[-1]
+
+
+def _pipes(client: _Process) -> tuple[IO[bytes], IO[bytes]]:
+    """The client's standard input and output."""
+    assert client.process.stdin is not None, "a pipe"
+    assert client.process.stdout is not None, "a pipe"
+    return client.process.stdin, client.process.stdout
 
 
 def _certificates(folder: Path, host: str) -> tuple[list[str], str]:
@@ -280,12 +241,3 @@ def _certificates(folder: Path, host: str) -> tuple[list[str], str]:
     write_certificates(certificates, [host])
     pair = ["--tls-cert", str(certificates / "cloud.pem"), "--tls-key", str(certificates / "cloud.key")]
     return pair, str(certificates / "ca.pem")
-
-
-def _pass_log(folder: Path, name: str) -> list[str]:
-    return ["--pass-log", str(folder / f"{name}.passes")]
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """Unbuffered, importable, and with what torch leaves in the temporary folder in ours."""
-    return {**module_environment(), "PYTHONUNBUFFERED": "1", "TMPDIR": os.fspath(folder)}

@@ -27,7 +27,7 @@ def describe_run(plan: Plan, methods: Sequence[Method], settings: RunSettings) -
     """Everything that defines a run, as JSON; a resumed run must have the same."""
     stage = settings.stage
     return {
-        "plan": json.loads(json.dumps(asdict(replace(plan, cells=(), methods=())))),
+        "plan": json.loads(json.dumps(asdict(replace(plan, cells=(), methods=())))),  # lists for tuples
         "cells": [str(cell) for cell in plan.cells],
         "methods": [method.name for method in methods],
         "prompts": str(settings.prompts),
@@ -74,17 +74,16 @@ def fingerprint(folder: Path) -> str:
 
 
 def revision() -> str:
-    """Of the source, with a + if it has changes."""
-    root = Path(__file__).resolve().parents[2]
+    """The source's commit, with a + if it has changes."""
+    git = ["git", "-C", str(Path(__file__).parent)]
     try:
-        git = ["git", "-C", str(root)]
-        head = subprocess.run(
-            [*git, "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True
+        head, state = (
+            subprocess.run([*git, *words], check=True, capture_output=True, text=True).stdout.strip()
+            for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain"))
         )
-        state = subprocess.run([*git, "status", "--porcelain"], check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return head.stdout.strip() + ("+" if state.stdout.strip() else "")
+    return head + ("+" if state else "")
 
 
 def processor() -> str:

@@ -20,7 +20,6 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from bench import command
 from bench.grid import figures, report, worth
@@ -50,14 +49,13 @@ def publish(folder: Path, docs: Path, name: str, *, paced: Path | None = None) -
         StoreError: no lines there.
     """
     read_generations(folder)  # before anything is made
-    drawn = docs / "figures"
-    pages = docs / "results"
+    drawn, pages = docs / "figures", docs / "results"
     for needed in (drawn, pages):
         needed.mkdir(parents=True, exist_ok=True)
     paths = figures.write(folder, drawn, prefix=f"{name}-")
     shown = [(path.stem.removeprefix(f"{name}-"), path) for path in paths]
     path = drawn / (f"{name}-worth.svg" if paced is None else "worth.svg")
-    if worth.write([folder, *([paced] if paced is not None else [])], path):
+    if worth.write([folder] if paced is None else [folder, paced], path):
         paths.append(path)
         shown.insert(0, ("tokens/s over each baseline's", path))
     images = "\n\n".join(f"![{words}](../figures/{path.name})" for words, path in shown)
@@ -80,15 +78,15 @@ def keep_lines(folder: Path, to: Path, names: Sequence[str] = LINES) -> list[Pat
         the files.
     """
     to.mkdir(parents=True, exist_ok=True)
-    settings = _without_paths(read_settings(folder))
+    settings = json.dumps(read_settings(folder), indent=2, ensure_ascii=False) + "\n"
     paths = [to / "settings.json"]
-    paths[0].write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    # Absolute paths are cut to their last part.
+    paths[0].write_text(re.sub(r'(?<=[ "=])/(?:[^/" ]+/)+', "", settings), encoding="utf-8")
     for name in names:
-        lines = [json.dumps(line, ensure_ascii=False) for line in read_lines(folder / f"{name}.jsonl")]
+        lines = (json.dumps(line, ensure_ascii=False) for line in read_lines(folder / f"{name}.jsonl"))
         paths.append(to / f"{name}.jsonl.gz")
         # No time stamp: the same lines give the same file.
-        packed = gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0)
-        paths[-1].write_bytes(packed)
+        paths[-1].write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
     return paths
 
 
@@ -115,13 +113,6 @@ def publish_simulation(folder: Path, docs: Path) -> list[Path]:
     return paths
 
 
-def _without_paths(settings: dict[str, Any]) -> dict[str, Any]:
-    """The same with absolute paths cut to their last part."""
-    text = json.dumps(settings, ensure_ascii=False)
-    cut: dict[str, Any] = json.loads(re.sub(r'(?<=[ "=])/(?:[^/" ]+/)+', "", text))
-    return cut
-
-
 def name_of(folder: Path) -> str:
     """A page's name from the run's plan, with -paced where it was."""
     plan = read_settings(folder).get("plan", {}).get("name", folder.name)
@@ -136,13 +127,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="of a run, or of published lines")
-    parser.add_argument("--paced", type=Path, metavar="DIR", help="the same cells, paced")
-    parser.add_argument(
-        "--simulation", type=Path, metavar="DIR", help="of bench.simulation (default: DIR/simulation)"
-    )
-    parser.add_argument("--name", help="of the page (default: the plan's, with -paced where it was)")
-    parser.add_argument("--docs", type=Path, default=Path("docs"), metavar="DIR")
+    add = parser.add_argument
+    add("folder", type=Path, metavar="DIR", help="of a run, or of published lines")
+    add("--paced", type=Path, metavar="DIR", help="the same cells, paced")
+    add("--simulation", type=Path, metavar="DIR", help="of bench.simulation (default: DIR/simulation)")
+    add("--name", help="of the page (default: the plan's, with -paced where it was)")
+    add("--docs", type=Path, default=Path("docs"), metavar="DIR")
     arguments = parser.parse_args(argv)
 
     def work() -> int:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import msgspec
 
 from bench.grid.cells import Cell
 
@@ -83,7 +85,7 @@ class GenerationRecord:
     tested_tokens: int = 0
     accepted_tokens: int = 0
     resampled_tokens: int = 0
-    """Of assisted generation: rounds that did not accept all drafts."""
+    """Assisted generation's: rounds that did not accept all drafts."""
     uplink_payload_bits: int = 0
     """Coded blocks only; 0 for a peer."""
     wire_up_bytes: int = 0
@@ -116,7 +118,7 @@ class GenerationRecord:
     dropped_mass_guarantee: float | None = None
     """Theorem 2's bound for T; None where the scheme has none."""
     text_sha256: str = ""
-    """Of the token ids as little-endian 32-bit integers."""
+    """Digest of the token ids as little-endian 32-bit integers."""
     predicted_token_s: float | None = None
     """Seconds of an output token that tuning by transfer expected; None where it expected nothing."""
     scheme: dict[str, Any] = field(default_factory=dict)
@@ -159,18 +161,9 @@ class GenerationRecord:
         """Resampled / output tokens; NaN without a draft."""
         return _ratio(self.resampled_tokens, self.output_tokens) if self.drafted_tokens else math.nan
 
-    @property
-    def block_efficiency(self) -> float:
-        """Output tokens a round."""
-        return _ratio(self.output_tokens, self.rounds)
-
     def per_output_token(self, name: str) -> float:
         """A field / output tokens."""
         return _ratio(float(getattr(self, name)), self.output_tokens)
-
-    def per_drafted_token(self, name: str) -> float:
-        """A field / drafted tokens; NaN without any."""
-        return _ratio(float(getattr(self, name)), self.drafted_tokens)
 
     def to_json(self) -> str:
         """One line, without its newline."""
@@ -182,17 +175,16 @@ class GenerationRecord:
         Inverse of `to_json`, parsed; fields of a later version are left out.
 
         Raises:
-            RecordError: another schema, or a field missing.
+            RecordError: another schema, or a field that is missing or of another type.
         """
         if values.get("schema") != SCHEMA_VERSION or values.get("kind") != "generation":
             raise RecordError(
                 f"schema {values.get('schema')!r}, kind {values.get('kind')!r}; "
                 f"expected {SCHEMA_VERSION} and 'generation'."
             )
-        known = {item.name for item in fields(cls)}
         try:
-            return cls(**{name: value for name, value in values.items() if name in known})
-        except TypeError as error:
+            return msgspec.convert(values, cls)
+        except msgspec.ValidationError as error:
             raise RecordError(str(error)) from None
 
 

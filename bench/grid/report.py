@@ -6,21 +6,20 @@ Rates and ratios are medians over texts; counts are pooled over texts before the
 
 from __future__ import annotations
 
-import argparse
-import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench import command
 from bench.grid import conditions, overview, tuning_report
-from bench.grid.records import MEASURED, GenerationRecord
+from bench.grid.records import MEASURED
 from bench.grid.store import read_generations, read_lines, read_settings
-from bench.grid.summaries import CellSummary, Summary, method_names, summarise
+from bench.grid.summaries import CellSummary, Summary, method_names, ratio, summarise
 from bench.markdown import NONE, bold, number, table
 
 TAIL_FROM = 200
 """Texts from which on a 99th percentile means anything."""
+LETTERS = {"draft_length": "γ", "lattice_resolution": "ℓ", "support_size": "K", "initial_threshold": "β"}
 
 
 def render(folder: Path, *, head: str = "", images: str = "") -> str:
@@ -38,145 +37,140 @@ def render(folder: Path, *, head: str = "", images: str = "") -> str:
     records = read_generations(folder)
     cells = summarise(records)
     settings = read_settings(folder)
+    plan = settings.get("plan", {})
     measured = [record for record in records if record.purpose == MEASURED]
     paced = " (paced)" if any(record.is_paced for record in measured) else ""
-    parts = [f"# Benchmark: {settings.get('plan', {}).get('name', folder.name)}{paced}"]
-    parts += [head, conditions.conditions(settings, measured), images]
-    parts.append(conditions.links(read_lines(folder / "links.jsonl")))
-    parts.append(overview.section(cells, paced))
-    parts.append(_verdicts(cells, paced))
-    parts.append(_lost(cells))
-    parts.append(_matrix(cells, paced))
-    tuning_link = settings.get("plan", {}).get("tuning_link")
-    parts.append(tuning_report.section(records, tuple(tuning_link) if tuning_link else None))
-    for summary in cells:
-        parts += [_speed(summary, paced), _account(summary, paced)]
-    parts.append(_failures(records))
-    parts.append(GLOSSARY)
+    failed = [
+        f"- {r.cell}, {r.method}, prompt {r.prompt} ({r.purpose}): {r.failure}" for r in records if r.failure
+    ]
+    parts = [
+        f"# Benchmark: {plan.get('name', folder.name)}{paced}",
+        head,
+        conditions.conditions(settings, measured),
+        images,
+        conditions.links(read_lines(folder / "links.jsonl")),
+        overview.section(cells, paced),
+        *_fastest(cells, paced),
+        _matrix(cells, paced),
+        tuning_report.section(records, tuple(plan.get("tuning_link") or ())),
+        *(part for cell in cells for part in (_speed(cell, paced), _account(cell, paced))),
+        "\n".join([f"## Failed: {len(failed)}", "", *failed]) if failed else "",
+        GLOSSARY,
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _verdicts(cells: Sequence[CellSummary], paced: str) -> str:
-    rows = []
+def _fastest(cells: Sequence[CellSummary], paced: str) -> list[str]:
+    """Our fastest scheme against the fastest stream, and the cells where it loses."""
+    rows, lost = [], []
     for cell in cells:
         ours, theirs = cell.best_of_ours, cell.best_streamed
         if ours is None or theirs is None:
             continue
-        passes = [m.pooled("target_passes", "output_tokens") for m in (ours, theirs)]
+        verdict = ours.ratio_to(theirs)
         speeds = [f"{m.method}{_mark(m)} {m.tokens_per_s:.1f}" for m in (ours, theirs)]
-        rows.append([str(cell.cell), *speeds, bold(cell.verdict), f"{passes[0]:.2f} / {passes[1]:.2f}"])
+        passes = " / ".join(f"{m.pooled('target_passes'):.2f}" for m in (ours, theirs))
+        rows.append([str(cell.cell), *speeds, bold(verdict), passes])
+        if verdict < 1:
+            lost.append(f"- {cell.cell}: {verdict:.2f} ({ours.method} against {theirs.method})")
+    if not rows:
+        return []
     head = ("cell", "ours, tokens/s", "streamed from the cloud, tokens/s", "ratio", "target passes a token")
-    title = f"## Our fastest against the fastest stream{paced}"
-    return f"{title}\n\n{table(head, rows, left=3)}" if rows else ""
-
-
-def _lost(cells: Sequence[CellSummary]) -> str:
-    judged = [cell for cell in cells if not math.isnan(cell.verdict)]
-    if not judged:
-        return ""
-    lost = [cell for cell in judged if cell.verdict < 1]
-    rows = []
-    for cell in lost:
-        ours, theirs = cell.best_of_ours, cell.best_streamed
-        assert ours is not None, "a verdict takes both"
-        assert theirs is not None, "a verdict takes both"
-        rows.append(f"- {cell.cell}: {cell.verdict:.2f} ({ours.method} against {theirs.method})")
     flattered = (
         "Ours is the fastest of our schemes on these very texts, which flatters it; of one scheme alone the "
         "losses are more, as the figure over each baseline shows."
     )
-    head = [f"## Cells we lose: {len(lost)} of {len(judged)}", "", flattered, ""]
-    return "\n".join([*head, *(rows or ["None."])])
+    title = f"## Cells we lose: {len(lost)} of {len(rows)}"
+    return [
+        f"## Our fastest against the fastest stream{paced}\n\n{table(head, rows, left=3)}",
+        "\n".join([title, "", flattered, "", *(lost or ["None."])]),
+    ]
 
 
 def _matrix(cells: Sequence[CellSummary], paced: str) -> str:
     names = method_names(cells)
-    judged = [(cell, best) for cell in cells if (best := cell.best_streamed) is not None]
-    if not judged:
-        return ""
-    rows = []
-    for cell, best in judged:
-        found = [cell.named(name) for name in names]
-        values = [NONE if m is None else f"{bold(m.ratio_to(best))}{_mark(m)}" for m in found]
-        rows.append([str(cell.cell), *values])
+    rows = [
+        [str(cell.cell), *(f"{bold(ratio(m, best))}{_mark(m)}" for m in map(cell.named, names))]
+        for cell in cells
+        if (best := cell.best_streamed) is not None
+    ]
     title = f"## tokens/s over the fastest stream's{paced}"
-    return f"{title}\n\n{table(['cell', *names], rows, left=1)}"
+    return f"{title}\n\n{table(['cell', *names], rows, left=1)}" if rows else ""
+
+
+Column = tuple[str, Callable[[Summary], str]]
+"""Title, and what stands there of a method."""
+
+
+def _rows(columns: Sequence[Column], summary: CellSummary, *, left: int) -> str:
+    head = ["method", *(title for title, _ in columns)]
+    rows = [[m.method + _mark(m), *(text(m) for _, text in columns)] for m in summary.methods]
+    return table(head, rows, left=left)
+
+
+def _s_per_token(share: float, least: int = 0) -> Callable[[Summary], str]:
+    """A percentile of the seconds of an output token; nothing of fewer texts than the least."""
+    return lambda m: (
+        number(m.over(lambda t: t.seconds_per_token, share), 4) if len(m.texts) >= least else NONE
+    )
+
+
+def _a_token(name: str, digits: int) -> Callable[[Summary], str]:
+    return lambda m: number(m.pooled(name), digits)
 
 
 def _speed(summary: CellSummary, paced: str) -> str:
     best = summary.best_streamed
     most = max(len(m.texts) for m in summary.methods)
-    tail = most >= TAIL_FROM
-    columns = ["method", "settings", "tokens/s", "/ best stream", "s/token p50", "p95"]
-    columns += (["p99"] if tail else []) + ["first token, s", "largest gap, s", "wire B up a token", "down"]
-    rows = []
-    for m in summary.methods:
-        values = [
-            m.method + _mark(m),
-            _settings_text(m),
-            number(m.tokens_per_s, 1),
-            bold(m.ratio_to(best)) if best is not None else NONE,
-            number(m.over(lambda t: t.seconds_per_token), 4),
-            number(m.over(lambda t: t.seconds_per_token, 0.95), 4),
-        ]
-        if tail:
-            enough = len(m.texts) >= TAIL_FROM
-            values.append(number(m.over(lambda t: t.seconds_per_token, 0.99), 4) if enough else NONE)
-        values += [
-            number(m.over(lambda t: t.first_token_s), 3),
-            number(max(t.largest_gap_s for t in m.texts), 3),
-            number(m.pooled("wire_up_bytes", "output_tokens"), 0),
-            number(m.pooled("wire_down_bytes", "output_tokens"), 0),
-        ]
-        rows.append(values)
-    return f"## {summary.cell}{paced}\n\n{most} texts a method.\n\n{table(columns, rows, left=2)}"
+    columns: list[Column] = [
+        ("settings", _settings_text),
+        ("tokens/s", lambda m: number(m.tokens_per_s, 1)),
+        ("/ best stream", lambda m: bold(ratio(m, best))),
+        ("s/token p50", _s_per_token(0.5)),
+        ("p95", _s_per_token(0.95)),
+        *([("p99", _s_per_token(0.99, TAIL_FROM))] if most >= TAIL_FROM else []),
+        ("first token, s", lambda m: number(m.over(lambda t: t.first_token_s), 3)),
+        ("largest gap, s", lambda m: number(max(t.largest_gap_s for t in m.texts), 3)),
+        ("wire B up a token", _a_token("wire_up_bytes", 0)),
+        ("down", _a_token("wire_down_bytes", 0)),
+    ]
+    return f"## {summary.cell}{paced}\n\n{most} texts a method.\n\n{_rows(columns, summary, left=2)}"
 
 
 def _account(summary: CellSummary, paced: str) -> str:
-    head = (
-        *("method", "payload bits a drafted token", "an output token", "acceptance", "resampling"),
-        *("tokens a round", "target passes a token", "target s a token", "draft s a token"),
-        *("network s a token", "dropped packets"),
-    )
-    rows = []
-    for m in summary.methods:
-        drafts = any(t.drafted_tokens for t in m.texts)
-        values = [
-            m.method + _mark(m),
-            number(m.pooled("uplink_payload_bits", "drafted_tokens"), 1) if not m.first.is_peer else NONE,
-            number(m.pooled("uplink_payload_bits", "output_tokens"), 1) if not m.first.is_peer else NONE,
-            number(m.pooled("accepted_tokens", "tested_tokens"), 3),
-            number(m.pooled("resampled_tokens", "output_tokens"), 3) if drafts else NONE,
-            number(m.pooled("output_tokens", "rounds"), 2),
-            number(m.pooled("target_passes", "output_tokens"), 3),
-            number(m.pooled("target_s", "output_tokens"), 4),
-            number(m.pooled("draft_s", "output_tokens"), 4) if drafts else NONE,
-            number(m.pooled("network_s", "output_tokens"), 4),
-            str(sum(t.dropped_packets for t in m.texts)),
-        ]
-        rows.append(values)
-    return f"Where it goes{paced}:\n\n{table(head, rows, left=1)}"
+    def drafted(column: Callable[[Summary], str]) -> Callable[[Summary], str]:
+        return lambda m: column(m) if m.total("drafted_tokens") else NONE
 
+    def ours(column: Callable[[Summary], str]) -> Callable[[Summary], str]:
+        return lambda m: NONE if m.first.is_peer else column(m)
 
-def _failures(records: Iterable[GenerationRecord]) -> str:
-    rows = [
-        f"- {r.cell}, {r.method}, prompt {r.prompt} ({r.purpose}): {r.failure}" for r in records if r.failure
+    bits = "uplink_payload_bits"
+    columns: list[Column] = [
+        ("payload bits a drafted token", ours(lambda m: number(m.pooled(bits, "drafted_tokens"), 1))),
+        ("an output token", ours(_a_token(bits, 1))),
+        ("acceptance", lambda m: number(m.pooled("accepted_tokens", "tested_tokens"), 3)),
+        ("resampling", drafted(_a_token("resampled_tokens", 3))),
+        ("tokens a round", lambda m: number(m.pooled("output_tokens", "rounds"), 2)),
+        ("target passes a token", _a_token("target_passes", 3)),
+        ("target s a token", _a_token("target_s", 4)),
+        ("draft s a token", drafted(_a_token("draft_s", 4))),
+        ("network s a token", _a_token("network_s", 4)),
+        ("dropped packets", lambda m: f"{m.total('dropped_packets'):.0f}"),
     ]
-    return "\n".join([f"## Failed: {len(rows)}", "", *rows]) if rows else ""
+    return f"Where it goes{paced}:\n\n{_rows(columns, summary, left=1)}"
 
 
 def _settings_text(summary: Summary) -> str:
-    letters = {"draft_length": "γ", "lattice_resolution": "ℓ", "support_size": "K", "initial_threshold": "β"}
     texts = []
     for name, value in summary.first.parameters.items():
         shown = "own schedule" if name == "draft_length" and value == 0 else f"{value:g}"
-        texts.append(f"{letters.get(name, name)} {shown}")
-    by = {"arithmetic": " (by arithmetic)"}.get(summary.first.tuned_by, "")
+        texts.append(f"{LETTERS.get(name, name)} {shown}")
+    by = " (by arithmetic)" if summary.first.tuned_by == "arithmetic" else ""
     return ", ".join(texts) + by if texts else NONE
 
 
-def _mark(summary: Summary) -> str:
-    return " *short*" if any(text.short for text in summary.texts) else ""
+def _mark(summary: Summary | None) -> str:
+    return " *short*" if summary is not None and any(text.short for text in summary.texts) else ""
 
 
 GLOSSARY = """\
@@ -197,17 +191,7 @@ cloud-assisted: by its assisted generation, both models in the cloud; cloud-ar: 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the report of a folder; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False, prog="python -m bench.grid.report", description=__doc__
-    )
-    parser.add_argument("folder", type=Path, metavar="DIR")
-    arguments = parser.parse_args(argv)
-
-    def work() -> int:
-        print(render(arguments.folder), end="")
-        return 0
-
-    return command.run("bench.grid.report", work)
+    return command.run_on_folder("bench.grid.report", __doc__, render, argv)
 
 
 if __name__ == "__main__":

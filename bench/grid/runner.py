@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from bench.grid import arithmetic
@@ -14,6 +13,7 @@ from bench.grid.arithmetic import Costs
 from bench.grid.cells import Cell, Plan
 from bench.grid.measure import ObservationError, Observed, finished_record, round_lines
 from bench.grid.methods import Method, Parameters
+from bench.grid.provenance import now
 from bench.grid.records import MEASURED, TUNING, GenerationRecord
 from bench.grid.stages import Daemons, OnLink, Open, RunSettings, link_with_daemons
 from bench.grid.store import Store
@@ -28,6 +28,8 @@ _POLL_S = 0.02
 _QUIET_TIMEOUT_S = 60.0
 WARM_UP_TOKENS = 8
 
+On = tuple[OnLink, Daemons]
+"""A link and what runs on it."""
 Tuned = tuple[dict[str, Any], str, float | None]
 """Parameters, where they come from, and the predicted seconds of an output token if there are any."""
 
@@ -86,133 +88,112 @@ class Runner:
             link.errors.LinkError: the link cannot be made, or is not what it says.
             DaemonError: a daemon died.
         """
-        unfinished = [cell for cell in self._plan.cells if not self._is_done(cell)]
+        unfinished = {cell for cell in self._plan.cells if not self._is_done(cell)}
         for cells in self._plan.links:
-            tunes = self._plan.tuning_cells[:1] and cells[0].link == self._plan.tuning_cells[0].link
-            needs_trials = tunes and unfinished and not self._has_trials()
-            if not needs_trials and not set(cells) & set(unfinished):
+            tunes = (cells[0].rate_up_bps, cells[0].rtt_s) == self._plan.tuning_link
+            if not unfinished & set(cells) and not (tunes and unfinished and not self._has_trials()):
                 self._progress.say(f"{cells[0]}: done before")
                 self._skip(cells)
                 continue
-            with self._open(cells[0]) as (link, stage):
+            with self._open(cells[0]) as on:
                 self._progress.advance(arithmetic.START_S)
-                self._describe(link)
-                self._warm_up(link, stage, cells[0])
+                self._describe(on)
+                self._warm_up(on, cells[0])
                 if tunes:
-                    self._run_trials(link, stage)
+                    for cell, method, parameters in self._transfer_texts():
+                        self._trial(on, cell, method, parameters)
                 for cell in cells:
-                    self._cell(cell, link, stage)
-                self._describe(link)  # again, as its lateness is now that of the whole run
+                    self._cell(on, cell)
+                self._describe(on)  # again, as its lateness is now that of the whole run
 
     # --- a link --------------------------------------------------------------------------------------------
 
-    def _describe(self, link: OnLink) -> None:
+    def _describe(self, on: On) -> None:
         """Write what the link is; of two such lines with one run id the later one holds."""
-        head = {"at": _now(), "revision": self._settings.revision}
-        self._store.add_link({**head, **link.describe()})
+        self._store.add_link({"at": now(), "revision": self._settings.revision, **on[0].describe()})
 
     def _skip(self, cells: Sequence[Cell]) -> None:
         """A link whose texts are all there."""
-        self._progress.advance(arithmetic.START_S)
-        for cell in cells:
-            for method in self._methods:
-                parameters = arithmetic.by_arithmetic(cell, method, self._plan.tuned, self._costs)
-                tokens = self._tokens(cell, method, parameters)
-                seconds = arithmetic.text_s(cell, method, parameters, tokens, self._costs)
-                self._progress.advance(seconds * self._plan.prompts)
-        self._progress.advance(arithmetic.transfer_s(self._plan, self._methods, self._costs, cells))
+        plan = self._plan, self._methods, self._costs, cells
+        self._progress.advance(
+            arithmetic.START_S + arithmetic.measured_s(*plan) + arithmetic.transfer_s(*plan)
+        )
 
-    def _warm_up(self, link: OnLink, stage: Daemons, cell: Cell) -> None:
+    def _warm_up(self, on: On, cell: Cell) -> None:
         """One short text each way round every daemon, not recorded: caches, connections, code paths."""
+        link, stage = on
         for method in self._methods:
             if method.way == "dense-f16":
                 continue  # its daemons are warm by the others, and its text may take long
-            parameters = method.defaults()
             self._progress.say(f"{cell}: warm-up, {method.name}")
-            stage.ask(command_for(cell, method, parameters, self._prompts[0], 0, WARM_UP_TOKENS))
+            stage.ask(command_for(cell, method, method.defaults(), self._prompts[0], 0, WARM_UP_TOKENS))
         self._quiet(link)
-        for lines in (stage.cloud_passes, stage.peer_passes, stage.edge_rounds):
-            lines.fresh()
+        stage.fresh()
 
     # --- a cell --------------------------------------------------------------------------------------------
 
-    def _cell(self, cell: Cell, link: OnLink, stage: Daemons) -> None:
-        chosen = {method.name: self._tuned(cell, method, link, stage) for method in self._methods}
+    def _cell(self, on: On, cell: Cell) -> None:
+        chosen = {method.name: self._tuned(on, cell, method) for method in self._methods}
         for turn, prompt in enumerate(self._prompts):
             # Each prompt begins with another method, so that none always comes first.
             start = turn % len(self._methods)
             for method in (*self._methods[start:], *self._methods[:start]):
                 parameters, tuned_by, predicted_s = chosen[method.name]
-                tokens = self._tokens(cell, method, parameters)
-                record = self._start_record(cell, method, parameters, prompt, turn, tokens)
+                tokens = arithmetic.tokens_to_run(cell, method, parameters, self._plan, self._costs)
                 record = replace(
-                    record,
+                    self._start_record(cell, method, parameters, prompt, turn, tokens),
                     tuned_by=tuned_by,
                     short=tokens < self._plan.tokens,
                     predicted_token_s=predicted_s,
                 )
-                seconds = arithmetic.text_s(cell, method, parameters, tokens, self._costs)
-                if record.key not in self._store.done:
-                    self._progress.say(f"{cell}: prompt {turn + 1}, {method.name}")
-                    self._text(cell, method, record, prompt, link, stage)
-                self._progress.advance(seconds)
+                self._text(on, method, record, prompt, f"prompt {turn + 1}, {method.name}")
 
-    def _tuned(self, cell: Cell, method: Method, link: OnLink, stage: Daemons) -> Tuned:
+    def _tuned(self, on: On, cell: Cell, method: Method) -> Tuned:
         """What an earlier run has measured with, or what tuning finds now."""
         for record in self._store.done.values():
             if (record.cell, record.method, record.purpose) == (cell, method.name, MEASURED):
                 return record.parameters, record.tuned_by, record.predicted_token_s
         if self._plan.tuning_link is not None:
-            return self._transferred(cell, method, link, stage)
+            return self._transferred(on, cell, method)
 
-        def run(parameters: Mapping[str, Any]) -> float | None:
-            seconds = [
-                1 / record.tokens_per_s for record in self._trial(cell, method, parameters, link, stage)
-            ]
+        def run(parameters: Parameters) -> float | None:
+            seconds = [1 / record.tokens_per_s for record in self._trial(on, cell, method, parameters)]
             return sum(seconds) / len(seconds) if seconds else None
 
         return (*tune(cell, method, self._plan, self._costs, run), None)
 
-    def _trial(
-        self, cell: Cell, method: Method, parameters: Parameters, link: OnLink, stage: Daemons
-    ) -> list[GenerationRecord]:
+    def _trial(self, on: On, cell: Cell, method: Method, parameters: Parameters) -> list[GenerationRecord]:
         """The tuning prompts with some parameters, run or found; those that failed left out."""
-        tokens, found = self._plan.tuning_tokens, []
+        name, tokens = trial_name(parameters), self._plan.tuning_tokens
+        found = []
         for turn, prompt in enumerate(self._tuning_prompts):
             start = self._start_record(cell, method, parameters, prompt, turn, tokens)
-            start = replace(start, purpose=TUNING, trial=trial_name(parameters))
-            record = self._store.done.get(start.key)
-            if record is None:
-                self._progress.say(f"{cell}: tuning {method.name}, {start.trial}")
-                record = self._text(cell, method, start, prompt, link, stage)
-            self._progress.advance(arithmetic.text_s(cell, method, parameters, tokens, self._costs))
-            if not record.failure:
-                found.append(record)
-        return found
+            start = replace(start, purpose=TUNING, trial=name)
+            found.append(self._text(on, method, start, prompt, f"tuning {method.name}, {name}"))
+        return [record for record in found if not record.failure]
 
     # --- tuning by transfer --------------------------------------------------------------------------------
 
-    def _run_trials(self, link: OnLink, stage: Daemons) -> None:
-        for cell, method, parameters in arithmetic.transfer_texts(self._plan, self._methods):
-            self._trial(cell, method, parameters, link, stage)
+    def _transfer_texts(self) -> Iterator[tuple[Cell, Method, Parameters]]:
+        return arithmetic.transfer_texts(self._plan, self._methods)
 
     def _has_trials(self) -> bool:
-        """Whether every trial is there; one that failed is none."""
+        """Whether every trial is there; a failed one is not."""
         names = {(r.cell, r.method, r.trial, r.prompt) for r in self._store.done.values() if r.trial}
         return all(
             (cell, method.name, trial_name(parameters), prompt.id) in names
-            for cell, method, parameters in arithmetic.transfer_texts(self._plan, self._methods)
+            for cell, method, parameters in self._transfer_texts()
             for prompt in self._tuning_prompts
         )
 
-    def _transferred(self, cell: Cell, method: Method, link: OnLink, stage: Daemons) -> Tuned:
+    def _transferred(self, on: On, cell: Cell, method: Method) -> Tuned:
         fallback = arithmetic.by_arithmetic(cell, method, self._plan.tuned, self._costs)
         if not trials(method, self._plan):
             return fallback, "name", None
         choice = self._transfer(method, cell.temperature).best(cell)
         parameters = choice.parameters if choice is not None else fallback
         for length in arithmetic.checked_lengths(cell, method, self._plan):
-            self._trial(cell, method, {**parameters, "draft_length": length}, link, stage)
+            self._trial(on, cell, method, {**parameters, "draft_length": length})
         return (
             (parameters, "arithmetic", None) if choice is None else (parameters, "transfer", choice.token_s)
         )
@@ -238,33 +219,42 @@ class Runner:
     # --- a text --------------------------------------------------------------------------------------------
 
     def _text(
-        self,
-        cell: Cell,
-        method: Method,
-        start: GenerationRecord,
-        prompt: Prompt,
-        link: OnLink,
-        stage: Daemons,
+        self, on: On, method: Method, start: GenerationRecord, prompt: Prompt, words: str
     ) -> GenerationRecord:
-        """Run one text and write it."""
-        passes = stage.peer_passes if method.is_peer else stage.cloud_passes
+        """Run one text and write it, or find it."""
+        record = self._store.done.get(start.key)
+        if record is None:
+            self._progress.say(f"{start.cell}: {words}")
+            record = self._run_text(on, method, start, prompt)
+        self._progress.advance(
+            arithmetic.text_s(start.cell, method, start.parameters, start.requested_tokens, self._costs)
+        )
+        return record
+
+    def _run_text(self, on: On, method: Method, start: GenerationRecord, prompt: Prompt) -> GenerationRecord:
+        link, stage = on
         before = link.counters()
-        command = command_for(cell, method, start.parameters, prompt, start.seed, start.requested_tokens)
-        answer = stage.ask(command)
+        answer = stage.ask(
+            command_for(start.cell, method, start.parameters, prompt, start.seed, start.requested_tokens)
+        )
         after = self._quiet(link)
-        observed = Observed(answer, before, after, passes.fresh(), stage.edge_rounds.fresh())
-        failure = answer.get("failure") or _miscount(answer["arrivals"], start.requested_tokens)
-        if not failure:
-            try:
-                record = finished_record(start, observed)
-            except ObservationError as error:
-                failure = str(error)
-        if failure:
-            record = replace(start, failure=failure)
+        logs = stage.fresh()
+        passes = logs["peers" if method.is_peer else "cloud"]
+        observed = Observed(answer, before, after, passes, logs["edge"])
+        try:
+            if answer.get("failure"):
+                raise ObservationError(answer["failure"])
+            if observed.tokens != start.requested_tokens:
+                raise ObservationError(
+                    f"{observed.tokens} tokens arrived instead of {start.requested_tokens}"
+                )
+            record = finished_record(start, observed)
+        except ObservationError as error:
+            record = replace(start, failure=str(error))
             self._store.add(record)
-            self._progress.say(f"{cell}: {method.name} FAILED: {failure}")
-            return record
-        self._store.add(record, round_lines(record, observed))
+            self._progress.say(f"{start.cell}: {method.name} FAILED: {error}")
+        else:
+            self._store.add(record, round_lines(record, observed))
         return record
 
     def _quiet(self, link: OnLink) -> LinkCounters:
@@ -281,9 +271,6 @@ class Runner:
 
     # --- data ----------------------------------------------------------------------------------------------
 
-    def _tokens(self, cell: Cell, method: Method, parameters: Parameters) -> int:
-        return arithmetic.tokens_to_run(cell, method, parameters, self._plan, self._costs)
-
     def _is_done(self, cell: Cell) -> bool:
         measured = {
             (record.method, record.prompt)
@@ -295,19 +282,14 @@ class Runner:
         )
 
     def _start_record(
-        self,
-        cell: Cell,
-        method: Method,
-        parameters: Parameters,
-        prompt: Prompt,
-        turn: int,
-        tokens: int,
+        self, cell: Cell, method: Method, parameters: Parameters, prompt: Prompt, turn: int, tokens: int
     ) -> GenerationRecord:
+        """A measured text before it runs."""
         pacing = self._settings.stage.pacing
         return GenerationRecord(
-            rate_up_bps=cell.rate_up_bps,
-            rtt_s=cell.rtt_s,
-            temperature=cell.temperature,
+            cell.rate_up_bps,
+            cell.rtt_s,
+            cell.temperature,
             method=method.name,
             prompt=prompt.id,
             seed=self._settings.seed + turn,
@@ -322,7 +304,7 @@ class Runner:
             pacing_base_s=pacing.base_s,
             pacing_per_token_s=pacing.per_token_s,
             link_kind=self._settings.link_kind,
-            began_at=_now(),
+            began_at=now(),
             requested_tokens=tokens,
             scheme=method.scheme_fields(cell.temperature, parameters),
         )
@@ -330,13 +312,3 @@ class Runner:
 
 def _crossed(counters: LinkCounters) -> tuple[int, int]:
     return counters.up.carried_packets, counters.down.carried_packets
-
-
-def _miscount(arrivals: Sequence[Sequence[float]], requested: int) -> str:
-    """What is wrong with the number of tokens; empty if nothing is."""
-    arrived = sum(int(tokens) for _, tokens, _ in arrivals)
-    return "" if arrived == requested else f"{arrived} tokens arrived instead of {requested}"
-
-
-def _now() -> str:
-    return datetime.now(UTC).astimezone().isoformat(timespec="seconds")

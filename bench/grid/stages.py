@@ -26,11 +26,11 @@ class RunSettings:
     work: Path
     """Folder of the daemons' logs and ports; emptied for every link, so what died last can be read there."""
     seed: int = 1
-    """Of the first prompt; the next has the next."""
+    """The first prompt's; the next prompt has the next."""
     link_kind: str = "wire"
     congestion_control: str = "cubic"
     revision: str = ""
-    """Of the source; written with each link, as a resumed run may have another."""
+    """The source's commit; written with each link, as a resumed run may have another."""
 
 
 class OnLink(Protocol):
@@ -45,27 +45,16 @@ class OnLink(Protocol):
         """For the results."""
 
 
-class Lines(Protocol):
-    """A growing log."""
-
-    def fresh(self) -> list[dict[str, Any]]:
-        """Lines written since it was read last."""
-
-
 class Daemons(Protocol):
     """What the runner needs of the daemons on a link; `processes.Stage`."""
 
-    @property
-    def cloud_passes(self) -> Lines:
-        """Passes of the cloud daemon's target."""
+    def fresh(self) -> Mapping[str, list[dict[str, Any]]]:
+        """
+        Lines of each log since they were read last.
 
-    @property
-    def peer_passes(self) -> Lines:
-        """Passes of the peers' models, and the server's seconds of each text."""
-
-    @property
-    def edge_rounds(self) -> Lines:
-        """The edge daemon's round log."""
+        "cloud": passes of the cloud daemon's target. "peers": passes of the peers' models, and the server's
+        seconds of each text. "edge": the edge daemon's round log.
+        """
 
     def ask(self, command: Mapping[str, Any]) -> dict[str, Any]:
         """One command to the client at the edge."""

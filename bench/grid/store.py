@@ -14,7 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.grid.records import GenerationRecord, RunKey
+import msgspec
+
+from bench.grid.records import GenerationRecord
 
 
 class StoreError(Exception):
@@ -26,13 +28,13 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     packed = path.with_name(f"{path.name}.gz")
     if not path.exists() and not packed.exists():
         return
-    with path.open(encoding="utf-8") if path.exists() else gzip.open(packed, "rt", encoding="utf-8") as file:
+    with path.open("rb") if path.exists() else gzip.open(packed) as file:
         for number, line in enumerate(file, 1):
-            if not line.endswith("\n"):
+            if not line.endswith(b"\n"):
                 return  # cut short
             try:
-                yield json.loads(line)
-            except ValueError as error:
+                yield msgspec.json.decode(line, type=dict[str, Any])
+            except msgspec.DecodeError as error:
                 raise StoreError(f"{path}, line {number} is no JSON ({error}).") from None
 
 
@@ -43,10 +45,8 @@ def read_generations(folder: Path) -> list[GenerationRecord]:
     Raises:
         StoreError: there are none.
     """
-    by_key: dict[RunKey, GenerationRecord] = {}
-    for values in read_lines(folder / "generations.jsonl"):
-        record = GenerationRecord.from_dict(values)
-        by_key[record.key] = record
+    records = map(GenerationRecord.from_dict, read_lines(folder / "generations.jsonl"))
+    by_key = {record.key: record for record in records}
     if not by_key:
         raise StoreError(
             f"{folder} holds no generations.jsonl with a line in it; expected a benchmark's folder."
@@ -71,16 +71,15 @@ def keep_settings(folder: Path, settings: Mapping[str, Any], volatile: Iterable[
         StoreError: the folder holds a run with other settings.
     """
     before = read_settings(folder)
-    loose = set(volatile)
-    differing = sorted(
-        name for name in {*before, *settings} if name not in loose and before.get(name) != settings.get(name)
-    )
-    if before and differing:
+    if not before:
+        (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        return
+    names = {*before, *settings} - set(volatile)
+    differing = sorted(name for name in names if before.get(name) != settings.get(name))
+    if differing:
         raise StoreError(
             f"{folder} holds a run with another {', '.join(differing)}; expected the same, or a new --out."
         )
-    if not before:
-        (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 class Store:
@@ -100,14 +99,11 @@ class Store:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         keep_settings(folder, settings, volatile)
-        self.done: dict[RunKey, GenerationRecord] = {}
-        """Texts that are there, failures left out: they are run again."""
         for name in ("links", "generations", "rounds"):
             drop_cut_line(self._path(name))
-        for values in read_lines(self._path("generations")):
-            record = GenerationRecord.from_dict(values)
-            if not record.failure:
-                self.done[record.key] = record
+        records = map(GenerationRecord.from_dict, read_lines(self._path("generations")))
+        self.done = {record.key: record for record in records if not record.failure}
+        """Texts that are there, failures left out: they are run again."""
 
     def add(self, record: GenerationRecord, rounds: Iterable[str] = ()) -> None:
         """Write a text with its round lines."""
@@ -138,10 +134,6 @@ class Store:
 
 
 def drop_cut_line(path: Path) -> None:
-    """Cut a file behind its last newline."""
-    if not path.exists():
-        return
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        os.truncate(path, whole)
+    """Cut a file after its last newline."""
+    if path.exists():
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)

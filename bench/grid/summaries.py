@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+import numpy as np
 
 from bench.grid.cells import Cell
 from bench.grid.records import MEASURED, GenerationRecord
@@ -15,26 +16,13 @@ BASELINE_SCHEMES = ("cloud-ar", "dense-f16")
 BASELINES = ("cloud-ar", "cloud-stream", "cloud-assisted")
 """Methods that one scheme of ours is shown beside."""
 SHOWN = ("k-sqs:K=8", "k-sqs")
-"""Thinwire's default scheme; where a run lacks it, whatever is ours and stands first."""
+"""Thinwire's default scheme; where a run lacks it, the first of ours."""
 
 
-def percentile(values: Iterable[float], share: float) -> float:
-    """
-    Linear interpolation between order statistics.
-
-    Args:
-        share: 0 to 1.
-
-    Returns:
-        NaN without values.
-    """
-    ordered = sorted(value for value in values if not math.isnan(value))
-    if not ordered:
-        return math.nan
-    at = share * (len(ordered) - 1)
-    low = math.floor(at)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (at - low) * (ordered[high] - ordered[low])
+def percentile(values: Iterable[float], share: float = 0.5) -> float:
+    """Linear interpolation between order statistics, NaN left out; `share` is 0 to 1; NaN without values."""
+    kept = [value for value in values if not math.isnan(value)]
+    return float(np.quantile(kept, share)) if kept else math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +47,24 @@ class Summary:
     @property
     def tokens_per_s(self) -> float:
         """Median over texts."""
-        return statistics.median(text.tokens_per_s for text in self.texts)
+        return self.over(lambda text: text.tokens_per_s)
 
     def over(self, value: Callable[[GenerationRecord], float], share: float = 0.5) -> float:
         """A percentile over texts."""
         return percentile((value(text) for text in self.texts), share)
 
-    def pooled(self, above: str, below: str) -> float:
+    def total(self, name: str) -> float:
+        """Σ of a field over texts."""
+        return float(sum(getattr(text, name) for text in self.texts))
+
+    def pooled(self, above: str, below: str = "output_tokens") -> float:
         """Σ of one field / Σ of another; NaN for nothing."""
-        count = sum(getattr(text, below) for text in self.texts)
-        return sum(getattr(text, above) for text in self.texts) / count if count else math.nan
+        return self.total(above) / self.total(below) if self.total(below) else math.nan
 
     def ratio_to(self, other: Summary) -> float:
         """Median over the texts both have of tokens/s over tokens/s; NaN without any."""
         theirs = {(text.prompt, text.seed): text.tokens_per_s for text in other.texts}
-        ratios = [
-            text.tokens_per_s / theirs[text.prompt, text.seed]
-            for text in self.texts
-            if (text.prompt, text.seed) in theirs
-        ]
-        return statistics.median(ratios) if ratios else math.nan
+        return self.over(lambda text: text.tokens_per_s / theirs.get((text.prompt, text.seed), math.nan))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +98,6 @@ class CellSummary:
     def best_of_ours(self) -> Summary | None:
         """Our fastest scheme."""
         return max((m for m in self.methods if m.is_ours), key=lambda m: m.tokens_per_s, default=None)
-
-    @property
-    def verdict(self) -> float:
-        """Our fastest over the fastest streamed; NaN where one is missing."""
-        return ratio(self.best_of_ours, self.best_streamed)
 
     def over(self, baseline: str) -> float:
         """The shown scheme over a baseline; NaN where one is missing."""

@@ -95,7 +95,7 @@ class Block:
     down_bytes: float
     draft_token_s: float
     cloud_s: float
-    """Of a block of that length."""
+    """For a block of that length."""
     other_s: float
 
     def tokens(self, length: int) -> float:
@@ -188,12 +188,11 @@ class Transfer:
 
     def _token_s(self, cell: Cell, base: Block, block: Block, length: int) -> float:
         work_s = length * base.draft_token_s + self._cloud_s(base, length) + base.other_s
-        return (work_s + round_time.lines_s(cell, block.up_bytes(length), block.down_bytes)) / block.tokens(
-            length
-        )
+        lines_s = round_time.lines_s(cell, block.up_bytes(length), block.down_bytes)
+        return (work_s + lines_s) / block.tokens(length)
 
     def _cloud_s(self, base: Block, length: int) -> float:
-        """Of a block: a line through the longest and length 1, never falling."""
+        """The cloud's seconds of a block: a line through the longest and length 1, never falling."""
         short = next((block for _, block in self._blocks if block.length == 1), base)
         if base.length == short.length or base.cloud_s <= short.cloud_s:
             return base.cloud_s

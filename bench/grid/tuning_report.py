@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bench.grid.cells import Cell
 from bench.grid.records import MEASURED, TUNING, GenerationRecord
+from bench.grid.summaries import summarise
 from bench.markdown import number, table
 
 LENGTH = "draft_length"
@@ -50,25 +51,20 @@ class Check:
 
 
 def predictions(records: Iterable[GenerationRecord]) -> list[Prediction]:
-    """Of measured texts that had a prediction; the first round, which waits for the prompt, left out."""
-    by_key: dict[tuple[Cell, str], list[GenerationRecord]] = {}
-    for record in records:
-        if record.purpose == MEASURED and not record.failure and record.predicted_token_s is not None:
-            by_key.setdefault((record.cell, record.method), []).append(record)
+    """Methods and cells with a prediction; the first round, which waits for the prompt, is left out."""
     found = []
-    for (cell, method), texts in sorted(by_key.items()):
-        later = sum(text.rounds - 1 for text in texts)
-        if later > 0:
-            round_s = sum(text.last_token_s - text.first_token_s for text in texts) / later
-            per_round = sum(text.output_tokens for text in texts) / sum(text.rounds for text in texts)
-            predicted_s = texts[0].predicted_token_s
-            assert predicted_s is not None, "asked above"
-            found.append(Prediction(cell, method, predicted_s, round_s / per_round))
+    for cell in summarise(record for record in records if record.predicted_token_s is not None):
+        for method in sorted(cell.methods, key=lambda method: method.method):
+            later = method.total("rounds") - len(method.texts)
+            if later > 0 and (predicted_s := method.first.predicted_token_s) is not None:
+                round_s = (method.total("last_token_s") - method.total("first_token_s")) / later
+                measured_s = round_s / method.pooled("output_tokens", "rounds")
+                found.append(Prediction(cell.cell, method.method, predicted_s, measured_s))
     return found
 
 
 def checks(records: Sequence[GenerationRecord]) -> list[Check]:
-    """Of cells where a method was transferred and more than one draft length was tried."""
+    """Cells where a method was transferred and more than one draft length was tried."""
     chosen = {
         (record.cell, record.method): record.parameters
         for record in records
@@ -89,7 +85,7 @@ def checks(records: Sequence[GenerationRecord]) -> list[Check]:
     ]
 
 
-def section(records: Sequence[GenerationRecord], tuning_link: tuple[int, float] | None) -> str:
+def section(records: Sequence[GenerationRecord], tuning_link: tuple[int | float, ...] | None) -> str:
     """Markdown; empty without a prediction."""
     made = [one for one in predictions(records) if (one.cell.rate_up_bps, one.cell.rtt_s) != tuning_link]
     if not made:
@@ -98,7 +94,6 @@ def section(records: Sequence[GenerationRecord], tuning_link: tuple[int, float] 
     worst = max(made, key=lambda one: abs(one.error))
     parts = [
         "## What tuning by transfer was worth",
-        "",
         "Off the tuning link, seconds of an output token that the transfer expected against those measured "
         "(other prompts, so acceptance differs too): "
         f"{len(made)} methods and cells, median error {statistics.median(sizes):.1%}, nine tenths within "
@@ -108,19 +103,12 @@ def section(records: Sequence[GenerationRecord], tuning_link: tuple[int, float] 
     if found:
         hits = sum(one.chosen == one.fastest for one in found)
         shares = sorted(one.share for one in found)
+        head = ("cell", "method", "chosen γ", "fastest γ", "speed of the choice over the fastest's")
+        rows = [(str(c.cell), c.method, str(c.chosen), str(c.fastest), number(c.share, 2)) for c in found]
         parts += [
-            "",
             "In the cells where every draft length was run on the tuning prompts, the choice was the fastest "
             f"in {hits} of {len(found)}; its speed over the fastest's was {statistics.median(shares):.2f} at "
             f"the median and {shares[0]:.2f} at worst. The fastest of a few is partly luck.",
-            "",
-            table(
-                ("cell", "method", "chosen γ", "fastest γ", "speed of the choice over the fastest's"),
-                (
-                    (str(one.cell), one.method, str(one.chosen), str(one.fastest), number(one.share, 2))
-                    for one in found
-                ),
-                left=2,
-            ),
+            table(head, rows, left=2),
         ]
-    return "\n".join(parts)
+    return "\n\n".join(parts)

@@ -36,19 +36,12 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> Run:
-        """
-        Args:
-            folder: of a run.
-
-        Raises:
-            StoreError: no lines there.
-        """
-        settings = read_settings(folder)
+        """Raises StoreError where a run's folder has no lines."""
         records = read_generations(folder)
         first = records[0]
         base_ms, token_ms = first.pacing_base_s * 1000, first.pacing_per_token_s * 1000
         name = f"paced {base_ms:g} + {token_ms:g} ms" if first.is_paced else "as it is"
-        return cls(name, tuple(summarise(records)), in_a_line(settings))
+        return cls(name, tuple(summarise(records)), in_a_line(read_settings(folder)))
 
 
 def write(folders: Sequence[Path], path: Path) -> bool:
@@ -89,7 +82,7 @@ def draw(runs: Sequence[Run]) -> str:
 
 
 def ratios(run: Run, baseline: str) -> dict[Cell, float]:
-    """Of the cells that have both."""
+    """The shown scheme over a baseline, for cells that have both."""
     found = {cell.cell: cell.over(baseline) for cell in run.cells}
     return {cell: ratio for cell, ratio in found.items() if not math.isnan(ratio)}
 

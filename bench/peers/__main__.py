@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from bench.peers.forward_watch import PassLog, add_watch_arguments, watch_forward
 from bench.peers.pacing import Pacing
 from thinwire.common import demo_pair
-from thinwire.common.daemon.process import DaemonOptions, run_daemon
-from thinwire.common.door.security import ServerSecurity
+from thinwire.common.daemon.options import CommandParser
+from thinwire.common.daemon.process import run_daemon
+from thinwire.common.daemon.settings import add_daemon_options, daemon_options
 
 if TYPE_CHECKING:
     from thinwire.common.language_model import LanguageModel
@@ -25,30 +26,21 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Serve until a signal; returns the exit code."""
-    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m bench.peers", description=__doc__)
-    pair = demo_pair.target_path().parent
-    parser.add_argument("--target", default=str(pair / "target"), help="folder or hub id")
-    parser.add_argument("--draft", default=str(pair / "draft"), help="folder or hub id")
-    parser.add_argument("--listen", default="127.0.0.1:7073", metavar="HOST:PORT")
-    parser.add_argument("--insecure-plaintext", action="store_true", help="a must off loopback: no TLS here")
-    parser.add_argument("--port-file", metavar="PATH", help="write the bound port into this file")
-    parser.add_argument("--threads", type=int, default=1, help="of the target")
+    parser = CommandParser(prog="python -m bench.peers", description=__doc__)
+    model, without = str(demo_pair.target_path()), ("tokenizer", "trace")
+    add_daemon_options(parser, model=model, listen="127.0.0.1:7073", without=without)
+    parser.add_argument("--target", dest="model", default=argparse.SUPPRESS, help="the same as --model")
+    parser.add_argument("--draft", default=str(demo_pair.draft_path()), help="folder or hub id")
     parser.add_argument("--draft-threads", type=int, default=1, help="of the draft model")
+    parser.set_defaults(threads=1)
     add_watch_arguments(parser)
-    arguments = parser.parse_args()
-    options = DaemonOptions(
-        model=arguments.target,
-        listen=arguments.listen,
-        threads=arguments.threads,
-        port_file=arguments.port_file,
-        security=ServerSecurity(insecure_plaintext=arguments.insecure_plaintext),
-    )
-    return asyncio.run(_serve(options, arguments))
+    return asyncio.run(_serve(parser.parse_args()))
 
 
-async def _serve(options: DaemonOptions, arguments: argparse.Namespace) -> int:
+async def _serve(arguments: argparse.Namespace) -> int:
     from bench.peers.service import PeersServer  # imports torch
 
+    options = daemon_options(arguments)
     executor = ThreadPoolExecutor(1, thread_name_prefix="peers")
     log = PassLog(arguments.pass_log)
     server = PeersServer(executor=executor, log=log, security=options.security)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from bench.peers.pacing import Pacer, Pacing
+from bench.peers.pacing import Pacing
 from thinwire.common.language_model import set_threads
 
 
@@ -56,29 +56,33 @@ def watch_forward(
     Watch a model from now on.
 
     Args:
-        module: called with `input_ids` of shape (1, tokens), by name or as first argument.
+        module: called with `input_ids` of shape (texts, tokens), by name or as first argument.
         role: "target" or "draft", for the lines.
         pacing: how long a pass lasts at least.
         threads: set before each pass, for a process that holds two models; None leaves them.
         clock, sleep: monotonic seconds, and how to wait.
     """
-    # Behind `common.language_model`, which says how OpenMP's threads wait before torch is imported.
+    # After `common.language_model`, which says how OpenMP's threads wait before torch is imported.
     # With torch first they spin: passes of 1.5 s were seen where other work kept the cores busy.
     import torch
 
-    pacer = Pacer(pacing, clock=clock, sleep=sleep)
+    begun_s = 0.0
 
     def before(module: Any, args: Any, kwargs: Any) -> None:
+        nonlocal begun_s
         if threads is not None and torch.get_num_threads() != threads:
             set_threads(threads)
-        pacer.begin()
+        begun_s = clock()
 
     def after(module: Any, args: Any, kwargs: Any, output: Any) -> None:
         ids = kwargs.get("input_ids", args[0] if args else None)
         assert ids is not None, "a pass without input_ids"
         tokens = int(ids.shape[-1])
-        taken = pacer.end(tokens)
-        log.write("pass", role=role, tokens=tokens, measured_s=taken.measured_s, lasted_s=taken.lasted_s)
+        measured_s = clock() - begun_s
+        missing_s = pacing.due_s(tokens) - measured_s
+        if missing_s > 0:
+            sleep(missing_s)
+        log.write("pass", role=role, tokens=tokens, measured_s=measured_s, lasted_s=clock() - begun_s)
 
     module.register_forward_pre_hook(before, with_kwargs=True)
     module.register_forward_hook(after, with_kwargs=True)

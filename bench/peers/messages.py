@@ -11,17 +11,18 @@ Nothing but the end of the stream follows the last token: server-side figures go
 
 from __future__ import annotations
 
-import json
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+
+import msgspec
 
 from thinwire.common.config import check_integer
 from thinwire.common.errors import ConfigError, RemoteProtocolError
 
 SERVICE = "thinwire.bench.Peers"
 STREAM = f"/{SERVICE}/Stream"
-OWN, GENERATE, ASSISTED = "own", "generate", "assisted"
-WAYS = (OWN, GENERATE, ASSISTED)
+OWN, GENERATE, ASSISTED, BATCHED = "own", "generate", "assisted", "batched"
+WAYS = (OWN, GENERATE, ASSISTED, BATCHED)
 _HEAD = struct.Struct("<IH")
 
 
@@ -30,23 +31,26 @@ class PeerRequest:
     """One text; top-k and top-p are off and end-of-text is ignored, whichever way."""
 
     way: str
-    """`own`: the target alone in our cached loop; `generate` and `assisted`: transformers' own."""
+    """`own`: the target alone in our cached loop; `generate`, `assisted` and `batched`: transformers' own."""
     prompt: str
     max_tokens: int
     temperature: float
     seed: int
     draft_length: int = 0
-    """Of `assisted`: tokens drafted a round; 0 leaves transformers' own schedule."""
+    """For `assisted`: tokens drafted a round; 0 leaves transformers' own schedule."""
+    together: int = 1
+    """For `batched`: a batch begins once so many texts wait."""
 
     def __post_init__(self) -> None:
         if self.way not in WAYS:
             raise ConfigError(f"way is {self.way!r}; expected one of {', '.join(WAYS)}.")
         check_integer("max_tokens", self.max_tokens, 1, 65_535)
         check_integer("draft_length", self.draft_length, 0, 64)
+        check_integer("together", self.together, 1, 1000)
 
     def to_bytes(self) -> bytes:
-        """As it crosses the wire."""
-        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":")).encode()
+        """The request as it crosses the wire."""
+        return msgspec.json.encode(self)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> PeerRequest:
@@ -58,8 +62,8 @@ class PeerRequest:
             ConfigError: a field out of its range.
         """
         try:
-            return cls(**json.loads(data))
-        except (TypeError, ValueError) as error:
+            return msgspec.json.decode(data, type=cls)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RemoteProtocolError(f"the request is no PeerRequest ({error}).") from None
 
 
@@ -73,7 +77,7 @@ class StreamedToken:
     text: str
 
     def to_bytes(self) -> bytes:
-        """As it crosses the wire."""
+        """The token as it crosses the wire."""
         return _HEAD.pack(self.token_id, self.target_pass) + self.text.encode("utf-8", "replace")
 
     @classmethod

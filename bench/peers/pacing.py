@@ -7,9 +7,6 @@ one's; every figure made so says "paced".
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from thinwire.common.errors import ConfigError
@@ -26,9 +23,8 @@ class Pacing:
 
     def __post_init__(self) -> None:
         for name in ("base_s", "per_token_s"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and 0 <= value <= 60):
-                raise ConfigError(f"{name} is {value!r}; expected 0 to 60 seconds.")
+            if not 0 <= getattr(self, name) <= 60:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected 0 to 60 seconds.")
 
     @classmethod
     def parse(cls, text: str) -> Pacing:
@@ -53,7 +49,7 @@ class Pacing:
 
     def due_s(self, tokens: int) -> float:
         """Seconds a pass over `tokens` tokens lasts at least."""
-        return self.base_s + self.per_token_s * tokens if self.is_on else 0.0
+        return self.base_s + self.per_token_s * tokens
 
     def as_argument(self) -> str:
         """What `parse` understands."""
@@ -66,48 +62,3 @@ class Pacing:
             f"paced: a target pass lasts max(measured, {self.base_s * 1000:g} ms + "
             f"{self.per_token_s * 1000:g} ms x tokens)"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class PassTime:
-    """One pass."""
-
-    measured_s: float
-    """What the model took."""
-    lasted_s: float
-    """What it took with pacing."""
-
-
-class Pacer:
-    """
-    Times passes and draws them out.
-
-    Args:
-        pacing: how long they last at least.
-        clock: monotonic seconds.
-        sleep: waits for so many seconds.
-    """
-
-    def __init__(
-        self,
-        pacing: Pacing,
-        *,
-        clock: Callable[[], float] = time.perf_counter,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._pacing = pacing
-        self._clock = clock
-        self._sleep = sleep
-        self._begun_s = 0.0
-
-    def begin(self) -> None:
-        """A pass begins."""
-        self._begun_s = self._clock()
-
-    def end(self, tokens: int) -> PassTime:
-        """The pass over `tokens` tokens is done; waits for what is missing to its due time."""
-        measured_s = self._clock() - self._begun_s
-        missing_s = self._pacing.due_s(tokens) - measured_s
-        if missing_s > 0:
-            self._sleep(missing_s)
-        return PassTime(measured_s, self._clock() - self._begun_s)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
@@ -13,7 +12,7 @@ from typing import Any
 import grpc
 
 from bench.peers.forward_watch import PassLog
-from bench.peers.messages import SERVICE, PeerRequest, StreamedToken
+from bench.peers.messages import BATCHED, SERVICE, PeerRequest, StreamedToken
 from bench.peers.ways import Ways
 from thinwire.common import wire
 from thinwire.common.door.security import ServerSecurity
@@ -25,12 +24,23 @@ _log = logging.getLogger(__name__)
 
 
 class _GoneError(Exception):
-    """Nobody reads this stream any more."""
+    """Nobody reads these texts any more."""
+
+
+class _Text:
+    """One stream that waits for its tokens."""
+
+    def __init__(self, asked: PeerRequest) -> None:
+        self.asked = asked
+        self.made: asyncio.Queue[tuple[int, int] | None] = asyncio.Queue()
+        """(token id, target pass) as the models' thread makes them; None at the end."""
+        self.work: asyncio.Future[None] | None = None
+        self.is_read = True
 
 
 class PeersServer:
     """
-    One text at a time; a second waits for the models' thread.
+    One text at a time, or one batch; another waits for the models' thread.
 
     Args:
         executor: the models' one thread.
@@ -44,6 +54,7 @@ class PeersServer:
         self._log = log
         self._ways: Ways | None = None
         self._vocabulary: Vocabulary | None = None
+        self._batch: list[_Text] = []
 
     async def start(self, listen: str) -> int:
         """Bind and listen; returns the port, TransportError if the address cannot be had."""
@@ -69,14 +80,17 @@ class PeersServer:
     async def _stream(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
         """One text."""
         begun_s = time.perf_counter()
-        gone = threading.Event()
+        own: _Text | None = None
         try:
             if self._ways is None or self._vocabulary is None:
                 raise TransportError("the peers are still loading their models; expected a request later.")
-            asked = PeerRequest.from_bytes(request)
+            own = _Text(PeerRequest.from_bytes(request))
+            self._begin(self._ways, own)
             text = TextStream(self._vocabulary.decode)
-            async for token_id, target_pass in self._tokens(self._ways, asked, gone):
-                yield StreamedToken(token_id, target_pass, text.push(token_id)[0]).to_bytes()
+            while (token := await own.made.get()) is not None:
+                yield StreamedToken(*token, text.push(token[0])[0]).to_bytes()
+            assert own.work is not None, "it has ended"
+            await asyncio.shield(own.work)  # its error, if it failed
             self._log.write("served", server_s=time.perf_counter() - begun_s)
         except ThinwireError as error:
             await wire.abort_with(context, error)
@@ -84,22 +98,37 @@ class PeersServer:
             _log.exception("a text failed")
             await wire.abort_with(context, ThinwireError(f"the peers failed with {type(error).__name__}."))
         finally:
-            gone.set()
+            if own is not None:
+                own.is_read = False
+                if own in self._batch:
+                    self._batch.remove(own)
 
-    async def _tokens(
-        self, ways: Ways, asked: PeerRequest, gone: threading.Event
-    ) -> AsyncIterator[tuple[int, int]]:
-        """(token id, target pass) as the models' thread makes them."""
+    def _begin(self, ways: Ways, own: _Text) -> None:
+        """Hand the text to the models' thread, or the batch that it completes."""
+        texts = [own]
+        if own.asked.way == BATCHED:
+            self._batch.append(own)
+            if len(self._batch) < own.asked.together:
+                return
+            texts, self._batch = self._batch, []
         loop = asyncio.get_running_loop()
-        made: asyncio.Queue[tuple[int, int] | None] = asyncio.Queue()
 
-        def emit(token_id: int, target_pass: int) -> None:
-            if gone.is_set():
+        def emit(target_pass: int, token_ids: list[int]) -> None:
+            if not any(text.is_read for text in texts):
                 raise _GoneError
-            loop.call_soon_threadsafe(made.put_nowait, (token_id, target_pass))
+            loop.call_soon_threadsafe(hand_out, target_pass, token_ids)
 
-        work = loop.run_in_executor(self._executor, ways.run, asked, emit)
-        work.add_done_callback(lambda done: made.put_nowait(None))
-        while (token := await made.get()) is not None:
-            yield token
-        await work  # its error, if it failed
+        def hand_out(target_pass: int, token_ids: list[int]) -> None:
+            each = texts if own.asked.way == BATCHED else texts * len(token_ids)
+            for text, token_id in zip(each, token_ids, strict=True):
+                text.made.put_nowait((token_id, target_pass))
+
+        def end(done: asyncio.Future[None]) -> None:
+            _ = done.cancelled() or done.exception()  # looked at, if nobody waits for it any more
+            for text in texts:
+                text.made.put_nowait(None)
+
+        work = loop.run_in_executor(self._executor, ways.run, [text.asked for text in texts], emit)
+        for text in texts:
+            text.work = work
+        work.add_done_callback(end)

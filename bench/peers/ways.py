@@ -1,8 +1,8 @@
-"""The three ways to make the tokens in the cloud; all run in the models' one thread."""
+"""The ways to make the tokens in the cloud; all run in the models' one thread."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,8 +20,8 @@ PREFILL_CHUNK_TOKENS = 256
 OWN_SCHEDULE_TOKENS, OWN_SCHEDULE_CONFIDENCE = 20, 0.4
 """transformers' own defaults of assisted generation: tokens a round at most, and when to stop early."""
 
-Emit = Callable[[int, int], None]
-"""(token id, number of the target pass it came from, from 1); may raise to end the text."""
+Emit = Callable[[int, list[int]], None]
+"""(number of a target pass from 1, the token ids it gave); may raise to end the text."""
 
 
 class Ways:
@@ -36,23 +36,29 @@ class Ways:
         self._target = target
         self._modules = target.module, draft.module
         for module in self._modules:
-            module.generation_config.eos_token_id = None  # end-of-text is ignored everywhere
-            module.config.eos_token_id = None
+            ignore_end_of_text(module)
 
-    def run(self, request: PeerRequest, emit: Emit) -> None:
+    def run(self, requests: Sequence[PeerRequest], emit: Emit) -> None:
         """
-        Make one text.
+        Make one text, or those of a batch together.
+
+        Args:
+            requests: one, or those of a batch; what they ask for is the same but for the prompt.
+            emit: called after each target pass; of a batch with one token a text.
 
         Raises:
-            ConfigError: the prompt cannot be continued.
+            ConfigError: a prompt cannot be continued.
         """
-        prompt_ids = self._target.vocabulary.encode(request.prompt)
-        room = self._target.context_length - request.max_tokens
-        check_prompt(tuple(prompt_ids), self._target.vocabulary_size, room)
-        if request.way == OWN:
-            self._own(request, prompt_ids, emit)
+        first = requests[0]
+        room = self._target.context_length - first.max_tokens
+        prompts = [self._target.vocabulary.encode(request.prompt) for request in requests]
+        for prompt in prompts:
+            check_prompt(tuple(prompt), self._target.vocabulary_size, room)
+        if first.way == OWN:
+            self._own(first, prompts[0], emit)
         else:
-            self._transformers(request, prompt_ids, emit)
+            target, draft = self._modules
+            generate(target, draft if first.way == ASSISTED else None, prompts, first, emit)
 
     def _own(self, request: PeerRequest, prompt_ids: list[int], emit: Emit) -> None:
         """The target's own tokens, drawn as the cloud daemon draws a bonus token: same seed, same text."""
@@ -65,40 +71,60 @@ class Ways:
             for index in range(request.max_tokens):
                 position = len(prompt_ids) + index
                 token_id, _ = draws.race(Stream.BONUS, position, warp(rows[0], sampling))
-                emit(token_id, index + 1)
+                emit(index + 1, [token_id])
                 if index + 1 < request.max_tokens:
                     rows = sequence.extend([token_id], logit_rows=1)
         finally:
             sequence.close()
 
-    def _transformers(self, request: PeerRequest, prompt_ids: list[int], emit: Emit) -> None:
-        """transformers' `generate`, assisted or not, with our streamer."""
-        target, draft = self._modules
-        extra: dict[str, Any] = {}
-        if request.way == ASSISTED:
-            settings = draft.generation_config
-            settings.num_assistant_tokens = request.draft_length or OWN_SCHEDULE_TOKENS
-            settings.num_assistant_tokens_schedule = "constant"
-            settings.assistant_confidence_threshold = 0.0 if request.draft_length else OWN_SCHEDULE_CONFIDENCE
-            extra["assistant_model"] = draft
-        if request.temperature > 0:
-            extra |= {"do_sample": True, "temperature": request.temperature, "top_k": 0, "top_p": 1.0}
-        else:
-            extra["do_sample"] = False
-        torch.manual_seed(request.seed)
-        ids = torch.tensor([prompt_ids], dtype=torch.long)
-        with torch.inference_mode():
-            target.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=request.max_tokens,
-                pad_token_id=0,
-                streamer=_TokenStreamer(emit),
-                **extra,
-            )
+
+def ignore_end_of_text(module: Any) -> None:
+    """Have transformers generate all the tokens that are asked for."""
+    module.generation_config.eos_token_id = None
+    module.config.eos_token_id = None
 
 
-class _TokenStreamer(BaseStreamer):
+def generate(
+    target: Any, draft: Any, prompts: Sequence[Sequence[int]], request: PeerRequest, emit: Emit | None = None
+) -> int:
+    """
+    transformers' `generate`, prompts of several texts padded on the left.
+
+    Args:
+        target: its module.
+        draft: its module, for assisted generation of one text; else None.
+        prompts: token ids, one a text.
+        request: length, temperature, seed and draft length of all of them.
+        emit: see `Emit`; None where nobody listens.
+
+    Returns:
+        the tokens of each text.
+    """
+    extra: dict[str, Any] = {}
+    if draft is not None:
+        settings = draft.generation_config
+        settings.num_assistant_tokens = request.draft_length or OWN_SCHEDULE_TOKENS
+        settings.num_assistant_tokens_schedule = "constant"
+        settings.assistant_confidence_threshold = 0.0 if request.draft_length else OWN_SCHEDULE_CONFIDENCE
+        extra["assistant_model"] = draft
+    if request.temperature > 0:
+        extra |= {"do_sample": True, "temperature": request.temperature, "top_k": 0, "top_p": 1.0}
+    else:
+        extra["do_sample"] = False
+    if emit is not None:
+        extra["streamer"] = _PassStreamer(emit)
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    torch.manual_seed(request.seed)
+    with torch.inference_mode():
+        made = target.generate(
+            input_ids=ids, attention_mask=mask, max_new_tokens=request.max_tokens, pad_token_id=0, **extra
+        )
+    return int(made.shape[1]) - longest
+
+
+class _PassStreamer(BaseStreamer):
     """
     Hands tokens on as `generate` has them, one target pass a call.
 
@@ -113,8 +139,7 @@ class _TokenStreamer(BaseStreamer):
     def put(self, value: torch.Tensor) -> None:
         """The prompt at first, then the tokens of each target pass."""
         if self._calls:
-            for token_id in value.flatten().tolist():
-                self._emit(token_id, self._calls)
+            self._emit(self._calls, value.flatten().tolist())
         self._calls += 1
 
     def end(self) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from bench.grid.cells import Cell, Plan, grid
+from bench.grid.methods import Method
 from bench.grid.processes import StageSettings
-from bench.grid.records import MEASURED, GenerationRecord
+from bench.grid.records import GenerationRecord
+from bench.grid.runner import Runner
 from bench.grid.stages import RunSettings
+from bench.grid.store import Store
 from bench.peers.pacing import Pacing
 from link.carrier import DirectionCounters, LinkCounters
 from link.description import LinkDescription
@@ -28,69 +32,39 @@ TINY = Plan(
 )
 
 
+RECORD = json.loads(
+    """{
+    "rate_up_bps": 32000, "rtt_s": 0.04, "temperature": 1.0,
+    "method": "k-sqs:K=8", "prompt": "p000", "seed": 1, "purpose": "measured", "trial": "",
+    "attempt": "0123456789ab", "way": "k-sqs", "is_peer": false,
+    "parameters": {"draft_length": 4, "support_size": 8}, "tuned_by": "measured", "short": false,
+    "pacing_base_s": 0.0, "pacing_per_token_s": 0.0, "link_kind": "wire",
+    "began_at": "2026-11-24T16:00:00+00:00", "requested_tokens": 9, "output_tokens": 9,
+    "first_token_s": 0.8, "last_token_s": 4.0, "largest_gap_s": 1.2, "rounds": 3, "drafted_tokens": 12,
+    "tested_tokens": 8, "accepted_tokens": 6, "resampled_tokens": 2, "uplink_payload_bits": 1200,
+    "wire_up_bytes": 900, "wire_down_bytes": 450, "target_passes": 4, "target_tokens": 50,
+    "target_s": 0.09, "target_measured_s": 0.09, "draft_s": 0.18, "network_s": 0.9
+    }"""
+)
+
+
 def make_record(**changes: Any) -> GenerationRecord:
     """A text of 9 tokens in 4 s, the first after 0.8 s."""
-    values: dict[str, Any] = {
-        "rate_up_bps": CELL.rate_up_bps,
-        "rtt_s": CELL.rtt_s,
-        "temperature": CELL.temperature,
-        "method": "k-sqs:K=8",
-        "prompt": "p000",
-        "seed": 1,
-        "purpose": MEASURED,
-        "trial": "",
-        "attempt": "0123456789ab",
-        "way": "k-sqs",
-        "is_peer": False,
-        "parameters": {"draft_length": 4, "support_size": 8},
-        "tuned_by": "measured",
-        "short": False,
-        "pacing_base_s": 0.0,
-        "pacing_per_token_s": 0.0,
-        "link_kind": "wire",
-        "began_at": "2026-11-24T16:00:00+00:00",
-        "requested_tokens": 9,
-        "output_tokens": 9,
-        "first_token_s": 0.8,
-        "last_token_s": 4.0,
-        "largest_gap_s": 1.2,
-        "rounds": 3,
-        "drafted_tokens": 12,
-        "tested_tokens": 8,
-        "accepted_tokens": 6,
-        "resampled_tokens": 2,
-        "uplink_payload_bits": 1200,
-        "wire_up_bytes": 900,
-        "wire_down_bytes": 450,
-        "target_passes": 4,
-        "target_tokens": 50,
-        "target_s": 0.09,
-        "target_measured_s": 0.09,
-        "draft_s": 0.18,
-        "network_s": 0.9,
-    }
-    return GenerationRecord(**{**values, **changes})
+    return GenerationRecord(**{**RECORD, **changes})
+
+
+def stream(prompt: str, last_token_s: float, **changes: Any) -> GenerationRecord:
+    """A streamed text."""
+    peer = {"method": "cloud-stream", "way": "own", "is_peer": True, "parameters": {}, "tuned_by": "name"}
+    counts = dict.fromkeys(("drafted_tokens", "tested_tokens", "accepted_tokens", "resampled_tokens"), 0)
+    text = {"prompt": prompt, "last_token_s": last_token_s, "rounds": 9}
+    return make_record(**{**peer, **counts, **text, **changes})
 
 
 def make_counters(bytes_up: int, bytes_down: int, packets: int = 0, dropped: int = 0) -> LinkCounters:
     """Counters of a link; `packets` and `dropped` in either direction."""
     up, down = (DirectionCounters(packets, count, dropped, 0) for count in (bytes_up, bytes_down))
     return LinkCounters(up, down)
-
-
-SVG = "{http://www.w3.org/2000/svg}"
-
-
-class FakeLines:
-    """A log that was written into memory."""
-
-    def __init__(self) -> None:
-        self.lines: list[dict[str, Any]] = []
-
-    def fresh(self) -> list[dict[str, Any]]:
-        """And empties it."""
-        lines, self.lines = self.lines, []
-        return lines
 
 
 class FakeLink:
@@ -121,11 +95,16 @@ class FakeDaemons:
     """
 
     def __init__(self, link: FakeLink, *, dies_after: int | None = None, fails_on: str = "") -> None:
-        self.cloud_passes, self.peer_passes, self.edge_rounds = FakeLines(), FakeLines(), FakeLines()
+        self._logs: dict[str, list[dict[str, Any]]] = {"cloud": [], "peers": [], "edge": []}
         self.commands: list[Mapping[str, Any]] = []
         self._link = link
         self._dies_after = dies_after
         self._fails_on = fails_on
+
+    def fresh(self) -> dict[str, list[dict[str, Any]]]:
+        """And empties the logs."""
+        logs, self._logs = self._logs, {name: [] for name in self._logs}
+        return logs
 
     def ask(self, command: Mapping[str, Any]) -> dict[str, Any]:
         """One text: a token every 10 ms, and 10 ms more for each token of the draft length."""
@@ -139,13 +118,12 @@ class FakeDaemons:
             return {"failure": "UNAVAILABLE: gone"}
         tokens = request["max_tokens"]
         step_s = 0.01 * (1 + request["draft_length"])
-        passes = self.peer_passes if is_peer else self.cloud_passes
-        passes.lines += [
+        self._logs["peers" if is_peer else "cloud"] += [
             {"kind": "pass", "role": "target", "tokens": 1, "measured_s": 0.01, "lasted_s": 0.01}
             for _ in range(tokens)
         ]
         if not is_peer:
-            self.edge_rounds.lines += [edge_round(n + 1, request["draft_length"]) for n in range(tokens)]
+            self._logs["edge"] += [edge_round(n + 1, request["draft_length"]) for n in range(tokens)]
         counted = ("rounds", "drafted_tokens", "tested_tokens", "accepted_tokens", "resampled_tokens")
         counts = dict.fromkeys((*counted, "uplink_payload_bits", "draft_s", "network_s", "verify_s"), tokens)
         return {
@@ -208,3 +186,13 @@ class Silent:
 def run_settings(prompts: Path) -> RunSettings:
     """Settings of a run whose daemons are fakes."""
     return RunSettings(StageSettings(Path("pair"), 1, 1, Pacing()), prompts, prompts.parent / "work")
+
+
+def run_over_fakes(
+    plan: Plan, methods: Sequence[Method], prompts: Path, out: Path, **options: Any
+) -> tuple[FakeStages, Silent]:
+    """One start of a plan; the options are those of `FakeDaemons`."""
+    stages, progress = FakeStages(**options), Silent()
+    settings, store = run_settings(prompts), Store(out, {})
+    Runner(plan, methods, settings, store, progress, open_=stages, quiet_s=0.0).run()
+    return stages, progress

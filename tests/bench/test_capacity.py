@@ -1,9 +1,10 @@
-"""The capacity benchmark's arithmetic and its records."""
+"""The capacity benchmark's arithmetic, its records, and what it takes for a refusal."""
 
 from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,45 +13,54 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from bench.capacity.__main__ import Plan, order_of
-from bench.capacity.measure import Cell
-from bench.capacity.messages import BatchRequest
-from bench.capacity.replay import LOST_STATUS_PAUSE_S, Seen, refusal_of
-from bench.capacity.texts import RecordedRound, RecordedText
+from bench.capacity.load import Load
+from bench.capacity.measure import Seen
+from bench.capacity.session import LOST_STATUS_PAUSE_S, refusal_of
+from bench.capacity.slices import Offer, Slice
+from bench.capacity.texts import RecordedRound, RecordedText, read_texts, record, write_texts
 from thinwire.common.errors import ResourceExhaustedError, SessionNotFoundError, ThinwireError
 
+PART = Slice(Offer.AT_QUOTA, 9.0, 10.0, 20.0)
 
-def test_recorded_texts_and_requests_survive_their_line() -> None:
+
+def test_recorded_texts_survive_their_file(tmp_path: Path) -> None:
     """What is written is what is read."""
-    text = RecordedText("def f():\n", "aGVsbG8=", (RecordedRound("eA==", 0.0125, 3, 17),))
-    asked = BatchRequest("ß \n", 96, 7, 16)
+    text = RecordedText("def f():\n", b"\0\xff", (RecordedRound(b"x", 0.0125, 3, 17),))
+    write_texts(tmp_path / "texts", [text, text])
 
-    assert RecordedText.from_json(text.to_json()) == text
-    assert "\n" not in text.to_json()
-    assert BatchRequest.from_bytes(asked.to_bytes()) == asked
+    assert read_texts(tmp_path / "texts") == [text, text]
+
+
+async def test_a_text_is_recorded_as_it_crosses_between_the_shipped_daemons(tmp_path: Path) -> None:
+    """Every round with its draft time; the verdicts make up the text."""
+    draft_ms = await record(tmp_path, tmp_path / "texts", count=1, tokens=8, threads=1)
+    (text,) = read_texts(tmp_path / "texts")
+
+    assert draft_ms > 0
+    assert text.open
+    assert all(one.draft_s > 0 and one.request for one in text.rounds)
+    assert 8 <= sum(one.accepted + 1 for one in text.rounds) < 16
 
 
 def test_only_answers_within_the_measurement_count() -> None:
-    """From its beginning to before its end; before the beginning is known, nothing does."""
-    seen = Seen()
-    seen.took(3, 1.0, 2.0)
-    seen.begin_s, seen.end_s = 10.0, 20.0
-    for now_s in (9.99, 10.0, 19.99, 20.0):
-        seen.took(2, now_s - 0.5, now_s)
+    """From its counted beginning to before its end."""
+    load = Load([(now_s, 0.5, 2) for now_s in (9.99, 10.0, 19.99, 20.0)])
 
-    assert seen.tokens == 4
-    assert seen.round_s == [0.5, 0.5]
+    assert load.within(PART) == [(0.5, 2), (0.5, 2)]
 
 
-def test_a_cells_figures() -> None:
-    """Tokens a second, the daemon's CPU a token, and the percentiles of its rounds."""
-    cell = Cell("x", 4, 0.0, seconds=2.0, tokens=100, cpu_s=0.5, round_s=[n / 1000 for n in range(1, 102)])
+def test_the_figures_of_a_cell() -> None:
+    """Tokens a second, the daemon's CPU a token, and the percentiles of its rounds; sums over slices."""
+    cell = Seen(way="x", edges=4)
+    cell.add(PART, [Load([(15.0, n / 1000, 1) for n in range(1, 51)])], 0.25, {"texts": 1})
+    cell.add(PART, [Load([(15.0, n / 1000, 1) for n in range(51, 102)])], 0.255, {"texts": 2})
     values = json.loads(cell.to_json())
 
-    assert cell.tokens_per_s == 50.0
+    assert cell.tokens_per_s == 101 / 20
     assert cell.cpu_ms_per_token == 5.0
     assert cell.percentiles_ms == pytest.approx((51.0, 96.0))
-    assert (values["rounds"], values["tokens_per_s"]) == (101, 50.0)
-    assert math.isnan(Cell("x", 1, 0.0).percentiles_ms[0])
+    assert (values["way"], values["rounds"], values["seconds"], values["texts"]) == ("x", 101, 20.0, 3)
+    assert math.isnan(Seen().percentiles_ms[0])
 
 
 @pytest.mark.parametrize(
@@ -72,7 +82,7 @@ def test_the_order_and_where_it_flips(ratios: list[tuple[int, float]], sentence:
 
 def ended(code: grpc.StatusCode, reason: str | None = None, pause_s: int | None = None) -> Any:
     """What a stream raises that ended so; with details where there is a reason."""
-    details = []
+    details: list[Any] = []
     if reason is not None:
         details.append(error_details_pb2.ErrorInfo(reason=reason, domain="thinwire"))
     if pause_s is not None:

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import stat
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.capacity import __main__ as command
-from bench.capacity.replay import LostRefusalError
-from bench.capacity.slices import DECODING, EXCESS, QUOTAS, Offer, Slice, from_line, schedule, to_line
-from bench.capacity.tenant_load import ForgottenSessionError, ReplayedSession, is_for_want_of_room
-from bench.capacity.tenants import (
-    LIMITED,
-    STEADY,
-    Outcome,
-    TenantFiles,
-    TenantPlan,
-    measure_tenants,
-    outcomes,
-    report,
-)
-from bench.capacity.texts import RecordedRound, RecordedText
+from bench.capacity.load import Load, is_for_want_of_room
+from bench.capacity.measure import Seen
+from bench.capacity.random_payloads import COUNT, random_texts
+from bench.capacity.session import ForgottenSessionError, LostRefusalError, ReplayedSession
+from bench.capacity.slices import DECODING, EXCESS, QUOTAS, Offer, Slice, schedule
+from bench.capacity.tenants import LIMITED, STEADY, TenantPlan, by_offer, measure_tenants, report
+from bench.capacity.texts import RecordedRound, RecordedText, write_texts
 from loopback import WatchedModel
 from security.credentials import Tokens
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import wire
 from thinwire.common.door.security import ClientSecurity, ServerSecurity
-from thinwire.common.door.tenants import Access
 from thinwire.common.errors import QuotaExceededError, ResourceExhaustedError
 from thinwire.common.session.messages import Verdict
 from verify_peer import TARGET, EdgeText, running_cloud
@@ -52,14 +43,6 @@ def test_every_offer_gets_as_much_time_and_every_second_cycle_runs_backwards() -
     assert {part.end_s - part.counted_s for part in slices} == {5.0}
 
 
-def test_a_schedule_survives_its_line() -> None:
-    """What one process writes is what the others read."""
-    slices = schedule(1.25, cycles=1, seconds=2.0, settle_s=0.5)
-
-    assert from_line(to_line(slices)) == slices
-    assert "\n" not in to_line(slices)
-
-
 def test_one_quota_and_ten() -> None:
     """All ways of offering too much offer as much."""
     assert [offer.factor for offer in QUOTAS] == [1, EXCESS, EXCESS, EXCESS]
@@ -70,29 +53,33 @@ def test_what_ends_in_a_slice_counts_for_its_offer() -> None:
     """Neither the settling before it nor the instant of its end; the same offer's slices come together."""
     slices = schedule(0.0, cycles=2, seconds=2.0, settle_s=1.0)
     ends_s = [0.5, 1.0, 2.5, 3.0, 4.5, 22.5]
-    steady = {"rounds": [[end_s, 0.010 + end_s / 1000] for end_s in ends_s], "refusals": 0}
-    counts = {"attempts": 5, "admitted": 2, "quota_refusals": 3, "other_refusals": 0, "torn": 1}
-    limited = {"slices": [counts] * 8}
+    steady = Load([(end_s, 0.010 + end_s / 1000, 1) for end_s in ends_s], counts=Counter(refusals=3))
+    limited = Load(slices=[Counter(attempts=5, admitted=2, quota_refusals=3, torn=1) for _ in slices])
 
-    found = outcomes(slices, steady, limited, [0.25] * 8)
+    found = by_offer(slices, steady, limited, [0.25] * 8)
 
-    assert [outcome.offer for outcome in found] == list(QUOTAS)
+    assert [seen.label["offer"] for seen in found] == [offer.value for offer in QUOTAS]
     assert found[0].round_s == [pytest.approx([0.011, 0.0125]), pytest.approx([0.0325])]
     assert found[1].round_s == [pytest.approx([0.0145]), []]
     assert found[2].round_s == found[3].round_s == [[], []]
-    assert {(one.seconds, one.cpu_s, one.attempts, one.admitted) for one in found} == {(4.0, 0.5, 10, 4)}
-    assert {(one.quota_refusals, one.torn) for one in found} == {(6, 2)}
+    assert {(one.seconds, one.cpu_s, one.counts["attempts"]) for one in found} == {(4.0, 0.5, 10)}
+    assert {(one.counts["quota_refusals"], one.counts["torn"]) for one in found} == {(6, 2)}
+    assert sum(one.counts["steady_refusals"] for one in found) == 3
 
 
 @pytest.mark.parametrize(("slowed_by", "word"), [(1.19, "met"), (1.21, "missed")])
 def test_the_ratio_is_that_of_the_ninety_fifth_percentiles(slowed_by: float, word: str) -> None:
     """1.2 is the most that is wanted."""
-    round_s = [n / 1000 for n in range(1, 102)]
-    found = [Outcome(offer, seconds=10.0, round_s=[round_s], admitted=200) for offer in QUOTAS]
-    found[2].round_s = [[slowed_by * one for one in round_s]]
-    found[2].attempts, found[2].quota_refusals = 2000, 1800
+    part = Slice(Offer.AT_QUOTA, 0.0, 0.0, 10.0)
+    found = [Seen(offer=offer.value) for offer in QUOTAS]
+    for seen in found:
+        slower, counts = 1.0, {"admitted": 200}
+        if seen is found[2]:
+            slower, counts = slowed_by, {"attempts": 2000, "admitted": 200, "quota_refusals": 1800}
+        seen.add(part, [Load([(1.0, slower * n / 1000, 1) for n in range(1, 102)])], 0.0, counts)
+    found[0].counts["steady_refusals"] = 3
 
-    text = report(PLAN, found, alone=50.0, quota=20.0, refusals=3)
+    text = report(PLAN, found, alone=50.0, quota=20.0)
 
     assert "ten times, patient: p95 1.00 times that at quota (≤ 1.2 wanted: met)." in text
     assert f"ten times, hostile: p95 {slowed_by:.2f} times that at quota (≤ 1.2 wanted: {word})." in text
@@ -102,20 +89,6 @@ def test_the_ratio_is_that_of_the_ninety_fifth_percentiles(slowed_by: float, wor
         "Refused for want of room: 0 of the limited tenant's; of the steady tenant's, whatever for: 3."
     )
     assert json.loads(found[2].to_json())["round_p95_ms"] == pytest.approx(96.0 * slowed_by)
-
-
-def test_tokens_and_their_file_are_their_owners_only(tmp_path: Path) -> None:
-    """The cloud gets hashes, either tenant's process its own token, and the quota is the one given."""
-    files = TenantFiles(tmp_path)
-    files.add(STEADY)
-    files.add(LIMITED, rounds_per_s=21.5)
-    access = Access(str(files.path))
-    tokens = {tenant: files.token_path(tenant).read_text() for tenant in (STEADY, LIMITED)}
-
-    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
-    assert {access.authenticate(token).tenant for token in tokens.values()} == {STEADY, LIMITED}
-    assert (access.quotas(STEADY).rounds_per_s, access.quotas(LIMITED).rounds_per_s) == (None, 21.5)
-    assert not any(token in files.path.read_text() for token in tokens.values())
 
 
 async def test_a_refused_round_is_sent_again_until_its_text_is_over(tmp_path: Path) -> None:
@@ -129,7 +102,7 @@ async def test_a_refused_round_is_sent_again_until_its_text_is_over(tmp_path: Pa
         exchanged = 0
         while exchanged < 7:
             try:
-                sent_s, heard_s = await session.exchange()
+                sent_s, heard_s, _ = await session.exchange()
                 exchanged += 1
                 assert sent_s < heard_s
             except ResourceExhaustedError as refused:
@@ -164,31 +137,43 @@ async def test_a_session_the_cloud_forgot_begins_anew_and_wants_no_room() -> Non
     assert is_for_want_of_room(ResourceExhaustedError("all slots are taken."))
 
 
+async def test_a_block_of_random_bytes_is_decoded_in_vain() -> None:
+    """Each ends its session, and the next one has other bytes."""
+    texts = random_texts(await recorded_text(rounds=1), 3)
+    async with running_cloud(WatchedModel(TARGET)) as cloud:
+        metadata = wire.call_metadata(ClientSecurity())
+        session = ReplayedSession(cloud.channel, metadata, texts, 0, in_vain=True)
+        answers = [await session.exchange() for _ in range(3)]
+
+    assert len({text.rounds[0].request for text in texts}) == COUNT
+    assert [tokens for _, _, tokens in answers] == [0, 0, 0]
+    assert not session.counts["texts"]
+
+
 async def test_both_tenants_are_measured_side_by_side(tmp_path: Path) -> None:
     """Processes of their own against one cloud: the steady one is never refused, the other is."""
-    files = TenantFiles(tmp_path)
-    files.add(STEADY)
-    files.add(LIMITED, rounds_per_s=RATE)
+    tokens = Tokens(tmp_path / "tokens.json")
+    pair = tokens.add(STEADY), tokens.add(LIMITED, rounds_per_s=RATE)
     texts = tmp_path / "texts.jsonl"
-    texts.write_text((await recorded_text(rounds=6)).to_json() + "\n")
+    write_texts(texts, [await recorded_text(rounds=6)])
     # As nice as everybody: on a loaded machine a nicer process would be answered no round in time.
     plan = TenantPlan(texts=1, tokens=6, cycles=1, seconds=2.0, settle_s=1.0, threads=1, niceness=0)
     # As the bench's own cloud: its edges have one address here, and would have many elsewhere.
     settings = CloudSettings(max_sessions=100, max_unopened_per_peer=100, allow_dense_f16=True)
-    security = ServerSecurity(access=Access(str(files.path)))
+    security = ServerSecurity(access=tokens.access())
     async with running_cloud(WatchedModel(TARGET), settings, security) as cloud:
         daemon: Any = ThisProcess(cloud.address)
-        found, refusals = await measure_tenants(plan, daemon, files, texts, RATE)
-    by_offer = {outcome.offer: outcome for outcome in found}
+        found = await measure_tenants(plan, daemon, texts, pair, RATE)
+    counts = {seen.label["offer"]: seen.counts for seen in found}
 
-    assert refusals == 0
-    assert all(sum(map(len, outcome.round_s)) > 0 for outcome in found)
-    assert all(0 < outcome.admitted <= outcome.attempts for outcome in found)
-    assert by_offer[Offer.PATIENT].quota_refusals > 0
-    assert by_offer[Offer.HOSTILE].quota_refusals > 0
-    assert by_offer[Offer.TEARING].torn > 0
-    assert sum(outcome.torn for outcome in found) == by_offer[Offer.TEARING].torn
-    assert sum(outcome.other_refusals for outcome in found) == 0
+    assert found[0].counts["steady_refusals"] == 0
+    assert all(seen.rounds > 0 for seen in found)
+    assert all(0 < one["admitted"] <= one["attempts"] for one in counts.values())
+    assert counts[Offer.PATIENT.value]["quota_refusals"] > 0
+    assert counts[Offer.HOSTILE.value]["quota_refusals"] > 0
+    assert counts[Offer.TEARING.value]["torn"] > 0
+    assert sum(one["torn"] for one in counts.values()) == counts[Offer.TEARING.value]["torn"]
+    assert sum(one["other_refusals"] for one in counts.values()) == 0
 
 
 class ThisProcess:
@@ -210,7 +195,7 @@ class ThisProcess:
 async def recorded_text(*, rounds: int) -> RecordedText:
     """As a table model's cloud decides it."""
     text, made = EdgeText(), []
-    opening = _coded(wire.EdgeStreamWriter().to_proto(text.open))
+    opening = wire.EdgeStreamWriter().to_proto(text.open).SerializeToString()
     writer = wire.EdgeStreamWriter()
     async with running_cloud(WatchedModel(TARGET)) as cloud:
         peer, _ = await cloud.opened(text)
@@ -221,14 +206,12 @@ async def recorded_text(*, rounds: int) -> RecordedText:
             assert isinstance(verdict, Verdict)
             text.take(verdict)
             made.append(
-                RecordedRound(_coded(request), number / 1000, verdict.accepted, verdict.next_token_id)
+                RecordedRound(
+                    request.SerializeToString(), number / 1000, verdict.accepted, verdict.next_token_id
+                )
             )
         await peer.closed()
     return RecordedText("", opening, tuple(made))
-
-
-def _coded(request: Any) -> str:
-    return base64.b64encode(request.SerializeToString()).decode()
 
 
 def test_the_arguments_of_tenants(

@@ -33,37 +33,37 @@ def test_too_few_texts_and_a_missing_field_are_refused() -> None:
         list(prompts_of(ROWS, field="body", count=1, words=4))
 
 
-def test_the_file_is_one_the_benchmark_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`datasets` itself is stood in for; it is asked for a stream of the split."""
-    asked: list[Any] = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What `datasets`, which is stood in for, was asked for."""
+    calls: list[Any] = []
 
     def load_dataset(*names: str, **options: Any) -> list[dict[str, str]]:
-        asked.append((names, options))
+        calls.append((*names, options))
         return ROWS
 
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    return calls
+
+
+def test_the_file_is_one_the_benchmark_reads(tmp_path: Path, asked: list[Any]) -> None:
+    """`datasets` is asked for a stream of the split."""
     out = tmp_path / "prompts.jsonl"
 
     assert main(["--dataset", "d", "--count", "10", "--words", "4", "--out", str(out)]) == 0
-    assert asked == [(("d",), {"split": "test", "streaming": True, "revision": None})]
+    assert asked == [("d", {"split": "test", "streaming": True, "revision": None})]
     assert len([json.loads(line) for line in out.read_text().splitlines()]) == 10
     measured, _ = read_prompts(out, SMOKE)
     assert measured[0].text == "one two three four"
 
 
-def test_the_papers_dataset_is_read_from_its_parquet_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_papers_dataset_is_read_from_its_parquet_files(asked: list[Any]) -> None:
     """Its main branch holds a loading script, which `datasets` 5 refuses; a revision that is given wins."""
-    asked: list[Any] = []
-
-    def load_dataset(*names: str, **options: Any) -> list[dict[str, str]]:
-        asked.append((*names, options["revision"]))
-        return ROWS
-
-    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
     rows_of(LM1B, "test")
     rows_of(LM1B, "test", "main")
 
-    assert asked == [(LM1B, "refs/convert/parquet"), (LM1B, "main")]
+    assert [options["revision"] for _, options in asked] == ["refs/convert/parquet", "main"]
+    assert {name for name, _ in asked} == {LM1B}
 
 
 def test_without_the_package_the_sentence_says_how_to_get_it(

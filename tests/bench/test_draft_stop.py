@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from bench import draft_stop
-from bench.draft_stop import PassTimes, Round, expected, fixed, rate
+from bench.draft_stop import PassTimes, Round, drafted, rate
 from thinwire.common.session.generation import GenerationRequest
 
 SURE = Round(estimates=(0.9, 0.8, 0.7), chances=(1.0, 0.5, 0.25))
@@ -17,15 +17,15 @@ TIMES = PassTimes(draft_ms=2.0, target_ms=(10.0, 11.0, 12.0, 13.0))
 
 def test_a_block_ends_with_the_token_that_falls_below_the_bound() -> None:
     """The token counts; a bound never reached leaves the longest block, and 0 always does."""
-    assert [expected(0.05, 3)(played) for played in (SURE, DOUBTFUL)] == [3, 2]
-    assert [expected(0.85, 3)(played) for played in (SURE, DOUBTFUL)] == [2, 1]
-    assert [expected(0.0, 2)(played) for played in (SURE, DOUBTFUL)] == [2, 2]
+    assert [drafted(played, 3, 0.05) for played in (SURE, DOUBTFUL)] == [3, 2]
+    assert [drafted(played, 3, 0.85) for played in (SURE, DOUBTFUL)] == [2, 1]
+    assert [drafted(played, 2) for played in (SURE, DOUBTFUL)] == [2, 2]
 
 
 def test_a_rate_is_expected_tokens_over_the_rounds_time() -> None:
     """1 + 1 + .5 and 1 + .5 + .1 tokens in two rounds of 1 + 2 * 2 + 12 ms."""
-    assert rate([SURE, DOUBTFUL], fixed(2), TIMES, 1.0) == pytest.approx((2.5 + 1.6) / (2 * 17))
-    assert rate([DOUBTFUL], fixed(0), TIMES, 0.0) == pytest.approx(1 / 10)
+    assert rate([SURE, DOUBTFUL], TIMES, 1.0, 2) == pytest.approx((2.5 + 1.6) / (2 * 17))
+    assert rate([DOUBTFUL], TIMES, 0.0, 0) == pytest.approx(1 / 10)
 
 
 def test_the_shipped_default_is_among_the_bounds_tried() -> None:
@@ -35,7 +35,7 @@ def test_the_shipped_default_is_among_the_bounds_tried() -> None:
 
 def test_rounds_of_the_bundled_pair_are_probabilities() -> None:
     """Both curves fall, and the text grows by what was committed."""
-    pair = draft_stop.Pair(draft_stop.demo_pair.target_path().parent)
+    pair = draft_stop.Pair()
     rounds = pair.play({"scheme": "k-sqs"}, 1.0, ["def main():\n"], tokens=12)
 
     assert 2 <= len(rounds) <= 12

@@ -13,8 +13,7 @@ from bench.grid import worth
 from bench.grid.figures import FIGURES, looks_of, main, write
 from bench.grid.methods import DEFAULT_METHODS
 from bench.grid.store import Store
-from tests.bench.bench_data import make_record
-from tests.bench.test_report import stream
+from tests.bench.bench_data import make_record, stream
 
 SVG = "{http://www.w3.org/2000/svg}"
 

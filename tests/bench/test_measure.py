@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,17 +17,14 @@ def model_pass(role: str, tokens: int, lasted_s: float = 0.01) -> dict[str, Any]
     return {"kind": "pass", "role": role, "tokens": tokens, "measured_s": 0.004, "lasted_s": lasted_s}
 
 
-STATISTICS = {
-    "rounds": 2,
-    "drafted_tokens": 6,
-    "tested_tokens": 5,
-    "accepted_tokens": 3,
-    "resampled_tokens": 1,
-    "uplink_payload_bits": 640,
-    "draft_s": 0.1,
-    "network_s": 0.2,
-    "verify_s": 0.05,
-}
+def observed_of(arrivals: list[list[float]], passes: list[dict[str, Any]], **answer: Any) -> Observed:
+    """A text whose first byte was the link's first, without rounds of an edge."""
+    answer = {"arrivals": arrivals, "text_sha256": "ab", "statistics": {}, **answer}
+    return Observed(answer, make_counters(0, 0), make_counters(700, 800), passes, [])
+
+
+COUNTS = {"rounds": 2, "drafted_tokens": 6, "tested_tokens": 5, "accepted_tokens": 3, "resampled_tokens": 1}
+STATISTICS = {**COUNTS, "uplink_payload_bits": 640, "draft_s": 0.1, "network_s": 0.2, "verify_s": 0.05}
 EDGE_ROUNDS = [
     {"schema": 1, "kind": "round", "round": 1, "accepted": 2, "uplink_payload_bits": 320},
     {"schema": 1, "kind": "round", "round": 2, "accepted": 1, "uplink_payload_bits": 320},
@@ -36,17 +34,12 @@ EDGE_ROUNDS = [
 
 def test_a_text_of_thinwire_takes_counts_from_the_edge_and_passes_from_the_cloud() -> None:
     """Times from the client, bytes from the link."""
-    answer = {
-        "arrivals": [[0.5, 3, 1], [0.9, 2, 2]],
-        "text_sha256": "ab",
-        "statistics": STATISTICS,
-    }
-    observed = Observed(
-        answer,
-        make_counters(1000, 500, packets=10),
-        make_counters(1800, 900, packets=19, dropped=1),
-        [model_pass("target", 40), model_pass("target", 4), model_pass("target", 4)],
-        EDGE_ROUNDS,
+    passes = [model_pass("target", 40), model_pass("target", 4), model_pass("target", 4)]
+    observed = replace(
+        observed_of([[0.5, 3, 1], [0.9, 2, 2]], passes, statistics=STATISTICS),
+        before=make_counters(1000, 500, packets=10),
+        after=make_counters(1800, 900, packets=19, dropped=1),
+        edge_rounds=EDGE_ROUNDS,
     )
 
     record = finished_record(make_record(), observed)
@@ -83,9 +76,7 @@ def test_acceptance_of_assisted_generation_is_read_off_its_passes() -> None:
         {"kind": "served", "server_s": 0.3},
     ]
     numbers = [1, 1, 1, 2, 2, 2, 2, 3]
-    arrivals = [[0.1 * (n + 1), 1, number] for n, number in enumerate(numbers)]
-    answer = {"arrivals": arrivals, "text_sha256": "ab", "statistics": {}}
-    observed = Observed(answer, make_counters(0, 0), make_counters(700, 800), passes, [])
+    observed = observed_of([[0.1 * (n + 1), 1, number] for n, number in enumerate(numbers)], passes)
 
     record = finished_record(make_record(way="assisted", is_peer=True), observed)
 
@@ -100,11 +91,9 @@ def test_acceptance_of_assisted_generation_is_read_off_its_passes() -> None:
 def test_a_stream_of_the_target_alone_has_a_round_a_token() -> None:
     """And nothing was drafted."""
     passes = [*(model_pass("target", n) for n in (20, 1, 1)), {"kind": "served", "server_s": 0.02}]
-    arrivals = [[0.1, 1, 1], [0.2, 1, 2], [0.3, 1, 3]]
-    answer = {"arrivals": arrivals, "text_sha256": "ab", "statistics": {}}
     zero = make_record(way="own", is_peer=True, drafted_tokens=0, tested_tokens=0, accepted_tokens=0)
 
-    record = finished_record(zero, Observed(answer, make_counters(0, 0), make_counters(1, 1), passes, []))
+    record = finished_record(zero, observed_of([[0.1, 1, 1], [0.2, 1, 2], [0.3, 1, 3]], passes))
 
     assert (record.rounds, record.output_tokens, record.target_passes) == (3, 3, 3)
     assert record.drafted_tokens == 0
@@ -113,10 +102,6 @@ def test_a_stream_of_the_target_alone_has_a_round_a_token() -> None:
 def test_a_log_of_passes_that_does_not_fit_the_tokens_makes_no_record() -> None:
     """A pass of a text before, say; a wrong acceptance rate would be worse than none."""
     passes = [model_pass("draft", 20), model_pass("target", 23), model_pass("target", 4)]
-    answer = {"arrivals": [[0.1, 1, 1]], "text_sha256": "ab", "statistics": {}}
 
     with pytest.raises(ObservationError, match="2 target passes were logged, tokens came from 1"):
-        finished_record(
-            make_record(way="assisted", is_peer=True),
-            Observed(answer, make_counters(0, 0), make_counters(1, 1), passes, []),
-        )
+        finished_record(make_record(way="assisted", is_peer=True), observed_of([[0.1, 1, 1]], passes))

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from bench.grid.overview import section
 from bench.grid.summaries import CellSummary, Summary, is_lost, ratio, summarise
-from tests.bench.bench_data import make_record
-from tests.bench.test_report import stream
+from tests.bench.bench_data import make_record, stream
 
 RATES = (32_000, 512_000, 20_000_000)
 
@@ -87,7 +86,7 @@ def test_what_drafts_at_the_edge_is_shown_over_a_round_trip_a_token() -> None:
                 ("cloud-ar", "cloud-ar", 6.0),
             )
         ]
-        + [stream("p000", 2.0, rate_up_bps=rate) for rate in RATES]  # type: ignore[list-item]
+        + [stream("p000", 2.0, rate_up_bps=rate) for rate in RATES]
     )
     lines = section(cells, "").split("over `cloud-ar`:")[1].splitlines()
 

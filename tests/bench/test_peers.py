@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -59,8 +60,8 @@ class Peers:
 
     async def ask(self, way: str, **changes: Any) -> list[StreamedToken]:
         """One text."""
-        values = {"max_tokens": TOKENS, "temperature": 1.0, "seed": 7, **changes}
-        call = self._channel.unary_stream(STREAM)(PeerRequest(way, PROMPT, **values).to_bytes())
+        values = {"prompt": PROMPT, "max_tokens": TOKENS, "temperature": 1.0, "seed": 7, **changes}
+        call = self._channel.unary_stream(STREAM)(PeerRequest(way, **values).to_bytes())
         return [StreamedToken.from_bytes(message) async for message in call]
 
     async def ask_bytes(self, request: bytes) -> None:
@@ -125,11 +126,7 @@ async def test_a_text_of_transformers_is_that_of_its_own_generate(
     ids = torch.tensor([target.vocabulary.encode(PROMPT)])
     with torch.inference_mode():
         at_home = target.module.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            do_sample=False,
-            max_new_tokens=TOKENS,
-            pad_token_id=0,
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=TOKENS, pad_token_id=0
         )
 
     for way in ("generate", "assisted"):
@@ -142,6 +139,20 @@ async def test_assisted_generation_takes_fewer_target_passes(peers: Peers) -> No
     tokens = await peers.ask("assisted", draft_length=4)
 
     assert tokens[-1].target_pass < TOKENS / 2
+
+
+async def test_a_batch_begins_once_it_is_whole(peers: Peers) -> None:
+    """Greedy, two prompts of one length: each stream gets its own text, in as many passes as tokens."""
+    prompts = ("def answer():", "def summed():")
+    alone = [await peers.ask("generate", prompt=prompt, temperature=0.0) for prompt in prompts]
+    together = await asyncio.gather(
+        *(peers.ask("batched", prompt=prompt, temperature=0.0, together=2) for prompt in prompts)
+    )
+
+    assert [[token.token_id for token in text] for text in together] == [
+        [token.token_id for token in text] for text in alone
+    ]
+    assert [token.target_pass for token in together[0]] == list(range(1, TOKENS + 1))
 
 
 async def test_a_request_that_is_none_is_refused_and_the_next_is_served(peers: Peers) -> None:

@@ -11,8 +11,7 @@ import pytest
 from bench.grid.publish import main
 from bench.grid.report import render
 from bench.grid.store import Store, read_generations, read_lines
-from tests.bench.bench_data import make_record
-from tests.bench.test_report import stream
+from tests.bench.bench_data import make_record, stream
 
 
 @pytest.fixture

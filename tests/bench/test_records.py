@@ -23,7 +23,9 @@ def test_a_record_comes_back_from_its_line() -> None:
     assert record.cell == CELL
 
 
-@pytest.mark.parametrize("change", [{"schema": 2}, {"kind": "round"}, {"method": None, "extra": 0}])
+@pytest.mark.parametrize(
+    "change", [{"schema": 2}, {"kind": "round"}, {"method": None, "extra": 0}, {"rtt_s": "0.04"}]
+)
 def test_a_line_of_another_schema_is_refused(change: dict[str, object]) -> None:
     """Rather than read with another meaning."""
     values = {**json.loads(make_record().to_json()), **change}
@@ -42,9 +44,7 @@ def test_the_rates_of_a_text_follow_their_definitions() -> None:
     assert record.tokens_per_s == pytest.approx(9 / 4)
     assert record.acceptance_rate == 0.75
     assert record.resampling_rate == pytest.approx(2 / 9)
-    assert record.block_efficiency == 3
     assert record.per_output_token("wire_up_bytes") == 100
-    assert record.per_drafted_token("uplink_payload_bits") == 100
 
 
 def test_a_rate_of_nothing_is_no_number() -> None:

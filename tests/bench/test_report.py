@@ -10,16 +10,7 @@ import pytest
 from bench.grid.report import main, render
 from bench.grid.store import Store
 from bench.grid.summaries import percentile, summarise
-from tests.bench.bench_data import make_record
-
-
-def stream(prompt: str, last_token_s: float, **changes: object) -> object:
-    """A streamed text."""
-    peer = {"method": "cloud-stream", "way": "own", "is_peer": True, "parameters": {}, "tuned_by": "name"}
-    counts = {"drafted_tokens": 0, "tested_tokens": 0, "accepted_tokens": 0, "resampled_tokens": 0}
-    return make_record(
-        **{**peer, **counts, "prompt": prompt, "last_token_s": last_token_s, "rounds": 9, **changes}
-    )
+from tests.bench.bench_data import make_record, stream
 
 
 @pytest.fixture

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bench.grid.arithmetic import Costs, estimate
-from bench.grid.methods import parse_method
-from bench.grid.records import MEASURED, TUNING
-from bench.grid.runner import Runner
-from bench.grid.store import Store, read_generations, read_lines
+from bench.grid.cells import Cell, Plan, grid
+from bench.grid.methods import Method, parse_method
+from bench.grid.provenance import describe_run
+from bench.grid.records import MEASURED, TUNING, GenerationRecord
+from bench.grid.store import read_generations, read_lines
 from bench.grid.texts import read_prompts
-from tests.bench.bench_data import TINY, FakeStages, Silent, run_settings
+from tests.bench.bench_data import TINY, run_over_fakes, run_settings
 from thinwire.common.errors import ConfigError
 
 METHODS = [parse_method(name) for name in ("cloud-stream", "k-sqs:K=8", "cloud-ar")]
+TRANSFER = replace(
+    TINY,
+    cells=grid((512_000, 64_000), (0.0,), (0.3, 1.0)),
+    tuning_tokens=8,
+    tuning_candidates=0,
+    tuning_link=(512_000, 0.0),
+    checked=(Cell(64_000, 0.0, 1.0),),
+)
+TRANSFERRED = [parse_method(name) for name in ("cloud-stream", "cloud-assisted", "k-sqs:K=8")]
+EITHER = pytest.mark.parametrize(("plan", "methods"), [(TINY, METHODS), (TRANSFER, TRANSFERRED)])
+"""Tuned in each cell, and by transfer."""
 
-
-@pytest.fixture
-def prompts(tmp_path: Path) -> Path:
-    """Three prompts: two measured, one for tuning."""
-    path = tmp_path / "prompts.jsonl"
-    path.write_text("".join(json.dumps({"id": f"p{n}", "prompt": f"text {n}"}) + "\n" for n in range(3)))
-    return path
-
-
-def run(prompts: Path, out: Path, **options: Any) -> tuple[FakeStages, Silent]:
-    """One start of the tiny plan."""
-    stages, progress = FakeStages(**options), Silent()
-    runner = Runner(TINY, METHODS, run_settings(prompts), Store(out, {}), progress, open_=stages, quiet_s=0.0)
-    runner.run()
-    return stages, progress
+run = partial(run_over_fakes, TINY, METHODS)
+run_transfer = partial(run_over_fakes, TRANSFER, TRANSFERRED)
 
 
 def test_every_method_runs_every_prompt_of_every_cell_once(prompts: Path, tmp_path: Path) -> None:
@@ -76,30 +76,29 @@ def test_the_draft_length_is_tuned_on_a_prompt_that_is_not_measured(prompts: Pat
     assert {r.tuned_by for r in measured} == {"measured"}
 
 
-def test_a_run_that_was_cut_short_goes_on_where_it_ended(prompts: Path, tmp_path: Path) -> None:
-    """Wherever it was cut: in the end every text is there once, and tuning is not done again."""
-    whole, _ = run(prompts, tmp_path / "whole")
-    warm_ups = len(METHODS)
-    texts = len(whole.daemons[0].commands) - warm_ups
-    for cut in range(warm_ups, warm_ups + texts):
+@EITHER
+def test_wherever_a_run_is_cut_it_ends_as_a_whole_one(
+    plan: Plan, methods: list[Method], prompts: Path, tmp_path: Path
+) -> None:
+    """Trials included: the same texts, each once, with the same parameters; then nothing is left to start."""
+
+    def keys(out: Path) -> list[str]:
+        records = [GenerationRecord.from_dict(line) for line in read_lines(out / "generations.jsonl")]
+        return sorted(f"{r.key} {r.parameters} {r.tuned_by}" for r in records)
+
+    whole, progress = run_over_fakes(plan, methods, prompts, tmp_path / "whole")
+    commands = max(len(daemons.commands) for daemons in whole.daemons)
+    for cut in range(len(methods), commands):
         out = tmp_path / f"cut{cut}"
         with pytest.raises(KeyboardInterrupt):
-            run(prompts, out, dies_after=cut)
-        again, _ = run(prompts, out)
+            run_over_fakes(plan, methods, prompts, out, dies_after=cut)
+        run_over_fakes(plan, methods, prompts, out)
 
-        lines = list(read_lines(out / "generations.jsonl"))
-        assert len(lines) == texts
-        assert len(again.daemons[0].commands) == warm_ups + texts - (cut - warm_ups)
-
-
-def test_a_finished_run_starts_nothing(prompts: Path, tmp_path: Path) -> None:
-    """No link, no daemon; the bar is full."""
-    run(prompts, tmp_path / "out")
-
-    stages, progress = run(prompts, tmp_path / "out")
-
+        assert keys(out) == keys(tmp_path / "whole")
+    stages, again = run_over_fakes(plan, methods, prompts, out)
     assert stages.opened == []
-    assert progress.seconds > 0
+    for bar in (progress, again):
+        assert bar.seconds == pytest.approx(estimate(plan, methods, Costs()).seconds, rel=0.1)
 
 
 def test_a_failed_text_is_written_with_its_reason_and_run_again(prompts: Path, tmp_path: Path) -> None:
@@ -114,11 +113,44 @@ def test_a_failed_text_is_written_with_its_reason_and_run_again(prompts: Path, t
     assert [r for r in read_generations(tmp_path / "out") if r.failure] == []
 
 
-def test_the_bar_ends_at_the_estimate(prompts: Path, tmp_path: Path) -> None:
-    """Every estimated second is ticked off, whatever tuning chose."""
-    _, progress = run(prompts, tmp_path / "out")
+def test_trials_run_once_on_their_link_and_tune_every_cell(prompts: Path, tmp_path: Path) -> None:
+    """The fake likes short blocks; trials are keyed by the tuning link, further ones only where checked."""
+    run_transfer(prompts, tmp_path / "out")
 
-    assert progress.seconds == pytest.approx(estimate(TINY, METHODS, Costs()).seconds, rel=0.05)
+    records = read_generations(tmp_path / "out")
+    tuning = [r for r in records if r.purpose == TUNING]
+    assert {r.rate_up_bps for r in tuning if r.method == "cloud-assisted"} == {512_000}
+    assert {r.cell for r in tuning if r.rate_up_bps == 64_000} == set(TRANSFER.checked)
+    tuned = [r for r in records if r.purpose == MEASURED and r.method == "k-sqs:K=8"]
+    assert {(r.tuned_by, r.parameters["draft_length"]) for r in tuned} == {("transfer", 1)}
+    assert all(r.predicted_token_s is not None for r in tuned)
+
+
+def test_what_is_run_to_check_a_choice_does_not_tune(prompts: Path, tmp_path: Path) -> None:
+    """Trials of the same names in a checked cell, however slow, leave the prediction as it was."""
+    out = tmp_path / "out"
+    run_transfer(prompts, out)
+    before = {r.key: r.predicted_token_s for r in read_generations(out)}
+    (cell,) = TRANSFER.checked
+    lines = [json.loads(line) for line in (out / "generations.jsonl").read_text().splitlines()]
+    checks = {r["attempt"] for r in lines if r["rate_up_bps"] == cell.rate_up_bps and r["purpose"] == TUNING}
+    kept = [r for r in lines if r["rate_up_bps"] != cell.rate_up_bps or r["attempt"] in checks]
+    rounds = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
+    slow = [{**line, "verify_s": 100.0} if line["attempt"] in checks else line for line in rounds]
+    for name, rows in (("generations", kept), ("rounds", slow)):
+        (out / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    run_transfer(prompts, out)
+
+    assert checks
+    assert {r.key: r.predicted_token_s for r in read_generations(out)} == before
+
+
+def test_what_defines_a_run_is_the_same_once_it_was_written(prompts: Path) -> None:
+    """Else no run could be resumed."""
+    described = describe_run(TRANSFER, TRANSFERRED, run_settings(prompts))
+
+    assert json.loads(json.dumps(described)) == described
 
 
 def test_too_few_prompts_are_refused(prompts: Path) -> None:

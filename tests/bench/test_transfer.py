@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.grid import tuning_report
 from bench.grid.arithmetic import Costs, estimate
-from bench.grid.cells import FULL, HOUR, Cell, grid
+from bench.grid.cells import FULL, HOUR, Cell
 from bench.grid.methods import parse_method
-from bench.grid.records import MEASURED, TUNING, GenerationRecord
-from bench.grid.runner import Runner
-from bench.grid.store import Store, read_generations
+from bench.grid.records import TUNING
 from bench.grid.transfer import Transfer, Trial, trials
-from tests.bench.bench_data import TINY, FakeStages, Silent, make_record, run_settings
+from tests.bench.bench_data import make_record
 from thinwire.common.errors import ConfigError
 
 HOME = Cell(20_000_000, 0.005, 1.0)
@@ -182,95 +177,6 @@ def test_a_part_of_a_plan_tunes_on_its_own_fastest_link() -> None:
     assert part.checked == (Cell(32_000, 0.04, 1.0),)
     with pytest.raises(ConfigError, match="no cell of hour has"):
         HOUR.part([1], [], [])
-
-
-TRANSFER = replace(
-    TINY,
-    cells=grid((512_000, 64_000), (0.0,), (0.3, 1.0)),
-    tuning_tokens=8,
-    tuning_candidates=0,
-    tuning_link=(512_000, 0.0),
-    checked=(Cell(64_000, 0.0, 1.0),),
-)
-METHODS = [parse_method(name) for name in ("cloud-stream", "cloud-assisted", "k-sqs:K=8")]
-
-
-@pytest.fixture
-def prompts(tmp_path: Path) -> Path:
-    """Three prompts: two measured, one for tuning."""
-    path = tmp_path / "prompts.jsonl"
-    path.write_text("".join(json.dumps({"id": f"p{n}", "prompt": f"text {n}"}) + "\n" for n in range(3)))
-    return path
-
-
-def run(prompts: Path, out: Path, **options: Any) -> tuple[FakeStages, Silent]:
-    """One start over fakes."""
-    stages, progress = FakeStages(**options), Silent()
-    settings, store = run_settings(prompts), Store(out, {})
-    Runner(TRANSFER, METHODS, settings, store, progress, open_=stages, quiet_s=0.0).run()
-    return stages, progress
-
-
-def test_trials_run_once_on_their_link_and_tune_every_cell(prompts: Path, tmp_path: Path) -> None:
-    """The fake likes short blocks; trials are keyed by the tuning link, further ones only where checked."""
-    _, progress = run(prompts, tmp_path / "out")
-
-    records = read_generations(tmp_path / "out")
-    tuning = [r for r in records if r.purpose == TUNING]
-    assert {r.rate_up_bps for r in tuning if r.method == "cloud-assisted"} == {512_000}
-    assert {r.cell for r in tuning if r.rate_up_bps == 64_000} == set(TRANSFER.checked)
-    tuned = [r for r in records if r.purpose == MEASURED and r.method == "k-sqs:K=8"]
-    assert {(r.tuned_by, r.parameters["draft_length"]) for r in tuned} == {("transfer", 1)}
-    assert all(r.predicted_token_s is not None for r in tuned)
-    assert progress.seconds == pytest.approx(estimate(TRANSFER, METHODS, Costs()).seconds, rel=0.1)
-
-
-def test_a_run_tuned_by_transfer_goes_on_where_it_ended(prompts: Path, tmp_path: Path) -> None:
-    """Cut anywhere, trials included: in the end the same texts, each once, with the same parameters."""
-    whole, _ = run(prompts, tmp_path / "whole")
-    expected = keys(read_generations(tmp_path / "whole"))
-    commands = sum(len(daemons.commands) for daemons in whole.daemons)
-    for cut in range(len(METHODS), commands // 2, 3):
-        out = tmp_path / f"cut{cut}"
-        with pytest.raises(KeyboardInterrupt):
-            run(prompts, out, dies_after=cut)
-        run(prompts, out)
-
-        lines = (out / "generations.jsonl").read_text().splitlines()
-        assert keys(read_generations(out)) == expected
-        assert len(lines) == len(expected)
-
-
-def test_what_is_run_to_check_a_choice_does_not_tune(prompts: Path, tmp_path: Path) -> None:
-    """Trials of the same names in a checked cell, however slow, leave the prediction as it was."""
-    out = tmp_path / "out"
-    run(prompts, out)
-    before = {r.key: r.predicted_token_s for r in read_generations(out)}
-    (cell,) = TRANSFER.checked
-    lines = [json.loads(line) for line in (out / "generations.jsonl").read_text().splitlines()]
-    checks = {r["attempt"] for r in lines if r["rate_up_bps"] == cell.rate_up_bps and r["purpose"] == TUNING}
-    kept = [r for r in lines if r["rate_up_bps"] != cell.rate_up_bps or r["attempt"] in checks]
-    rounds = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
-    slow = [{**line, "verify_s": 100.0} if line["attempt"] in checks else line for line in rounds]
-    for name, rows in (("generations", kept), ("rounds", slow)):
-        (out / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    run(prompts, out)
-
-    assert checks
-    assert {r.key: r.predicted_token_s for r in read_generations(out)} == before
-
-
-def keys(records: Sequence[GenerationRecord]) -> set[tuple[Any, ...]]:
-    """What was run and with what."""
-    return {(r.key, json.dumps(r.parameters), r.tuned_by) for r in records}
-
-
-def test_a_finished_run_opens_no_link(prompts: Path, tmp_path: Path) -> None:
-    """Not even the tuning link."""
-    run(prompts, tmp_path / "out")
-
-    assert run(prompts, tmp_path / "out")[0].opened == []
 
 
 def test_the_report_says_how_far_off_the_transfer_was() -> None:

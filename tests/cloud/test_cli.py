@@ -72,7 +72,7 @@ def test_help_names_every_option_and_exit_code(
             "--port-file",
         ):
             assert option in text
-        assert "held at once (default 16)" in text
+        assert "one or is refused (default 16)" in text
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,9 @@ def test_help_names_every_option_and_exit_code(
         (["--max-batch-tokens", "0"], "--max-batch-tokens is 0; expected an integer from 1 to 1000000."),
         (["--kv-bytes", "-1"], "--kv-bytes is -1; expected an integer from 1 to 9223372036854775807."),
         (["--resume-ttl", "0"], "--resume-ttl is 0.0; expected more than 0 to 86400 seconds."),
+        (["--open-timeout", "0"], "--open-timeout is 0.0; expected more than 0 to 86400 seconds."),
         (["--drain-grace", "nan"], "--drain-grace is nan; expected 0 to 86400 seconds."),
-        (["--threads", "0"], "--threads is 0; expected at least 1."),
+        (["--threads", "0"], "--threads is 0; expected an integer from 1 to 10000."),
         (
             ["--handshake-timeout", "0"],
             "--handshake-timeout is 0.0; expected more than 0 and at most 3600 seconds.",

@@ -13,6 +13,7 @@ from tests.cloud.gated_cloud import GATE_S, Gate, server_info, watched
 from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import wire
+from thinwire.common.causal_model import ServedModel
 from thinwire.common.errors import TransportError
 from thinwire.common.schemes import scheme_names
 from verify_peer import VOCABULARY, EdgeText, running_cloud, whole_text
@@ -37,7 +38,7 @@ async def test_a_cloud_is_not_serving_until_its_model_is_loaded() -> None:
         error = await early.refusal()
         info = await server_info(cloud.channel)
         await cloud.server.model_loaded(
-            watched(), vocabulary=VOCABULARY.identity, eos_token_ids=(5,), model_name="table"
+            ServedModel(model=watched(), vocabulary=VOCABULARY, eos_token_ids=(5,))
         )
         after = [await health_of(cloud.channel, name) for name in ("", wire.VERIFIER_SERVICE)]
         await whole_text(cloud, EdgeText(), 1)
@@ -79,7 +80,7 @@ async def test_reflection_lists_the_service() -> None:
 async def test_a_port_in_use_is_a_transport_error() -> None:
     """The second daemon on one port says which; the first serves on."""
     async with running_cloud(watched()) as cloud:
-        second = CloudServer(watched(), vocabulary=VOCABULARY.identity)
+        second = CloudServer(ServedModel(model=watched(), vocabulary=VOCABULARY))
         with pytest.raises(TransportError, match=f"cannot listen on {cloud.address}; expected a free port"):
             await second.start(cloud.address)
         await whole_text(cloud, EdgeText(), 1)

@@ -14,10 +14,10 @@ import pytest
 from fakes import TableModel, TableVocabulary, random_table
 from loopback import loopback
 from thinwire.common.config import SchemeParameters
+from thinwire.common.daemon.options import from_arguments
 from thinwire.common.session.generation import GenerationRequest
-from thinwire.edge.arguments import generation_request, make_parser
+from thinwire.edge.arguments import DEFAULT_EDGE, EdgeOptions, generation_request, make_parser
 from thinwire.edge.cli import main
-from thinwire.edge.daemon_arguments import DEFAULT_EDGE, edge_settings
 from thinwire.edge.settings import EdgeSettings
 
 SIZE = 6
@@ -51,7 +51,8 @@ def test_every_default_is_that_of_the_settings() -> None:
 
     assert requests[0].seed != requests[1].seed  # fresh bits each time
     assert [replace(request, seed=0) for request in requests] == 2 * [GenerationRequest("x", seed=0)]
-    assert edge_settings(parse("edge")) == EdgeSettings()
+    assert from_arguments(EdgeSettings, parse("edge")) == EdgeSettings()
+    assert from_arguments(EdgeOptions, parse("edge")) == EdgeOptions()
 
 
 def test_every_flag_reaches_its_parameter() -> None:
@@ -80,9 +81,9 @@ def test_the_environment_names_the_edge_and_the_demos_prompt() -> None:
     """THINWIRE_EDGE and THINWIRE_PROMPT; an argument wins."""
     environment = {"THINWIRE_EDGE": "example.org:9", "THINWIRE_PROMPT": '`$HOME` "it\'s"'}
 
-    assert parse("status", environment=environment).edge == "example.org:9"
-    assert parse("status", "--edge", NOBODY, environment=environment).edge == NOBODY
-    assert parse("status").edge == DEFAULT_EDGE
+    assert parse("status", environment=environment).peer == "example.org:9"
+    assert parse("status", "--edge", NOBODY, environment=environment).peer == NOBODY
+    assert parse("status").peer == DEFAULT_EDGE
     assert parse("demo", environment=environment).prompt == '`$HOME` "it\'s"'
     assert parse("demo", "other", environment=environment).prompt == "other"
 
@@ -112,6 +113,7 @@ def test_help_ends_with_the_exit_codes(command: str, capsys: pytest.CaptureFixtu
         ("--timeout -5", "--timeout is -5.0; expected more than 0 to 86400 seconds."),
         ("--timeout 0", "--timeout is 0.0; expected more than 0 to 86400 seconds."),
         ("--timeout nan", "--timeout is nan; expected more than 0 to 86400 seconds."),
+        ("--json --quiet", "--json and --quiet are both given; expected one of them."),
         ("--timeout inf", "--timeout is inf; expected more than 0 to 86400 seconds."),
     ],
 )
@@ -184,7 +186,7 @@ def test_an_address_of_the_wrong_shape_is_a_usage_error(
         ("--round-timeout 0", "--round-timeout is 0.0; expected more than 0 to 86400 seconds."),
         ("--keepalive 1e9", "--keepalive is 1000000000.0; expected 0 to 86400 seconds."),
         ("--max-generations 0", "--max-generations is 0; expected an integer from 1 to 10000."),
-        ("--threads 0", "--threads is 0; expected at least 1."),
+        ("--threads 0", "--threads is 0; expected an integer from 1 to 10000."),
     ],
 )
 def test_an_option_of_the_edge_that_is_refused_is_named_as_typed(
@@ -198,7 +200,9 @@ def test_an_option_of_the_edge_that_is_refused_is_named_as_typed(
 def test_what_an_operator_sets_reaches_the_settings() -> None:
     """Bounds and deadlines by phase."""
     flags = (
-        "--patience 7 --connect-timeout 1 --round-timeout 2 --drain-grace 3 --keepalive 0 --max-generations 9"
+        "--patience 7 --connect-timeout 1 --round-timeout 2 --drain-grace 3 --keepalive 0 "
+        "--max-generations 9 --least-round-timeout 1.5 --close-timeout 0.25 --backoff 0 "
+        "--max-backoff 4 --status-timeout 6 --write-timeout 8 --max-prompt-bytes 10"
     )
     expected = EdgeSettings(
         patience_s=7,
@@ -207,15 +211,22 @@ def test_what_an_operator_sets_reaches_the_settings() -> None:
         drain_grace_s=3,
         keepalive_s=0,
         max_generations=9,
+        least_round_timeout_s=1.5,
+        close_timeout_s=0.25,
+        backoff_s=0,
+        max_backoff_s=4,
+        status_timeout_s=6,
+        write_timeout_s=8,
+        max_prompt_bytes=10,
     )
 
-    assert edge_settings(parse("edge", *flags.split())) == expected
+    assert from_arguments(EdgeSettings, parse("edge", *flags.split())) == expected
 
 
 @pytest.mark.parametrize("text", ["a.example:1", "10.0.0.7:65535", "[::1]:7072", "[fe80::1%eth0]:7072"])
 def test_a_peer_is_a_host_and_a_port(text: str) -> None:
     """A name, or an address of either kind."""
-    assert parse("status", "--edge", text).edge == text
+    assert parse("status", "--edge", text).peer == text
 
 
 def test_a_round_log_that_cannot_be_written_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from loopback import loopback
 from tests.integration.operations import SIZE, VOCABULARY, models
 from thinwire.cloud.daemon import CloudServer
 from thinwire.common import wire
+from thinwire.common.causal_model import ServedModel
 from thinwire.common.errors import (
     EdgeTokenError,
     ThinwireError,
@@ -24,9 +25,10 @@ from thinwire.common.errors import (
 from thinwire.common.session.generation import ServerInfo
 from thinwire.common.session.messages import VocabularyIdentity
 from thinwire.edge.cli import main
-from thinwire.edge.daemon import EdgeServer, ModelShown
+from thinwire.edge.daemon import EdgeServer
 from thinwire.edge.pair import PairWatch
 
+DRAFT = ServedModel(model=models()[1], vocabulary=VOCABULARY, name="draft")
 OTHER = TableVocabulary(SIZE, salt="other")
 ABSENT = TransportError("nobody is there.")
 NO_VOCABULARY = VocabularyIdentity(0, b"")
@@ -190,12 +192,12 @@ async def test_status_and_health_of_a_pair(
 ) -> None:
     """Where the vocabularies differ the edge is NOT_SERVING, and status says so with exit code 1."""
     async with loopback(*models(), VOCABULARY, target_vocabulary=target_vocabulary) as both:
-        edge = EdgeServer(None, vocabulary=None, cloud_address=both.cloud_address)
+        edge = EdgeServer(None, cloud_address=both.cloud_address)
         address = f"127.0.0.1:{await edge.start('127.0.0.1:0')}"
         try:
             loading = await asyncio.to_thread(main, ["status", "--edge", address])
             not_yet = capsys.readouterr().out
-            await edge.model_loaded(models()[1], vocabulary=VOCABULARY, shown=ModelShown("draft"))
+            await edge.model_loaded(DRAFT)
             codes = [
                 await asyncio.to_thread(main, [command, "--edge", address])
                 for command in ("health", "status")
@@ -214,12 +216,12 @@ async def test_status_and_health_of_a_pair(
 
 async def test_status_of_a_cloud_that_loads(capsys: pytest.CaptureFixture[str]) -> None:
     """No model is no other model: nothing is compared, and nothing that is not known yet is shown."""
-    cloud = CloudServer(None, vocabulary=None)
+    cloud = CloudServer(None)
     cloud_address = f"127.0.0.1:{await cloud.start('127.0.0.1:0')}"
-    edge = EdgeServer(None, vocabulary=None, cloud_address=cloud_address)
+    edge = EdgeServer(None, cloud_address=cloud_address)
     address = f"127.0.0.1:{await edge.start('127.0.0.1:0')}"
     try:
-        await edge.model_loaded(models()[1], vocabulary=VOCABULARY, shown=ModelShown("draft"))
+        await edge.model_loaded(DRAFT)
         codes = [
             await asyncio.to_thread(main, [command, "--edge", address]) for command in ("health", "status")
         ]
@@ -237,10 +239,10 @@ async def test_status_of_a_cloud_that_loads(capsys: pytest.CaptureFixture[str]) 
 
 async def test_an_edge_without_a_cloud_is_serving(capsys: pytest.CaptureFixture[str]) -> None:
     """The cloud may come while a text waits for it; status lists the edge's schemes as the edge's."""
-    edge = EdgeServer(None, vocabulary=None, cloud_address="127.0.0.1:1")
+    edge = EdgeServer(None, cloud_address="127.0.0.1:1")
     address = f"127.0.0.1:{await edge.start('127.0.0.1:0')}"
     try:
-        await edge.model_loaded(models()[1], vocabulary=VOCABULARY, shown=ModelShown("draft"))
+        await edge.model_loaded(DRAFT)
         codes = [
             await asyncio.to_thread(main, [command, "--edge", address]) for command in ("health", "status")
         ]

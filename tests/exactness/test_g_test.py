@@ -24,6 +24,7 @@ from exactness.enumeration import PROMPT, Law, Rows, TokenIds, by_prefix, distan
 from fakes import Reader, TableModel, TableVocabulary
 from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
+from thinwire.common.causal_model import ServedModel
 from thinwire.common.config import SchemeParameters
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes import make_scheme
@@ -115,8 +116,10 @@ async def sample(
     """Two-token outputs of `generations` generations with consecutive seeds, over one gRPC channel."""
     vocabulary = TableVocabulary(3)
     cloud = CloudServer(
-        TableModel(lambda prefix: target(prefix).astype(np.float64), vocabulary_size=3),
-        vocabulary=vocabulary.identity,
+        ServedModel(
+            model=TableModel(lambda prefix: target(prefix).astype(np.float64), vocabulary_size=3),
+            vocabulary=vocabulary,
+        ),
         settings=CloudSettings(max_sessions=4 * CONCURRENT),
     )
     port = await cloud.start("127.0.0.1:0")

@@ -29,7 +29,7 @@ from tests.explorer.rude_peer import be_deaf, be_rude
 from tests.explorer.scheduled_loop import OneThread, ScheduledLoop, StuckError
 from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
-from thinwire.common.causal_model import Extended, ExtendRequest, extend_one_by_one
+from thinwire.common.causal_model import Extended, ExtendRequest, ServedModel, extend_one_by_one
 from thinwire.common.config import SamplingParameters, SchemeParameters
 from thinwire.common.errors import ResourceExhaustedError
 from thinwire.common.law.distributions import warp
@@ -159,8 +159,7 @@ class Cloud:
         self.models.append(CrampedModel(self._chance, self._refusals))
         self.servers.append(
             CloudServer(
-                self.models[-1],
-                vocabulary=VOCABULARY.identity,
+                ServedModel(model=self.models[-1], vocabulary=VOCABULARY),
                 settings=self._settings,
                 executor=OneThread(self._loop, self._chance),  # type: ignore[arg-type]
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import thinwire.cloud.verifier
+import thinwire.common.causal_model
 from tests.explorer.explore import Report, explore
 from tests.explorer.memory_link import dawdle
 from thinwire.cloud.events import ArmTimer, Decode, Prefill, Reply, Score, TruncateCache
@@ -92,7 +92,7 @@ def _each_event_a_task(patch: pytest.MonkeyPatch) -> None:
 def _with_no_look_at_the_cache(patch: pytest.MonkeyPatch) -> None:
     """The same, and nobody compares the cache's length with what the session believes."""
     _each_event_a_task(patch)
-    patch.setattr(thinwire.cloud.verifier, "check_cache_length", lambda length, expected: None)
+    patch.setattr(thinwire.common.causal_model, "check_cache_length", lambda length, expected: None)
 
 
 def _two_writers(patch: pytest.MonkeyPatch) -> None:

@@ -39,15 +39,15 @@ _MAX_TRIES = 200
 _SLACK_S = 5.0
 COMMANDS = {
     "table": (
-        ("-m", "tests.faults.daemons", "cloud", "127.0.0.1:{port}"),
-        ("-m", "tests.faults.daemons", "edge", "127.0.0.1:{port}"),
+        ("tests.faults.daemons", "cloud"),
+        ("tests.faults.daemons", "edge", "--cloud"),
     ),
     # float64: equal seeds give equal texts, whatever the passes are cut into.
     "pair": (
-        ("-m", "thinwire.cloud", "serve", "--model", str(demo_pair.target_path()), "--dtype", "float64",
-         "--threads", "1", "--resume-ttl", f"{RESUME_TTL_S:g}", "--listen", "127.0.0.1:{port}"),
-        ("-m", "thinwire.edge", "edge", "--model", str(demo_pair.draft_path()), "--dtype", "float64",
-         "--threads", "1", "--listen", "127.0.0.1:{port}", "--cloud"),
+        ("thinwire.cloud", "serve", "--model", str(demo_pair.target_path()), "--dtype", "float64",
+         "--threads", "1", "--resume-ttl", f"{RESUME_TTL_S:g}"),
+        ("thinwire.edge", "edge", "--model", str(demo_pair.draft_path()), "--dtype", "float64",
+         "--threads", "1", "--cloud"),
     ),
 }  # fmt: skip
 """(cloud, edge) by model; the cloud's address is put behind the edge's."""
@@ -114,33 +114,32 @@ async def run_campaign(
         hold_s: the longest that the link stalls.
     """
     cloud_command, edge_command = COMMANDS[model]
-    cloud = Process(cloud_command, wire.VERIFIER_SERVICE, folder / "cloud.log")
+    cloud = Process("cloud", folder, wire.VERIFIER_SERVICE, *cloud_command)
     link = FaultyLink(DELAY_S)
     report = Report(generations)
     try:
-        await cloud.start()
-        relay = await link.start(cloud.address)
-        edge = Process((*edge_command, relay), wire.GENERATOR_SERVICE, folder / "edge.log")
+        relay = await link.start(await cloud.up())
+        edge = Process("edge", folder, wire.GENERATOR_SERVICE, *edge_command, relay)
         try:
-            await edge.start()
+            address = await edge.up()
             requests = [request_of(number, seed, model) for number in range(generations)]
-            calm = await _all(edge.address, requests, Report(generations))
+            calm = await _all(address, requests, Report(generations))
             storm = Storm(link, cloud, edge, seed=seed, pause_s=pause_s, hold_s=hold_s)
             raging = asyncio.create_task(storm.rage())
-            foul = await _all(edge.address, requests, report)
+            foul = await _all(address, requests, report)
             # The fault under way is finished, so that both daemons are there again.
             storm.calm()
             await raging
             report.faults = storm.counts
             _compare(calm, foul, report)
-            report.sessions_left = await _sessions_left(edge.address)
-            await cloud.stop()
-            await edge.stop()
+            report.sessions_left = await _sessions_left(address)
+            await cloud.down()
+            await edge.down()
         finally:
-            await edge.kill()
+            await edge.killed()
     finally:
         await link.stop()
-        await cloud.kill()
+        await cloud.killed()
     return report
 
 

@@ -194,18 +194,19 @@ async def run_crowd(folder: Path, *, sessions: int, texts: int, longest_s: float
         longest_s: the busy loops end by then.
     """
     cloud_command, edge_command = COMMANDS["table"]
-    cloud = Process(cloud_command, wire.VERIFIER_SERVICE, folder / "cloud.log")
-    edge = Process((*edge_command, cloud.address), wire.GENERATOR_SERVICE, folder / "edge.log")
+    cloud = Process("cloud", folder, wire.VERIFIER_SERVICE, *cloud_command)
+    daemons = [cloud]
     try:
-        await cloud.start()
-        await edge.start()
-        crowds = [Crowd(cloud.address, session_at_cloud), Crowd(edge.address, text_through_edge)]
+        cloud_address = await cloud.up()
+        edge = Process("edge", folder, wire.GENERATOR_SERVICE, *edge_command, cloud_address)
+        daemons.insert(0, edge)
+        crowds = [Crowd(cloud_address, session_at_cloud), Crowd(await edge.up(), text_through_edge)]
         with busy_loops(2, longest_s=longest_s):
             for crowd, count in zip(crowds, (sessions, texts), strict=True):
                 await asyncio.to_thread(crowd.run, count)
     finally:
-        await edge.stop()
-        await cloud.stop()
+        for daemon in daemons:
+            await daemon.down()
     return crowds
 
 

@@ -1,20 +1,22 @@
 """
-Either daemon's own service over a table model, in a process of its own; says "listening", ends by SIGTERM.
+Either daemon's own service over a table model, in a process of its own; ends by SIGTERM.
 
-    python -m tests.faults.daemons cloud LISTEN
-    python -m tests.faults.daemons edge LISTEN CLOUD
+    python -m tests.faults.daemons cloud --listen HOST:PORT --port-file FILE
+    python -m tests.faults.daemons edge --cloud HOST:PORT --listen HOST:PORT --port-file FILE
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import signal
-import sys
 
 from fakes import TableModel, TableVocabulary, random_law
 from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
+from thinwire.common.causal_model import ServedModel
 from thinwire.common.door.security import ClientSecurity, ServerSecurity
+from thinwire.common.door.whole_file import replace_file
 from thinwire.edge.daemon import EdgeServer
 from thinwire.edge.settings import EdgeSettings
 
@@ -35,31 +37,31 @@ def make_server(role: str, cloud_address: str) -> CloudServer | EdgeServer:
     if role == "cloud":
         settings = CloudSettings(resume_ttl_s=RESUME_TTL_S, drain_grace_s=DRAIN_GRACE_S, max_sessions=64)
         return CloudServer(
-            model,
-            vocabulary=vocabulary.identity,
-            fingerprint=seed.to_bytes(8),
+            ServedModel(model=model, vocabulary=vocabulary, fingerprint=seed.to_bytes(8)),
             settings=settings,
             security=ServerSecurity(insecure_plaintext=True),
         )
     return EdgeServer(
-        model,
-        vocabulary=vocabulary,
+        ServedModel(model=model, vocabulary=vocabulary),
         cloud_address=cloud_address,
         settings=EDGE_SETTINGS,
         cloud_security=ClientSecurity(insecure_plaintext=True),
     )
 
 
-async def serve(role: str, listen: str, cloud_address: str = "") -> None:
+async def serve(arguments: argparse.Namespace) -> None:
     """Serve until SIGTERM, then drain."""
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    server = make_server(role, cloud_address)
-    await server.start(listen)
-    print("listening", flush=True)
+    server = make_server(arguments.role, arguments.cloud)
+    replace_file(arguments.port_file, str(await server.start(arguments.listen)), mode=0o666)
     await stopping.wait()
     await server.stop()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(*sys.argv[1:]))
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("role", choices=("cloud", "edge"))
+    for option in ("--cloud", "--listen", "--port-file"):
+        parser.add_argument(option, default="")
+    asyncio.run(serve(parser.parse_args()))

@@ -5,23 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
-import socket
-import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
-import grpc
-
 from loopback import CuttableLink
-from thinwire.common import wire
+from thinwire.common.daemon.launcher import Daemon
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
-_POLL_S = 0.05
 _ROOT = Path(__file__).parents[2]
+_PATHS = os.pathsep.join([*map(str, (_ROOT, _ROOT / "tests")), os.environ.get("PYTHONPATH", "")])
 
 
 class FaultyLink(CuttableLink):
@@ -61,68 +56,33 @@ class FaultyLink(CuttableLink):
         writer.close()
 
 
-class Process:
+class Process(Daemon):
     """
-    A daemon on a fixed port that can be killed, stopped and started again.
+    A daemon that can be killed, stopped and started again on its port.
 
     Args:
-        command: behind the interpreter; `{port}` becomes the port.
+        name: of its log.
+        folder: for it.
         service: whose health tells that it serves.
-        log: its output.
+        command: behind `python -m`.
     """
 
-    def __init__(self, command: Sequence[str], service: str, log: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = int(free.getsockname()[1])
-        self._command = [part.replace("{port}", str(self._port)) for part in command]
+    def __init__(self, name: str, folder: Path, service: str, *command: str) -> None:
+        super().__init__(name, folder, stop_timeout_s=STOP_TIMEOUT_S)
         self._service = service
-        self._log = log
-        self._process: asyncio.subprocess.Process | None = None
+        self._command = command
 
-    @property
-    def address(self) -> str:
-        """HOST:PORT."""
-        return f"127.0.0.1:{self._port}"
+    async def up(self) -> str:
+        """Start, and wait until it is SERVING; returns HOST:PORT."""
+        self.start(*self._command, environment={"PYTHONPATH": _PATHS})
+        async with asyncio.timeout(START_TIMEOUT_S):
+            return await self.serving(self._service)
 
-    async def start(self) -> None:
-        """Start, and wait until it is SERVING."""
-        paths = os.pathsep.join([str(_ROOT), str(_ROOT / "tests")])
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *self._command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "PYTHONPATH": paths},
-                cwd=_ROOT,
-            )
-        async with asyncio.timeout(START_TIMEOUT_S), grpc.aio.insecure_channel(self.address) as channel:
-            while not await wire.is_serving(channel, self._service, timeout_s=1.0):
-                assert self._process.returncode is None, f"the daemon died; see {self._log}"
-                await asyncio.sleep(_POLL_S)
-
-    async def kill(self) -> None:
-        """SIGKILL."""
-        await self._end(signal.SIGKILL)
-
-    async def stop(self) -> None:
+    async def down(self) -> None:
         """SIGTERM, and wait for the drain."""
-        await self._end(signal.SIGTERM)
-
-    async def _end(self, number: signal.Signals) -> None:
-        process = self._process
-        if process is None:
-            return
-        with suppress(ProcessLookupError):
-            process.send_signal(number)
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            raise
+        self.terminate()
+        code = await self.stopped()
+        assert code == 0, f"the {self.name} daemon ended with {code}"
 
 
 class Storm:
@@ -177,13 +137,13 @@ class Storm:
         self._link.cut()
 
     async def _kill_cloud(self) -> None:
-        await self._cloud.kill()
-        await self._cloud.start()
+        await self._cloud.killed()
+        await self._cloud.up()
 
     async def _restart_cloud(self) -> None:
-        await self._cloud.stop()
-        await self._cloud.start()
+        await self._cloud.down()
+        await self._cloud.up()
 
     async def _kill_edge(self) -> None:
-        await self._edge.kill()
-        await self._edge.start()
+        await self._edge.killed()
+        await self._edge.up()

@@ -30,7 +30,7 @@ async def _id_out_of_range(cloud: RunningCloud, token: str, prompt_tokens: int) 
 
 
 async def _too_long(cloud: RunningCloud, token: str, prompt_tokens: int) -> str:
-    length = 1 + max(prompt_tokens, cloud.server._model.context_length)  # type: ignore[union-attr]
+    length = 1 + max(prompt_tokens, cloud.server.served.model.context_length)  # type: ignore[union-attr]
     return await _opening(prompt_token_ids=[1] * length)(cloud, token, prompt_tokens)
 
 

@@ -11,6 +11,7 @@ import pytest
 from fakes import TableModel, TableVocabulary, random_table
 from loopback import Loopback, generate, loopback, make_request, request_message
 from thinwire.common import wire
+from thinwire.common.causal_model import ServedModel
 from thinwire.common.errors import (
     ConfigError,
     NonFiniteLogitsError,
@@ -18,7 +19,7 @@ from thinwire.common.errors import (
     TransportError,
     VocabularyMismatchError,
 )
-from thinwire.edge.daemon import EdgeServer, ModelShown
+from thinwire.edge.daemon import EdgeServer
 from thinwire.edge.settings import EdgeSettings
 
 SIZE = 6
@@ -29,6 +30,9 @@ LAW = random_table(3, SIZE, zeros=False)
 def model(context_length: int = 64) -> TableModel:
     """A small table."""
     return TableModel(LAW, context_length=context_length)
+
+
+SERVED = ServedModel(model=model(), vocabulary=VOCABULARY)
 
 
 async def serves_on(both: Loopback) -> None:
@@ -159,7 +163,7 @@ async def test_a_bug_in_a_model_is_an_internal_error_without_its_text() -> None:
 async def test_a_port_in_use_is_a_transport_error() -> None:
     """The second daemon on one port says which."""
     async with loopback(model(), model(), VOCABULARY) as both:
-        second = EdgeServer(model(), vocabulary=VOCABULARY, cloud_address="127.0.0.1:1")
+        second = EdgeServer(SERVED, cloud_address="127.0.0.1:1")
         with pytest.raises(TransportError, match=f"cannot listen on {both.edge_address}"):
             await second.start(both.edge_address)
         await serves_on(both)
@@ -167,16 +171,14 @@ async def test_a_port_in_use_is_a_transport_error() -> None:
 
 async def test_an_edge_is_not_serving_until_its_model_is_loaded() -> None:
     """Health says NOT_SERVING and Generate UNAVAILABLE; then both change."""
-    edge = EdgeServer(
-        None, vocabulary=None, cloud_address="127.0.0.1:1", settings=EdgeSettings(connect_timeout_s=0.2)
-    )
+    edge = EdgeServer(None, cloud_address="127.0.0.1:1", settings=EdgeSettings(connect_timeout_s=0.2))
     address = f"127.0.0.1:{await edge.start('127.0.0.1:0')}"
     async with grpc.aio.insecure_channel(address) as channel:
         before = await wire.is_serving(channel, wire.GENERATOR_SERVICE, timeout_s=5)
         with pytest.raises(grpc.aio.AioRpcError, match="still loading") as caught:
             async for _ in wire.GeneratorStub(channel).Generate(changed()):
                 pass
-        await edge.model_loaded(model(), vocabulary=VOCABULARY, shown=ModelShown("table"))
+        await edge.model_loaded(SERVED)
         after = await wire.is_serving(channel, wire.GENERATOR_SERVICE, timeout_s=5)
     await edge.stop(0)
 

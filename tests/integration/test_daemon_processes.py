@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from daemon_processes import daemon, started, stopped
 from loopback import make_request
 from tests.integration.operations import Samples, fetch
 from thinwire.common import demo_pair
@@ -21,80 +18,24 @@ from thinwire.common.session.generation import GenerationFinished
 from thinwire.edge.client import EdgeClient, connect
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
 WORDS = "swordfish"
 """A prompt that no log may show."""
 
 
-class Daemon:
-    """A daemon as a process whose standard error is a pipe; each of its lines is kept."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self.lines: list[str] = []
-
-    async def says(self, part: str) -> str:
-        """Read on to a line with this part; returns the line."""
-        assert self._process.stderr is not None, "a pipe"
-        async with asyncio.timeout(120):
-            while True:
-                line = (await self._process.stderr.readline()).decode()
-                assert line, f"the daemon ended before it said {part!r}: {self.lines}"
-                self.lines.append(line)
-                if part in line:
-                    return line
-
-    async def stopped(self) -> int | None:
-        """SIGTERM if it still runs; its exit code."""
-        if self._process.returncode is None:
-            self._process.send_signal(signal.SIGTERM)
-        return await self.ended()
-
-    async def ended(self) -> int | None:
-        """Its exit code, once it has ended."""
-        _, err = await asyncio.wait_for(self._process.communicate(), 60)
-        self.lines += err.decode().splitlines()
-        return self._process.returncode
-
-
-async def start(*arguments: str) -> Daemon:
-    """`python -m ARGUMENTS`."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", *arguments),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"},
-        cwd=ROOT,
-    )
-    return Daemon(process)
-
-
-@asynccontextmanager
-async def daemon(*arguments: str) -> AsyncIterator[Daemon]:
-    """One that is ended with the context."""
-    started = await start(*arguments, "--listen", "127.0.0.1:0", "--threads", "1")
-    try:
-        yield started
-    finally:
-        await started.stopped()
-
-
-async def test_daemons_as_processes_log_json_and_serve_metrics() -> None:
+async def test_daemons_as_processes_log_json_and_serve_metrics(tmp_path: Path) -> None:
     """
     With standard error in a pipe every line is an object and none has the text; the page counts the rounds.
 
     The KV memory that a session holds is given back.
     """
     metrics = ("--metrics-listen", "127.0.0.1:0")
-    async with daemon("thinwire.cloud", "serve", *metrics) as cloud:
-        cloud_page = port_in(await cloud.says("metrics on port"))
+    async with daemon(tmp_path, "thinwire.cloud", "serve", *metrics) as cloud:
+        cloud_page = port_in(next(line for line in cloud.log.splitlines() if "metrics on port" in line))
         loading = await fetch(cloud_page)  # before the model is there
-        address = f"127.0.0.1:{port_in(await cloud.says('listening on'))}"
-        async with daemon("thinwire.edge", "edge", "--cloud", address, *metrics) as edge:
-            edge_page = port_in(await edge.says("metrics on port"))
-            edge_address = f"127.0.0.1:{port_in(await edge.says('listening on'))}"
+        dial = ("--cloud", await cloud.address())
+        async with daemon(tmp_path, "thinwire.edge", "edge", *dial, *metrics) as edge:
+            edge_page = port_in(next(line for line in edge.log.splitlines() if "metrics on port" in line))
+            edge_address = await edge.address()
             await cloud.says("serving")
             await edge.says("serving")
             async with connect(edge_address, event_timeout_s=60) as client:
@@ -102,7 +43,7 @@ async def test_daemons_as_processes_log_json_and_serve_metrics() -> None:
             await edge.says("generation ended")
             await cloud.says("session ended")
             pages = [await fetch_when_free(cloud_page), await fetch(edge_page)]
-    said = [json.loads(line) for line in (*cloud.lines, *edge.lines)]
+    said = [json.loads(line) for line in (cloud.log + edge.log).splitlines()]
 
     assert loading["sessions", ""] == 0
     assert ("kv_bytes_used", "") not in loading
@@ -152,32 +93,30 @@ def port_in(line: str) -> int:
     ],
 )
 async def test_a_metrics_address_that_cannot_be_had_ends_the_daemon(
-    address: str, code: int, sentence: str
+    tmp_path: Path, address: str, code: int, sentence: str
 ) -> None:
     """Before any model is loaded, with one line that says so."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        started = await start(
-            *("thinwire.cloud", "serve", "--listen", "127.0.0.1:0"),
-            *("--metrics-listen", address.replace("{taken}", port)),
-        )
-        ended = await started.ended()
+        listening = ("--metrics-listen", address.replace("{taken}", port))
+        cloud = await started(tmp_path, "thinwire.cloud", "serve", *listening)
+        ended = await cloud.ended()
 
-    (line,) = [json.loads(line) for line in started.lines]
+    (line,) = [json.loads(line) for line in cloud.log.splitlines()]
     assert (ended, line["level"]) == (code, "ERROR")
     assert line["event"].startswith(sentence.replace("{taken}", port))
 
 
-async def test_an_edge_takes_the_tokenizer_that_it_is_told() -> None:
+async def test_an_edge_takes_the_tokenizer_that_it_is_told(tmp_path: Path) -> None:
     """`--tokenizer` reaches the loading: another one than the model's, and none is not passed over."""
-    arguments = ("thinwire.edge", "edge", "--listen", "127.0.0.1:0", "--cloud", "127.0.0.1:9", "--tokenizer")
-    started = await start(*arguments, str(demo_pair.target_path()))
-    await started.says("serving draft")
-    assert await started.stopped() == 0
+    arguments = ("thinwire.edge", "edge", "--cloud", "127.0.0.1:9", "--tokenizer")
+    edge = await started(tmp_path, *arguments, str(demo_pair.target_path()))
+    await edge.says("serving draft")
+    assert await stopped(edge) == 0
 
-    started = await start(*arguments, "/no/such/folder")
-    await started.says("no tokenizer can be loaded from '/no/such/folder' (there is no such folder)")
-    assert await started.ended() == 4
+    edge = await started(tmp_path, *arguments, "/no/such/folder")
+    assert await edge.ended() == 4
+    assert "no tokenizer can be loaded from '/no/such/folder' (there is no such folder)" in edge.log
 
 
 async def test_what_is_loaded_is_set_aside_from_collections() -> None:
@@ -185,7 +124,8 @@ async def test_what_is_loaded_is_set_aside_from_collections() -> None:
     program = (
         "import gc\n"
         "from thinwire.common import demo_pair\n"
-        "from thinwire.common.daemon.process import DaemonOptions, load_model\n"
+        "from thinwire.common.daemon.process import load_model\n"
+        "from thinwire.common.daemon.settings import DaemonOptions\n"
         "load_model(DaemonOptions(str(demo_pair.draft_path()), '127.0.0.1:0'), lambda *_: None)\n"
         "print(gc.get_freeze_count(), len(gc.get_objects()))"
     )

@@ -15,6 +15,7 @@ import pytest
 from fakes import TableVocabulary, random_table
 from loopback import CuttableLink, WatchedModel, generate, loopback, make_request, unchecked
 from thinwire.cloud.settings import CloudSettings
+from thinwire.common.causal_model import ServedModel
 from thinwire.common.errors import ResourceExhaustedError, TransportError
 from thinwire.common.schemes import scheme_names
 from thinwire.common.session.messages import FinishReason, TokenKind
@@ -297,8 +298,7 @@ async def test_a_cloud_that_is_not_there_is_reported_within_the_connect_deadline
     """UNAVAILABLE, naming the address; the edge serves on."""
     loop = asyncio.get_running_loop()
     edge = EdgeServer(
-        models()[1],
-        vocabulary=VOCABULARY,
+        ServedModel(model=models()[1], vocabulary=VOCABULARY),
         cloud_address="127.0.0.1:1",
         settings=EdgeSettings(connect_timeout_s=0.3),
     )

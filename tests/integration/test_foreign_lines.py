@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from daemon_processes import daemon
 from security.credentials import Certificates
-from tests.integration.test_daemon_processes import daemon, port_in
 from thinwire.common.observe.log import logging_to
 
 
@@ -26,34 +26,34 @@ async def test_a_stranger_cannot_write_into_the_log(
         monkeypatch.setenv("GRPC_VERBOSITY", verbosity)
     folder = Certificates.make(tmp_path / "certificates").folder
     pair = ("--tls-cert", str(folder / "cloud.pem"), "--tls-key", str(folder / "cloud.key"))
-    async with daemon("thinwire.cloud", "serve", *pair) as cloud:
-        port = port_in(await cloud.says("listening on"))
+    async with daemon(tmp_path, "thinwire.cloud", "serve", *pair) as cloud:
+        port = int((await cloud.address()).rpartition(":")[2])
         for nonsense in (b"GET / HTTP/1.0\r\n\r\n", b"\x16\x03\x01\x00\x05hello"):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(nonsense)
             async with asyncio.timeout(20):
                 await reader.read()  # up to the end that the handshake finds
             writer.close()
-    ours = [line for line in cloud.lines if line.startswith("{")]
+    lines = cloud.log.splitlines()
+    ours = [line for line in lines if line.startswith("{")]
 
     assert all({"time", "level", "event"} <= set(json.loads(line)) for line in ours)
-    assert (ours == cloud.lines) is quiet
+    assert (ours == lines) is quiet
 
 
 async def test_a_prompt_of_any_length_leaves_the_log_in_its_format(tmp_path: Path) -> None:
     """A tokenizer knows how long its model's context is, and transformers has a line for longer prompts."""
-    async with daemon("thinwire.edge", "edge", "--cloud", "127.0.0.1:1", "--patience", "0") as edge:
-        port = port_in(await edge.says("listening on"))
+    async with daemon(tmp_path, "thinwire.edge", "edge", "--cloud", "127.0.0.1:1", "--patience", "0") as edge:
         await edge.says("serving")
         refused = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "thinwire.edge", "generate", "a " * 5000, "--edge", f"127.0.0.1:{port}"
+            sys.executable, "-m", "thinwire.edge", "generate", "a " * 5000, "--edge", await edge.address()
         )
         async with asyncio.timeout(60):
             await refused.wait()
         await edge.says("generation ended")
 
-    assert [line for line in edge.lines if not line.startswith("{")] == []
-    assert not any("Token indices sequence length" in line for line in edge.lines)
+    assert [line for line in edge.log.splitlines() if not line.startswith("{")] == []
+    assert "Token indices sequence length" not in edge.log
 
 
 def test_a_warning_of_a_python_library_is_a_line_of_the_log() -> None:

@@ -14,6 +14,7 @@ from security.credentials import Certificates, Tokens
 from tests.integration.operations import VOCABULARY, models
 from thinwire.cloud.cli import main as cloud_main
 from thinwire.cloud.daemon import CloudServer
+from thinwire.common.causal_model import ServedModel
 from thinwire.edge.cli import main as edge_main
 from thinwire.edge.daemon import EdgeServer
 
@@ -55,8 +56,8 @@ async def test_health_tells_serving_loading_and_absent_apart(health: Health) -> 
         edge = await health("edge", "edge", both.edge_address)
         other = await health("cloud", "cloud", both.edge_address)
     absent = await health("cloud", "cloud", both.cloud_address)
-    loading_cloud = CloudServer(None, vocabulary=None)
-    loading_edge = EdgeServer(None, vocabulary=None, cloud_address=both.cloud_address)
+    loading_cloud = CloudServer(None)
+    loading_edge = EdgeServer(None, cloud_address=both.cloud_address)
     ports = [await server.start("127.0.0.1:0") for server in (loading_cloud, loading_edge)]
     try:
         not_yet = await health("cloud", "cloud", f"127.0.0.1:{ports[0]}")
@@ -79,7 +80,7 @@ async def test_health_needs_the_certificates_and_no_token(tmp_path: Path, health
     certificates, tokens = Certificates.make(tmp_path / "certificates"), Tokens(tmp_path / "tokens.json")
     tokens.add("acme")
     security = certificates.server("cloud", access=tokens.access())
-    server = CloudServer(models()[0], vocabulary=VOCABULARY.identity, security=security)
+    server = CloudServer(ServedModel(model=models()[0], vocabulary=VOCABULARY), security=security)
     address = f"localhost:{await server.start('127.0.0.1:0')}"
     try:
         good = await health("cloud", "cloud", address, "--ca", str(certificates.folder / "ca.pem"))

@@ -12,6 +12,7 @@ import pytest
 from fakes import Law, Prefix, TableVocabulary, random_law
 from loopback import WatchedModel, generate, loopback, make_request
 from thinwire.cloud.daemon import CloudServer
+from thinwire.common.causal_model import ServedModel
 from thinwire.common.errors import TargetChangedError
 from thinwire.common.session.generation import GenerationFinished, GenerationRequest
 from thinwire.edge.client import EdgeClient
@@ -65,7 +66,7 @@ async def restarted_in_mid_text(law: Law, fingerprint: bytes, tokens: list[int])
         dying = asyncio.create_task(both.cloud.stop(0))
         halting.go_on.set()
         await dying
-        second = CloudServer(table(law), vocabulary=VOCABULARY.identity, fingerprint=fingerprint)
+        second = CloudServer(ServedModel(model=table(law), vocabulary=VOCABULARY, fingerprint=fingerprint))
         await second.start(both.cloud_address)
         try:
             return await text

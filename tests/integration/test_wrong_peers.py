@@ -12,6 +12,7 @@ import pytest
 from loopback import generate, loopback, make_request
 from security.credentials import Certificates, Tokens
 from tests.integration.operations import VOCABULARY, models, until
+from thinwire.common.causal_model import ServedModel
 from thinwire.common.door.security import ClientSecurity, ServerSecurity
 from thinwire.common.errors import EdgeTokenError, ResourceExhaustedError, TransportError, WrongDaemonError
 from thinwire.edge.cli import main
@@ -19,6 +20,7 @@ from thinwire.edge.client import EdgeClient
 from thinwire.edge.daemon import EdgeServer
 from thinwire.edge.settings import EdgeSettings
 
+SERVED = ServedModel(model=models()[1], vocabulary=VOCABULARY)
 Run = Callable[..., Awaitable[tuple[int, str]]]
 
 
@@ -59,7 +61,7 @@ async def test_a_cloud_with_tokens_says_so_to_a_client_without(tmp_path: Path) -
 async def test_an_edge_where_a_cloud_is_expected_says_so() -> None:
     """To the client of the edge that has it for its cloud, and in its status."""
     async with loopback(*models(), VOCABULARY) as both:
-        mistaken = EdgeServer(models()[1], vocabulary=VOCABULARY, cloud_address=both.edge_address)
+        mistaken = EdgeServer(SERVED, cloud_address=both.edge_address)
         port = await mistaken.start("127.0.0.1:0")
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -94,11 +96,9 @@ async def test_tls_on_one_side_alone_is_named(tmp_path: Path, run: Run) -> None:
     """A forgotten --ca, and one too many, are told apart from nobody."""
     certificates = Certificates.make(tmp_path / "certificates")
     authority = ("--ca", str(certificates.folder / "ca.pem"))
-    protected = EdgeServer(
-        models()[1], vocabulary=VOCABULARY, cloud_address="127.0.0.1:1", security=certificates.server("edge")
-    )
+    protected = EdgeServer(SERVED, cloud_address="127.0.0.1:1", security=certificates.server("edge"))
     at = f"localhost:{await protected.start('127.0.0.1:0')}"
-    plain = EdgeServer(models()[1], vocabulary=VOCABULARY, cloud_address="127.0.0.1:1")
+    plain = EdgeServer(SERVED, cloud_address="127.0.0.1:1")
     plain_at = f"localhost:{await plain.start('127.0.0.1:0')}"
     try:
         forgotten = await run("generate", "a", "--edge", at)

@@ -23,6 +23,7 @@ from bench.grid.client import thinwire_request
 from fakes import Law, TableModel, TableVocabulary, random_law
 from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
+from thinwire.common.causal_model import ServedModel
 from thinwire.common.door.security import ClientSecurity, ServerSecurity
 from thinwire.edge.client import EdgeClient, connect
 from thinwire.edge.daemon import EdgeServer
@@ -38,9 +39,7 @@ async def serve_cloud(size: int, listen: str) -> None:
     """The Verifier service."""
     model = TableModel(_law(size, TARGET_SEED), vocabulary_size=size, context_length=CONTEXT_LENGTH)
     server = CloudServer(
-        model,
-        vocabulary=TableVocabulary(size).identity,
-        fingerprint=TARGET_SEED.to_bytes(8),
+        ServedModel(model=model, vocabulary=TableVocabulary(size), fingerprint=TARGET_SEED.to_bytes(8)),
         settings=CloudSettings(allow_dense_f16=True),
         security=ServerSecurity(insecure_plaintext=True),
     )
@@ -53,9 +52,9 @@ async def serve_cloud(size: int, listen: str) -> None:
 async def serve_edge(size: int, cloud_address: str, round_log: str) -> None:
     """The Generator service and a client of it."""
     log = RoundLog(round_log)
+    model = TableModel(_law(size, DRAFT_SEED), vocabulary_size=size, context_length=CONTEXT_LENGTH)
     server = EdgeServer(
-        TableModel(_law(size, DRAFT_SEED), vocabulary_size=size, context_length=CONTEXT_LENGTH),
-        vocabulary=TableVocabulary(size),
+        ServedModel(model=model, vocabulary=TableVocabulary(size)),
         cloud_address=cloud_address,
         settings=EdgeSettings(keepalive_s=0),
         round_log=log,

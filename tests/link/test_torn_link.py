@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,12 @@ from link.description import LinkDescription
 from link.devices import DEVICE
 from link.link import End, NamespaceLink
 from loopback import make_request
+from thinwire.common.daemon.launcher import Daemon
 from thinwire.edge.client import connect
 
 ROOT = Path(__file__).resolve().parents[2]
+PATHS = (str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", ""))
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(PATHS)}
 DOWN_S = 5.0
 TOKENS = 400
 PORT = 7071
@@ -33,15 +35,6 @@ GENERATE = (
     "--scheme", "c-sqs", "--ignore-eos", "--json", "--timeout", "60",
 )  # fmt: skip
 """The same request by the command-line client."""
-
-
-def start(end: End, *command: str) -> subprocess.Popen[str]:
-    """`python -m COMMAND` at one end."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    process: subprocess.Popen[str] = end.popen(
-        [sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
-    )
-    return process
 
 
 async def calm_text() -> list[int]:
@@ -71,7 +64,8 @@ def torn_text(end: End) -> tuple[list[int], dict[str, Any]]:
     ids: list[int] = []
     statistics: dict[str, Any] = {}
     cuts = 0
-    with start(end, "edge", *GENERATE) as process:
+    command = [sys.executable, "-m", "thinwire.edge", *GENERATE]
+    with end.popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=ENVIRONMENT) as process:
         assert process.stdout is not None
         for line in process.stdout:
             event = json.loads(line)
@@ -89,18 +83,17 @@ def torn_text(end: End) -> tuple[list[int], dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_a_link_that_is_down_for_five_seconds_twice_changes_no_token() -> None:
+def test_a_link_that_is_down_for_five_seconds_twice_changes_no_token(tmp_path: Path) -> None:
     """The streams are given up and resumed (TCP alone would heal such a cut, later)."""
-    with NamespaceLink(LINE, kind="tc", congestion_control="cubic", seed=0) as link, ExitStack() as daemons:
+    with NamespaceLink(LINE, kind="tc", congestion_control="cubic", seed=0) as link:
         cloud_address = f"{link.cloud.address}:{PORT}"
-        for end, command in (
-            (link.cloud, ("cloud", cloud_address)),
-            (link.edge, ("edge", f"127.0.0.1:{PORT}", cloud_address)),
+        for end, role, listen in (
+            (link.cloud, "cloud", cloud_address),
+            (link.edge, "edge", f"127.0.0.1:{PORT}"),
         ):
-            daemon = daemons.enter_context(start(end, "tests.faults.daemons", *command))
-            daemons.callback(daemon.terminate)
-            assert daemon.stdout is not None
-            assert daemon.stdout.readline() == "listening\n"
+            daemon = Daemon(role, tmp_path, listen=listen, popen=end.popen)
+            daemon.start("tests.faults.daemons", role, "--cloud", cloud_address, environment=ENVIRONMENT)
+            asyncio.run(daemon.address())
         torn, statistics = torn_text(link.edge)
     calm = asyncio.run(calm_text())
 

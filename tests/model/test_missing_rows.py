@@ -15,7 +15,7 @@ from loopback import Generated, generate, loopback, make_request
 from model.checkpoints import VOCABULARY_SIZE, fresh_logits, save_checkpoint
 from thinwire.common.errors import ConfigError, VocabularyMismatchError
 from thinwire.common.language_model import LanguageModel
-from thinwire.common.language_model.logits import output_rows
+from thinwire.common.language_model.logits import ScoredModule
 
 PADDING = "<|pad|>"
 V = VOCABULARY_SIZE + 1
@@ -79,7 +79,7 @@ def test_rows_of_the_input_count_as_well(tmp_path: Path) -> None:
     model = torch_device.load_on_device(folder)
     embedding = model.module.get_input_embeddings()
     embedding.weight = torch.nn.Parameter(embedding.weight[:200].detach())
-    model.model_rows = output_rows(model.module)
+    model.scored = ScoredModule(model.module, "m", model.vocabulary_size)
     assert model.model_rows == 200
     row = model.open_sequence().extend([1, 250], logit_rows=1)[0]
     assert np.isfinite(row[:200]).all()

@@ -6,17 +6,20 @@ import asyncio
 import os
 import pty
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from daemon_processes import Daemon
 from security.credentials import Tokens
 from thinwire.common.daemon.controlling_terminal import HANG_UP_S, ControllingTerminal
 
-ROOT = Path(__file__).resolve().parents[2]
 ON_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
     "os.execv(sys.argv[1], sys.argv[1:])"
@@ -24,85 +27,54 @@ ON_TERMINAL = (
 AGAIN = "the tokens were read again"
 
 
-class Daemon:
-    """One with tokens, as the session leader of a terminal of its own; its log is a file."""
-
-    def __init__(self, process: asyncio.subprocess.Process, log: Path, master: int) -> None:
-        self.process = process
-        self._log = log
-        self._master = master
-
-    async def says(self, part: str) -> None:
-        """Wait until the log has it."""
-        async with asyncio.timeout(60):
-            while part not in self._log.read_text():
-                assert self.process.returncode is None, f"it ended before {part!r}: {self._log.read_text()}"
-                await asyncio.sleep(0.01)
-
-    def hang_up(self) -> None:
-        """Close the terminal."""
-        os.close(self._master)
-
-
 @asynccontextmanager
-async def daemon(folder: Path, *before: str) -> AsyncIterator[Daemon]:
-    """A cloud that serves; killed if it has not ended by itself."""
+async def daemon(folder: Path, *before: str) -> AsyncIterator[tuple[Daemon, Callable[[], None]]]:
+    """
+    A cloud with tokens that serves, as the session leader of a terminal of its own; killed at the end.
+
+    Yields:
+        the daemon, and what closes its terminal.
+    """
     tokens = Tokens(folder / "tokens.json")
     tokens.add("acme")
-    command = (
-        *(
-            *before,
-            sys.executable,
-            "-m",
-            "thinwire.cloud",
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--threads",
-            "1",
-        ),
-        *("--tokens", str(tokens.path), "--log-format", "text"),
-    )
     master, terminal = pty.openpty()
-    with open(folder / "log", "wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", ON_TERMINAL, *command),
-            stdin=terminal,
-            stdout=terminal,
-            stderr=log,
-            start_new_session=True,
-            cwd=ROOT,
-        )
+
+    def popen(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        leader = [sys.executable, "-c", ON_TERMINAL, *before, *command]
+        return subprocess.Popen(leader, **{**options, "stdin": terminal, "stdout": terminal})
+
+    cloud = Daemon("cloud", folder, popen=popen)
+    cloud.start(
+        "thinwire.cloud", "serve", "--threads", "1", "--tokens", str(tokens.path), "--log-format", "text"
+    )
     os.close(terminal)
-    started = Daemon(process, folder / "log", master)
     try:
-        await started.says("serving")
-        yield started
+        async with asyncio.timeout(60):
+            await cloud.says("serving")
+        yield cloud, partial(os.close, master)
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await cloud.killed()
 
 
 async def test_a_closed_terminal_ends_a_daemon_with_tokens(tmp_path: Path) -> None:
     """In good order; before that a SIGHUP has the tokens read again, on a terminal too."""
-    async with daemon(tmp_path) as cloud:
-        cloud.process.send_signal(signal.SIGHUP)
+    async with daemon(tmp_path) as (cloud, hang_up), asyncio.timeout(60):
+        cloud.signal(signal.SIGHUP)
         await cloud.says(AGAIN)
-        cloud.hang_up()
-        code = await asyncio.wait_for(cloud.process.wait(), 30)
+        hang_up()
+        code = await cloud.ended()
 
     assert code == 0
-    assert (tmp_path / "log").read_text().splitlines()[-1] == "thinwire-cloud: draining"
+    assert cloud.log.splitlines()[-1] == "thinwire-cloud: draining"
 
 
 async def test_nohup_keeps_a_daemon_whose_terminal_is_closed(tmp_path: Path) -> None:
     """A SIGHUP still has the tokens read again, that of the hang-up too."""
-    async with daemon(tmp_path, "/usr/bin/nohup") as cloud:
-        cloud.hang_up()
+    async with daemon(tmp_path, "/usr/bin/nohup") as (cloud, hang_up), asyncio.timeout(60):
+        hang_up()
         await cloud.says(AGAIN)
-        cloud.process.send_signal(signal.SIGTERM)
-        code = await asyncio.wait_for(cloud.process.wait(), 30)
+        cloud.terminate()
+        code = await cloud.ended()
 
     assert code == 0
 

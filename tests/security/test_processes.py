@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from daemon_processes import Daemon, daemon, stopped
 from loopback import make_request
 from model.checkpoints import save_checkpoint
 from security.credentials import Certificates, Tokens
@@ -20,64 +17,6 @@ from thinwire.common import wire
 from thinwire.common.door.tenants import read_tenants
 from thinwire.common.errors import UnauthenticatedError
 from thinwire.edge.client import EdgeClient, connect
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class Daemon:
-    """One daemon as a process; all it says is kept."""
-
-    def __init__(self, process: asyncio.subprocess.Process, port_file: Path) -> None:
-        self._process = process
-        self._port_file = port_file
-        self.said = ""
-
-    @property
-    def address(self) -> str:
-        """On loopback, wherever else it listens."""
-        return f"127.0.0.1:{self._port_file.read_text().strip()}"
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal."""
-        self._process.send_signal(number)
-
-    async def says(self, part: str) -> None:
-        """Read on until a line has this part."""
-        assert self._process.stdout is not None, "a pipe"
-        async with asyncio.timeout(120):
-            while part not in (line := (await self._process.stdout.readline()).decode()):
-                assert line, f"the daemon ended before it said {part!r}: {self.said}"
-                self.said += line
-            self.said += line
-
-    async def end(self) -> int:
-        """SIGTERM, and the exit code."""
-        if self._process.returncode is None:
-            self.signal(signal.SIGTERM)
-        out, _ = await asyncio.wait_for(self._process.communicate(), 60)
-        self.said += out.decode()
-        assert self._process.returncode is not None
-        return self._process.returncode
-
-
-@asynccontextmanager
-async def daemon(folder: Path, name: str, *arguments: str, **environment: str) -> AsyncIterator[Daemon]:
-    """`python -m NAME ARGUMENTS`, once it has bound its port."""
-    port_file = folder / f"{name}.port"
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", name, *arguments, "--port-file", str(port_file), "--threads", "1"),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", **environment},
-        cwd=ROOT,
-    )
-    started = Daemon(process, port_file)
-    try:
-        await started.says("listening")
-        yield started
-    finally:
-        await started.end()
 
 
 async def test_a_token_revoked_by_sighup_ends_a_text_and_is_in_no_output(tmp_path: Path) -> None:
@@ -96,27 +35,28 @@ async def test_a_token_revoked_by_sighup_ends_a_text_and_is_in_no_output(tmp_pat
     protected = ("--tls-cert", str(folder / "cloud.pem"), "--tls-key", str(folder / "cloud.key"))
     async with daemon(
         tmp_path,
-        *("thinwire.cloud", "serve", "--listen", "0.0.0.0:0", "--model", target, *protected),
-        *("--tokens", str(tokens.path)),
+        *("thinwire.cloud", "serve", "--model", target, *protected, "--tokens", str(tokens.path)),
+        listen="0.0.0.0:0",
     ) as cloud:
-        dial = ("--cloud", cloud.address, "--cloud-ca", str(folder / "ca.pem"))
+        address = await cloud.address()
+        dial = ("--cloud", address, "--cloud-ca", str(folder / "ca.pem"))
         async with (
             daemon(
                 tmp_path,
-                *("thinwire.edge", "edge", "--listen", "127.0.0.1:0", "--model", draft, *dial),
+                *("thinwire.edge", "edge", "--model", draft, *dial),
                 THINWIRE_TOKEN=token,
             ) as edge,
-            connect(edge.address, event_timeout_s=60) as client,
+            connect(await edge.address(), event_timeout_s=60) as client,
         ):
             await cloud.says("serving")
             await edge.says("serving")
             before = await client.status(timeout_s=5)
             seen = await revoked_in_mid_text(client, cloud, tokens)
             after = await client.status(timeout_s=5)
-        assert await edge.end() == 0
-        async with wire.open_channel(cloud.address, certificates.client()) as channel:
+        assert await stopped(edge) == 0
+        async with wire.open_channel(address, certificates.client()) as channel:
             assert await wire.is_serving(channel, wire.VERIFIER_SERVICE, timeout_s=5)
-    assert await cloud.end() == 0
+    assert await stopped(cloud) == 0
 
     assert before.cloud_info is not None
     assert before.cloud_security == "TLS"
@@ -124,10 +64,10 @@ async def test_a_token_revoked_by_sighup_ends_a_text_and_is_in_no_output(tmp_pat
     assert before.listener_security == "plaintext on loopback, without tokens"
     assert seen >= 3
     assert after.cloud_failure.startswith("UNAUTHENTICATED: ")
-    assert "listening on 0.0.0.0" in cloud.said
-    assert "(TLS, with tokens)" in cloud.said
-    assert "WARNING" not in cloud.said + edge.said
-    assert token not in cloud.said + edge.said
+    assert "listening on 0.0.0.0" in cloud.log
+    assert "(TLS, with tokens)" in cloud.log
+    assert "WARNING" not in cloud.log + edge.log
+    assert token not in cloud.log + edge.log
 
 
 async def revoked_in_mid_text(client: EdgeClient, cloud: Daemon, tokens: Tokens) -> int:
@@ -152,5 +92,5 @@ async def revoked_in_mid_text(client: EdgeClient, cloud: Daemon, tokens: Tokens)
     # In answer to a round, or to the stream on which one that was put off would have come again.
     with pytest.raises(UnauthenticatedError, match=r"the token (was revoked|is nobody's)"):
         await read()
-    assert digest not in cloud.said
+    assert digest not in cloud.log
     return len(seen)

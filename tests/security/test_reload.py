@@ -11,7 +11,8 @@ from pathlib import Path
 
 from security.credentials import Tokens
 from thinwire.common.daemon.exit_codes import ExitCode
-from thinwire.common.daemon.process import DaemonOptions, run_daemon
+from thinwire.common.daemon.process import run_daemon
+from thinwire.common.daemon.settings import DaemonOptions
 from thinwire.common.door.security import ServerSecurity
 from thinwire.common.door.tenants import Access
 

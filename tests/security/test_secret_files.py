@@ -18,7 +18,8 @@ import pytest
 from thinwire.cloud.cli import main as cloud_main
 from thinwire.cloud.token_file import add_token, revoke_tokens
 from thinwire.common.daemon.exit_codes import ExitCode
-from thinwire.common.daemon.process import DaemonOptions, run_daemon
+from thinwire.common.daemon.process import run_daemon
+from thinwire.common.daemon.settings import DaemonOptions
 from thinwire.common.door.tenants import read_tenants
 from thinwire.common.door.whole_file import locked, new_private_file, replace_file
 from thinwire.common.errors import ConfigError

@@ -70,7 +70,7 @@ async def test_the_connection_of_a_watcher_that_reads_nothing_is_closed(
             deaf.call(WATCH, b"")
         async with asyncio.timeout(PATIENCE_S):
             await deaf.ended()
-            while cloud.server._health._servicer._watches:
+            while cloud.server._health._watches:
                 await asyncio.sleep(0.01)
 
         assert closed_unread(cloud) == 1

@@ -38,6 +38,7 @@ class Admission:
     """
 
     def __init__(self, access: Access, *, resume_ttl_s: float, now: Callable[[], float]) -> None:
+        self._quotas = access.quotas
         self._ledger = QuotaLedger(access.quotas, longest_pause_s=min(MAX_PAUSE_S, resume_ttl_s / 3))
         self._now = now
         self._held_back: Counter[str] = Counter()
@@ -55,6 +56,10 @@ class Admission:
         except QuotaExceededError as refusal:
             return refusal
         return None
+
+    def max_sessions(self, tenant: str) -> int | None:
+        """Sessions that it may hold; None for as many as there are."""
+        return self._quotas(tenant).max_sessions
 
     def check_prompt(self, tenant: str, tokens: int) -> None:
         """

@@ -91,7 +91,7 @@ class LiveSession:
         self.reader = wire.CloudStreamReader()
         self._verifier = verifier
         self._batcher = batcher
-        self._tenant = tenant
+        self.tenant = tenant
         self._on_release = on_release
         self._on_exhausted = on_exhausted
         self._loop = asyncio.get_running_loop()
@@ -130,7 +130,7 @@ class LiveSession:
         except Exception as error:
             # A bug of ours: it ends this session and no other.
             _log.exception("session %s: %s could not be taken", self._name, type(event).__name__)
-            effects = self.session.step(WorkFailed(_internal(error)), self._loop.time())
+            effects = self.session.step(WorkFailed(internal(error)), self._loop.time())
         for effect in effects:
             self._issue(effect)
 
@@ -213,7 +213,7 @@ class LiveSession:
             return WorkFailed(error)
         except Exception as error:
             _log.exception("session %s: work failed", self._name)
-            return WorkFailed(_internal(error))
+            return WorkFailed(internal(error))
 
     async def _decode(self, block: DraftBlock, submitted_s: float) -> Decoded:
         self.reader.accept(block)
@@ -221,7 +221,7 @@ class LiveSession:
         steps = self._verifier.decoding(block)
         price = self.session.scheme.decoding_tokens(block.draft_length, len(block.payload))
         self._decoding = await self._batcher.decode(
-            steps, tenant=self._tenant, submitted_s=submitted_s, is_short=price == 0
+            steps, tenant=self.tenant, submitted_s=submitted_s, is_short=price == 0
         )
         return Decoded(block.round, self._decoding.outcome)
 
@@ -252,7 +252,7 @@ class LiveSession:
         return Scored(effect.round, accepted, outcome, queue_us=queue_us, verify_us=verify_us)
 
     def _in_line(self, work: PassWork) -> asyncio.Future[Done]:
-        return self._batcher.put(Item(self._tenant, self.session.session_id, work))
+        return self._batcher.put(Item(self.tenant, self.session.session_id, work))
 
     # --- streams, the clock, the end -----------------------------------------------------------------------
 
@@ -281,6 +281,6 @@ class LiveSession:
         self._on_release(self.session, self._reason)
 
 
-def _internal(error: BaseException | None) -> ThinwireError:
+def internal(error: BaseException) -> ThinwireError:
     """What the peer may know of a bug of ours."""
     return ThinwireError(f"the cloud failed with {type(error).__name__}.")

@@ -1,15 +1,42 @@
-"""The Open that every stream begins with: awaited, read, and held against the cloud's own vocabulary."""
+"""
+The Open that every stream begins with: awaited, read, held against what this cloud serves, and the session
+that comes of it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from thinwire.cloud.account import SessionAccount
+from thinwire.cloud.admission import Admission
+from thinwire.cloud.batcher import Batcher
+from thinwire.cloud.live_session import LiveSession
+from thinwire.cloud.metrics import CloudMetrics
+from thinwire.cloud.registry import SessionRegistry
+from thinwire.cloud.session import CloudSession
+from thinwire.cloud.settings import CloudSettings
+from thinwire.cloud.verifier import Verifier
 from thinwire.common import wire
-from thinwire.common.errors import ConfigError, DeadlineError, RemoteProtocolError, VocabularyMismatchError
+from thinwire.common.causal_model import ServedModel
+from thinwire.common.errors import (
+    ConfigError,
+    DeadlineError,
+    RemoteProtocolError,
+    ResourceExhaustedError,
+    VocabularyMismatchError,
+)
+from thinwire.common.observe.tracing import NO_TRACE, Trace
+from thinwire.common.schemes import make_scheme
 from thinwire.common.session.messages import TOKENIZER_PARTS, Open, VocabularyIdentity
+
+SESSION_ID_BYTES = 16
+"""Random, so that nobody guesses another's."""
 
 
 async def first_message(
@@ -52,6 +79,87 @@ async def forget_message(requests: AsyncIterator[Any]) -> None:
     """
     with suppress(AttributeError, RuntimeError):  # another kind of iterator; one that is being read
         await aiter(requests).aclose()  # type: ignore[attr-defined]
+
+
+@dataclass(slots=True)
+class SessionFactory:
+    """Opens the sessions of one target."""
+
+    served: ServedModel
+    settings: CloudSettings
+    batcher: Batcher
+    registry: SessionRegistry
+    admission: Admission
+    metrics: CloudMetrics
+    now: Callable[[], float]
+    """Monotonic seconds."""
+    _close_decisions: int = 0
+    """Of sessions that are over."""
+
+    @property
+    def close_decisions(self) -> int:
+        """Rounds decided by a margin that rounding in float32 might turn, over all sessions."""
+        return self._close_decisions + sum(live.session.close_decisions for live in self.registry)
+
+    def open(self, open_: Open, *, tenant: str, trace: Trace = NO_TRACE) -> LiveSession:
+        """
+        The session an Open asks for: a new one, or one of the same tenant to resume.
+
+        Raises:
+            SessionNotFoundError: the tenant has no such session to resume.
+            VocabularyMismatchError: the edge has another tokenizer.
+            ConfigError: a prompt or a scheme that is not served here.
+            QuotaExceededError: the tenant has used up its sessions or its tokens.
+            ResourceExhaustedError: no slot or no memory is left; nothing is kept of the session.
+        """
+        if open_.session_id:
+            live = self.registry.find(open_.session_id, tenant=tenant)
+            live.account.resumed()
+            return live
+        served, prompt_tokens = self.served, len(open_.prompt_token_ids)
+        check_vocabulary(open_.vocabulary, served.vocabulary.identity)
+        check_rows(open_.prompt_token_ids, served.rows)
+        self.settings.check_scheme(open_.scheme.scheme)
+        scheme = make_scheme(open_.scheme, vocabulary_size=served.vocabulary.identity.size)
+
+        self.admission.check_prompt(tenant, prompt_tokens)
+        session = CloudSession(
+            secrets.token_bytes(SESSION_ID_BYTES),
+            open_,
+            scheme=scheme,
+            context_length=served.model.context_length,
+            eos_token_ids=served.eos_token_ids,
+            resume_ttl_s=self.settings.resume_ttl_s,
+            idle_ttl_s=self.settings.idle_ttl_s,
+            target_fingerprint=served.fingerprint,
+        )
+        account = SessionAccount(
+            self.metrics, scheme=scheme.name, tenant=tenant, opened_s=self.now(), trace=trace
+        )
+        live = LiveSession(
+            session,
+            Verifier(served.model, scheme, open_.sampling, session.draws),
+            batcher=self.batcher,
+            account=account,
+            tenant=tenant,
+            on_release=partial(self._released, account),
+            on_exhausted=self.registry.evict_one,
+        )
+        self.registry.add(live, tenant_limit=self.admission.max_sessions(tenant))
+        try:
+            live.reserve()
+        except ResourceExhaustedError:
+            self.registry.remove(live.session.session_id)
+            self.registry.evict_one()  # so that the next try finds room
+            raise
+        self.admission.take_prompt(tenant, prompt_tokens)
+        live.account.opened(prompt_tokens)
+        return live
+
+    def _released(self, account: SessionAccount, session: CloudSession, reason: str) -> None:
+        self._close_decisions += session.close_decisions
+        self.registry.remove(session.session_id)
+        account.ended(session, reason, self.now())
 
 
 def check_vocabulary(received: VocabularyIdentity, expected: VocabularyIdentity) -> None:

@@ -13,7 +13,7 @@ A turn is a piece of advice and is not kept for anybody.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from thinwire.common.door.tenants import Quotas
 from thinwire.common.errors import QuotaExceededError
@@ -109,36 +109,34 @@ class QuotaLedger:
         Raises:
             QuotaExceededError: a rate is used up.
         """
-        amounts = {"rounds": rounds, "tokens": tokens}
-        for unit, per_s in self._rates(tenant):
-            bucket = self._bucket(tenant, unit, per_s, now)
-            wait_s = bucket.wait_s(amounts[unit], now) if amounts[unit] else 0.0
+        for unit, amount, per_s, bucket in self._limited(tenant, rounds, tokens, now):
+            wait_s = bucket.wait_s(amount, now) if amount else 0.0
             if wait_s > 0:
                 raise QuotaExceededError(
                     f"tenant {tenant} is above its {per_s:g} {unit}/s; expected a pause of {wait_s:.2f} s.",
-                    retry_after_s=bucket.turn_s(amounts[unit], now, longest_s=self._longest_pause_s),
+                    retry_after_s=bucket.turn_s(amount, now, longest_s=self._longest_pause_s),
                 )
 
     def take(self, tenant: str, *, rounds: int, tokens: int, now: float) -> None:
         """Take what an admitted request costs; the arguments are those of `admit`."""
-        amounts = {"rounds": rounds, "tokens": tokens}
-        for unit, per_s in self._rates(tenant):
-            self._bucket(tenant, unit, per_s, now).take(amounts[unit], now)
+        for _, amount, _, bucket in self._limited(tenant, rounds, tokens, now):
+            bucket.take(amount, now)
 
     def charge(self, tenant: str, *, rounds: int, tokens: int, now: float) -> None:
         """Take what a request costs if it is admitted; arguments and errors are those of `admit`."""
         self.admit(tenant, rounds=rounds, tokens=tokens, now=now)
         self.take(tenant, rounds=rounds, tokens=tokens, now=now)
 
-    def _rates(self, tenant: str) -> list[tuple[str, float]]:
-        """(unit, what comes in a second) of every rate that is limited."""
+    def _limited(
+        self, tenant: str, rounds: int, tokens: int, now: float
+    ) -> Iterator[tuple[str, int, float, RateBucket]]:
+        """(unit, how many, what comes in a second, bucket) of every rate that is limited."""
         quotas = self._quotas_of(tenant)
-        rates = (("rounds", quotas.rounds_per_s), ("tokens", quotas.tokens_per_s))
-        return [(unit, per_s) for unit, per_s in rates if per_s is not None]
-
-    def _bucket(self, tenant: str, unit: str, per_s: float, now: float) -> RateBucket:
-        bucket = self._buckets.get((tenant, unit))
-        if bucket is None:
-            bucket = self._buckets[tenant, unit] = RateBucket(per_s, now)
-        bucket.change(per_s, now)
-        return bucket
+        for unit, amount, per_s in (
+            ("rounds", rounds, quotas.rounds_per_s),
+            ("tokens", tokens, quotas.tokens_per_s),
+        ):
+            if per_s is not None:
+                bucket = self._buckets.setdefault((tenant, unit), RateBucket(per_s, now))
+                bucket.change(per_s, now)
+                yield unit, amount, per_s, bucket

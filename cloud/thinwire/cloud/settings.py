@@ -1,10 +1,11 @@
-"""What a cloud daemon can be told besides its model."""
+"""What a cloud daemon can be told besides its model; each field is an option."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from thinwire.common.config import MAX_ROUND_BYTES, check_integer, check_seconds
+from thinwire.common.config import MAX_ROUND_BYTES, Seconds, SecondsOrNone, Switch, check_fields, whole
 from thinwire.common.errors import ConfigError
 from thinwire.common.schemes import scheme_names
 from thinwire.common.schemes.dense_f16 import MAX_DENSE_ROUND_BYTES, DenseF16
@@ -14,48 +15,41 @@ from thinwire.common.schemes.dense_f16 import MAX_DENSE_ROUND_BYTES, DenseF16
 class CloudSettings:
     """Deadlines by phase and bounds of one cloud daemon; all times in seconds."""
 
-    max_sessions: int = 16
+    max_sessions: Annotated[int, whole("sessions", 1, 10_000)] = 16
     """Sessions held at once, kept ones included; one more evicts a kept one or is refused."""
-    max_unopened_per_peer: int = 16
-    """Streams of one address that have not said Open yet; one more is refused."""
-    max_queued_rounds: int = 64
+    max_unopened_per_peer: Annotated[int, whole("streams", 1, 10_000)] = 16
+    """
+    Streams of one address, and tenant where tokens are asked for, that have not said Open yet; one more is
+    refused.
+    """
+    max_queued_rounds: Annotated[int, whole("rounds", 1, 10_000)] = 64
     """Rounds that wait for the target model at once, over all sessions; one more is refused."""
-    max_batch_sequences: int = 64
+    max_batch_sequences: Annotated[int, whole("sessions", 1, 10_000)] = 64
     """Sessions that share one target pass; 1 verifies them one by one."""
-    max_batch_tokens: int = 512
+    # A piece of a prompt (256) beside 50 rounds of the default draft length; so a prompt adds at most one
+    # piece to the pass that a round waits for.
+    max_batch_tokens: Annotated[int, whole("tokens", 1, 1_000_000)] = 512
+    """Tokens of one target pass."""
+    kv_bytes: Annotated[int | None, whole("bytes", 1, 2**63 - 1)] = None
     """
-    Tokens of one target pass: a piece of a prompt (256) beside 50 rounds of the default draft length; so a
-    prompt adds at most one piece to the pass that a round waits for.
-    """
-    kv_bytes: int | None = None
-    """
-    KV memory of all sessions together, set aside at the start; None for 2048 tokens a session (the context
+    KV memory of all sessions together, set aside at the start; none is 2048 tokens a session (the context
     where that is less), and at least one whole context.
     """
-    open_timeout_s: float = 10.0
+    open_timeout_s: Seconds = 10.0
     """How long a new stream may take to say Open."""
-    resume_ttl_s: float = 30.0
+    resume_ttl_s: Seconds = 30.0
     """How long a session whose stream ended without Close is kept."""
-    idle_ttl_s: float = 600.0
-    """How long an attached session may stay silent."""
-    write_timeout_s: float = 30.0
+    idle_ttl_s: Seconds = 600.0
+    """How long a session with a stream may stay silent."""
+    write_timeout_s: Seconds = 30.0
     """How long a peer may take nothing of what waits for it; its stream is torn then, its session kept."""
-    drain_grace_s: float = 5.0
+    drain_grace_s: SecondsOrNone = 5.0
     """How long rounds in flight may go on after SIGTERM."""
-    allow_dense_f16: bool = False
-    """Serve `dense-f16`, a baseline whose rounds have up to 4 MiB; off, so that nobody pays unasked."""
+    allow_dense_f16: Switch = False
+    """Serve dense-f16, a baseline whose rounds have up to 4 MiB; off, so that nobody pays unasked."""
 
     def __post_init__(self) -> None:
-        check_integer("max_sessions", self.max_sessions, 1, 10_000)
-        check_integer("max_queued_rounds", self.max_queued_rounds, 1, 10_000)
-        check_integer("max_batch_sequences", self.max_batch_sequences, 1, 10_000)
-        check_integer("max_batch_tokens", self.max_batch_tokens, 1, 1_000_000)
-        if self.kv_bytes is not None:
-            check_integer("kv_bytes", self.kv_bytes, 1, 2**63 - 1)
-        check_integer("max_unopened_per_peer", self.max_unopened_per_peer, 1, 10_000)
-        for name in ("open_timeout_s", "resume_ttl_s", "idle_ttl_s", "write_timeout_s"):
-            check_seconds(name, getattr(self, name))
-        check_seconds("drain_grace_s", self.drain_grace_s, or_none=True)
+        check_fields(self)
 
     @property
     def schemes(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from thinwire.cloud.admission import Admission, after_holding, held_back_s
 from thinwire.cloud.events import BlockReceived, CloseReceived, WorkFailed
-from thinwire.cloud.live_session import LiveSession
+from thinwire.cloud.live_session import LiveSession, internal
 from thinwire.common import wire
 from thinwire.common.door.tenants import Access, Credential
 from thinwire.common.errors import (
@@ -68,7 +68,7 @@ class Uplink:
             self._outbox.end(error)
         except Exception as error:
             _log.exception("a stream could not be read")
-            self._outbox.end(ThinwireError(f"the cloud failed with {type(error).__name__}."))
+            self._outbox.end(internal(error))
 
     def _understood(self, request: Any) -> DraftBlock | Close:
         """The message; one that cannot be understood ends the session, if it is this stream's."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from thinwire.cloud.batch_queue import PassWork
 from thinwire.cloud.events import Score
-from thinwire.common.causal_model import CachedSequence, CausalModel, ExtendRequest, check_cache_length
+from thinwire.common.causal_model import CachedSequence, CausalModel, ExtendRequest, RolledBackSequence
 from thinwire.common.config import SamplingParameters
 from thinwire.common.errors import SessionNotFoundError
 from thinwire.common.law.distributions import warp
@@ -46,12 +46,10 @@ class Verifier:
     def __init__(
         self, model: CausalModel, scheme: Scheme, sampling: SamplingParameters, draws: Draws
     ) -> None:
-        self._model = model
+        self._sequence = RolledBackSequence(model)
         self._scheme = scheme
         self._sampling = sampling
         self._draws = draws
-        self._sequence: CachedSequence | None = None
-        self._keep: int | None = None
         self._abandoned = False
 
     def reserve(self, tokens: int) -> None:
@@ -64,8 +62,7 @@ class Verifier:
         Raises:
             ResourceExhaustedError: there is not so much.
         """
-        assert self._sequence is None, "reserved too late"
-        self._sequence = self._model.open_sequence(reserve_tokens=tokens)
+        self._sequence.reserve(tokens)
 
     def prefilling(self, token_ids: Sequence[int], *, cached: int) -> PassWork:
         """
@@ -125,7 +122,7 @@ class Verifier:
 
     def truncate(self, length: int) -> None:
         """Roll back to `length` cached tokens before the next pass."""
-        self._keep = length
+        self._sequence.truncate(length)
 
     def abandon(self) -> None:
         """The session is over: work still in line for the model's thread is refused when its turn comes."""
@@ -133,20 +130,12 @@ class Verifier:
 
     def close(self) -> None:
         """Free the cache."""
-        if self._sequence is not None:
-            self._sequence.close()
-            self._sequence = None
+        self._sequence.close()
 
     def _opened(self, length: int) -> CachedSequence:
-        """The sequence, rolled back if need be; it must hold `length` tokens then."""
+        """The sequence of a session that is not over."""
         self._check_live()
-        if self._sequence is None:
-            self._sequence = self._model.open_sequence()
-        if self._keep is not None:
-            self._sequence.truncate(self._keep)
-            self._keep = None
-        check_cache_length(self._sequence.length, length)
-        return self._sequence
+        return self._sequence.holding(length)
 
     def _check_live(self) -> None:
         if self._abandoned:

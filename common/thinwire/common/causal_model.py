@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from thinwire.common.errors import LocalProtocolError, ThinwireError
+from thinwire.common.session.messages import VocabularyIdentity
 
 
 class CachedSequence(Protocol):
@@ -93,6 +94,42 @@ class CausalModel(Protocol):
         """
 
 
+class Vocabulary(Protocol):
+    """A model's tokenizer."""
+
+    @property
+    def identity(self) -> VocabularyIdentity:
+        """Size and hash; those of draft and target are compared at Open."""
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The ids without text, by their names."""
+
+    def encode(self, text: str) -> list[int]:
+        """Prompt text to token ids."""
+
+    def decode(self, token_ids: Any) -> str:
+        """Token ids to text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """A model as a daemon serves it and tells of it."""
+
+    model: CausalModel
+    vocabulary: Vocabulary
+    name: str = ""
+    """For people."""
+    dtype: str = ""
+    device: str = ""
+    rows: int = 0
+    """Ids below it can be fed; 0 where that is not known."""
+    eos_token_ids: tuple[int, ...] = ()
+    """Ids that end a text."""
+    fingerprint: bytes = b""
+    """Of the weights; empty where unknown, and an edge then does not notice a restart with another model."""
+
+
 def extend_one_by_one(requests: Sequence[ExtendRequest]) -> list[Extended]:
     """`CausalModel.extend_batch` for a model that takes one sequence a pass."""
     answers: list[Extended] = []
@@ -102,6 +139,59 @@ def extend_one_by_one(requests: Sequence[ExtendRequest]) -> list[Extended]:
         except ThinwireError as error:
             answers.append(error)
     return answers
+
+
+class RolledBackSequence:
+    """
+    One session's sequence of a model: opened at its first pass, and rolled back before any other.
+
+    Args:
+        model: what it is a sequence of.
+
+    `truncate` may be called from any thread, everything else from the model's thread only (`reserve` comes
+    before any pass).
+    """
+
+    def __init__(self, model: CausalModel) -> None:
+        self._model = model
+        self._sequence: CachedSequence | None = None
+        self._keep: int | None = None
+
+    def reserve(self, tokens: int) -> None:
+        """
+        Open it with cache memory for so many tokens.
+
+        Raises:
+            ResourceExhaustedError: there is not so much.
+        """
+        assert self._sequence is None, "reserved too late"
+        self._sequence = self._model.open_sequence(reserve_tokens=tokens)
+
+    def truncate(self, length: int) -> None:
+        """Roll back to `length` cached tokens before the next pass."""
+        self._keep = length if self._keep is None else min(self._keep, length)
+
+    def holding(self, length: int | None) -> CachedSequence:
+        """
+        The sequence, rolled back, for a pass after its first `length` tokens; None where none is made.
+
+        Raises:
+            LocalProtocolError: it holds not just these; see `check_cache_length`.
+        """
+        if self._sequence is None:
+            self._sequence = self._model.open_sequence()
+        if self._keep is not None:
+            self._sequence.truncate(self._keep)
+            self._keep = None
+        if length is not None:
+            check_cache_length(self._sequence.length, length)
+        return self._sequence
+
+    def close(self) -> None:
+        """Free the cache."""
+        if self._sequence is not None:
+            self._sequence.close()
+            self._sequence = None
 
 
 def check_cache_length(length: int, expected: int) -> None:

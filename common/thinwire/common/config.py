@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache, partial
+from typing import Annotated, Any, get_type_hints
 
 from thinwire.common.errors import ConfigError
 
@@ -68,22 +70,93 @@ def check_seconds(name: str, value: object, *, or_none: bool = False) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Option:
+    """
+    What a field of a settings dataclass says in `Annotated`, besides its type, its default and its docstring.
+
+    Such a field is an option of a command line (see `common.daemon.options`), and `check_fields` checks it.
+    """
+
+    unit: str = ""
+    """Of the value; empty for a switch."""
+    check: Callable[[str, object], None] | None = None
+    """Called with the field's name and its value, unless that is None; raises ConfigError."""
+    choices: tuple[str, ...] = ()
+    """The only values, unless empty."""
+    parse: Callable[[str], object] | None = None
+    """Makes the value from a word of the command line; the field's type when None."""
+    name: str = ""
+    """The option as it is typed; made from the field's name unless given."""
+
+
+@cache
+def options_of(kind: type) -> Mapping[str, tuple[type, Option]]:
+    """The fields of a dataclass that are options: name → (type, which `Annotated` has, and `Option`)."""
+    hints = get_type_hints(kind, include_extras=True)
+    marks = {name: getattr(hint, "__metadata__", (None,))[0] for name, hint in hints.items()}
+    return {name: (hints[name].__origin__, mark) for name, mark in marks.items() if isinstance(mark, Option)}
+
+
+def check_fields(settings: object) -> None:
+    """
+    Refuse settings of which a field with an `Option` has a value that this does not allow.
+
+    Raises:
+        ConfigError: naming the field, the value received and what was expected.
+    """
+    kind: Any = type(settings)
+    for name, (_, option) in options_of(kind).items():
+        value = getattr(settings, name)
+        if option.choices and value not in option.choices:
+            sentence = f"{name} is {value!r}; expected one of {', '.join(option.choices)}."
+            raise ConfigError(sentence, setting=name)
+        if option.check is not None and value is not None:
+            option.check(name, value)
+
+
+def whole(unit: str, low: int, high: int) -> Option:
+    """An integer in [low, high]."""
+    return Option(unit, lambda name, value: check_integer(name, value, low, high))
+
+
+def real(unit: str, expected: str, is_allowed: Callable[[float], bool]) -> Option:
+    """A finite number for which `is_allowed` holds; `expected` says so in words."""
+
+    def check(name: str, value: object) -> None:
+        check_real(name, value, expected, isinstance(value, (int, float)) and is_allowed(value))
+
+    return Option(unit, check)
+
+
+Seconds = Annotated[float, Option("seconds", check_seconds)]
+"""A time to wait."""
+SecondsOrNone = Annotated[float, Option("seconds", partial(check_seconds, or_none=True))]
+"""A time to wait; 0 for none."""
+Switch = Annotated[bool, Option()]
+"""Off unless the option is given."""
+Temperature = Annotated[
+    float,
+    real(
+        "number",
+        f"0 (greedy) or {MIN_TEMPERATURE} to {MAX_TEMPERATURE:g}",
+        lambda t: t == 0 or MIN_TEMPERATURE <= t <= MAX_TEMPERATURE,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
 class SamplingParameters:
     """Warping of both models' logits, in transformers' order: temperature, then top-k, then top-p."""
 
-    temperature: float = 1.0
+    temperature: Temperature = 1.0
     """0 is greedy (ties to the smaller id), otherwise 0.01 to 10."""
-    top_k: int = 0
+    top_k: Annotated[int, whole("tokens", 0, 2**31 - 1)] = 0
     """Keep the k most likely tokens; 0 keeps all."""
-    top_p: float = 1.0
-    """Keep the smallest set of most likely tokens whose mass reaches top_p; in (0, 1]."""
+    top_p: Annotated[float, real("mass", "a number in (0, 1]", lambda p: 0 < p <= 1)] = 1.0
+    """Keep the smallest set of most likely tokens whose mass reaches this; in (0, 1], 1 keeps all."""
 
     def __post_init__(self) -> None:
-        t, p = self.temperature, self.top_p
-        expected = f"0 (greedy) or {MIN_TEMPERATURE} to {MAX_TEMPERATURE:g}"
-        check_real("temperature", t, expected, t == 0 or MIN_TEMPERATURE <= t <= MAX_TEMPERATURE)
-        check_integer("top_k", self.top_k, 0, 2**31 - 1)
-        check_real("top_p", p, "a number in (0, 1]", 0 < p <= 1)
+        check_fields(self)
 
 
 class Rollback(enum.Enum):

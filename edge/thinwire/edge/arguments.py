@@ -4,29 +4,68 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
 
+from thinwire.common import demo_pair
 from thinwire.common.config import (
-    MAX_DRAFT_LENGTH,
+    Option,
     Rollback,
     SamplingParameters,
+    SchemeParameters,
+    Seconds,
+    Switch,
+    check_fields,
     default_scheme,
 )
-from thinwire.common.daemon.arguments import peer_address
-from thinwire.common.daemon.command_parser import CommandParser, RoomyFormatter
-from thinwire.common.daemon.exit_codes import EXIT_CODES_HELP
-from thinwire.common.daemon.health_command import add_health_command
+from thinwire.common.daemon.health_command import add_health_command, add_peer
+from thinwire.common.daemon.options import CommandParser, PeerAddress, add_options, from_arguments
+from thinwire.common.daemon.settings import add_daemon_options
 from thinwire.common.daemon.standard_streams import check_utf8
-from thinwire.common.door.security_arguments import add_dialling_arguments
+from thinwire.common.door.security_options import DialOptions
+from thinwire.common.errors import ConfigError
 from thinwire.common.release import version
-from thinwire.common.schemes import scheme_names
 from thinwire.common.session.generation import GenerationRequest
-from thinwire.edge.daemon_arguments import DEFAULT_EDGE, add_edge
+from thinwire.edge.settings import EdgeSettings
 
-_DEFAULTS = GenerationRequest("", seed=0)
+DEFAULT_EDGE = "127.0.0.1:7072"
+DEFAULT_CLOUD = "127.0.0.1:7071"
 
 
-def make_parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+@dataclass(frozen=True, slots=True)
+class EdgeOptions:
+    """What `thinwire edge` is told besides the model, the listener and `EdgeSettings`."""
+
+    cloud: PeerAddress = DEFAULT_CLOUD
+    """The cloud to dial."""
+    round_log: Annotated[str | None, Option("path")] = None
+    """
+    Append one JSON line a round to this file; it has ids of sessions and no text.
+    It is written between rounds: a disk that stalls stalls the texts.
+    """
+    log_text: Switch = False
+    """Show prompt and text in a generation's line in the log, and exceptions with their messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """How a text is shown."""
+
+    json: Switch = False
+    """One JSON object a line: tokens, then the whole text and its statistics."""
+    quiet: Switch = False
+    """The text alone, without its statistics on standard error."""
+    timeout_s: Seconds = 300.0
+    """How long the edge may send nothing before it is given up."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.json and self.quiet:
+            raise ConfigError("--json and --quiet are both given; expected one of them.")
+
+
+def make_parser(environment: Mapping[str, str]) -> CommandParser:
     """
     The whole command line.
 
@@ -36,16 +75,19 @@ def make_parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="thinwire",
         description="Text with exactly a large model's law, drafted by a small one over a thin link.",
-        epilog=EXIT_CODES_HELP,
-        formatter_class=RoomyFormatter,
     )
     parser.add_argument("--version", action="version", version=f"thinwire {version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    add_edge(commands)
-    _add_generate(commands, environment)
-    _add_status(commands, environment)
-    add_health_command(commands, peer="edge", default=environment.get("THINWIRE_EDGE", DEFAULT_EDGE))
-    _add_demo(commands, environment)
+    edge = environment.get("THINWIRE_EDGE", DEFAULT_EDGE)
+    prompt = environment.get("THINWIRE_PROMPT")
+    for name, fill, summary in (
+        ("edge", _edge, "run the edge daemon: load a draft model, serve Generate, have a cloud verify"),
+        ("generate", partial(_generate, edge=edge), "stream a completion of a prompt from an edge"),
+        ("status", partial(_status, edge=edge), "show what an edge and its cloud serve"),
+        ("demo", partial(_demo, prompt=prompt), "run a cloud and an edge on loopback for one text"),
+    ):
+        commands.add_parser(name, fill=fill, help=summary)
+    add_health_command(commands, peer="edge", default=edge)
     return parser
 
 
@@ -59,14 +101,66 @@ def generation_request(arguments: argparse.Namespace, prompt: str) -> Generation
     check_utf8("the prompt", prompt)
     for text in arguments.stop:
         check_utf8("stop", text)
+    sampling = from_arguments(SamplingParameters, arguments)
+    scheme = scheme_of(arguments, sampling.temperature)
+    return from_arguments(GenerationRequest, arguments, prompt=prompt, sampling=sampling, scheme=scheme)
+
+
+def _edge(parser: CommandParser) -> None:
+    add_options(parser, EdgeOptions, "the cloud, and records")
+    add_daemon_options(parser, model=demo_pair.model("draft"), listen=DEFAULT_EDGE)
+    add_options(
+        parser, DialOptions, "getting into the cloud", prefix="cloud-", without=("insecure_plaintext",)
+    )
+    add_options(parser, EdgeSettings, "limits")
+
+
+def _generate(parser: CommandParser, edge: str) -> None:
+    parser.add_argument("prompt", metavar="PROMPT", help="text to continue; - reads standard input")
+    add_peer(parser, "edge", edge)
+    _add_generation(parser)
+
+
+def _status(parser: CommandParser, edge: str) -> None:
+    add_peer(parser, "edge", edge)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _demo(parser: CommandParser, prompt: str | None) -> None:
+    parser.add_argument(
+        "prompt",
+        nargs="?",
+        metavar="PROMPT",
+        default=prompt,
+        help="text to continue (default: THINWIRE_PROMPT, else the head of a Python function)",
+    )
+    parser.add_argument(
+        "--pair", metavar="DIR", help="folder with the models draft/ and target/ (default: the bundled pair)"
+    )
+    _add_generation(parser)
+
+
+def _add_generation(parser: CommandParser) -> None:
+    add_scheme(parser)
+    add_options(parser, GenerationRequest, "text")
+    add_options(parser, SamplingParameters, "sampling")
+    add_options(parser, OutputOptions, "output")
+
+
+def scheme_of(arguments: argparse.Namespace, temperature: float) -> SchemeParameters:
+    """
+    The scheme that `add_scheme` understood.
+
+    Raises:
+        ConfigError: a value out of its range.
+    """
     check_utf8("scheme", arguments.scheme)
-    sampling = SamplingParameters(arguments.temperature, arguments.top_k, arguments.top_p)
     by_temperature = {
         "max_support_size": arguments.max_support_size,
         "target_dropped_mass": arguments.target_dropped_mass,
     }
-    scheme = default_scheme(
-        sampling.temperature,
+    return default_scheme(
+        temperature,
         scheme=arguments.scheme,
         lattice_resolution=arguments.lattice_resolution,
         support_size=arguments.support_size,
@@ -76,86 +170,13 @@ def generation_request(arguments: argparse.Namespace, prompt: str) -> Generation
         frozen_threshold=arguments.frozen_threshold,
         **{name: value for name, value in by_temperature.items() if value is not None},
     )
-    seed = {} if arguments.seed is None else {"seed": arguments.seed}
-    return GenerationRequest(
-        prompt=prompt,
-        scheme=scheme,
-        sampling=sampling,
-        max_tokens=arguments.max_tokens,
-        draft_length=arguments.draft_length,
-        uplink_budget_bits=arguments.uplink_budget_bits,
-        min_block_acceptance=arguments.min_block_acceptance,
-        stop=tuple(arguments.stop),
-        ignore_eos=arguments.ignore_eos,
-        stop_token_ids=tuple(arguments.stop_token_id),
-        **seed,
-    )
 
 
-def _add_generate(commands: Any, environment: Mapping[str, str]) -> None:
-    parser = commands.add_parser(
-        "generate",
-        help="stream a completion from an edge",
-        description="Stream a completion of a prompt from an edge.",
-        epilog=EXIT_CODES_HELP,
-        formatter_class=RoomyFormatter,
-    )
-    parser.add_argument("prompt", metavar="PROMPT", help="text to continue; - reads standard input")
-    _add_edge_address(parser, environment)
-    _add_generation_flags(parser)
+def add_scheme(parser: argparse.ArgumentParser) -> None:
+    """Add --scheme and its parameters."""
+    from thinwire.common.schemes import scheme_names
 
-
-def _add_status(commands: Any, environment: Mapping[str, str]) -> None:
-    parser = commands.add_parser(
-        "status",
-        help="what an edge and its cloud serve",
-        description="Show what an edge and its cloud serve.",
-        epilog=EXIT_CODES_HELP,
-        formatter_class=RoomyFormatter,
-    )
-    _add_edge_address(parser, environment)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _add_demo(commands: Any, environment: Mapping[str, str]) -> None:
-    parser = commands.add_parser(
-        "demo",
-        help="start a cloud and an edge on this machine with the bundled pair and stream one completion",
-        description="Start a cloud and an edge as two processes on loopback, stream one text, stop both.",
-        epilog=EXIT_CODES_HELP,
-        formatter_class=RoomyFormatter,
-    )
-    parser.add_argument(
-        "prompt",
-        nargs="?",
-        metavar="PROMPT",
-        default=environment.get("THINWIRE_PROMPT"),
-        help="text to continue (default: THINWIRE_PROMPT, else the head of a Python function)",
-    )
-    parser.add_argument(
-        "--pair", metavar="DIR", help="folder with the models draft/ and target/ (default: the bundled pair)"
-    )
-    _add_generation_flags(parser)
-
-
-def _add_edge_address(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
-    parser.add_argument(
-        "--edge",
-        type=peer_address,
-        default=environment.get("THINWIRE_EDGE", DEFAULT_EDGE),
-        metavar="HOST:PORT",
-        help="the edge (default: THINWIRE_EDGE, else " + DEFAULT_EDGE + ")",
-    )
-    add_dialling_arguments(parser, peer="edge")
-    parser.add_argument(
-        "--insecure-plaintext",
-        action="store_true",
-        help="off loopback, dial without TLS where no authority and no certificate is given",
-    )
-
-
-def _add_generation_flags(parser: argparse.ArgumentParser) -> None:
-    scheme, sampling = _DEFAULTS.scheme, _DEFAULTS.sampling
+    scheme = SchemeParameters()
     group = parser.add_argument_group("scheme")
     add = group.add_argument
     default = "(default %(default)s)"
@@ -212,72 +233,3 @@ def _add_generation_flags(parser: argparse.ArgumentParser) -> None:
         help=f"fate of the threshold updates of discarded drafts {default}",
     )
     add("--frozen-threshold", action="store_true", help="keep β fixed (no guarantee)")
-    group = parser.add_argument_group("drafting")
-    add = group.add_argument
-    add(
-        "--draft-length",
-        type=int,
-        default=_DEFAULTS.draft_length,
-        metavar="N",
-        help=f"draft tokens a round, 0 to {MAX_DRAFT_LENGTH} {default}",
-    )
-    add(
-        "--uplink-budget-bits",
-        type=int,
-        default=_DEFAULTS.uplink_budget_bits,
-        metavar="BITS",
-        help=f"payload a round at most; 0 is no budget {default}",
-    )
-    add(
-        "--min-block-acceptance",
-        type=float,
-        default=_DEFAULTS.min_block_acceptance,
-        metavar="P",
-        help=f"draft on while the block's estimated acceptance is so high; 0 is always {default}",
-    )
-    group = parser.add_argument_group("text")
-    add = group.add_argument
-    add(
-        "--max-tokens",
-        type=int,
-        default=_DEFAULTS.max_tokens,
-        metavar="N",
-        help=f"output tokens at most {default}",
-    )
-    add("--temperature", type=float, default=sampling.temperature, help=f"0 is greedy {default}")
-    add("--top-k", type=int, default=sampling.top_k, metavar="N", help=f"0 keeps all {default}")
-    add("--top-p", type=float, default=sampling.top_p, metavar="MASS", help=f"1 keeps all {default}")
-    add("--seed", type=int, help="makes the text reproducible (default: fresh bits, printed at the end)")
-    add(
-        "--stop",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="end the text before this string, or at the special token of this name; repeatable",
-    )
-    add(
-        "--stop-token-id",
-        type=int,
-        action="append",
-        default=[],
-        metavar="N",
-        help="end the text at this token; repeatable",
-    )
-    add("--ignore-eos", action="store_true", help="go on after an end-of-text token")
-    group = parser.add_argument_group("output")
-    form = group.add_mutually_exclusive_group()
-    form.add_argument(
-        "--json",
-        action="store_true",
-        help="one JSON object a line: tokens, then the whole text and its statistics",
-    )
-    form.add_argument(
-        "--quiet", action="store_true", help="the text alone, without its statistics on standard error"
-    )
-    group.add_argument(
-        "--timeout",
-        type=float,
-        default=300.0,
-        metavar="SECONDS",
-        help="give up when the edge sends nothing for so long (default %(default)g)",
-    )

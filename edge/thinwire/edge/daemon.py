@@ -1,21 +1,18 @@
 """
 The edge daemon: the Generator service over one draft model and one channel to the cloud.
-
-The server listens before its model is loaded, so that a port in use is known at once and health can be asked;
-until then, and again while draining, it is NOT_SERVING and refuses generations with UNAVAILABLE.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from thinwire.common import wire
-from thinwire.common.causal_model import CausalModel
+from thinwire.common.causal_model import ServedModel, Vocabulary
+from thinwire.common.daemon.server import DaemonServer, held_in
 from thinwire.common.door.security import ClientSecurity, ServerSecurity
 from thinwire.common.door.tenants import Credential
 from thinwire.common.errors import ResourceExhaustedError, ThinwireError, TransportError
@@ -44,47 +41,30 @@ from thinwire.edge.telemetry import RoundLog
 from thinwire.edge.text_stream import TextStream
 
 DEFAULT_SETTINGS = EdgeSettings()
-_log = logging.getLogger(__name__)
-
-
-class Vocabulary(Protocol):
-    """What the edge needs of a tokenizer."""
-
-    @property
-    def identity(self) -> VocabularyIdentity:
-        """Size and hash, compared with the target's at Open."""
-
-    @property
-    def special_tokens(self) -> dict[str, int]:
-        """The ids without text, by their names."""
-
-    def encode(self, text: str) -> list[int]:
-        """Prompt text to token ids."""
-
-    def decode(self, token_ids: Any) -> str:
-        """Token ids to text."""
 
 
 @dataclass(frozen=True, slots=True)
-class ModelShown:
-    """What GetStatus says of the model."""
+class Call:
+    """One Generate call."""
 
-    name: str = ""
-    dtype: str = ""
-    device: str = ""
+    request: Any
+    context: Any
+    outbox: wire.Outbox
+    account: GenerationAccount
+    trace: Trace
+    arrived_s: float
+    """Monotonic seconds."""
 
 
-class EdgeServer(wire.GeneratorServicer):
+class EdgeServer(DaemonServer, wire.GeneratorServicer):
     """
     The Generator service.
 
     Args:
-        model: the draft model; None when `model_loaded` will bring it.
-        vocabulary: the draft model's tokenizer; None together with `model`.
+        served: the draft model; None when `model_loaded` will bring it.
         cloud_address: HOST:PORT of the cloud.
         settings: deadlines and bounds.
         executor: the model's one thread; made when None.
-        shown: the model's name, dtype and device for GetStatus.
         round_log: where rounds are written, None for nowhere.
         security: certificates and tokens of the listener; loopback's plaintext for everybody when None.
         cloud_security: how the cloud is dialled, and the token for it.
@@ -92,80 +72,57 @@ class EdgeServer(wire.GeneratorServicer):
         tracing: where spans go.
     """
 
+    side = "edge"
+    service = wire.GENERATOR_SERVICE
+
     def __init__(
         self,
-        model: CausalModel | None,
+        served: ServedModel | None,
         *,
-        vocabulary: Vocabulary | None,
         cloud_address: str,
         settings: EdgeSettings = DEFAULT_SETTINGS,
         executor: ThreadPoolExecutor | None = None,
-        shown: ModelShown | None = None,
         round_log: RoundLog | None = None,
         security: ServerSecurity | None = None,
         cloud_security: ClientSecurity | None = None,
         log_text: bool = False,
         tracing: Tracing = NO_TRACING,
     ) -> None:
-        self._model = model
-        self._vocabulary = vocabulary
+        self.metrics = EdgeMetrics(generations=lambda: len(self.running))
+        super().__init__(
+            served,
+            executor=executor,
+            security=security,
+            metrics=self.metrics,
+            drain_grace_s=settings.drain_grace_s,
+            max_request_bytes=wire.MAX_GENERATE_BYTES,
+        )
         self._cloud_address = cloud_address
         self._settings = settings
-        self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="draft-model")
         self._prompts = PromptEncoder(settings.max_prompt_bytes)
-        self._shown = shown or ModelShown()
         self._round_log = round_log
-        self._security = security or ServerSecurity()
-        self._cloud_security = cloud_security or ClientSecurity()
-        self._draining = False
+        self._cloud_security = cloud_security
         self.running: set[asyncio.Task[Any]] = set()
         """The tasks of the generations running now; each is a slot."""
-        self._streams: set[asyncio.Task[Any]] = set()
-        """The handlers of the Generate streams that are not yet written to their end."""
         self._pair: PairWatch | None = None
         self._watching: asyncio.Task[None] | None = None
         self._finished = 0
         self._output_tokens = 0
         self._log_text = log_text
         self._tracing = tracing
-        self.metrics = EdgeMetrics(generations=lambda: len(self.running))
 
     async def start(self, listen: str) -> int:
-        """
-        Bind, listen, and serve as soon as there is a model.
-
-        Returns:
-            the bound port.
-
-        Raises:
-            TransportError: the address cannot be bound.
-            ConfigError: others can reach it, and it lacks certificates or tokens.
-        """
+        """See `DaemonServer.start`."""
         self._link = CloudLink(self._cloud_address, self._settings, self._cloud_security)
-        self._listener_security = self._security.described(listen)
-        self._server = wire.make_server(
-            listen,
-            self._security,
-            max_request_bytes=wire.MAX_GENERATE_BYTES,
-            on_refused=self.metrics.refused,
-            on_closed=self.metrics.connection_closed,
-        )
-        wire.add_generator(self, self._server)
-        self._health = wire.HealthReporter(self._server, wire.GENERATOR_SERVICE)
-        await self._health.not_serving()
-        port = wire.bind(self._server, listen, self._security)
-        await self._server.start()
-        if self._model is not None:
-            await self._health.serving()
-        return port
+        return await super().start(listen)
 
-    async def model_loaded(self, model: CausalModel, *, vocabulary: Vocabulary, shown: ModelShown) -> None:
+    async def model_loaded(self, served: ServedModel) -> None:
         """Bring the model of a server that was started without one, and see what cloud it has."""
-        self._model, self._vocabulary, self._shown = model, vocabulary, shown
+        self.served = served
         self._pair = PairWatch(
             self._link.server_info,
             cloud=self._cloud_address,
-            vocabulary=vocabulary.identity,
+            vocabulary=served.vocabulary.identity,
             on_change=self._show_health,
         )
         await self._pair.look()
@@ -173,25 +130,21 @@ class EdgeServer(wire.GeneratorServicer):
             await self._show_health(True)
         self._watching = asyncio.create_task(self._pair.run())
 
-    async def _show_health(self, texts_can_be_made: bool) -> None:
-        if texts_can_be_made and not self._draining:
-            await self._health.serving()
-        else:
-            await self._health.not_serving()
+    def _register(self, server: wire.GuardedServer) -> None:
+        wire.add_generator(self, server)
 
-    async def stop(self, grace_s: float | None = None) -> None:
-        """Drain: NOT_SERVING, no new generations; those in flight may go on for `grace_s`."""
-        self._draining = True
+    def _cut(self) -> None:
+        for generating in self.running:
+            generating.cancel()
+
+    async def _free(self) -> None:
         if self._watching is not None:
             self._watching.cancel()
-        await self._health.not_serving()
-        grace_s = self._settings.drain_grace_s if grace_s is None else grace_s
-        await wire.drain(self._server, self._streams, grace_s, cut=self._cut)
-        if self.running:  # cut above; each still says Close to the cloud
+        if self.running:  # cut; each still says Close to the cloud
             await asyncio.wait(self.running, timeout=2 * self._settings.close_timeout_s)
         await self._link.close()
         await asyncio.to_thread(self._prompts.close)
-        await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self.executor.shutdown, cancel_futures=True)
 
     # --- the service -------------------------------------------------------------------------------------
 
@@ -200,36 +153,26 @@ class EdgeServer(wire.GeneratorServicer):
         trace = self._tracing.begin("Generate", context.invocation_metadata())
         account = GenerationAccount(self.metrics, trace=trace, with_text=self._log_text)
         outbox = wire.Outbox(context, write_timeout_s=self._settings.write_timeout_s)
-        stream = asyncio.current_task()
-        assert stream is not None, "a gRPC handler runs in a task"
-        self._streams.add(stream)
-        generating = asyncio.create_task(self._run_into(outbox, request, context, account, trace))
-        try:
+        call = Call(request, context, outbox, account, trace, asyncio.get_running_loop().time())
+        with held_in(self._streams):
+            generating = asyncio.create_task(self._run_into(call))
             try:
-                await outbox.write_all()
-            finally:
-                generating.cancel()  # it has ended, or its client is gone or takes nothing
-                await asyncio.wait([generating])
-        except ThinwireError as error:
-            account.failed(error, asyncio.get_running_loop().time())
-            await wire.abort_with(context, error)
-        finally:
-            self._streams.discard(stream)
+                try:
+                    await outbox.write_all()
+                finally:
+                    generating.cancel()  # it has ended, or its client is gone or takes nothing
+                    await asyncio.wait([generating])
+            except ThinwireError as error:
+                account.failed(error, asyncio.get_running_loop().time())
+                await wire.abort_with(context, error)
 
-    def _cut(self) -> None:
-        """End what still runs, with the reason."""
-        for generating in self.running:
-            generating.cancel()
-
-    async def _run_into(
-        self, outbox: wire.Outbox, request: Any, context: Any, account: GenerationAccount, trace: Trace
-    ) -> None:
+    async def _run_into(self, call: Call) -> None:
         """Run one request to its end, which is its stream's."""
         try:
-            await self._generate(outbox, request, context, account, trace)
+            await self._generate(call)
         except asyncio.CancelledError:
-            if not self._draining or outbox.is_ending:
-                account.cancelled(asyncio.get_running_loop().time())
+            if not self._draining or call.outbox.is_ending:
+                call.account.cancelled(asyncio.get_running_loop().time())
                 raise
             refusal: ThinwireError = TransportError(
                 "this edge stops and cut the text; expected another edge."
@@ -239,25 +182,24 @@ class EdgeServer(wire.GeneratorServicer):
                 self._pair.doubt(error)
             refusal = error
         except Exception as error:
-            _log.exception("a generation failed")
-            refusal = ThinwireError(f"the edge failed with {type(error).__name__}.")
+            refusal = self._failed(error, "a generation failed")
         else:
-            outbox.end()
+            call.outbox.end()
             return
-        account.failed(refusal, asyncio.get_running_loop().time())
-        outbox.end(refusal)
+        call.account.failed(refusal, asyncio.get_running_loop().time())
+        call.outbox.end(refusal)
 
     async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         """What this edge serves and how it stands."""
-        identity = self._vocabulary.identity if self._vocabulary else VocabularyIdentity(0, b"")
+        served = self.served
         answer = await self._link.server_info()
         if self._pair is not None:
             await self._pair.heard(answer)
         return wire.edge_status_to_proto(
             EdgeStatus(
                 version=version(),
-                model=self._shown.name,
-                vocabulary=identity,
+                model=served.name if served else "",
+                vocabulary=served.vocabulary.identity if served else VocabularyIdentity(0, b""),
                 cloud=self._cloud_address,
                 cloud_info=answer if isinstance(answer, ServerInfo) else None,
                 cloud_failure="" if isinstance(answer, ServerInfo) else f"{answer.status}: {answer.message}",
@@ -266,55 +208,32 @@ class EdgeServer(wire.GeneratorServicer):
                 generations_finished=self._finished,
                 output_tokens=self._output_tokens,
                 schemes=scheme_names(),
-                dtype=self._shown.dtype,
-                device=self._shown.device,
+                dtype=served.dtype if served else "",
+                device=served.device if served else "",
                 listener_security=self._listener_security,
             )
         )
 
-    async def _generate(
-        self, outbox: wire.Outbox, request: Any, context: Any, account: GenerationAccount, trace: Trace
-    ) -> None:
+    async def _generate(self, call: Call) -> None:
         """Check the request, then run it under the bound on generations."""
-        credential = wire.credential_of(context, self._security.access)
-        account.admitted(credential.tenant)
-        started_s = asyncio.get_running_loop().time()
-        if self._draining:
-            raise TransportError("this edge is draining; expected a request to another one.")
-        if self._model is None or self._vocabulary is None:
-            raise TransportError(
-                "this edge is still loading its model; expected a request after it is SERVING."
-            )
-        bound = self._settings.max_generations
-        running = len(self.running)
+        credential = wire.credential_of(call.context, self._access)
+        call.account.admitted(credential.tenant)
+        served = self._ready()
+        running, bound = len(self.running), self._settings.max_generations
         if running >= bound:
             raise ResourceExhaustedError(
                 f"{running} generations are running; expected fewer than {bound} "
                 "(thinwire edge --max-generations N allows more)."
             )
-        task = asyncio.current_task()
-        assert task is not None, "a gRPC handler runs in a task"
-        self.running.add(task)
-        try:
-            await self._run(
-                self._model, self._vocabulary, outbox, request, credential, account, trace, started_s
-            )
-        finally:
-            self.running.discard(task)
-            self._finished += 1
+        with held_in(self.running):
+            try:
+                await self._run(call, credential, served)
+            finally:
+                self._finished += 1
 
-    async def _run(
-        self,
-        model: CausalModel,
-        vocabulary: Vocabulary,
-        outbox: wire.Outbox,
-        request: Any,
-        credential: Credential,
-        account: GenerationAccount,
-        trace: Trace,
-        started_s: float,
-    ) -> None:
-        asked = wire.generate_request_from_proto(request)
+    async def _run(self, call: Call, credential: Credential, served: ServedModel) -> None:
+        vocabulary, account, trace = served.vocabulary, call.account, call.trace
+        asked = wire.generate_request_from_proto(call.request)
         scheme = make_scheme(asked.scheme, vocabulary_size=vocabulary.identity.size)
         prompt_ids, text = await self._prompts.encode(
             asked.prompt, partial(_tokenized, vocabulary, asked.prompt, asked.stop)
@@ -325,7 +244,7 @@ class EdgeServer(wire.GeneratorServicer):
             vocabulary=vocabulary.identity,
             scheme=scheme,
             text=text,
-            context_length=model.context_length,
+            context_length=served.model.context_length,
             round_timeout_s=self._settings.round_timeout_s,
             least_round_timeout_s=self._settings.least_round_timeout_s,
             patience_s=self._settings.patience_s,
@@ -333,14 +252,14 @@ class EdgeServer(wire.GeneratorServicer):
         meter = GenerationMeter(
             scheme,
             session.statistics,
-            started_s=started_s,
+            started_s=call.arrived_s,
             round_log=self._round_log,
             metrics=self.metrics,
             trace=trace,
         )
         account.begun(meter, asked, len(prompt_ids))
 
-        client = ClientStream(outbox, account, check=lambda: self._security.access.check(credential))
+        client = ClientStream(call.outbox, account, check=lambda: self._access.check(credential))
         started = GenerationStarted(
             asked.seed,
             len(prompt_ids),
@@ -351,9 +270,9 @@ class EdgeServer(wire.GeneratorServicer):
         try:
             finished = await run_generation(
                 session,
-                Drafter(model, scheme, asked.sampling, KeyedDraws(asked.seed)),
+                Drafter(served.model, scheme, asked.sampling, KeyedDraws(asked.seed)),
                 self._link.carrying(trace.context) if trace.context else self._link,
-                executor=self._executor,
+                executor=self.executor,
                 settings=self._settings,
                 client=client,
                 meter=meter,

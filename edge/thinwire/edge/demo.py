@@ -1,8 +1,5 @@
 """
 `make run`: a cloud and an edge as two processes on loopback, one completion, and nothing left behind.
-
-The daemons run in process groups of their own, so that Ctrl-C reaches this process alone, which
-then stops them.
 """
 
 from __future__ import annotations
@@ -11,18 +8,16 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-import grpc
 from rich.console import Console
 
-import thinwire
 from thinwire.common import demo_pair, wire
 from thinwire.common.daemon.exit_codes import ExitCode
+from thinwire.common.daemon.launcher import Daemon, DaemonDiedError
 
 DEFAULT_PROMPT = '''\
 def read_lines(path, encoding="utf-8"):
@@ -41,129 +36,6 @@ The text is that of the bundled demonstration pair: a target model of 10 M param
 like Python, and a draft model of 1.5 M (demo-pair/thinwire_demo_pair/MODEL_CARD.md).
 What each figure is: docs/operations.md, Output.
 What they come to on thin links, and when all this is worth having: docs/results.md."""
-
-STOP_TIMEOUT_S = 5.0
-"""How long a daemon may take to stop after SIGTERM before it is killed."""
-_POLL_S = 0.02
-_LAST_LOG_LINES = 15
-
-
-class DaemonDiedError(Exception):
-    """A daemon ended before it was serving."""
-
-
-class Daemon:
-    """
-    One daemon as a child process, with its log and its port in `folder`.
-
-    Args:
-        name: "cloud" or "edge", for messages and file names.
-        folder: exists; the caller removes it.
-    """
-
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name = name
-        self._log = folder / f"{name}.log"
-        self._port_file = folder / f"{name}.port"
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self, *arguments: str) -> None:
-        """Start `python -m NAME ARGUMENTS` on any free loopback port."""
-        environment = {
-            **os.environ,
-            "PYTHONPATH": _import_path(),
-            "PYTHONUNBUFFERED": "1",
-            # Importing torch leaves a cache folder in the temporary folder; it goes with ours.
-            "TMPDIR": str(self._log.parent),
-        }
-        command = [
-            sys.executable,
-            "-m",
-            *arguments,
-            "--listen",
-            "127.0.0.1:0",
-            "--port-file",
-            str(self._port_file),
-            "--log-format",
-            "text",
-        ]
-        with self._log.open("wb") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
-
-    async def address(self) -> str:
-        """
-        HOST:PORT, once the daemon has bound it.
-
-        Raises:
-            DaemonDiedError: it ended instead.
-        """
-        while not self._port_file.exists():
-            self._check_alive()
-            await asyncio.sleep(_POLL_S)
-        return f"127.0.0.1:{self._port_file.read_text().strip()}"
-
-    async def serving(self, service: str) -> None:
-        """
-        Wait until its health is SERVING.
-
-        Raises:
-            DaemonDiedError: it ended instead.
-        """
-        async with grpc.aio.insecure_channel(await self.address(), options=wire.channel_options()) as channel:
-            while not await wire.is_serving(channel, service, timeout_s=1.0):
-                self._check_alive()
-                await asyncio.sleep(_POLL_S)
-
-    def keep_on(self, core: int) -> None:
-        """Have the threads it has now, and those that they will start, run on this core alone."""
-        assert self._process is not None, "not started"
-        seen: set[str] = set()
-        # A thread takes the core of the one that starts it: until there is none that was started meanwhile.
-        while threads := set(os.listdir(f"/proc/{self._process.pid}/task")) - seen:
-            for thread in threads:
-                with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
-                    os.sched_setaffinity(int(thread), {core})
-            seen |= threads
-
-    def terminate(self) -> None:
-        """Ask the daemon to drain and stop."""
-        self._signal(signal.SIGTERM)
-
-    async def stopped(self) -> None:
-        """Wait until the daemon has ended; kill it after the stop timeout."""
-        if self._process is None:
-            return
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await self._process.wait()
-        except TimeoutError:
-            self._signal(signal.SIGKILL)
-            await self._process.wait()
-
-    def _check_alive(self) -> None:
-        if self._process is not None and self._process.returncode is not None:
-            raise DaemonDiedError(
-                f"the {self.name} daemon ended with exit code {self._process.returncode}; "
-                f"its last log lines:\n"
-                f"{self._last_log_lines()}"
-            )
-
-    def _last_log_lines(self) -> str:
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LOG_LINES:]
-        return "\n".join(f"  {line}" for line in lines)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is None or self._process.returncode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
 
 
 async def run_demo(
@@ -243,11 +115,12 @@ async def serve_pair(cloud: Daemon, edge: Daemon, models: Path) -> str:
     Raises:
         DaemonDiedError: one of them ended instead.
     """
-    serve = ("thinwire.cloud", "serve", "--allow-dense-f16")  # nobody else's cloud: every scheme may be tried
-    await cloud.start(*serve, "--model", str(models / "target"), "--threads", str(target_threads()))
-    address = await cloud.address()
-    await edge.start(
-        "thinwire.edge", "edge", "--model", str(models / "draft"), "--cloud", address, "--threads", "1"
+    # Nobody else's cloud: every scheme may be tried.
+    serve = ("thinwire.cloud", "serve", "--allow-dense-f16", "--log-format", "text")
+    cloud.start(*serve, "--model", str(models / "target"), "--threads", str(target_threads()))
+    edge.start(
+        *("thinwire.edge", "edge", "--log-format", "text", "--cloud", await cloud.address()),
+        *("--model", str(models / "draft"), "--threads", "1"),
     )
     waiting = [
         asyncio.ensure_future(cloud.serving(wire.VERIFIER_SERVICE)),
@@ -260,9 +133,20 @@ async def serve_pair(cloud: Daemon, edge: Daemon, models: Path) -> str:
             future.cancel()
     core = shared_core()
     if core is not None:  # only now: loading took both cores
-        cloud.keep_on(core)
-        edge.keep_on(core)
+        keep_on(cloud, core)
+        keep_on(edge, core)
     return await edge.address()
+
+
+def keep_on(daemon: Daemon, core: int) -> None:
+    """Have the threads it has now, and those that they will start, run on this core alone."""
+    seen: set[str] = set()
+    # A thread takes the core of the one that starts it: until there is none that was started meanwhile.
+    while threads := set(os.listdir(f"/proc/{daemon.pid}/task")) - seen:
+        for thread in threads:
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.sched_setaffinity(int(thread), {core})
+        seen |= threads
 
 
 def shared_core() -> int | None:
@@ -280,9 +164,3 @@ def shared_core() -> int | None:
 def target_threads() -> int:
     """Of a target model beside its edge: one for every core but one."""
     return max(1, (os.cpu_count() or 1) - 1)
-
-
-def _import_path() -> str:
-    """Where `thinwire` is imported from, first in the children's path."""
-    roots = [str(Path(folder).resolve().parent) for folder in thinwire.__path__]
-    return os.pathsep.join(filter(None, [*roots, os.environ.get("PYTHONPATH", "")]))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from thinwire.common.causal_model import CachedSequence, CausalModel, check_cache_length
+from thinwire.common.causal_model import CachedSequence, CausalModel, RolledBackSequence
 from thinwire.common.config import SamplingParameters
 from thinwire.common.law.distributions import warp_with_margin
 from thinwire.common.law.random_streams import Draws
@@ -48,12 +48,10 @@ class Drafter:
     def __init__(
         self, model: CausalModel, scheme: Scheme, sampling: SamplingParameters, draws: Draws
     ) -> None:
-        self._model = model
+        self._sequence = RolledBackSequence(model)
         self._scheme = scheme
         self._sampling = sampling
         self._draws = draws
-        self._sequence: CachedSequence | None = None
-        self._keep: int | None = None
         self._cancelled = threading.Event()
 
     def cancel(self) -> None:
@@ -62,7 +60,7 @@ class Drafter:
 
     def truncate(self, length: int) -> None:
         """Roll back to `length` cached tokens before anything else is drafted."""
-        self._keep = length if self._keep is None else min(self._keep, length)
+        self._sequence.truncate(length)
 
     def draft(self, effect: Draft) -> DraftedBlock:
         """
@@ -74,14 +72,9 @@ class Drafter:
             DraftingCancelledError: `cancel` was called.
         """
         started_s = time.perf_counter()
-        sequence = self._opened()
-        if self._keep is not None:
-            sequence.truncate(self._keep)
-            self._keep = None
-        if effect.feed_token_ids:
-            check_cache_length(sequence.length, effect.first_position - len(effect.feed_token_ids))
-        builder = DraftBlockBuilder.of(effect, self._scheme, self._draws)
         feed: Sequence[int] = effect.feed_token_ids
+        sequence = self._sequence.holding(effect.first_position - len(feed) if feed else None)
+        builder = DraftBlockBuilder.of(effect, self._scheme, self._draws)
         while not builder.complete:
             logits = self._next_logits(sequence, feed)
             draft_probs, margin = warp_with_margin(logits, self._sampling, dtype=np.float32)
@@ -95,14 +88,7 @@ class Drafter:
 
     def close(self) -> None:
         """Free the cache."""
-        if self._sequence is not None:
-            self._sequence.close()
-            self._sequence = None
-
-    def _opened(self) -> CachedSequence:
-        if self._sequence is None:
-            self._sequence = self._model.open_sequence()
-        return self._sequence
+        self._sequence.close()
 
     def _next_logits(self, sequence: CachedSequence, token_ids: Sequence[int]) -> npt.NDArray[Any]:
         """(V,) logits after `token_ids`, fed in pieces."""

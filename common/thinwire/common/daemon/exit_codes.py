@@ -6,20 +6,15 @@ import enum
 
 
 class ExitCode(enum.IntEnum):
-    """One meaning each."""
+    """What `EXIT_CODES_HELP` says of each."""
 
     OK = 0
     FAILED = 1
-    """The generation failed, health is not SERVING, or status shows two ends that are no pair."""
     USAGE = 2
-    """Bad usage or bad input."""
     CANNOT_LISTEN = 3
     MODEL = 4
-    """The model cannot be loaded, or a daemon of the demo died."""
     UNREACHABLE = 5
-    """The edge or the cloud cannot be reached."""
     INTERRUPTED = 130
-    """Ctrl-C."""
 
 
 EXIT_CODES_HELP = """\
@@ -28,7 +23,7 @@ exit codes:
   1    the generation failed (its status is printed), health is not SERVING, or edge and cloud are no pair
   2    bad usage or bad input
   3    the address cannot be listened on
-  4    the model cannot be loaded
+  4    the model cannot be loaded, or a daemon of the demo died
   5    the edge or the cloud cannot be reached
   130  interrupted
 """

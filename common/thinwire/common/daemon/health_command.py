@@ -3,57 +3,84 @@
 from __future__ import annotations
 
 import argparse
+import os
+from dataclasses import dataclass
 from typing import Any
 
-from thinwire.common import wire
-from thinwire.common.config import check_seconds
-from thinwire.common.daemon.arguments import peer_address
-from thinwire.common.daemon.exit_codes import EXIT_CODES_HELP, ExitCode
+from thinwire.common.config import Seconds, check_fields
+from thinwire.common.daemon.exit_codes import ExitCode
+from thinwire.common.daemon.options import CommandParser, add_options, from_arguments, peer_address
+from thinwire.common.daemon.standard_streams import writing_output
 from thinwire.common.door.security import ClientSecurity
-from thinwire.common.door.security_arguments import add_dialling_arguments
+from thinwire.common.door.security_options import DialOptions
 from thinwire.common.errors import ThinwireError, TransportError
 
-DEFAULT_TIMEOUT_S = 3.0
+
+@dataclass(frozen=True, slots=True)
+class HealthOptions:
+    """How a daemon is asked."""
+
+    timeout_s: Seconds = 3.0
+    """How long to wait for the answer."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+def add_peer(parser: CommandParser, peer: str, default: str) -> None:
+    """
+    Add the address of a daemon, and how it is dialled.
+
+    Args:
+        peer: "edge" or "cloud", which is also the option.
+        default: its address.
+    """
+    parser.add_argument(
+        f"--{peer}",
+        dest="peer",
+        type=peer_address,
+        default=default,
+        metavar="HOST:PORT",
+        help=f"the {peer} to ask (default %(default)s)",
+    )
+    add_options(parser, DialOptions, f"getting into the {peer}")
 
 
 def add_health_command(commands: Any, *, peer: str, default: str) -> None:
     """
-    The subcommand `health`.
+    Add the subcommand `health`.
 
     Args:
         commands: of argparse.
-        peer: "edge" or "cloud", which is also its option.
+        peer: "edge" or "cloud".
         default: its address.
     """
-    parser = commands.add_parser(
-        "health",
-        help=f"whether {'an' if peer == 'edge' else 'a'} {peer} is SERVING",
-        description="Ask grpc.health.v1 once; it needs no token. Exit code 0: SERVING; 1: NOT_SERVING "
-        "(loading or draining); 5: no answer.",
-        epilog=EXIT_CODES_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        f"--{peer}",
-        dest="health_address",
-        type=peer_address,
-        default=default,
-        metavar="HOST:PORT",
-        help="whom to ask (default %(default)s)",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        default=DEFAULT_TIMEOUT_S,
-        metavar="SECONDS",
-        help="to wait for the answer (default %(default)g)",
-    )
-    add_dialling_arguments(parser, peer=peer)
-    parser.add_argument(
-        "--insecure-plaintext",
-        action="store_true",
-        help="off loopback, dial without TLS where no authority and no certificate is given",
-    )
+
+    def fill(parser: CommandParser) -> None:
+        add_peer(parser, peer, default)
+        add_options(parser, HealthOptions, "the question")
+
+    summary = f"ask once, without a token, whether the {peer} is SERVING (0), NOT_SERVING (1) or silent (5)"
+    commands.add_parser("health", fill=fill, help=summary)
+
+
+async def health_asked(arguments: argparse.Namespace, service: str) -> ExitCode:
+    """
+    Ask once, and print a sentence.
+
+    Args:
+        arguments: of `add_health_command`.
+        service: full name of the service.
+
+    Raises:
+        ConfigError: the timeout is no time to wait, or a file of certificates is not what it should be.
+    """
+    options = from_arguments(HealthOptions, arguments)
+    security = from_arguments(DialOptions, arguments).security(os.environ)
+    code, sentence = await health(arguments.peer, service, security, timeout_s=options.timeout_s)
+    with writing_output():
+        print(sentence)
+    return code
 
 
 async def health(
@@ -70,11 +97,9 @@ async def health(
 
     Returns:
         OK for SERVING, FAILED for anything else that it answers, UNREACHABLE for no answer; and a sentence.
-
-    Raises:
-        ConfigError: the timeout is no time to wait.
     """
-    check_seconds("timeout", timeout_s)
+    from thinwire.common import wire  # here, so that a command line is understood without gRPC
+
     async with wire.open_channel(at, security) as channel:
         try:
             status = await wire.serving_status(channel, service, timeout_s=timeout_s)

@@ -8,22 +8,22 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from thinwire.common.daemon.command_parser import as_typed
 from thinwire.common.daemon.controlling_terminal import controlling_terminal
 from thinwire.common.daemon.exit_codes import ExitCode
 from thinwire.common.daemon.metrics_listener import metrics_listener
-from thinwire.common.door.security import KeyPair, ServerSecurity
+from thinwire.common.daemon.options import as_typed
+from thinwire.common.daemon.settings import DaemonOptions
+from thinwire.common.door.security import KeyPair
 from thinwire.common.door.tenants import Access
 from thinwire.common.door.whole_file import replace_file
-from thinwire.common.errors import ConfigError, ThinwireError, TransportError
-from thinwire.common.observe.log import FORMATS, Announcer, logging_to
+from thinwire.common.errors import ConfigError, ThinwireError
+from thinwire.common.observe.log import Announcer, logging_to
 from thinwire.common.observe.metrics import CONTENT_TYPE, Metrics
 
 if TYPE_CHECKING:
@@ -31,43 +31,6 @@ if TYPE_CHECKING:
 
 
 _DAY_S = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class DaemonOptions:
-    """What both daemons' command lines say of model and address."""
-
-    model: str
-    """Folder in Hugging Face format, or hub id."""
-    listen: str
-    """HOST:PORT; port 0 for any free one."""
-    revision: str | None = None
-    tokenizer: str | None = None
-    """Folder or hub id whose tokenizer is taken in place of the model's own."""
-    dtype: str = "float32"
-    device: str = "cpu"
-    for_pool: bool = False
-    """Whether the model's sequences will be pooled as soon as it is loaded; see `load_language_model`."""
-    threads: int | None = None
-    """Threads of the model; None leaves torch's own choice."""
-    port_file: str | None = None
-    """Where the bound port is written once the server listens."""
-    security: ServerSecurity = field(default_factory=ServerSecurity)
-    """How the listener is protected; the server has been made with the same."""
-    metrics_listen: str | None = None
-    """HOST:PORT of the metrics on loopback, port 0 for any free one; None for none."""
-    log_format: str = "auto"
-    """One of `common.observe.log.FORMATS`."""
-    log_exception_messages: bool = True
-    """Whether a traceback in the log ends with the exception's message, which may quote a text."""
-    option_names: Mapping[str, str] = field(default_factory=dict)
-    """Setting → option, for the sentences that refuse one."""
-
-    def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"threads is {self.threads}; expected at least 1.", setting="threads")
-        if self.log_format not in FORMATS:
-            raise ConfigError(f"log_format is {self.log_format!r}; expected one of {', '.join(FORMATS)}.")
 
 
 class Server(Protocol):
@@ -133,10 +96,11 @@ async def _run(
             if terminal is not None and terminal.hangs_up():
                 stopping.set()  # as without tokens, where the signal ends the process
             else:
-                _reload_tokens(options.security.access, say)
+                # Off the event loop, since the file may be on a disk that takes its time.
+                loop.run_in_executor(None, _read_tokens, options.security.access, say)
 
         loop.add_signal_handler(signal.SIGHUP, hang_up)
-    host = options.listen.rpartition(":")[0]
+    failure = ExitCode.CANNOT_LISTEN
     try:
         protection = options.security.described(options.listen)
         for warning in options.security.warnings(options.listen):
@@ -148,46 +112,41 @@ async def _run(
             metrics_port = await stack.enter_async_context(_page(options.metrics_listen, metrics))
             say(f"metrics on port {metrics_port}, path /metrics")
         port = await server.start(options.listen)
-    except ConfigError as error:
-        say(as_typed(error, options.option_names), logging.ERROR)
-        return ExitCode.USAGE
-    except TransportError as error:
-        say(error.message, logging.ERROR)
-        return ExitCode.CANNOT_LISTEN
-    if options.port_file is not None:
-        try:
+        stack.push_async_callback(server.stop)
+        failure = ExitCode.MODEL
+        if options.port_file is not None:
             _write_port(options.port_file, port)
-        except ConfigError as error:
+        host = options.listen.rpartition(":")[0]
+        say(f"listening on {host}:{port} ({protection}), loading {options.model}")
+        model = await _loaded(options, say, executor, stopping)
+        await on_loaded(model)
+    except ThinwireError as error:
+        if isinstance(error, ConfigError):
             say(as_typed(error, options.option_names), logging.ERROR)
-            await server.stop(0)
-            return ExitCode.USAGE
-    say(f"listening on {host}:{port} ({protection}), loading {options.model}")
-    loading = loop.run_in_executor(executor, load_model, options, say)
-    stopped: asyncio.Future[Any] = asyncio.ensure_future(stopping.wait())
-    waited: set[asyncio.Future[Any]] = {loading, stopped}
-    try:
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        if not loading.done():
-            # Loading cannot be interrupted and holds nothing that needs an orderly end.
-            say("stopped while loading")
-            sys.stderr.flush()
-            os._exit(ExitCode.OK)
-        try:
-            model = loading.result()
-            await on_loaded(model)
-        except ConfigError as error:
-            say(as_typed(error, options.option_names), logging.ERROR)
-            return ExitCode.USAGE
-        except ThinwireError as error:
+        else:
             say(error.message, logging.ERROR)
-            return ExitCode.USAGE if error.status == "INVALID_ARGUMENT" else ExitCode.MODEL
-        say(f"serving {model.name} ({model.dtype}, {model.device})")
-        await stopped
-        say("draining")
-        return ExitCode.OK
-    finally:
-        stopped.cancel()
-        await server.stop()
+        return ExitCode.USAGE if error.status == "INVALID_ARGUMENT" else failure
+    say(f"serving {model.name} ({model.dtype}, {model.device})")
+    await stopping.wait()
+    say("draining")
+    return ExitCode.OK
+
+
+async def _loaded(
+    options: DaemonOptions, say: Announcer, executor: ThreadPoolExecutor, stopping: asyncio.Event
+) -> LanguageModel:
+    """The model; a signal that comes first ends the process."""
+    loading = asyncio.get_running_loop().run_in_executor(executor, load_model, options, say)
+    stopped = asyncio.ensure_future(stopping.wait())
+    waited: set[asyncio.Future[Any]] = {loading, stopped}
+    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not loading.done():
+        # Loading cannot be interrupted and holds nothing that needs an orderly end.
+        say("stopped while loading")
+        sys.stderr.flush()
+        os._exit(ExitCode.OK)
+    return loading.result()
 
 
 def _page(listen: str, metrics: Metrics | None) -> AbstractAsyncContextManager[int]:
@@ -237,11 +196,6 @@ async def _watch_certificate(pair: KeyPair, say: Announcer) -> None:
         if warning is not None:
             say(warning, logging.WARNING)
         await asyncio.sleep(_DAY_S)
-
-
-def _reload_tokens(access: Access, say: Announcer) -> None:
-    """Answer SIGHUP off the event loop, since the file may be on a disk that takes its time."""
-    asyncio.get_running_loop().run_in_executor(None, _read_tokens, access, say)
 
 
 def _read_tokens(access: Access, say: Announcer) -> None:

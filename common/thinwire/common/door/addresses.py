@@ -1,9 +1,9 @@
-"""Whether an address can be reached from another machine."""
+"""IP addresses, and whether an address can be reached from another machine."""
 
 from __future__ import annotations
 
-import ipaddress
 import socket
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 
 def is_loopback(address: str) -> bool:
@@ -23,10 +23,10 @@ def is_loopback(address: str) -> bool:
         found = socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return False
-    return bool(host) and all(_is_loopback_ip(str(entry[4][0])) for entry in found)
+    return bool(host) and all(plain_ip(str(entry[4][0])).is_loopback for entry in found)
 
 
-def _is_loopback_ip(text: str) -> bool:
-    ip = ipaddress.ip_address(text.partition("%")[0])
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return (mapped or ip).is_loopback
+def plain_ip(text: str) -> IPv4Address | IPv6Address:
+    """An IP address without its zone; an IPv4 one is the same in both ways in which it can be written."""
+    ip = ip_address(text.partition("%")[0])
+    return (ip.ipv4_mapped if isinstance(ip, IPv6Address) else None) or ip

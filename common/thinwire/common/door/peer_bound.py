@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from thinwire.common.door.addresses import plain_ip
 from thinwire.common.errors import ResourceExhaustedError
 
 _IPV6_NETWORK_BITS = 64
@@ -67,7 +68,7 @@ def peer_host(peer: str) -> str:
 
 def peer_endpoint(peer: str) -> Endpoint | None:
     """
-    The address and port of a peer, the same for both ways in which an IPv4 one can be written.
+    The address and port of a peer.
 
     Args:
         peer: as gRPC names it.
@@ -79,9 +80,7 @@ def peer_endpoint(peer: str) -> Endpoint | None:
     if kind not in ("ipv4", "ipv6"):
         return None
     host, _, port = rest.rpartition(":")
-    ip = ipaddress.ip_address(host.strip("[]").partition("%")[0])
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return mapped or ip, int(port)
+    return plain_ip(host.strip("[]")), int(port)
 
 
 def host_of(endpoint: Endpoint) -> str:

@@ -39,6 +39,11 @@ class LinkSecurity(enum.Enum):
     TLS = "TLS"
     MUTUAL_TLS = "mutual TLS"
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether nobody on the way can read it."""
+        return self in (LinkSecurity.TLS, LinkSecurity.MUTUAL_TLS)
+
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:

@@ -19,9 +19,9 @@ import secrets
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from thinwire.common.config import check_integer, check_real
+from thinwire.common.config import check_fields, real, whole
 from thinwire.common.door.whole_file import replace_file
 from thinwire.common.errors import ConfigError, UnauthenticatedError
 
@@ -35,25 +35,22 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _QUOTAS = ("max_sessions", "rounds_per_s", "tokens_per_s")
 
 
+Rate = Annotated[float | None, real("rate", "more than 0 a second", lambda rate: rate > 0)]
+
+
 @dataclass(frozen=True, slots=True)
 class Quotas:
     """What one tenant may use of one cloud; None is no limit."""
 
-    max_sessions: int | None = None
+    max_sessions: Annotated[int | None, whole("sessions", 1, 10_000)] = None
     """Sessions at once, those kept for a resume included."""
-    rounds_per_s: float | None = None
+    rounds_per_s: Rate = None
     """Rounds a second, over all its sessions; a stream costs one, which pays for the first round on it."""
-    tokens_per_s: float | None = None
+    tokens_per_s: Rate = None
     """Tokens a second that the target scores: the prompt's, and γ + 1 a round."""
 
     def __post_init__(self) -> None:
-        if self.max_sessions is not None:
-            check_integer("max_sessions", self.max_sessions, 1, 10_000)
-        for name in ("rounds_per_s", "tokens_per_s"):
-            value = getattr(self, name)
-            if value is not None:
-                positive = isinstance(value, (int, float)) and value > 0
-                check_real(name, value, "more than 0 a second", positive)
+        check_fields(self)
 
 
 NO_QUOTAS = Quotas()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,7 +29,7 @@ from thinwire.common.language_model.context import context_length
 from thinwire.common.language_model.fingerprint import model_fingerprint
 from thinwire.common.language_model.generation_settings import end_of_text_ids, unused_settings
 from thinwire.common.language_model.library_output import OnProgress, taken_from_libraries
-from thinwire.common.language_model.logits import output_rows
+from thinwire.common.language_model.logits import ScoredModule
 from thinwire.common.language_model.model import LanguageModel
 from thinwire.common.language_model.trial import Trial
 from thinwire.common.language_model.vocabulary import Vocabulary
@@ -63,7 +62,7 @@ def load_language_model(
         tokenizer_path: folder or hub id whose tokenizer is taken in place of the model's own.
         dtype: a key of `DTYPES`; float32 and float64 are the ones for which equal seeds give equal texts.
         device: a torch device, "cpu" or "cuda".
-        for_pool: see `LanguageModel`.
+        for_pool: whether `pool_sequences` comes before the first sequence; the trial waits for it.
         on_progress: called with one short phrase a stage ("weights, 40 %"), fit for a one-line display.
 
     Raises:
@@ -99,16 +98,40 @@ def load_language_model(
                 dtype=dtype,
                 enter=enter,
             )
-        return _language_model(
-            model,
-            Vocabulary(tokenizer),
-            name=name,
+        vocabulary = Vocabulary(tokenizer)
+        size = vocabulary.identity.size
+        scored = ScoredModule(model.eval(), name, size)
+        # A few ids without a row are added tokens; so many are another model's tokenizer.
+        if 2 * scored.rows < size:
+            raise VocabularyMismatchError(
+                f"{name} has {scored.rows} output rows but its tokenizer defines {size} ids; "
+                f"expected rows for at least half of them."
+            )
+        enter(f"moving to {device}")
+        model.to(device)
+        eos_token_ids = tuple(token_id for token_id in end_of_text_ids(model) if token_id < size)
+        context, held = context_length(model.config, name)
+        enter("trial")
+        # Before anything of the module is changed: what it is held against is transformers' own pass.
+        trial = Trial(scored, dtype=dtype, context_length=context)
+        enter("layout")
+        fingerprint = model_fingerprint(model, eos_token_ids)
+        lay_out_for_few_rows(model)
+        heard = (f"transformers says of {name}: {line}" for line in said)
+        loaded = LanguageModel(
+            scored=scored,
+            vocabulary=vocabulary,
             dtype=dtype,
             device=device,
-            for_pool=for_pool,
-            notes=(*left, *(f"transformers says of {name}: {line}" for line in said)),
-            enter=enter,
+            eos_token_ids=eos_token_ids,
+            fingerprint=fingerprint,
+            longest_context=context,
+            trial=trial,
+            warnings=(*unused_settings(model, name), *held, *left, *heard),
         )
+        if not for_pool:
+            trial.check(loaded)
+        return loaded
     except ThinwireError:
         raise
     except Exception as error:  # every kind occurs, a bare Exception for a bad tokenizer file too
@@ -158,59 +181,6 @@ def _read(
     refuse(surplus_fault(model, loading["unexpected_keys"]))
     check_stateless(model, name)
     return tokenizer, model, left_out(name, loading["unexpected_keys"])
-
-
-def _language_model(
-    model: Any,
-    vocabulary: Vocabulary,
-    *,
-    name: str,
-    dtype: str,
-    device: str,
-    for_pool: bool,
-    notes: Sequence[str],
-    enter: OnProgress,
-) -> LanguageModel:
-    """The model on its device, tried, and laid out for few rows."""
-    rows, size = output_rows(model), vocabulary.identity.size
-    if 2 * rows < size:  # a few ids without a row are added tokens; so many are another model's tokenizer
-        raise VocabularyMismatchError(
-            f"{name} has {rows} output rows but its tokenizer defines {size} ids; "
-            f"expected rows for at least half of them."
-        )
-    enter(f"moving to {device}")
-    model = model.to(device).eval()
-    eos_token_ids = tuple(token_id for token_id in end_of_text_ids(model) if token_id < size)
-    context, held = context_length(model.config, name)
-    enter("trial")
-    # Before anything of the module is changed: what it is held against is transformers' own pass.
-    trial = Trial(
-        model,
-        name=name,
-        dtype=dtype,
-        ids=min(size, rows),
-        context_length=context,
-    )
-    enter("layout")
-    fingerprint = model_fingerprint(model, eos_token_ids)
-    lay_out_for_few_rows(model)
-    return LanguageModel(
-        model,
-        vocabulary,
-        name=name,
-        dtype=dtype,
-        device=device,
-        eos_token_ids=eos_token_ids,
-        fingerprint=fingerprint,
-        context_length=context,
-        trial=trial,
-        for_pool=for_pool,
-        warnings=(
-            *unused_settings(model, name),
-            *held,
-            *notes,
-        ),
-    )
 
 
 def _other_tokenizer(path_or_id: str) -> Any:

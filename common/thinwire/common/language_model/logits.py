@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,13 +50,50 @@ def fed_ids(token_ids: Sequence[int], rows: int) -> Sequence[int]:
     return [token_id if token_id < rows else STAND_IN_ID for token_id in token_ids]
 
 
-def output_rows(model: Any) -> int:
+class ScoredModule:
     """
-    Ids a transformers model has rows for, padding included.
+    A transformers causal model in eval mode, whose logits come ready for the sampler.
 
-    An id that can come out must be fed next: the smaller of the output's and the input's rows counts.
+    Args:
+        module: the model, on its device.
+        name: for people; a local folder's base name, or the hub id.
+        vocabulary_size: V.
     """
-    return min(_rows(model.get_output_embeddings()), _rows(model.get_input_embeddings()))
+
+    def __init__(self, module: Any, name: str, vocabulary_size: int) -> None:
+        self.module = module
+        self.name = name
+        self.vocabulary_size = vocabulary_size
+        self.rows = min(_rows(module.get_output_embeddings()), _rows(module.get_input_embeddings()))
+        """
+        Ids the model has rows for, padding included; those beyond V are cut off, ids beyond them have
+        probability 0. An id that can come out must be fed next: the smaller of output and input counts.
+        """
+        self._keeps_logits = "logits_to_keep" in inspect.signature(module.forward).parameters
+
+    @cached_property
+    def device(self) -> str:
+        """Where it is."""
+        return str(next(self.module.parameters()).device)
+
+    def logits(self, token_ids: torch.Tensor, wanted: int | torch.Tensor, **options: Any) -> npt.NDArray[Any]:
+        """
+        One forward pass, in inference mode.
+
+        Args:
+            token_ids: (1, n) int64.
+            wanted: how many of the last positions, or (rows,) indices of positions.
+            options: of the model's forward.
+
+        Returns:
+            (rows, V) float32, or float64 for a float64 model; on the CPU a view of torch's own memory.
+        """
+        if self._keeps_logits:
+            options["logits_to_keep"] = wanted
+        logits = self.module(input_ids=token_ids, **options).logits[0]
+        if not self._keeps_logits:
+            logits = logits[-wanted:] if isinstance(wanted, int) else logits[wanted]
+        return scored_rows(logits, self.vocabulary_size, self.rows)
 
 
 def _rows(layer: Any) -> int:

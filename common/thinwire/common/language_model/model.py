@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
 import torch
 
-from thinwire.common.causal_model import CachedSequence, Extended, ExtendRequest, extend_one_by_one
+from thinwire.common.causal_model import (
+    CachedSequence,
+    Extended,
+    ExtendRequest,
+    ServedModel,
+    extend_one_by_one,
+)
 from thinwire.common.language_model.cache_kinds import new_cache
 from thinwire.common.language_model.kv_pool import PAGE_TOKENS, KvPool
-from thinwire.common.language_model.logits import fed_ids, non_finite, output_rows, scored_rows
+from thinwire.common.language_model.logits import ScoredModule, fed_ids, non_finite
 from thinwire.common.language_model.pooled_sequences import PooledSequences, pools
 from thinwire.common.language_model.trial import Trial
 from thinwire.common.language_model.vocabulary import Vocabulary
@@ -26,77 +32,70 @@ def set_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
+@dataclass(eq=False, kw_only=True)
 class LanguageModel:
     """
     A loaded model with its vocabulary; implements `common.causal_model.CausalModel`.
 
     Made by `load_language_model`, which has checked what is assumed here.
-
-    Args:
-        model: a transformers causal model in eval mode, with rows for at least half of the V ids.
-        vocabulary: its tokenizer's half.
-        name: for people; a local folder's base name, or the hub id.
-        dtype: a key of `DTYPES`.
-        device: torch device.
-        eos_token_ids: ids below V that end a text.
-        fingerprint: see `common.language_model.fingerprint`.
-        context_length: tokens one sequence may hold.
-        trial: what every sequence is held against.
-        for_pool: whether `pool_sequences` will be called before the first sequence; the trial waits for it.
-        warnings: sentences on what of the checkpoint is not used.
-
-    Raises:
-        ModelTrialError: the model scores otherwise with a cache than in plain passes.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        vocabulary: Vocabulary,
-        *,
-        name: str,
-        dtype: str,
-        device: str,
-        eos_token_ids: tuple[int, ...],
-        fingerprint: bytes,
-        context_length: int,
-        trial: Trial,
-        for_pool: bool,
-        warnings: tuple[str, ...],
-    ) -> None:
-        self._model = model
-        self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
-        self.vocabulary = vocabulary
-        self.name = name
-        self.dtype = dtype
-        self.device = device
-        self.eos_token_ids = eos_token_ids
-        self.fingerprint = fingerprint
-        self.warnings = warnings
-        self.model_rows = output_rows(model)
-        """Ids the model has rows for; those beyond V are cut off, ids beyond them have probability 0."""
-        self._context_length = context_length
-        self._vocabulary_size = vocabulary.identity.size
-        self._pooled: PooledSequences | None = None
-        self._trial = trial
-        if not for_pool:
-            trial.check_own_caches(self.open_sequence, self.extend_batch)
+    scored: ScoredModule
+    """The model, with rows for at least half of the V ids."""
+    vocabulary: Vocabulary
+    dtype: str
+    """A key of `DTYPES`."""
+    device: str
+    eos_token_ids: tuple[int, ...]
+    """Ids below V that end a text."""
+    fingerprint: bytes
+    longest_context: int
+    """Tokens one sequence may hold."""
+    trial: Trial
+    """What every sequence is held against."""
+    warnings: tuple[str, ...]
+    """Sentences on what of the checkpoint is not used."""
+    _pooled: PooledSequences | None = field(default=None, init=False)
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.scored.name
+
+    @property
+    def served(self) -> ServedModel:
+        """What a daemon serves of it."""
+        return ServedModel(
+            model=self,
+            vocabulary=self.vocabulary,
+            name=self.name,
+            dtype=self.dtype,
+            device=self.device,
+            rows=self.model_rows,
+            eos_token_ids=self.eos_token_ids,
+            fingerprint=self.fingerprint,
+        )
 
     @property
     def module(self) -> Any:
         """The transformers model inside, for hooks and for transformers' own generation beside ours."""
-        return self._model
+        return self.scored.module
+
+    @property
+    def model_rows(self) -> int:
+        """Ids the model has rows for."""
+        return self.scored.rows
 
     @property
     def vocabulary_size(self) -> int:
         """V: ids the tokenizer defines."""
-        return self._vocabulary_size
+        return self.scored.vocabulary_size
 
     @property
     def context_length(self) -> int:
         """Tokens one sequence may hold: the model's context, or the whole KV pool where that is less."""
         pool = self.kv_pool
-        return self._context_length if pool is None else min(self._context_length, pool.tokens)
+        return self.longest_context if pool is None else min(self.longest_context, pool.tokens)
 
     @property
     def kv_pool(self) -> KvPool | None:
@@ -124,51 +123,41 @@ class LanguageModel:
             ResourceExhaustedError: the device has not so much memory.
             ModelTrialError: the model scores otherwise with the pool than in plain passes.
         """
-        if not pools(self._model.config):
-            self._trial.check_own_caches(self.open_sequence, self.extend_batch)
+        if not pools(self.scored.module.config):
+            self.trial.check(self)
         else:
             # A sequence holds whole pages.
-            context = -(-self._context_length // PAGE_TOKENS) * PAGE_TOKENS
+            context = -(-self.longest_context // PAGE_TOKENS) * PAGE_TOKENS
             each = min(DEFAULT_SESSION_TOKENS, context)
             self._pooled = PooledSequences(
-                self._model,
-                name=self.name,
-                vocabulary_size=self._vocabulary_size,
-                keeps_logits=self._keeps_logits,
+                self.scored,
                 budget_bytes=kv_bytes,
                 default_tokens=max(sessions * each, context),
-                trial=self._trial,
+                trial=self.trial,
             )
 
     def open_sequence(self, *, reserve_tokens: int = 0) -> CachedSequence:
         """A new, empty sequence; see `CausalModel.open_sequence`."""
         if self._pooled is not None:
-            return self._pooled.open(reserve_tokens=reserve_tokens)
+            return self._pooled.open_sequence(reserve_tokens=reserve_tokens)
         return ModelSequence(self)
 
     def extend_batch(self, requests: Sequence[ExtendRequest]) -> list[Extended]:
         """Extend several sequences; see `CausalModel.extend_batch`."""
         if self._pooled is not None:
-            return self._pooled.extend(requests)
+            return self._pooled.extend_batch(requests)
         return extend_one_by_one(requests)
 
     def forward(self, token_ids: Sequence[int], cache: Any, logit_rows: int) -> npt.NDArray[Any]:
-        """
-        Feed tokens behind `cache`, in place.
-
-        Returns:
-            (logit_rows, V) float32, or float64 for a float64 model; on the CPU a view of torch's own memory.
-        """
+        """Feed tokens behind `cache`, in place; returns what `ScoredModule.logits` does."""
         with torch.inference_mode():
-            fed = fed_ids(token_ids, self.model_rows)
+            fed = fed_ids(token_ids, self.scored.rows)
             ids = torch.tensor([fed], dtype=torch.long, device=self.device)
-            extra = {"logits_to_keep": logit_rows} if self._keeps_logits else {}
-            logits = self._model(input_ids=ids, past_key_values=cache, use_cache=True, **extra).logits
-            return scored_rows(logits[0, -logit_rows:], self._vocabulary_size, self.model_rows)
+            return self.scored.logits(ids, logit_rows, past_key_values=cache, use_cache=True)
 
     def new_cache(self) -> Any:
         """An empty KV cache."""
-        return new_cache(self._model.config)
+        return new_cache(self.scored.module.config)
 
 
 class ModelSequence:

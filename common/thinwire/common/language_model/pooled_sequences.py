@@ -23,7 +23,7 @@ from thinwire.common.language_model import packed_attention
 from thinwire.common.language_model.cache_kinds import new_cache
 from thinwire.common.language_model.growing_cache import GrowingLayer
 from thinwire.common.language_model.kv_pool import KvPool, PageTable, layer_shapes, token_bytes
-from thinwire.common.language_model.logits import fed_ids, non_finite, output_rows, scored_rows
+from thinwire.common.language_model.logits import ScoredModule, fed_ids, non_finite
 from thinwire.common.language_model.packed_attention import PackedPass, Stretch, on_device
 from thinwire.common.language_model.trial import Trial
 from thinwire.common.language_model.trial_scripts import POOL_PAGES
@@ -34,10 +34,7 @@ _log = logging.getLogger(__name__)
 class PooledSequences:
     """
     Args:
-        module: a transformers causal model whose cache layers all are of full attention.
-        name: how to call it.
-        vocabulary_size: V; rows at and beyond it are cut off.
-        keeps_logits: whether its forward takes `logits_to_keep`.
+        scored: a model whose cache layers all are of full attention.
         budget_bytes: of the KV pool; None for `default_tokens` tokens.
         default_tokens: see there.
         trial: what every sequence is held against before the first is served.
@@ -50,31 +47,21 @@ class PooledSequences:
 
     def __init__(
         self,
-        module: Any,
+        scored: ScoredModule,
         *,
-        name: str,
-        vocabulary_size: int,
-        keeps_logits: bool,
         budget_bytes: int | None,
         default_tokens: int,
         trial: Trial,
     ) -> None:
-        self._module = module
-        self.rows = output_rows(module)
-        """Ids the model has rows for."""
-        self._name = name
-        self._vocabulary_size = vocabulary_size
-        self._keeps_logits = keeps_logits
-        parameter = next(module.parameters())
-        self._device = str(parameter.device)
+        self.scored = scored
         layers, self._dtype = layer_shapes(trial.cache), trial.cache.layers[0].keys.dtype
         if budget_bytes is None:
             budget_bytes = default_tokens * token_bytes(layers, self._dtype)
-        self.pool = KvPool(layers, budget_bytes=budget_bytes, dtype=self._dtype, device=self._device)
+        self.pool = KvPool(layers, budget_bytes=budget_bytes, dtype=self._dtype, device=scored.device)
         self.packs = self._packs_in(trial)
         """Whether several sequences take one pass."""
 
-    def open(self, *, reserve_tokens: int = 0) -> PooledSequence:
+    def open_sequence(self, *, reserve_tokens: int = 0) -> PooledSequence:
         """
         A new, empty sequence with room for `reserve_tokens`.
 
@@ -83,7 +70,7 @@ class PooledSequences:
         """
         return PooledSequence(self, PageTable(self.pool, reserve_tokens=reserve_tokens))
 
-    def extend(self, requests: Sequence[ExtendRequest]) -> list[Extended]:
+    def extend_batch(self, requests: Sequence[ExtendRequest]) -> list[Extended]:
         """See `CausalModel.extend_batch`; every sequence is one of these."""
         answers: list[Extended | None] = [None] * len(requests)
         ready: list[tuple[int, PooledSequence, Stretch]] = []
@@ -104,32 +91,25 @@ class PooledSequences:
                 for (index, sequence, stretch), end, count in zip(group, ends, counts, strict=True):
                     sequence.length = stretch.length
                     own = rows[end - count : end]
-                    answers[index] = non_finite(own, self._name, stretch.length) or own
+                    answers[index] = non_finite(own, self.scored.name, stretch.length) or own
         return [answer for answer in answers if answer is not None]
 
     def _pass(self, stretches: Sequence[Stretch], counts: Sequence[int]) -> npt.NDArray[Any]:
         """(Σ counts, V) logits after the last `counts[i]` tokens of each stretch, in order."""
         with torch.inference_mode():
-            packed = PackedPass(self.pool, stretches, dtype=self._dtype, device=self._device)
-            wanted: Any
-            keep: Any
-            if self.packs:
-                wanted = keep = packed.last_rows(counts)
-                options: dict[str, Any] = {
-                    "position_ids": packed.positions,
-                    "packed_pass": packed,
-                    "use_cache": False,
-                    # One of four dimensions is handed on as it is, and the packed attention has its own.
-                    "attention_mask": torch.zeros(1, 1, 1, 1, dtype=self._dtype, device=self._device),
-                }
-            else:
-                options = {"past_key_values": _pooled_cache(self.pool, stretches[0]), "use_cache": True}
-                wanted, keep = slice(-counts[0], None), counts[0]
-            if self._keeps_logits:
-                options["logits_to_keep"] = keep
-            output = self._module(input_ids=packed.token_ids, **options)
-            logits = output.logits[0] if self._keeps_logits else output.logits[0][wanted]
-            return scored_rows(logits, self._vocabulary_size, self.rows)
+            packed = PackedPass(self.pool, stretches, dtype=self._dtype, device=self.scored.device)
+            if not self.packs:
+                cache = _pooled_cache(self.pool, stretches[0])
+                return self.scored.logits(packed.token_ids, counts[0], past_key_values=cache, use_cache=True)
+            return self.scored.logits(
+                packed.token_ids,
+                packed.last_rows(counts),
+                position_ids=packed.positions,
+                packed_pass=packed,
+                use_cache=False,
+                # One of four dimensions is handed on as it is, and the packed attention has its own.
+                attention_mask=torch.zeros(1, 1, 1, 1, dtype=self._dtype, device=self.scored.device),
+            )
 
     def _packs_in(self, trial: Trial) -> bool:
         """
@@ -138,20 +118,21 @@ class PooledSequences:
         Raises:
             ModelTrialError: passes of one sequence each do not pass it either.
         """
-        module, former = self._module, self._module.config._attn_implementation
+        module = self.scored.module
+        former = module.config._attn_implementation
         pages = self.pool.allocator.pages
         if former == "sdpa" and pages >= POOL_PAGES and module._can_set_attn_implementation():
             packed_attention.register()
             module.set_attn_implementation(packed_attention.NAME)
             self.packs = True
             try:
-                trial.check_pool(self.open, self.extend, pages=pages)
+                trial.check(self, pages=pages)
                 return True
             except ModelTrialError as error:
                 module.set_attn_implementation(former)
                 _log.warning("sessions are verified one pass each, not together: %s", error.message)
         self.packs = False
-        trial.check_pool(self.open, self.extend, pages=pages)
+        trial.check(self, pages=pages)
         return False
 
 
@@ -179,11 +160,11 @@ class PooledSequence:
         """
         assert self._table is not None, "used after close"
         self._table.make_room(self.length + len(token_ids))
-        return Stretch(self._table, self.length, fed_ids(token_ids, self._sequences.rows))
+        return Stretch(self._table, self.length, fed_ids(token_ids, self._sequences.scored.rows))
 
     def extend(self, token_ids: Sequence[int], *, logit_rows: int) -> npt.NDArray[Any]:
         """Append tokens and score; see `CachedSequence.extend`."""
-        (answer,) = self._sequences.extend([ExtendRequest(self, token_ids, logit_rows)])
+        (answer,) = self._sequences.extend_batch([ExtendRequest(self, token_ids, logit_rows)])
         if isinstance(answer, ThinwireError):
             raise answer
         return answer

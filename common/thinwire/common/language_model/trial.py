@@ -24,7 +24,7 @@ import inspect
 import logging
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,7 @@ from transformers.cache_utils import DynamicCache
 
 from thinwire.common.causal_model import CachedSequence, Extended, ExtendRequest
 from thinwire.common.errors import ModelTrialError, ResourceExhaustedError
-from thinwire.common.language_model.logits import non_finite, scored_rows
+from thinwire.common.language_model.logits import ScoredModule, non_finite, scored_rows
 from thinwire.common.language_model.trial_scripts import (
     ALONE,
     BESIDE,
@@ -61,11 +61,19 @@ _SEEDS = (12, 13)
 _CHANGE = "the logits after a token change with"
 _OTHER = "has other logits than in transformers' plain forward pass"
 
-Open = Callable[[], CachedSequence]
-ExtendBatch = Callable[[Sequence[ExtendRequest]], list[Extended]]
 Rows = npt.NDArray[Any]
 
 _log = logging.getLogger(__name__)
+
+
+class Sequences(Protocol):
+    """What is tried; see `CausalModel`."""
+
+    def open_sequence(self) -> CachedSequence:
+        """A new, empty sequence."""
+
+    def extend_batch(self, requests: Sequence[ExtendRequest]) -> list[Extended]:
+        """Extend several sequences."""
 
 
 class Trial:
@@ -73,10 +81,8 @@ class Trial:
     Two texts and their plain passes.
 
     Args:
-        module: a transformers model in eval mode, as loaded: with transformers' own attention and layers.
-        name: how to call it.
+        scored: the model as loaded: with transformers' own attention and layers.
         dtype: a key of `TOLERANCES`.
-        ids: ids below this can be fed and are scored.
         context_length: tokens that a text may have.
 
     Raises:
@@ -84,37 +90,41 @@ class Trial:
         NonFiniteLogitsError: it gives NaN.
     """
 
-    def __init__(self, module: Any, *, name: str, dtype: str, ids: int, context_length: int) -> None:
-        self._module = module
-        self._name = name
+    def __init__(self, scored: ScoredModule, *, dtype: str, context_length: int) -> None:
+        self._module = scored.module
+        self._name = scored.name
         self._dtype = dtype
-        self._ids = ids
+        self._ids = min(scored.vocabulary_size, scored.rows)
+        """Ids below it can be fed and are scored."""
         self._tolerance = TOLERANCES[dtype]
         self._context_length = context_length
+        self._takes_positions = "position_ids" in inspect.signature(self._module.forward).parameters
         self.cache: Any
         """transformers' own, filled by the last plain pass."""
         self._draw_texts(_SEEDS[0])
 
-    def check_own_caches(self, open_sequence: Open, extend_batch: ExtendBatch) -> None:
+    def check(self, sequences: Sequences, *, pages: int | None = None) -> None:
         """
-        Try sequences that have a cache each.
+        Try sequences.
+
+        A model is refused for two pairs of texts: where two experts of a mixture are equally good, rounding
+        chooses between them, and the logits jump.
+
+        Args:
+            sequences: of the model.
+            pages: of the one pool that they share; None for sequences that have a cache each.
 
         Raises:
             ModelTrialError: naming what differs.
         """
-        self._check(OWN_CACHES, (*ALONE, BESIDE), open_sequence, extend_batch)
-
-    def check_pool(self, open_sequence: Open, extend_batch: ExtendBatch, *, pages: int) -> None:
-        """
-        Try sequences in one pool of pages.
-
-        Raises:
-            ModelTrialError: naming what differs.
-        """
-        if pages >= POOL_PAGES:
-            self._check(ONE_POOL, (*ALONE, BESIDE), open_sequence, extend_batch)
-        else:
-            self._check(ONE_PAGE, ALONE, open_sequence, extend_batch)
+        script, diagnoses = OWN_CACHES if pages is None else ONE_POOL, (*ALONE, BESIDE)
+        if pages is not None and pages < POOL_PAGES:
+            script, diagnoses = ONE_PAGE, ALONE
+        try:
+            self._check(script, diagnoses, sequences)
+        except ModelTrialError:
+            self._draw_texts(_SEEDS[-1])
+            self._check(script, diagnoses, sequences)
 
     def _draw_texts(self, seed: int) -> None:
         """Choose the texts and make their plain passes, as two rows of each."""
@@ -124,7 +134,7 @@ class Trial:
         error = non_finite(self._rows[0], self._name, count)
         if error is not None:
             raise error
-        if "position_ids" in inspect.signature(self._module.forward).parameters:
+        if self._takes_positions:
             positions = [[*range(count)], [*range(count - 1), self._context_length - 1]]
             self._placed = self._plain(self._texts, positions)
         else:
@@ -139,21 +149,23 @@ class Trial:
     def _plain_fault(self) -> ModelTrialError | None:
         """Why rows of a plain pass are not those of the text alone."""
         first, second = self._texts
-        (alone,), (near,) = self._plain([first]), self._plain([second])
-        found = self._apart(alone, near)
-        if found > _ALIKE * self._tolerance:
-            is_decoder = getattr(self._module.config, "is_decoder", True)
-            hint = "" if is_decoder else " (its configuration has is_decoder false)"
-            return self._refusal(f"it is not causal{hint}: {_CHANGE} the tokens behind it", found)
-        if "position_ids" in inspect.signature(self._module.forward).parameters:
-            found = self._apart(alone, self._plain([first], [[*range(len(first))]])[0])
+        (alone,) = self._plain([first])
+        is_decoder = getattr(self._module.config, "is_decoder", True)
+        hint = "" if is_decoder else " (its configuration has is_decoder false)"
+        suspects: list[tuple[str, Callable[[], list[Rows]]]] = [
+            (f"it is not causal{hint}: {_CHANGE} the tokens behind it", lambda: self._plain([second])),
+            (
+                f"{_CHANGE} the longest position of a pass, {self._context_length - 1}",
+                lambda: self._placed,
+            ),
+        ]
+        if self._takes_positions:
+            what = "it counts positions in its own way, not 0, 1, 2, …: given these, it has other logits"
+            suspects.insert(1, (what, lambda: self._plain([first], [[*range(len(first))]])))
+        for what, rows in suspects:
+            found = self._apart(alone, rows()[0])
             if found > _ALIKE * self._tolerance:
-                what = "it counts positions in its own way, not 0, 1, 2, …: given these, it has other logits"
                 return self._refusal(what, found)
-        found = self._apart(alone, self._placed[0])
-        if found > _ALIKE * self._tolerance:
-            what = f"{_CHANGE} the longest position of a pass, {self._context_length - 1}"
-            return self._refusal(what, found)
         return None
 
     def _apart(self, one: Rows, other: Rows) -> float:
@@ -178,31 +190,11 @@ class Trial:
         self,
         script: Script,
         diagnoses: Sequence[tuple[str, Script]],
-        open_sequence: Open,
-        extend_batch: ExtendBatch,
+        sequences: Sequences,
     ) -> None:
-        """
-        Play a script; if it shows a difference, find the simplest one that does.
-
-        A model is refused for two pairs of texts: where two experts of a mixture are equally good, rounding
-        chooses between them, and the logits jump.
-        """
+        """Play a script; if it shows a difference, find the simplest one that does."""
         try:
-            self._check_texts(script, diagnoses, open_sequence, extend_batch)
-        except ModelTrialError:
-            self._draw_texts(_SEEDS[-1])
-            self._check_texts(script, diagnoses, open_sequence, extend_batch)
-
-    def _check_texts(
-        self,
-        script: Script,
-        diagnoses: Sequence[tuple[str, Script]],
-        open_sequence: Open,
-        extend_batch: ExtendBatch,
-    ) -> None:
-        """Likewise, with the texts that are drawn."""
-        try:
-            found = self._play(TOGETHER, script, open_sequence, extend_batch)
+            found = self._play(TOGETHER, script, sequences)
             if found <= self._tolerance:
                 return
         except ModelTrialError as error:
@@ -213,40 +205,40 @@ class Trial:
         if fault is not None:
             raise fault
         for what, simpler in diagnoses:
-            found = self._play(what, simpler, open_sequence, extend_batch)
+            found = self._play(what, simpler, sequences)
             if found > self._tolerance:
                 raise self._refusal(f"{what} {_OTHER}", found)
         raise refusal
 
-    def _play(self, what: str, script: Script, open_sequence: Open, extend_batch: ExtendBatch) -> float:
+    def _play(self, what: str, script: Script, sequences: Sequences) -> float:
         """How far the rows of a script are from the plain ones, at most."""
-        sequences: dict[int, CachedSequence] = {}
+        opened: dict[int, CachedSequence] = {}
         worst = 0.0
         try:
             for feeds in script:
                 requests = []
                 for feed in feeds:
-                    if feed.sequence not in sequences:
-                        sequences[feed.sequence] = open_sequence()
-                    sequence = sequences[feed.sequence]
+                    if feed.sequence not in opened:
+                        opened[feed.sequence] = sequences.open_sequence()
+                    sequence = opened[feed.sequence]
                     if sequence.length > feed.start:
                         sequence.truncate(feed.start)
                     ids = self._texts[feed.text][feed.start : feed.stop]
                     wrong = [(n + feed.stop) % self._ids for n in range(feed.rejected)]
                     requests.append(ExtendRequest(sequence, [*ids, *wrong], len(ids) + feed.rejected))
-                for feed, answer in zip(feeds, extend_batch(requests), strict=True):
+                for feed, answer in zip(feeds, sequences.extend_batch(requests), strict=True):
                     if isinstance(answer, Exception):
                         raise answer
                     expected = self._rows[feed.text][feed.start : feed.stop]
                     worst = max(worst, deviation(expected, answer[: len(expected), : self._ids]))
                     if feed.closes:
-                        sequences.pop(feed.sequence).close()
+                        opened.pop(feed.sequence).close()
         except ResourceExhaustedError:
             raise
         except Exception as error:  # whatever a model's code makes of what it is not made for
             raise self._failure(what, error) from error
         finally:
-            for sequence in sequences.values():
+            for sequence in opened.values():
                 sequence.close()
         return worst
 

@@ -7,16 +7,21 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Annotated
 
 from thinwire.common.config import (
     MAX_DRAFT_LENGTH,
     MAX_PROMPT_BYTES,
     MAX_ROUND_BYTES,
     MAX_SEED,
+    Option,
     SamplingParameters,
     SchemeParameters,
+    Switch,
+    check_fields,
     check_integer,
-    check_real,
+    real,
+    whole,
 )
 from thinwire.common.errors import ConfigError
 from thinwire.common.session.messages import FinishReason, TokenKind, VocabularyIdentity
@@ -35,36 +40,34 @@ class GenerationRequest:
 
     prompt: str
     """Text to continue; at most `MAX_PROMPT_BYTES` in UTF-8."""
-    seed: int = field(default_factory=partial(secrets.randbits, 64))
-    """0 to 2**64 - 1; fresh bits unless given."""
+    seed: Annotated[int, whole("number", 0, MAX_SEED)] = field(default_factory=partial(secrets.randbits, 64))
+    """0 to 2**64 - 1, makes the text reproducible; fresh bits unless given."""
     scheme: SchemeParameters = field(default_factory=SchemeParameters)
     sampling: SamplingParameters = field(default_factory=SamplingParameters)
-    max_tokens: int = 128
+    max_tokens: Annotated[int, whole("tokens", 1, 2**31 - 1)] = 128
     """Output tokens at most; at least 1."""
-    draft_length: int = 6
-    """γ, the most draft tokens a round, 0 to 64."""
-    uplink_budget_bits: int = 0
+    draft_length: Annotated[int, whole("tokens", 0, MAX_DRAFT_LENGTH)] = 6
+    """The most draft tokens a round (γ), 0 to 64."""
+    uplink_budget_bits: Annotated[int, whole("bits", 0, 8 * MAX_ROUND_BYTES)] = 0
     """Payload bits a round at most (at least one token is drafted all the same); 0 is no budget."""
-    min_block_acceptance: float = 0.2
+    min_block_acceptance: Annotated[float, real("chance", "a number in [0, 1)", lambda p: 0 <= p < 1)] = 0.2
     """
     The block ends after the token with which its estimated chance of being accepted whole falls below this.
-    In [0, 1); 0 is never. See `edge.draft_block`.
+    In [0, 1); 0 is never.
     """
-    stop: tuple[str, ...] = ()
-    """Stop strings; the text ends before the first match. At most 16, each 1 to 256 characters."""
-    ignore_eos: bool = False
+    stop: Annotated[tuple[str, ...], Option("text")] = ()
+    """
+    The text ends before this string, or at the special token of this name; repeatable.
+    At most 16, each 1 to 256 characters.
+    """
+    ignore_eos: Switch = False
     """Whether the text goes on after an end-of-text token."""
-    stop_token_ids: tuple[int, ...] = ()
-    """Ids that end the text as a stop string does, without text of their own. At most 64, each below V."""
+    stop_token_ids: Annotated[tuple[int, ...], Option("id", name="--stop-token-id")] = ()
+    """The text ends at this token, which has no text of its own; repeatable. At most 64, each below V."""
 
     def __post_init__(self) -> None:
         check_text("the prompt", self.prompt, MAX_PROMPT_BYTES)
-        check_integer("seed", self.seed, 0, MAX_SEED)
-        check_integer("max_tokens", self.max_tokens, 1, 2**31 - 1)
-        check_integer("draft_length", self.draft_length, 0, MAX_DRAFT_LENGTH)
-        check_integer("uplink_budget_bits", self.uplink_budget_bits, 0, 8 * MAX_ROUND_BYTES)
-        least = self.min_block_acceptance
-        check_real("min_block_acceptance", least, "a number in [0, 1)", 0 <= least < 1)
+        check_fields(self)
         if len(self.stop) > 16:
             raise ConfigError(f"stop holds {len(self.stop)} strings; expected at most 16.", setting="stop")
         for text in self.stop:

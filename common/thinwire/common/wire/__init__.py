@@ -18,7 +18,7 @@ from thinwire.common.wire.client_messages import (
 from thinwire.common.wire.credentials import bind, call_metadata, open_channel, token_of
 from thinwire.common.wire.diagnosis import wrong_protection
 from thinwire.common.wire.guard import credential_of
-from thinwire.common.wire.guarded_server import make_server
+from thinwire.common.wire.guarded_server import GuardedServer, make_server
 from thinwire.common.wire.health import HealthReporter, is_serving, serving_status
 from thinwire.common.wire.outbox import Outbox
 from thinwire.common.wire.session_messages import (
@@ -53,6 +53,7 @@ __all__ = [
     "EdgeStreamWriter",
     "GeneratorServicer",
     "GeneratorStub",
+    "GuardedServer",
     "HealthReporter",
     "Outbox",
     "VerifierServicer",

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from thinwire.common.door.security import ClientSecurity, LinkSecurity, ServerSecurity
+from thinwire.common.door.security import ClientSecurity, ServerSecurity
 from thinwire.common.errors import TransportError
 from thinwire.common.wire.transport import channel_options
 
@@ -61,7 +61,7 @@ def open_channel(
         options: beside `channel_options`.
     """
     every = [*channel_options(), *options]
-    if security.of(address) in (LinkSecurity.LOOPBACK, LinkSecurity.PLAINTEXT):
+    if not security.of(address).is_encrypted:
         return grpc.aio.insecure_channel(address, options=every)
     pair = security.key_pair
     credentials = grpc.ssl_channel_credentials(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 
-from thinwire.common.door.security import ClientSecurity, LinkSecurity
+from thinwire.common.door.security import ClientSecurity
 
 _PROBE_TIMEOUT_S = 0.5
 """For one connection and a TLS handshake to a daemon that has just refused another."""
-_PLAINTEXT = (LinkSecurity.LOOPBACK, LinkSecurity.PLAINTEXT)
 
 
 async def wrong_protection(address: str, security: ClientSecurity, *, option: str) -> str | None:
@@ -24,11 +23,11 @@ async def wrong_protection(address: str, security: ClientSecurity, *, option: st
     Returns:
         half a sentence that says so; None if that is not the reason.
     """
-    plaintext = security.of(address) in _PLAINTEXT
+    encrypted = security.of(address).is_encrypted
     spoken = await _speaks_tls(address)
-    if spoken is True and plaintext:
+    if spoken is True and not encrypted:
         return f"TLS is spoken there and it was dialled without; expected {option} with its authority"
-    if spoken is False and not plaintext:
+    if spoken is False and encrypted:
         return f"no TLS is spoken there and it was dialled by TLS; expected no {option}, or a daemon with TLS"
     return None
 

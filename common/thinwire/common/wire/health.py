@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -23,31 +22,44 @@ WATCH_WRITE_TIMEOUT_S = 10.0
 """The connection of a watcher that has not taken a status by then is closed."""
 
 _Status = health_pb2.HealthCheckResponse
-_Words = dict[str, "health_pb2.HealthCheckResponse.ServingStatus"]
 
 
-class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # grpc has no types
+class HealthReporter(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # grpc has no types
     """
-    The service; anybody may call it, so nothing here waits for a caller, and nobody stays for good.
+    `grpc.health.v1` and reflection of one server; NOT_SERVING until `serving()`.
+
+    Anybody may call it, so nothing here waits for a caller, and nobody stays for good.
 
     (gRPC's own holds a lock while it writes to a watcher, so that one who reads nothing keeps every change
     from being made; and it has no List.)
 
     Args:
-        hang_up: closes the connection of a peer, as gRPC names it. A write that is not taken can be neither
-            taken back nor followed by a status, so no less ends it.
+        server: not yet started. It closes the connection of a watcher that takes nothing: a write that is
+            not taken can be neither taken back nor followed by a status, so no less ends it.
+        service: full name of the service this daemon offers.
     """
 
-    def __init__(self, hang_up: Callable[[str], None]) -> None:
-        self._hang_up = hang_up
-        self._statuses: _Words = {}
+    def __init__(self, server: GuardedServer, service: str) -> None:
+        self._hang_up = server.hang_up
+        self._services = ("", service)
         self._changed = asyncio.Event()
         """Replaced at every change; the old one wakes whoever waits for it."""
         self._watches = 0
+        self._set(_Status.NOT_SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(self, server)
+        reflection.enable_server_reflection((service, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
 
-    def set(self, statuses: _Words) -> None:
+    async def serving(self) -> None:
+        """The model is loaded."""
+        self._set(_Status.SERVING)
+
+    async def not_serving(self) -> None:
+        """Loading, or draining."""
+        self._set(_Status.NOT_SERVING)
+
+    def _set(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         """The word on each service, from now on; watchers learn of it in their own time."""
-        self._statuses = statuses
+        self._statuses = dict.fromkeys(self._services, status)
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -100,37 +112,14 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # gr
                 return
 
 
-class HealthReporter:
+async def serving_status(
+    channel: grpc.aio.Channel, service: str, *, timeout_s: float, wait_for_ready: bool = False
+) -> str:
     """
-    `grpc.health.v1` and reflection of one server; NOT_SERVING until `serving()`.
+    Ask `grpc.health.v1` once.
 
     Args:
-        server: not yet started.
-        service: full name of the service this daemon offers.
-    """
-
-    def __init__(self, server: GuardedServer, service: str) -> None:
-        self._servicer = HealthServicer(server.hang_up)
-        self._services = ("", service)
-        self._set(_Status.NOT_SERVING)
-        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
-        reflection.enable_server_reflection((service, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-
-    async def serving(self) -> None:
-        """The model is loaded."""
-        self._set(_Status.SERVING)
-
-    async def not_serving(self) -> None:
-        """Loading, or draining."""
-        self._set(_Status.NOT_SERVING)
-
-    def _set(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        self._servicer.set(dict.fromkeys(self._services, status))
-
-
-async def serving_status(channel: grpc.aio.Channel, service: str, *, timeout_s: float) -> str:
-    """
-    Ask `grpc.health.v1` once, without waiting for a peer that is not there.
+        wait_for_ready: whether a peer that is not there yet is waited for.
 
     Returns:
         its word: "SERVING", "NOT_SERVING", or "SERVICE_UNKNOWN" for another daemon's service.
@@ -140,8 +129,9 @@ async def serving_status(channel: grpc.aio.Channel, service: str, *, timeout_s: 
         ThinwireError: the peer refused, or answered what does not parse.
     """
     stub = health_pb2_grpc.HealthStub(ParsingChannel(channel))
+    request = health_pb2.HealthCheckRequest(service=service)
     try:
-        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
+        answer = await stub.Check(request, timeout=timeout_s, wait_for_ready=wait_for_ready)
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.NOT_FOUND:
             return "SERVICE_UNKNOWN"
@@ -151,18 +141,9 @@ async def serving_status(channel: grpc.aio.Channel, service: str, *, timeout_s: 
 
 
 async def is_serving(channel: grpc.aio.Channel, service: str, *, timeout_s: float) -> bool:
-    """
-    Ask `grpc.health.v1` once.
-
-    Returns:
-        True for SERVING; False for anything else, an unreachable peer included.
-    """
-    stub = health_pb2_grpc.HealthStub(ParsingChannel(channel))
+    """Whether the answer is SERVING; not so where none comes in time."""
     try:
-        answer = await stub.Check(
-            health_pb2.HealthCheckRequest(service=service), timeout=timeout_s, wait_for_ready=True
-        )
-        check_parsed(answer)
-    except (grpc.aio.AioRpcError, ThinwireError):
+        status = await serving_status(channel, service, timeout_s=timeout_s, wait_for_ready=True)
+    except ThinwireError:
         return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+    return status == "SERVING"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partialmethod
 from typing import Any
 
 import grpc
@@ -79,20 +80,11 @@ class ParsingChannel:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
 
-    def unary_unary(self, path: str, *, response_deserializer: Any = None, **options: Any) -> Any:
-        """As gRPC's."""
-        return self._channel.unary_unary(
-            path, response_deserializer=parsing(response_deserializer), **options
-        )
+    def _multicallable(self, kind: str, path: str, *, response_deserializer: Any, **options: Any) -> Any:
+        """As gRPC's method of this name."""
+        open_ = getattr(self._channel, kind)
+        return open_(path, response_deserializer=parsing(response_deserializer), **options)
 
-    def unary_stream(self, path: str, *, response_deserializer: Any = None, **options: Any) -> Any:
-        """As gRPC's."""
-        return self._channel.unary_stream(
-            path, response_deserializer=parsing(response_deserializer), **options
-        )
-
-    def stream_stream(self, path: str, *, response_deserializer: Any = None, **options: Any) -> Any:
-        """As gRPC's."""
-        return self._channel.stream_stream(
-            path, response_deserializer=parsing(response_deserializer), **options
-        )
+    unary_unary = partialmethod(_multicallable, "unary_unary")
+    unary_stream = partialmethod(_multicallable, "unary_stream")
+    stream_stream = partialmethod(_multicallable, "stream_stream")

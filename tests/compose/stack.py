@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.commands import StepError, run
-from deploy.engine import Engine
 from deploy.link_report import REPORT_NAME, SHARED_FOLDER
+from tests.compose.steps import StepError, run
 
 BUILD_TIMEOUT_S = 1800.0
 UP_TIMEOUT_S = 240.0
@@ -58,16 +57,14 @@ class Stack:
         overrides: further compose files.
     """
 
-    def __init__(
-        self, engine: Engine, folder: Path, variables: Mapping[str, str], overrides: Sequence[Path] = ()
-    ) -> None:
+    def __init__(self, folder: Path, variables: Mapping[str, str], overrides: Sequence[Path] = ()) -> None:
         self._folder = folder
         self._project = f"thinwire-test-{os.getpid()}"
         self._overrides = [f"--file={path}" for path in overrides]
         # Neither a .env of the user's nor a variable of the shell may decide what is tested.
         own = {"EDGE_PORT": str(free_port()), **variables}
         strange = ("LINK", "HEALTH_", "CLOUD_", "EDGE_", "MODELS", "COMPOSE_")
-        kept = {name: value for name, value in engine.environment.items() if not name.startswith(strange)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(strange)}
         self._environment = {**kept, **own}
         self.edge_port = int(own["EDGE_PORT"])
 
@@ -149,7 +146,6 @@ class Stack:
         for service in ("edge-link", "cloud-link"):
             printed = self.compose("logs", "--no-color", "--no-log-prefix", service).splitlines()
             # compose may put terminal codes in front of a line.
-            # compose may put terminal codes in front of a line.
             (lines[service],) = [json.loads(line[line.index("{") :]) for line in printed if _ENDED in line]
         return lines
 
@@ -173,7 +169,7 @@ def parse_generation(printed: str) -> Generation:
 
 
 def free_port() -> int:
-    """Of the loopback."""
+    """A free TCP port of the loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

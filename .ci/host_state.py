@@ -25,7 +25,7 @@ class HostState:
 
     @classmethod
     def now(cls) -> HostState:
-        """Of this moment."""
+        """The state at this moment."""
         return cls(
             devices=frozenset(os.listdir("/sys/class/net")),
             mounts=frozenset(
@@ -49,7 +49,7 @@ class HostState:
 
 
 def processes_with(text: str) -> list[int]:
-    """Of every process whose command line has it, but for this one."""
+    """The ids of every process whose command line has the text, except this one."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit() and int(folder.name) != os.getpid():

@@ -1,13 +1,13 @@
 """
-`python -m deploy`: the whole of docker-compose.yml, from build to down, on an engine that answers.
+`python -m tests.compose`: the whole of docker-compose.yml, from build to down, on the engine that answers.
 
-Where none answers, COMPOSE_BOOTSTRAP=1 makes one for the time of the test (`deploy.engine`).
-Exit codes: 0 passed, or an engine of our own cannot start here, which is then said loudly; 1 failed.
+On an engine of `.ci/container_engine.py`, COMPOSE_WORK is its work folder; the images are then built from a
+copy of this checkout and from wheels that are downloaded here.
+Exit codes: 0 passed; 1 failed.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.util
 import json
@@ -16,25 +16,16 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-from deploy import context
-from deploy.commands import StepError, run
 from deploy.credentials import FOLDER as CREDENTIALS
-from deploy.engine import (
-    REAL_TIME_SHARE_US,
-    Engine,
-    EngineCannotStartError,
-    answering_engine,
-    own_engine,
-)
-from deploy.stack import BUILD_TIMEOUT_S, UP_TIMEOUT_S, Generation, Stack, parse_generation
 from link.__main__ import report_lines
 from link.carrier import CLOUD_ADDRESS
 from link.description import ETHERNET_HEADER_BYTES, LinkDescription
+from tests.compose import context
+from tests.compose.stack import BUILD_TIMEOUT_S, UP_TIMEOUT_S, Generation, Stack, parse_generation
+from tests.compose.steps import StepError, require, run, say, step
 
 PROMPT = "def read_lines(path):\n"
 SEED, MAX_TOKENS = 7, 32
@@ -60,30 +51,6 @@ SYN_FRAME_BYTES = 74
 """Ethernet 14, IPv4 20, TCP 20, and 20 of options (RFC 9293, 7323) in either direction of a connect."""
 CONNECT_SLACK_S = 0.015
 """Beyond the arithmetic, for the best of five: containers on a busy machine."""
-
-
-@contextlib.contextmanager
-def step(name: str) -> Iterator[None]:
-    """Say what happens, and how long it took."""
-    print(f"compose-test: {name} ...", flush=True)
-    begun_s = time.monotonic()
-    try:
-        yield
-    except BaseException:
-        print(f"compose-test: {name} FAILED after {time.monotonic() - begun_s:.1f} s", flush=True)
-        raise
-    print(f"compose-test: {name}: {time.monotonic() - begun_s:.1f} s", flush=True)
-
-
-def say(line: str) -> None:
-    """One figure or finding."""
-    print(f"    {line}", flush=True)
-
-
-def require(holds: bool, sentence: str) -> None:
-    """StepError with the sentence if it does not hold."""
-    if not holds:
-        raise StepError(sentence)
 
 
 def check_example(stack: Stack, folder: Path) -> None:
@@ -198,27 +165,33 @@ def check_bucket(stack: Stack, first: Generation) -> None:
     require(parse_generation(printed).token_ids == first.token_ids, "another link gives another text")
 
 
-def test(engine: Engine, work: Path) -> None:
-    """Every step on an engine that answers."""
+def test(own_work: Path | None, work: Path) -> None:
+    """
+    Every step.
+
+    Args:
+        own_work: work folder of an engine of our own, which reaches no index; None for somebody else's.
+        work: a folder for what the test writes.
+    """
     variables, folder = dict(VARIABLES), context.ROOT
     overrides: list[Path] = []
-    if engine.work is not None:
-        folder = context.stage(work)
+    if own_work is not None:
+        folder = context.stage(own_work)
         with step("download the images' wheels"):
             say(f"{context.download_wheels(folder)} wheels")
         variables["PIP_NO_INDEX"] = "1"
-    if engine.real_time:
-        share = {"cpu_rt_runtime": REAL_TIME_SHARE_US}
+    if real_time_us := os.environ.get("COMPOSE_REAL_TIME_US"):
+        share = {"cpu_rt_runtime": int(real_time_us)}
         overrides.append(work / "real-time.json")
         overrides[0].write_text(json.dumps({"services": {"cloud-link": share, "edge-link": share}}))
-    stack = Stack(engine, folder, variables, overrides)
+    stack = Stack(folder, variables, overrides)
     with step(".env.example against docker-compose.yml"):
         check_example(stack, folder)
     with step("build"):
         stack.compose("build", timeout_s=BUILD_TIMEOUT_S)
         sizes = ["docker", "images", "--filter", "reference=thinwire-*", "--format"]
         sizes.append("{{.Repository}} {{.Size}}")
-        for line in sorted(run(sizes, timeout_s=60, env=engine.environment).splitlines()):
+        for line in sorted(run(sizes, timeout_s=60).splitlines()):
             say(line)
     try:
         with step("up, until every service is healthy"):
@@ -251,47 +224,18 @@ def test(engine: Engine, work: Path) -> None:
             stack.down()
 
 
-def not_tested(error: EngineCannotStartError) -> None:
-    """Loudly."""
-    bar = "#" * 100
-    print(f"\n{bar}\n{bar}\n##  COMPOSE NOT TESTED: a container engine cannot start on this machine.")
-    print("##  docker-compose.yml, the three Dockerfiles and the side-cars were NOT TESTED by this run.")
-    for line in str(error).splitlines():
-        print(f"##  {line}")
-    print(f"{bar}\n{bar}\n", flush=True)
-
-
-def main(arguments: Any) -> int:
+def main() -> int:
     """The exit code."""
-    with contextlib.ExitStack() as stack:
-        try:
-            engine = answering_engine()
-            if engine is None and os.environ.get("COMPOSE_BOOTSTRAP") != "1":
-                raise StepError(
-                    "no container engine answers; COMPOSE_BOOTSTRAP=1 (as root) installs one from Debian's "
-                    "packages, starts it for the test and stops it"
-                )
-            if engine is None:
-                engine = stack.enter_context(own_engine(step, keep=arguments.keep))
-            else:
-                run(["docker", "compose", "version"], timeout_s=30, env=engine.environment)
-            say(f"engine {engine.version}, {'of our own' if engine.work else 'the one that answers'}")
-            test(engine, engine.work or stack.enter_context(_folder()))
-            stack.close()
-        except EngineCannotStartError as error:
-            not_tested(error)
-            return 0
-        except StepError as error:
-            print(f"compose-test: {error}", file=sys.stderr)
-            return 1
+    own = os.environ.get("COMPOSE_WORK")
+    try:
+        run(["docker", "compose", "version"], timeout_s=30)
+        with tempfile.TemporaryDirectory(prefix="thinwire-compose-") as work:
+            test(Path(own) if own else None, Path(work))
+    except StepError as error:
+        print(f"compose-test: {error}", file=sys.stderr)
+        return 1
     print("compose-test: passed", flush=True)
     return 0
-
-
-@contextlib.contextmanager
-def _folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="thinwire-compose-") as folder:
-        yield Path(folder)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
@@ -299,8 +243,6 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m deploy", description=__doc__)
-    parser.add_argument("--keep", action="store_true", help="leave the work folder of an engine of our own")
     for signal_number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signal_number, _end)
-    sys.exit(main(parser.parse_args()))
+    sys.exit(main())

@@ -23,7 +23,7 @@ def leaf(*shape: int) -> Tensor:
 def test_gradients_are_those_of_the_losses(
     label_share: float, variation_share: float, temperature: float, agreement: float
 ) -> None:
-    """Of both models' hidden states and output matrices; a distance is moved by its own side only."""
+    """Gradients of hidden states and output matrices; a distance is moved by its own side only."""
     torch.manual_seed(3)
     hidden, head = leaf(POSITIONS, HIDDEN), leaf(VOCABULARY, HIDDEN)
     draft_hidden, draft_head = leaf(POSITIONS, DRAFT_HIDDEN), leaf(VOCABULARY, DRAFT_HIDDEN)

@@ -1,30 +1,38 @@
 """
-A container engine for the compose test: the one that answers, or one of our own while the test runs.
+`container_engine.py COMMAND ...`: run COMMAND where a container engine answers; its exit code.
 
-One of our own is made from nothing but Debian's packages, without any image registry: the engine from
+Where none answers, COMPOSE_BOOTSTRAP=1 makes one for the time of the command, as root on Debian, and says so
+to the command: DOCKER_HOST and DOCKER_CONFIG; COMPOSE_WORK, the engine's work folder;
+COMPOSE_REAL_TIME_US, the real-time scheduling that a container has to ask for, where it has to.
+Where such an engine cannot start, that is said loudly and the exit code is 0.
+
+It is made from nothing but Debian's packages, without any image registry: the engine from
 docker.io, compose v2 from the next release's package (it needs nothing of that release), and a stand-in for
 the base image by mmdebstrap.
 It has its own socket, data and configuration in one work folder, changes no firewall rule and makes no bridge
-of its own, and ends with the test.
+of its own, and ends with the command.
 Mirrors are read from apt's own configuration.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from deploy.commands import StepError, run
-from deploy.host import HostState, processes_with, remove_control_groups
+from host_state import HostState, processes_with, remove_control_groups
+
+from tests.compose.steps import StepError, run, step
 
 BASE_IMAGE = "python:3.11-slim-bookworm"
 RELEASE, NEXT_RELEASE = "bookworm", "trixie"
@@ -36,6 +44,8 @@ INSTALL_TIMEOUT_S = 600.0
 BASE_IMAGE_TIMEOUT_S = 600.0
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
+COMMAND_STOP_TIMEOUT_S = 180.0
+"""For a command that takes its containers down."""
 _ANSWER_TIMEOUT_S = 20.0
 _POLL_S = 0.1
 _LOG_LINES = 25
@@ -43,42 +53,23 @@ _LOG_LINES = 25
 RT_GROUP = Path("/sys/fs/cgroup/cpu/cpu.rt_runtime_us")
 """There where the kernel shares real-time scheduling out among groups, and gives a new group none."""
 REAL_TIME_ENGINE_US, REAL_TIME_SHARE_US = 900_000, 400_000
-"""Of each second: for all containers, and for one side-car."""
-
-Step = Callable[[str], contextlib.AbstractContextManager[None]]
-"""Names what happens within, and prints how long it took."""
+"""Microseconds of each second: for all containers, and for one side-car."""
 
 
 class EngineCannotStartError(Exception):
     """This machine does not let a container engine run; the message carries the engine's last words."""
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """One that answers."""
-
-    environment: Mapping[str, str]
-    """For docker and docker compose."""
-    work: Path | None
-    """The work folder of an engine of our own; None for somebody else's."""
-    version: str
-    real_time: bool = False
-    """Whether a container has to ask for real-time scheduling, and gets it (`REAL_TIME_SHARE_US`)."""
-
-
-def answering_engine() -> Engine | None:
-    """The engine that docker finds by itself, if it answers."""
-    version = _version(os.environ)
-    return None if version is None else Engine(dict(os.environ), None, version)
-
-
 @contextlib.contextmanager
-def own_engine(step: Step, *, keep: bool) -> Iterator[Engine]:
+def own_engine(*, keep: bool) -> Iterator[dict[str, str]]:
     """
     Install, start and finally stop an engine of our own.
 
     Args:
         keep: leave the work folder behind (the engine ends all the same).
+
+    Returns:
+        the environment of a command that is to use it.
 
     Raises:
         EngineCannotStartError: everything is installed and dockerd does not run here.
@@ -94,8 +85,11 @@ def own_engine(step: Step, *, keep: bool) -> Iterator[Engine]:
         "DOCKER_CONFIG": str(work / "config"),
         "DOCKER_BUILDKIT": "1",
         "TMPDIR": str(work),
+        "COMPOSE_WORK": str(work),
     }
     environment.pop("DOCKER_CONTEXT", None)
+    if RT_GROUP.exists():
+        environment["COMPOSE_REAL_TIME_US"] = str(REAL_TIME_SHARE_US)
     daemon: subprocess.Popen[bytes] | None = None
     before: HostState | None = None
     try:
@@ -106,10 +100,10 @@ def own_engine(step: Step, *, keep: bool) -> Iterator[Engine]:
         with step("start the engine"):
             before = HostState.now()
             daemon = _start(work)
-            version = _await_answer(daemon, work, environment)
+            _await_answer(daemon, work, environment)
         with step(f"stand-in for {BASE_IMAGE}"):
             _make_base_image(environment)
-        yield Engine(environment, work, version, real_time=RT_GROUP.exists())
+        yield environment
     finally:
         with step("stop the engine and look for anything left behind"):
             if daemon is not None:
@@ -121,15 +115,15 @@ def own_engine(step: Step, *, keep: bool) -> Iterator[Engine]:
                 _check_nothing_left(before, work)
 
 
-def _version(environment: Mapping[str, str]) -> str | None:
+def answers(environment: Mapping[str, str]) -> bool:
+    """Whether an engine does; its version is printed."""
+    command = ["docker", "version", "--format", "{{.Server.Version}}"]
     try:
-        return run(
-            ["docker", "version", "--format", "{{.Server.Version}}"],
-            timeout_s=_ANSWER_TIMEOUT_S,
-            env=environment,
-        ).strip()
+        version = run(command, timeout_s=_ANSWER_TIMEOUT_S, env=environment).strip()
     except StepError:
-        return None
+        return False
+    print(f"    engine {version}", flush=True)
+    return True
 
 
 def _install(packages: tuple[str, ...]) -> None:
@@ -197,13 +191,13 @@ def _start(work: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _await_answer(daemon: subprocess.Popen[bytes], work: Path, environment: Mapping[str, str]) -> str:
+def _await_answer(daemon: subprocess.Popen[bytes], work: Path, environment: Mapping[str, str]) -> None:
     give_up_at_s = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < give_up_at_s:
         if daemon.poll() is not None:
             break
-        if (version := _version(environment)) is not None:
-            return version
+        if answers(environment):
+            return
         time.sleep(_POLL_S)
     lines = (work / "dockerd.log").read_text(errors="replace").splitlines()[-_LOG_LINES:]
     state = "does not answer" if daemon.poll() is None else f"ended with exit code {daemon.returncode}"
@@ -275,3 +269,56 @@ def _unmount_below(folder: Path) -> None:
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     for point in sorted((point for point in points if point.startswith(f"{folder}/")), reverse=True):
         run(["umount", "--lazy", point], timeout_s=30)
+
+
+def not_tested(error: EngineCannotStartError) -> None:
+    """Loudly."""
+    bar = "#" * 100
+    print(f"\n{bar}\n{bar}\n##  COMPOSE NOT TESTED: a container engine cannot start on this machine.")
+    print("##  docker-compose.yml, the images and the side-cars were NOT TESTED by this run.")
+    for line in str(error).splitlines():
+        print(f"##  {line}")
+    print(f"{bar}\n{bar}\n", flush=True)
+
+
+def run_command(command: list[str], environment: dict[str, str]) -> int:
+    """Its exit code; whatever ends us ends the command first, out of Ctrl-C's reach."""
+    child = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        return child.wait()
+    finally:
+        end(child, timeout_s=COMMAND_STOP_TIMEOUT_S)
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave the work folder of an engine of our own")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    arguments = parser.parse_args()
+    for signal_number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signal_number, _end)
+    try:
+        if answers(os.environ):
+            return run_command(arguments.command, dict(os.environ))
+        if os.environ.get("COMPOSE_BOOTSTRAP") != "1":
+            raise StepError(
+                "no container engine answers; COMPOSE_BOOTSTRAP=1 (as root) installs one from Debian's "
+                "packages, starts it for the test and stops it"
+            )
+        with own_engine(keep=arguments.keep) as environment:
+            return run_command(arguments.command, environment)
+    except EngineCannotStartError as error:
+        not_tested(error)
+        return 0
+    except StepError as error:
+        print(f"compose-test: {error}", file=sys.stderr)
+        return 1
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

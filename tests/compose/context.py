@@ -13,9 +13,9 @@ import sys
 import tomllib
 from pathlib import Path
 
-from deploy.commands import run
+from tests.compose.steps import run
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 _DOWNLOAD_TIMEOUT_S = 900.0
 
 

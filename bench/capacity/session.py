@@ -1,0 +1,191 @@
+"""One text after another, replayed as it was recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+from typing import Any
+
+import grpc
+
+from bench.capacity.texts import RecordedRound, RecordedText, request_of
+from thinwire.common import wire
+from thinwire.common.errors import ResourceExhaustedError, SessionNotFoundError
+from thinwire.common.session.messages import Close, CloseReason, Opened, Verdict
+
+ROUND_TIMEOUT_S = 30.0
+"""For one round with its Open; the cloud's refusal of a burst comes sooner."""
+LOST_STATUS_PAUSE_S = 0.1
+"""Before the next attempt after a refusal whose own pause was lost."""
+Metadata = tuple[tuple[str, str], ...]
+
+
+class LostRefusalError(ResourceExhaustedError):
+    """A refusal of which gRPC has lost what it was for."""
+
+
+class ForgottenSessionError(ResourceExhaustedError):
+    """The cloud has let go of a session while its refused round waited; its text begins anew."""
+
+
+class ReplayedSession:
+    """
+    One session after another of recorded texts, a round at a time, resumed on a new stream after a refusal.
+
+    Args:
+        channel: to the cloud.
+        metadata: with the tenant's token, where the cloud asks for one.
+        texts: taken in turn.
+        first: number of the first text.
+        in_vain: each block is one that the cloud decodes and then cannot use.
+    """
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        metadata: Metadata,
+        texts: list[RecordedText],
+        first: int,
+        *,
+        in_vain: bool = False,
+    ) -> None:
+        self._stub = wire.VerifierStub(channel)
+        self._metadata = metadata
+        self._texts = texts
+        self._turn = first
+        self._in_vain = in_vain
+        self._session_id = b""
+        self._round = 0
+        """Index of the round to send next."""
+        self._call: Any = None
+        self.counts: Counter[str] = Counter()
+        """`texts` that ended, and `other_verdicts`: rounds decided otherwise than recorded."""
+
+    @property
+    def draft_s(self) -> float:
+        """What the next round took to draft."""
+        return self._next.draft_s
+
+    async def exchange(self) -> tuple[float, float, int]:
+        """
+        Send the next round, on a stream opened where there is none, and wait for its verdict.
+
+        Returns:
+            the monotonic seconds of its sending and of its verdict, and the output tokens it gave.
+
+        Raises:
+            ForgottenSessionError: another text begins at the next call.
+            ResourceExhaustedError: refused; the same round comes again at the next call.
+        """
+        loop = asyncio.get_running_loop()
+        sent_s = loop.time()
+        try:
+            async with asyncio.timeout(ROUND_TIMEOUT_S):
+                if self._call is None:
+                    await self._open()
+                sent_s = loop.time()
+                await self._call.write(request_of(self._next.request))
+                verdict = wire.message_from_cloud(await answer(self._call))
+                heard_s = loop.time()
+                assert isinstance(verdict, Verdict), verdict
+                await self._proceed(verdict)
+                return sent_s, heard_s, verdict.accepted + 1
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            refusal = await self._refusal(error)
+            if refusal is None:
+                return sent_s, loop.time(), 0
+            raise refusal from None
+
+    @property
+    def _text(self) -> RecordedText:
+        return self._texts[self._turn % len(self._texts)]
+
+    @property
+    def _next(self) -> RecordedRound:
+        return self._text.rounds[self._round]
+
+    async def _open(self) -> None:
+        self._call = self._stub.Verify(metadata=self._metadata)
+        request = request_of(self._text.open)
+        if self._session_id:
+            request.open.session_id = self._session_id
+            del request.open.prompt_token_ids[:]
+        await self._call.write(request)
+        opened = wire.message_from_cloud(await answer(self._call))
+        assert isinstance(opened, Opened), opened
+        self._session_id = opened.session_id
+
+    async def _proceed(self, verdict: Verdict) -> None:
+        """To the next round, or after the last one that can follow to the next text."""
+        recorded = self._next
+        self._round += 1
+        same = (verdict.accepted, verdict.next_token_id) == (recorded.accepted, recorded.next_token_id)
+        self.counts["other_verdicts"] += not same
+        if same and self._round < len(self._text.rounds):
+            return
+        self.counts["texts"] += 1
+        call, self._call = self._call, None
+        self._begin_anew()
+        try:
+            await call.write(wire.EdgeStreamWriter().to_proto(Close(CloseReason.FINISHED)))
+            await answer(call)
+        finally:
+            call.cancel()
+
+    def _begin_anew(self) -> None:
+        self._turn += 1
+        self._round, self._session_id = 0, b""
+
+    async def _refusal(self, error: Exception) -> ResourceExhaustedError | None:
+        """The refusal that ended the stream, None for a block decoded in vain; raises what is neither."""
+        if not isinstance(error, grpc.aio.AioRpcError):
+            try:  # a write found the stream ended; the reading says why
+                await answer(self._call)
+            except grpc.aio.AioRpcError as found:
+                error = found
+        if not isinstance(error, grpc.aio.AioRpcError):
+            raise error
+        self.abandon()
+        if self._in_vain and self._session_id and error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+            self._begin_anew()
+            return None
+        try:
+            return refusal_of(error)
+        except SessionNotFoundError as forgotten:
+            self._begin_anew()
+            return ForgottenSessionError(forgotten.message, retry_after_s=0.0)
+
+    def abandon(self) -> None:
+        """Let go of the stream."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+
+async def answer(call: Any) -> Any:
+    """The next message; raises the stream's error where it has ended."""
+    response = await call.read()
+    if response is grpc.aio.EOF:
+        with suppress(asyncio.CancelledError):
+            await call.code()
+        raise ConnectionError("the stream ended in good order; expected an answer")
+    return response
+
+
+def refusal_of(error: grpc.aio.AioRpcError) -> ResourceExhaustedError:
+    """
+    The refusal that ended a stream.
+
+    gRPC forgets a status that a write of ours crosses and gives INTERNAL, without details, in its place: a
+    refusal too, since a cloud that means INTERNAL gives a reason.
+
+    Raises:
+        ThinwireError: what ended it was no refusal.
+    """
+    if error.code() is grpc.StatusCode.INTERNAL and wire.reason_of(error) is None:
+        return LostRefusalError(error.details() or "INTERNAL", retry_after_s=LOST_STATUS_PAUSE_S)
+    ended_by = wire.error_from_rpc(error)
+    if not isinstance(ended_by, ResourceExhaustedError):
+        raise ended_by from None
+    return ended_by

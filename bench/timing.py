@@ -1,0 +1,19 @@
+"""Times of calls that take turns, so that whatever else the machine does meets all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+
+def times_s(
+    calls: Sequence[Callable[[], object]], turns: int, *, clock: Callable[[], float] = time.perf_counter
+) -> list[list[float]]:
+    """Seconds that each call took, turn by turn, by a clock that shows seconds."""
+    taken: list[list[float]] = [[] for _ in calls]
+    for _ in range(turns):
+        for call, times in zip(calls, taken, strict=True):
+            started_s = clock()
+            call()
+            times.append(clock() - started_s)
+    return taken

@@ -1,0 +1,49 @@
+"""Run a command of either program: errors are one sentence on standard error and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from thinwire.common.daemon.exit_codes import ExitCode, exit_code_of
+from thinwire.common.daemon.options import CommandParser, as_typed, option_names
+from thinwire.common.daemon.standard_streams import OutputError, prepare_streams, writing_output
+from thinwire.common.errors import ConfigError, ThinwireError
+
+
+def run_command(
+    parser: CommandParser,
+    command: Callable[[argparse.Namespace], int | Coroutine[Any, Any, int]],
+    argv: Sequence[str] | None,
+) -> int:
+    """
+    Understand a command line and do what it says.
+
+    Args:
+        command: gets the arguments; what it returns is run to its end if it is a coroutine.
+        argv: the command line; the process's own when None.
+
+    Returns:
+        the exit code.
+    """
+    prepare_streams()
+    try:
+        with writing_output():  # --help does
+            arguments = parser.parse_args(argv)
+        result = command(arguments)
+        return int(result if isinstance(result, int) else asyncio.run(result))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        return ExitCode.OK
+    except ConfigError as error:
+        sentence, code = as_typed(error, option_names(arguments)), ExitCode.USAGE
+    except ThinwireError as error:
+        sentence, code = f"{error.message} [{error.status}]", exit_code_of(error.status)
+    except OutputError as error:
+        sentence, code = str(error), ExitCode.FAILED
+    print(f"{parser.prog}: {sentence}", file=sys.stderr)
+    return code

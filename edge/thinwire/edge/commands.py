@@ -1,0 +1,171 @@
+"""What the commands of `thinwire` do, once their arguments are understood."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Coroutine
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from thinwire.common import wire
+from thinwire.common.config import MAX_PROMPT_BYTES
+from thinwire.common.daemon.exit_codes import ExitCode
+from thinwire.common.daemon.health_command import health_asked
+from thinwire.common.daemon.options import from_arguments
+from thinwire.common.daemon.process import run_daemon
+from thinwire.common.daemon.settings import daemon_options
+from thinwire.common.daemon.standard_streams import read_input, writing_output
+from thinwire.common.door.security import ClientSecurity
+from thinwire.common.door.security_options import DialOptions
+from thinwire.common.errors import ConfigError, ThinwireError
+from thinwire.common.observe.tracing import NO_TRACING, start_tracing
+from thinwire.common.session.generation import GenerationRequest
+from thinwire.edge.arguments import EdgeOptions, OutputOptions, generation_request
+from thinwire.edge.client import connect
+from thinwire.edge.daemon import EdgeServer
+from thinwire.edge.demo import DEFAULT_PROMPT, run_demo
+from thinwire.edge.report import Display, JsonLines, print_rows, status_rows
+from thinwire.edge.settings import EdgeSettings
+from thinwire.edge.telemetry import RoundLog
+
+if TYPE_CHECKING:
+    from thinwire.common.language_model import LanguageModel
+
+
+def command(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    """
+    The command, not yet begun; standard input is read here, where Ctrl-C still breaks a wait for it.
+
+    Raises:
+        ConfigError: a value out of its range, or a file that is not what it should be.
+    """
+    match arguments.command:
+        case "edge":
+            return _edge(arguments)
+        case "generate":
+            prompt = read_input(MAX_PROMPT_BYTES) if arguments.prompt == "-" else arguments.prompt
+            request = generation_request(arguments, prompt)
+            output = from_arguments(OutputOptions, arguments)
+            return _generate(arguments.peer, request, output, security=_security(arguments))
+        case "status":
+            return _status(arguments.peer, _security(arguments), as_json=arguments.json)
+        case "health":
+            return health_asked(arguments, wire.GENERATOR_SERVICE)
+        case _:
+            request = generation_request(arguments, arguments.prompt or DEFAULT_PROMPT)
+            output = from_arguments(OutputOptions, arguments)
+            return run_demo(
+                lambda edge: _generate(edge, request, output, security=ClientSecurity(), echo=True),
+                pair=arguments.pair,
+                console=Console(stderr=True),
+                quiet=output.quiet,
+            )
+
+
+def _security(arguments: argparse.Namespace) -> ClientSecurity:
+    return from_arguments(DialOptions, arguments).security(os.environ)
+
+
+async def _edge(arguments: argparse.Namespace) -> int:
+    """Run the edge daemon until a signal."""
+    given = from_arguments(EdgeOptions, arguments)
+    options = daemon_options(arguments, log_exception_messages=given.log_text)
+    plaintext = options.security.insecure_plaintext
+    dialling = from_arguments(DialOptions, arguments, prefix="cloud-", insecure_plaintext=plaintext)
+    cloud_security = dialling.security(os.environ, prefix="cloud-")
+    settings = from_arguments(EdgeSettings, arguments)
+    round_log = _round_log(given.round_log)
+    exporter = os.environ.get("OTEL_TRACES_EXPORTER")
+    tracing = start_tracing("thinwire-edge", exporter) if options.trace else NO_TRACING
+    server = EdgeServer(
+        None,
+        cloud_address=given.cloud,
+        settings=settings,
+        round_log=round_log,
+        security=options.security,
+        cloud_security=cloud_security,
+        log_text=given.log_text,
+        tracing=tracing,
+    )
+
+    async def on_loaded(model: LanguageModel) -> None:
+        await server.model_loaded(model.served)
+
+    try:
+        return await run_daemon(
+            server,
+            options,
+            program="thinwire edge",
+            executor=server.executor,
+            on_loaded=on_loaded,
+            metrics=server.metrics,
+            warnings=cloud_security.warnings(given.cloud),
+        )
+    finally:
+        await asyncio.to_thread(tracing.close)
+        if round_log is not None:
+            round_log.close()
+
+
+def _round_log(path: str | None) -> RoundLog | None:
+    """The round log at `path`; ConfigError if it cannot be opened."""
+    if path is None:
+        return None
+    try:
+        return RoundLog(path)
+    except OSError as error:
+        raise ConfigError(
+            f"round_log is {path!r}; expected a file that can be written ({error.strerror}).",
+            setting="round_log",
+        ) from None
+
+
+async def _generate(
+    edge: str,
+    request: GenerationRequest,
+    output: OutputOptions,
+    *,
+    security: ClientSecurity,
+    echo: bool = False,
+) -> int:
+    """Stream one completion to standard output, and what it took to standard error."""
+    console = Console(highlight=False)
+    prompt = request.prompt if echo or console.is_terminal else None
+    statistics = None if output.quiet else Console(highlight=False, stderr=True)
+    display = JsonLines(sys.stdout) if output.json else Display(console, statistics, prompt=prompt)
+    traceparent = os.environ.get("TRACEPARENT")
+    async with connect(
+        edge, event_timeout_s=output.timeout_s, security=security, traceparent=traceparent
+    ) as client:
+        try:
+            async for event in client.generate(request):
+                with writing_output():
+                    display.show(event)
+        except ThinwireError:
+            with writing_output():
+                display.broken_off()
+            raise
+    return ExitCode.OK
+
+
+async def _status(edge: str, security: ClientSecurity, *, as_json: bool) -> int:
+    """Print what the edge says of itself and of its cloud."""
+    async with connect(edge, security=security) as client:
+        status = await client.status(timeout_s=10.0)
+    edge_security = security.of(edge)
+    with writing_output():
+        if as_json:
+            known = {"is_pair": status.is_pair, "common_schemes": status.common_schemes}
+            shown = {**asdict(status), **known, "edge_security": edge_security.value}
+            print(json.dumps(shown, default=lambda value: value.hex()))
+        else:
+            print_rows(Console(highlight=False), status_rows(status, edge_security=edge_security))
+    if status.cloud_info is None:
+        return ExitCode.UNREACHABLE
+    return ExitCode.FAILED if status.is_pair is False else ExitCode.OK
