@@ -44,7 +44,7 @@ def _run(arguments: argparse.Namespace) -> int:
     fitted = fit(texts, arguments.fit or [DEFAULT_LINK])
     predictions, left_out = check(fitted, texts)
     flat = ((name, asdict(values)) for name, values in fitted.times.items())
-    times = {name: {**values, **values.pop("ends")} for name, values in flat}
+    times = {name: {**values.pop("ends"), **values} for name, values in flat}
     # Without the rounds: they are the benchmark's own lines.
     values = {"links": fitted.links, "per_row_s": fitted.per_row_s, "transport_s": fitted.transport_s}
     lines = [_line("fit", values, times=times)]
