@@ -65,15 +65,10 @@ def figures(data: Data) -> dict[str, str]:
 
 def _figure_2(data: Data) -> str:
     """Latency and resampling rate against temperature, K-SQS and C-SQS."""
-    plan = data.plan
-    rows: list[_Row] = [
-        (f"K = {size}", f"K-SQS, K = {size}", colour, "solid")
-        for size, colour in zip(plan.compared_support_sizes, _K_COLOURS, strict=False)
-    ]
-    rows += [
-        (f"β = {beta:g}", f"C-SQS, β = {beta:g}", colour, "solid")
-        for beta, colour in zip(plan.compared_thresholds, _BETA_COLOURS, strict=False)
-    ]
+    sparse = zip(data.plan.compared_support_sizes, _K_COLOURS, strict=False)
+    adaptive = zip(data.plan.compared_thresholds, _BETA_COLOURS, strict=False)
+    rows: list[_Row] = [(f"K = {size}", f"K-SQS, K = {size}", colour, "solid") for size, colour in sparse]
+    rows += [(f"β = {beta:g}", f"C-SQS, β = {beta:g}", colour, "solid") for beta, colour in adaptive]
     return _against_temperature(data, TITLES["paper-figure-2.svg"], rows)
 
 
@@ -94,18 +89,13 @@ def _figure_4(data: Data) -> str:
         ("K-SQS", "K", data.plan.support_sizes, "K"),
         ("C-SQS, adaptive", "initial threshold β", data.plan.thresholds, "β"),
     ):
-        series = [
-            Series(
-                f"temperature {temperature:g}",
-                _TEMPERATURE_COLOURS[number % len(_TEMPERATURE_COLOURS)],
-                tuple(
-                    _mark(value, _point(data, f"{letter} = {value:g}", temperature, "latency_ms"))
-                    for value in values
-                ),
-                shift=_shift(number, len(temperatures)),
-            )
-            for number, temperature in enumerate(temperatures)
-        ]
+        series = []
+        for number, temperature in enumerate(temperatures):
+            points = [_point(data, f"{letter} = {value:g}", temperature, "latency_ms") for value in values]
+            colour = _TEMPERATURE_COLOURS[number % len(_TEMPERATURE_COLOURS)]
+            marks = tuple(map(_mark, values, points))
+            shift = _shift(number, len(temperatures))
+            series.append(Series(f"temperature {temperature:g}", colour, marks, shift=shift))
         drawn.append((title, charts.at_values(axis, values, is_log=True), tuple(series)))
     y = charts.linear(LATENCY, _reach(entry for _, _, series in drawn for entry in series))
     panels = [Panel(title, x, y, series) for title, x, series in drawn]
@@ -117,24 +107,18 @@ _Row = tuple[str, str, Colour, Line]
 
 
 def _against_temperature(data: Data, title: str, rows: Sequence[_Row]) -> str:
+    """Latency and resampling rate, a panel each; points on a dashed line are hollow."""
     temperatures = sorted(set(data.texts["temperature"]))
     panels = []
     for name, axis, column in (
         ("latency", LATENCY, "latency_ms"),
         ("resampling rate", "resampled / output tokens", "resampling_rate"),
     ):
-        series = [
-            Series(
-                label,
-                colour,
-                tuple(
-                    _mark(t, _point(data, setting, t, column), hollow=line == "dashed") for t in temperatures
-                ),
-                line=line,
-                shift=_shift(number, len(rows)),
-            )
-            for number, (setting, label, colour, line) in enumerate(rows)
-        ]
+        series = []
+        for number, (setting, label, colour, line) in enumerate(rows):
+            points = [(t, _point(data, setting, t, column)) for t in temperatures]
+            marks = tuple(_mark(t, point, hollow=line == "dashed") for t, point in points)
+            series.append(Series(label, colour, marks, line=line, shift=_shift(number, len(rows))))
         x = charts.at_values("temperature", temperatures)
         panels.append(Panel(name, x, charts.linear(axis, _reach(series)), tuple(series)))
     return charts.draw(title, panels, columns=2, caption=link_caption(data))

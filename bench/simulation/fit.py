@@ -233,24 +233,20 @@ def fixed_parameters(record: GenerationRecord) -> dict[str, Any]:
 
 def _later_rounds(texts: Iterable[MeasuredText]) -> pl.DataFrame:
     """All but each text's first, with the seconds of each round at the edge, in the cloud and in between."""
-
-    def lines_s(text: MeasuredText) -> pl.Expr:
-        sizes = text.rounds.select("uplink_message_bytes", "downlink_message_bytes").iter_rows()
-        each = [
-            round_time.lines_s(text.record.cell, *map(round_time.message_wire_bytes, pair)) for pair in sizes
-        ]
-        return pl.lit(pl.Series(each, dtype=pl.Float64))
-
     cloud_s = pl.col("queue_s") + pl.col("verify_s")
     drafting_s = pl.col("draft_s") * (pl.col("draft_length") > 0)
-    return pl.concat(
-        text.rounds.with_columns(
+    frames = []
+    for text in texts:
+        sizes = text.rounds.select("uplink_message_bytes", "downlink_message_bytes").iter_rows()
+        on_wire = (map(round_time.message_wire_bytes, pair) for pair in sizes)
+        lines_s = [round_time.lines_s(text.record.cell, *pair) for pair in on_wire]
+        whole = text.rounds.with_columns(
             cloud_s=cloud_s,
-            transport_s=pl.col("round_trip_s") - cloud_s - lines_s(text),
+            transport_s=pl.col("round_trip_s") - cloud_s - pl.Series(lines_s, dtype=pl.Float64),
             edge_s=pl.col("arrival_s").diff() - drafting_s - pl.col("round_trip_s"),
-        )[1:]
-        for text in texts
-    )
+        )
+        frames.append(whole[1:])
+    return pl.concat(frames)
 
 
 def _rows_and_seconds(later: pl.DataFrame) -> tuple[float, float]:
