@@ -25,6 +25,11 @@ LATENCY, STEPS = "latency", "steps"
 STOOD, BROKEN, VOID, VACUOUS = "stood", "BROKEN", "void", "vacuous"
 ROUNDING = 1e-6
 """q is float32: its sums are off by about 1e-7."""
+_PARAMETERS = (
+    *("lattice_resolution", "support_size", "max_support_size", "initial_threshold", "threshold_step"),
+    *("target_dropped_mass", "frozen_threshold"),
+)
+"""Of some scheme or other: columns that are there whatever ran."""
 IS_ADAPTIVE = (pl.col("scheme") == "c-sqs") & pl.col("frozen_threshold").not_()
 """Whether Theorem 2 speaks of a row."""
 
@@ -42,6 +47,11 @@ class Data:
     """In process, over the texts that all settings share."""
     failed: int = 0
     """Texts over the link that failed."""
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether anything ran in process."""
+        return not (self.theorem_runs.is_empty() and self.frontier_runs.is_empty())
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +206,8 @@ def _frame(rows: Sequence[dict[str, Any]], **columns: pl.Expr) -> pl.DataFrame:
     """
     if not rows:
         return pl.DataFrame()
-    flat = [{**row, **row["scheme"], "setting": setting_name(row["scheme"])} for row in rows]
+    own = dict.fromkeys(_PARAMETERS)
+    flat = [{**own, **row, **row["scheme"], "setting": setting_name(row["scheme"])} for row in rows]
     guarantee = (
         pl.when(pl.col("excess").is_null())
         .then(pl.lit(NONE))
@@ -208,5 +219,6 @@ def _frame(rows: Sequence[dict[str, Any]], **columns: pl.Expr) -> pl.DataFrame:
         .then(pl.lit(STOOD))
         .otherwise(pl.lit(BROKEN))
     )
-    frame = pl.from_dicts(flat, infer_schema_length=None).with_columns(**columns)
+    frozen = pl.col("frozen_threshold").cast(pl.Boolean).fill_null(value=False)
+    frame = pl.from_dicts(flat, infer_schema_length=None).with_columns(frozen, **columns)
     return frame.with_columns(guarantee=guarantee)

@@ -52,16 +52,15 @@ def render(data: Data, folder: Path, *, figures_at: str) -> str:
         pairs = [(f"## {TITLES[name]}", f"![{TITLES[name]}]({figures_at}/{name})") for name in names]
         return [*(part for pair in pairs for part in pair), caption]
 
-    has_steps = not data.frontier_runs.is_empty()
     parts = ["# The paper's figures with the bundled pair", _head(data, folder)]
     if found := findings(data):
         parts += ["## The paper's claims", _CLAIMS, _verdicts(found)]
-    if has_steps:
+    if data.has_steps:
         parts += ["## Beside the claims: at the same bits", _EQUAL_BITS, _verdicts(equal_bits_findings(data))]
     if not data.texts.is_empty():
         parts += shown(LINK_FIGURES, link_caption(data))
         parts += [_link_table(data.texts), _link_guarantees(data.texts)]
-    if has_steps:
+    if data.has_steps:
         parts += shown(STEP_FIGURES[:2], steps_caption(data.theorem_runs))
         parts += [_theorem_table(data.theorem_runs), _theorem_guarantees(data.theorem_runs)]
         parts += shown(STEP_FIGURES[2:], frontier_caption(data.frontier_runs))

@@ -57,7 +57,7 @@ def figures(data: Data) -> dict[str, str]:
     if not data.texts.is_empty():
         drawn += [_figure_2(data), _figure_4(data), _figure_5(data)]
     names = [*(LINK_FIGURES if drawn else ())]
-    if not data.frontier_runs.is_empty():
+    if data.has_steps:
         drawn += [_theorem_1(data), _theorem_2(data), _frontier(data)]
         names += STEP_FIGURES
     return dict(zip(names, drawn, strict=True))
@@ -158,7 +158,7 @@ def _theorem_2(data: Data) -> str:
     """Running mean of the dropped mass under both guarantees, adaptive C-SQS."""
     panels = []
     found = {(setting, temperature): runs for temperature, setting, runs in groups(data.theorem_runs)}
-    temperatures = sorted(set(data.frontier_runs["temperature"]))
+    temperatures = sorted(set(data.theorem_runs["temperature"]))
     for beta, temperature in product(data.plan.compared_thresholds, temperatures):
         runs = found.get((f"β = {beta:g}", temperature))
         if runs is None:
