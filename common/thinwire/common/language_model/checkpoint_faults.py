@@ -22,6 +22,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from thinwire.common.errors import ModelLoadError
 
 _FOLDER = "a local folder in Hugging Face format"
+_FOLDER_OR_HUB = f"{_FOLDER} or a reachable hub id"
 _LOADABLE = f"a checkpoint that transformers {transformers.__version__} can load"
 _LFS_POINTER = b"version https://git-lfs"
 
@@ -76,12 +77,15 @@ _SAID: tuple[tuple[str, Fault], ...] = (
         r"is not a valid model identifier|Repository Not Found|401 Client Error|404 Client Error",
         Fault(
             "there is no such folder, and no such model on the hub that can be read without a token",
-            f"{_FOLDER} or a reachable hub id",
+            _FOLDER_OR_HUB,
         ),
     ),
+    (
+        r"couldn't connect|couldn't find (it|them) in the cached|cached files|offline|local_files_only",
+        Fault("the hub cannot be reached and nothing is cached", _FOLDER_OR_HUB),
+    ),
 )  # fmt: skip
-"""What transformers says, and what that means."""
-_UNREACHABLE = r"couldn't connect|couldn't find (it|them) in the cached|cached files|offline|local_files_only"
+"""What transformers says, and what that means; the first one that is found."""
 
 
 def not_loadable(path_or_id: str, fault: Fault, what: str = "causal model") -> ModelLoadError:
@@ -101,7 +105,7 @@ def path_fault(path_or_id: str) -> Fault | None:
     # A hub id is NAME or OWNER/NAME.
     is_path = path_or_id.startswith(("/", ".", "~")) or path_or_id.count("/") > 1 or not path_or_id
     if is_path and not (path_or_id and path.is_dir()):
-        return Fault("there is no such folder", f"{_FOLDER} or a reachable hub id")
+        return Fault("there is no such folder", _FOLDER_OR_HUB)
     return None
 
 
@@ -202,9 +206,6 @@ def explained(error: Exception, path_or_id: str, *, stage: str) -> Fault:
         found = re.search(pattern, said)
         if found:
             return Fault(fault.why.format(**found.groupdict()), fault.expected)
-    if re.search(_UNREACHABLE, said):
-        unreachable = "the hub cannot be reached and nothing is cached"
-        return Fault(unreachable, f"{_FOLDER} or a reachable hub id")
     return Fault(f"loading its {stage} failed with {type(error).__name__}: {first_line}", _LOADABLE)
 
 
