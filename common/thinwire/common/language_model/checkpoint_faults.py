@@ -139,35 +139,32 @@ def quantisation_fault(config: Any) -> Fault | None:
     return None
 
 
-def missing_fault(missing: Iterable[str]) -> Fault | None:
-    """Weights that transformers would fill with random numbers."""
-    names = sorted(missing)
-    if not names:
-        return None
-    return Fault(f"{len(names)} weights are missing, the first is {names[0]}", "all weights of the model")
-
-
-def surplus_fault(model: Any, unexpected: Iterable[str]) -> Fault | None:
+def weights_fault(model: Any, missing: Iterable[str], unexpected: Iterable[str]) -> Fault | None:
     """
-    Weights of the checkpoint that have no place in the model although they belong to what is served: one more
-    parameter of a module with weights, or anything in a list of layers.
+    What is wrong with the names of a checkpoint's weights.
 
+    Either weights are missing, which transformers would fill with random numbers, or some have no place in
+    the model although they belong to what is served: one more parameter of a module with weights, or anything
+    in a list of layers.
     What stands beside the model (a value head, a pooler) is no matter, nor are the buffers of old releases
     (masks, rotary frequencies).
     """
+    names = sorted(missing)
+    if names:
+        return Fault(f"{len(names)} weights are missing, the first is {names[0]}", "all weights of the model")
     modules = dict(model.named_modules())
     names = sorted(name for name in unexpected if _belongs_to_a_layer(name, modules))
-    if not names:
-        return None
-    return Fault(
-        f"weights without a place in the model that its config.json describes: {len(names)}, the first is "
-        f"{names[0]}",
-        "weights and config.json of one model",
-    )
+    if names:
+        return Fault(
+            f"weights without a place in the model that its config.json describes: {len(names)}, the first "
+            f"is {names[0]}",
+            "weights and config.json of one model",
+        )
+    return None
 
 
 def left_out(name: str, unexpected: Iterable[str]) -> tuple[str, ...]:
-    """A sentence on the weights that `surplus_fault` lets pass."""
+    """A sentence on the weights that `weights_fault` lets pass."""
     names = sorted(unexpected)
     if not names:
         return ()

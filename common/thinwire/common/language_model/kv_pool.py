@@ -41,7 +41,7 @@ class KvPool:
         some: torch.Tensor = layers[0].keys
         self.dtype, self.device = some.dtype, str(some.device)
         numbers = sum(one.shape[1] * one.shape[3] for layer in layers for one in (layer.keys, layer.values))
-        self.token_bytes = numbers * some.element_size()
+        self.token_bytes: int = numbers * some.element_size()
         """Bytes that one token takes in all layers."""
         if budget_bytes is None:
             budget_bytes = default_tokens * self.token_bytes
