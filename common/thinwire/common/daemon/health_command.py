@@ -11,8 +11,7 @@ from thinwire.common.config import Seconds, check_fields
 from thinwire.common.daemon.exit_codes import ExitCode
 from thinwire.common.daemon.options import CommandParser, add_options, from_arguments, peer_address
 from thinwire.common.daemon.standard_streams import writing_output
-from thinwire.common.door.security import ClientSecurity
-from thinwire.common.door.security_options import DialOptions
+from thinwire.common.door.security import ClientSecurity, DialOptions
 from thinwire.common.errors import ThinwireError, TransportError
 
 

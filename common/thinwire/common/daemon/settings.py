@@ -9,8 +9,7 @@ from typing import Annotated, Any
 
 from thinwire.common.config import Option, Switch, check_fields, whole
 from thinwire.common.daemon.options import CommandParser, add_options, address, from_arguments, option_names
-from thinwire.common.door.security import ServerSecurity
-from thinwire.common.door.security_options import ListenerOptions
+from thinwire.common.door.security import ListenerOptions, ServerSecurity
 from thinwire.common.observe.log import FORMATS
 
 

@@ -30,17 +30,8 @@ def replace_file(path: str, content: str, *, mode: int) -> None:
         OSError: it cannot be written; what was there stays.
     """
     partial = f"{path}.{secrets.token_hex(8)}.partial"  # of one writer alone, beside what it replaces
-    descriptor = os.open(partial, _NEW, mode)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(partial, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(partial)
-        raise
+    with _written(partial, os.open(partial, _NEW, mode), final_path=path) as file:
+        file.write(content)
     folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
@@ -63,11 +54,20 @@ def new_private_file(path: str) -> Iterator[TextIO]:
             f"{path!r} cannot be made ({error.strerror}); expected a name that is free, in a folder that can "
             "be written."
         ) from None
+    with _written(path, descriptor) as file:
+        yield file
+
+
+@contextmanager
+def _written(path: str, descriptor: int, *, final_path: str | None = None) -> Iterator[TextIO]:
+    """A new file, on the disk, and renamed, at the end of the context; gone if that ends in an error."""
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
             yield file
             file.flush()
             os.fsync(descriptor)
+        if final_path is not None:
+            os.replace(path, final_path)
     except BaseException:
         with suppress(OSError):
             os.unlink(path)
