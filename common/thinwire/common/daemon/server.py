@@ -72,7 +72,7 @@ class DaemonServer:
             ConfigError: others can reach it, and it lacks certificates or tokens.
         """
         self._listener_security = self._security.described(listen)
-        self._server = wire.make_server(
+        self._server = wire.GuardedServer(
             listen,
             self._security,
             **self._limits,
@@ -81,10 +81,9 @@ class DaemonServer:
         )
         self._register(self._server)
         self._health = wire.HealthReporter(self._server, self.service)
-        port = wire.bind(self._server, listen, self._security)
+        port = self._server.bind()
         await self._server.start()
-        if self.served is not None:
-            await self._health.serving()
+        self._health.show(self.served is not None)
         return port
 
     async def model_loaded(self, served: ServedModel) -> None:
@@ -97,7 +96,7 @@ class DaemonServer:
         self._draining = True
         await self._show_health(False)
         grace_s = self._drain_grace_s if grace_s is None else grace_s
-        await wire.drain(self._server, self._streams, grace_s, cut=self._cut)
+        await self._server.drain(self._streams, grace_s, cut=self._cut)
         await self._free()
 
     def _register(self, server: wire.GuardedServer) -> None:
@@ -113,10 +112,7 @@ class DaemonServer:
         raise NotImplementedError
 
     async def _show_health(self, serves: bool) -> None:
-        if serves and not self._draining:
-            await self._health.serving()
-        else:
-            await self._health.not_serving()
+        self._health.show(serves and not self._draining)
 
     def _ready(self) -> ServedModel:
         """

@@ -74,7 +74,7 @@ class Doorkeeper:
         *,
         max_unproved: int,
         timeout_s: float,
-        on_closed: Callable[[str], None] | None = None,
+        on_closed: Callable[[str], None] = lambda reason: None,
         now: Callable[[], float] = time.monotonic,
         sockets: str = _SOCKETS,
     ) -> None:
@@ -101,7 +101,7 @@ class Doorkeeper:
         """The port whose connections are meant; nothing is done before."""
         self._port = port
 
-    def called(self, peer: str, *, proves: bool) -> None:
+    def called(self, peer: str, proves: bool) -> None:
         """
         A call has begun.
 
@@ -137,7 +137,8 @@ class Doorkeeper:
             try:
                 self.look()
             except OSError as error:
-                self._note_blindness(error)
+                if self._blindness_limiter.allows(self._sockets):
+                    _log.warning("connections are not bounded by address just now: %s.", error.strerror)
             await asyncio.sleep(LOOK_INTERVAL_S)
 
     def look(self) -> None:
@@ -179,12 +180,17 @@ class Doorkeeper:
                 log_request(_log, "connections closed that made no call", host=host, count=count)
 
     def _close(self, connection: _Connection, reason: str) -> bool:
-        """Shut a connection down and count it; False if it has gone."""
-        if not self._shut_down(connection):
+        """End a connection at both sides and count it, False if it has gone; its descriptor stays gRPC's."""
+        ours = _duplicate(connection.descriptor, connection.inode)
+        if ours is None:
+            return False
+        try:
+            with closing(ours):
+                ours.shutdown(socket.SHUT_RDWR)
+        except OSError:
             return False
         connection.is_closed = True
-        if self._on_closed is not None:
-            self._on_closed(reason)
+        self._on_closed(reason)
         return True
 
     def _why_not(self, connection: _Connection, before: int) -> str | None:
@@ -223,21 +229,6 @@ class Doorkeeper:
                 if endpoint is not None:
                     return _Connection(descriptor, inode, endpoint, host_of(endpoint))
         return None
-
-    def _shut_down(self, connection: _Connection) -> bool:
-        """End a connection at both sides; its descriptor stays gRPC's to close. False if it has gone."""
-        ours = _duplicate(connection.descriptor, connection.inode)
-        if ours is None:
-            return False
-        with closing(ours), suppress(OSError):
-            ours.shutdown(socket.SHUT_RDWR)
-            return True
-        return False
-
-    def _note_blindness(self, error: OSError) -> None:
-        """One line a minute."""
-        if self._blindness_limiter.allows(self._sockets):
-            _log.warning("connections are not bounded by address just now: %s.", error.strerror)
 
 
 def _socket_inode(descriptor: int) -> int | None:

@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from thinwire.common.config import MAX_DRAFT_LENGTH
-from thinwire.common.errors import ThinwireError
+from thinwire.common.errors import errors_by_reason
 from thinwire.common.session.statistics import RoundVerified
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -77,7 +77,7 @@ class Metrics:
             for name, text in {**_TIMES, **(times or {})}.items()
         }
         self._labelled: dict[tuple[str, str | int], Counter] = {}
-        self._begin("refusals", sorted(error_reasons()))
+        self._begin("refusals", sorted(errors_by_reason()))
         self._begin("connections_closed", CLOSED_REASONS)
 
     def count(self, name: str, label: str | int = "", amount: float = 1) -> None:
@@ -109,7 +109,7 @@ class Metrics:
             histogram.observe(getattr(measured, name))
 
     def refused(self, reason: str) -> None:
-        """A call ended in an error; `reason` is one of `error_reasons()`."""
+        """A call ended in an error; `reason` is one of `errors_by_reason()`."""
         self.count("refusals", reason)
 
     def connection_closed(self, reason: str) -> None:
@@ -134,16 +134,6 @@ class Metrics:
 
     def _histogram(self, name: str, text: str) -> Histogram:
         return Histogram(PREFIX + name, text, registry=self.registry, buckets=TIME_BUCKETS_S)
-
-
-def error_reasons() -> set[str]:
-    """Every reason that an error can have."""
-    found, kinds = set(), [ThinwireError]
-    while kinds:
-        kind = kinds.pop()
-        found.add(kind.reason)
-        kinds += kind.__subclasses__()
-    return found
 
 
 class _Counted(Collector):

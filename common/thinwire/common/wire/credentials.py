@@ -1,4 +1,4 @@
-"""TLS and tokens in gRPC: how a listener is bound, how a peer is dialled, and what a call carries."""
+"""TLS and tokens in gRPC: how a peer is dialled, and what a call carries."""
 
 from __future__ import annotations
 
@@ -7,48 +7,13 @@ from typing import Any
 
 import grpc
 
-from thinwire.common.door.security import ClientSecurity, ServerSecurity
-from thinwire.common.errors import TransportError
+from thinwire.common.door.security import ClientSecurity
 from thinwire.common.wire.transport import channel_options
 
 _AUTHORIZATION = "authorization"
 _SCHEME = "Bearer "
 
 Metadata = tuple[tuple[str, str], ...]
-
-
-def bind(server: grpc.aio.Server, listen: str, security: ServerSecurity) -> int:
-    """
-    Have a server that is not yet started listen.
-
-    Args:
-        listen: HOST:PORT; port 0 for any free one.
-        security: certificates and the authority of clients.
-
-    Returns:
-        the bound port.
-
-    Raises:
-        TransportError: the address cannot be bound.
-        ConfigError: it may not be served so (`ServerSecurity.of`).
-    """
-    security.of(listen)
-    try:
-        if security.key_pair is None:
-            port = int(server.add_insecure_port(listen))
-        else:
-            pair = (security.key_pair.private_key, security.key_pair.certificate_chain)
-            credentials = grpc.ssl_server_credentials(
-                [pair],
-                root_certificates=security.client_authority,
-                require_client_auth=security.client_authority is not None,
-            )
-            port = int(server.add_secure_port(listen, credentials))
-    except RuntimeError:
-        port = 0
-    if port == 0:
-        raise TransportError(f"cannot listen on {listen}; expected a free port of this machine.")
-    return port
 
 
 def open_channel(

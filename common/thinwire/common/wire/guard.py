@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import Any
 
 import grpc
@@ -62,8 +62,8 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
         access: Access,
         *,
         open_reflection: bool,
-        on_refused: Callable[[str], None] | None = None,
-        on_call: Callable[[str, bool], None] | None = None,
+        on_refused: Callable[[str], None],
+        on_call: Callable[[str, bool], None],
     ) -> None:
         self._access = access
         self._on_refused = on_refused
@@ -75,29 +75,22 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         """The call's own handler, or one that refuses it."""
         handler = await continuation(details)
-        if handler is None:
-            return self._elsewhere(details.method)
-        if details.method.startswith(_HEALTH):
-            return self._answering(handler, details.method, proves=False)
-        try:
-            self._access.authenticate(token_of(details.invocation_metadata))
-            if details.method.startswith(_REFLECTION) and not (
-                self._access.is_required or self._open_reflection
-            ):
-                raise UnauthenticatedError("reflection answers nobody here; expected tokens, or loopback.")
-        except UnauthenticatedError as error:
-            self._refused(error)
-            return _refusing(handler, error)
-        return self._answering(handler, details.method, proves=True)
-
-    def _elsewhere(self, method: str) -> Any:
-        """For a method of the other daemon's service, a handler that says so; None for one of nobody's."""
-        if method not in _OF_OTHERS:
+        method = details.method
+        if handler is None and method not in _OF_OTHERS:
             return None
-        here, expected = _OF_OTHERS[method]
-        error = WrongDaemonError(f"{here} answers there; expected the address of {expected}.")
-        self._refused(error)
-        return grpc.stream_stream_rpc_method_handler(_refusal(error))
+        if method.startswith(_HEALTH):
+            return self._answering(handler, method, proves=False)
+        try:
+            if handler is None:
+                here, expected = _OF_OTHERS[method]
+                raise WrongDaemonError(f"{here} answers there; expected the address of {expected}.")
+            self._access.authenticate(token_of(details.invocation_metadata))
+            if method.startswith(_REFLECTION) and not (self._access.is_required or self._open_reflection):
+                raise UnauthenticatedError("reflection answers nobody here; expected tokens, or loopback.")
+        except (UnauthenticatedError, WrongDaemonError) as error:
+            self._on_refused(error.reason)
+            return _refusing(handler, error)
+        return self._answering(handler, method, proves=True)
 
     def _answering(self, handler: Any, method: str, *, proves: bool) -> Any:
         """
@@ -107,11 +100,10 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
         """
         kind = (handler.request_streaming, handler.response_streaming)
         behaviour = getattr(handler, _NAMES[kind])
-        bounded = self._watches.held if handler.response_streaming and not proves else _unbounded
+        bounded = self._watches.held if handler.response_streaming and not proves else nullcontext
 
         async def answer(request: Any, context: Any) -> Any:
-            if self._on_call is not None:
-                self._on_call(context.peer(), proves)
+            self._on_call(context.peer(), proves)
             try:
                 with bounded(context.peer()):
                     if not handler.request_streaming:
@@ -138,24 +130,14 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
 
         return _MAKERS[kind](answer, parsing(handler.request_deserializer), handler.response_serializer)
 
-    def _refused(self, error: ThinwireError) -> None:
-        if self._on_refused is not None:
-            self._on_refused(error.reason)
-
     def _note(
         self, context: Any, method: str, refusal: ThinwireError, fault: Exception | None = None
     ) -> None:
         """Count a refusal, and log it unless its peer had a line a moment ago; with a fault's traceback."""
-        self._refused(refusal)
+        self._on_refused(refusal.reason)
         host = peer_host(context.peer())
         if self._log_limiter.allows(host):
             log_request(_log, "call refused", fault, host=host, method=method, error=refusal.reason)
-
-
-@contextmanager
-def _unbounded(_: str) -> Iterator[None]:
-    """For calls that prove themselves."""
-    yield
 
 
 def credential_of(context: Any, access: Access) -> Credential:
@@ -169,13 +151,12 @@ def credential_of(context: Any, access: Access) -> Credential:
 
 
 def _refusing(handler: Any, error: ThinwireError) -> Any:
-    """A handler of the same kind that refuses; its requests are never parsed."""
-    make = _MAKERS[handler.request_streaming, handler.response_streaming]
-    return make(_refusal(error), None, handler.response_serializer)
+    """A handler of the same kind that refuses, or for None of any; its requests are never parsed."""
 
-
-def _refusal(error: ThinwireError) -> Callable[[Any, Any], Awaitable[None]]:
     async def refuse(_: Any, context: Any) -> None:
         await abort_with(context, error)
 
-    return refuse
+    if handler is None:
+        return grpc.stream_stream_rpc_method_handler(refuse)
+    make = _MAKERS[handler.request_streaming, handler.response_streaming]
+    return make(refuse, None, handler.response_serializer)
