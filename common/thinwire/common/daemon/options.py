@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from thinwire.common.config import Option, options_of
 from thinwire.common.daemon.exit_codes import EXIT_CODES_HELP
-from thinwire.common.errors import ConfigError
+from thinwire.common.errors import ConfigError, ThinwireError
 
 Settings = TypeVar("Settings")
 
@@ -171,17 +171,17 @@ def option_names(arguments: argparse.Namespace) -> Mapping[str, str]:
     return {action.dest: action.option_strings[-1] for action in actions if action.option_strings}
 
 
-def as_typed(error: ConfigError, names: Mapping[str, str]) -> str:
+def as_typed(error: ThinwireError, names: Mapping[str, str]) -> str:
     """
     The error's sentence, with the option that its reader typed in place of the setting's name.
 
     Args:
         names: of `option_names`; a setting that is not among them keeps its own.
     """
-    option = names.get(error.setting)
-    if option is None or not error.message.startswith(error.setting):
+    setting = error.setting if isinstance(error, ConfigError) else ""
+    if setting not in names or not error.message.startswith(setting):
         return error.message
-    return option + error.message.removeprefix(error.setting)
+    return names[setting] + error.message.removeprefix(setting)
 
 
 def _dest(prefix: str, name: str) -> str:

@@ -28,8 +28,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from thinwire.common.door.peer_bound import Endpoint, host_of, peer_endpoint
-from thinwire.common.observe.log import log_request
-from thinwire.common.observe.log_limiter import LogLimiter
+from thinwire.common.observe.log import LogLimiter, log_request
 
 LOOK_INTERVAL_S = 0.25
 CROWD_FACTOR = 4

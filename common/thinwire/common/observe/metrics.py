@@ -10,6 +10,7 @@ Methods may be called from any thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -67,7 +68,7 @@ class Metrics:
     def __init__(
         self, counters: Mapping[str, tuple[str, str]], times: Mapping[str, str] | None = None
     ) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = _Registry()
         self._counters = {
             name: Counter(PREFIX + name, text, (label,) if label else (), registry=self.registry)
             for name, (label, text) in {**_COUNTERS, **counters}.items()
@@ -118,7 +119,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""
-        return generate_latest(_WithoutCreationTimes(self.registry))
+        return generate_latest(self.registry)
 
     def _begin(self, name: str, labels: Iterable[str]) -> None:
         """Begin at 0, so that the first one is an increase too."""
@@ -129,34 +130,30 @@ class Metrics:
         Gauge(PREFIX + name, text, registry=self.registry).set_function(value)
 
     def _read_counter(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """A counter that is read where it is kept."""
         self.registry.register(_Counted(PREFIX + name, text, value))
 
     def _histogram(self, name: str, text: str) -> Histogram:
         return Histogram(PREFIX + name, text, registry=self.registry, buckets=TIME_BUCKETS_S)
 
 
+@dataclass(frozen=True, slots=True)
 class _Counted(Collector):
     """A counter that is read where it is kept."""
 
-    def __init__(self, name: str, text: str, value: Callable[[], float]) -> None:
-        self._name = name
-        self._text = text
-        self._value = value
+    name: str
+    text: str
+    value: Callable[[], float]
 
     def collect(self) -> Iterator[Metric]:
         """The one family."""
-        yield CounterMetricFamily(self._name, self._text, value=self._value())
+        yield CounterMetricFamily(self.name, self.text, value=self.value())
 
 
-class _WithoutCreationTimes(Collector):
+class _Registry(CollectorRegistry):
     """A registry without the series of creation times, which double the page and say nothing here."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
 
     def collect(self) -> Iterator[Metric]:
         """The families."""
-        for family in self._registry.collect():
+        for family in super().collect():
             family.samples = [one for one in family.samples if not one.name.endswith("_created")]
             yield family

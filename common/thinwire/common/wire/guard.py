@@ -15,8 +15,7 @@ from grpc_health.v1 import health
 from thinwire.common.door.peer_bound import PeerBound, peer_host
 from thinwire.common.door.tenants import Access, Credential
 from thinwire.common.errors import ThinwireError, UnauthenticatedError, WrongDaemonError
-from thinwire.common.observe.log import log_request
-from thinwire.common.observe.log_limiter import LogLimiter
+from thinwire.common.observe.log import LogLimiter, log_request
 from thinwire.common.wire.credentials import token_of
 from thinwire.common.wire.parsing import check_parsed, parsed, parsing
 from thinwire.common.wire.status import abort_with
