@@ -20,7 +20,7 @@ from thinwire.cloud.uplink import Uplink
 from thinwire.common import wire
 from thinwire.common.causal_model import ServedModel
 from thinwire.common.daemon.server import DaemonServer, held_in
-from thinwire.common.door.peer_bound import PeerBound
+from thinwire.common.door.peers import PeerBound
 from thinwire.common.door.security import ServerSecurity
 from thinwire.common.errors import QuotaExceededError, ThinwireError, TransportError
 from thinwire.common.observe.log import log_request

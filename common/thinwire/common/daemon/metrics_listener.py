@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-from thinwire.common.door.addresses import is_loopback
+from thinwire.common.door.peers import is_loopback
 from thinwire.common.errors import ConfigError, TransportError
 
 REQUEST_TIMEOUT_S = 5.0
@@ -98,17 +98,17 @@ class _Page:
     async def _response(self, head: bytes) -> bytes:
         method, _, rest = head.split(b"\r\n", 1)[0].partition(b" ")
         path = rest.partition(b" ")[0].partition(b"?")[0]
+        content_type = _TEXT
         if method not in (b"GET", b"HEAD"):
-            return _http("405 Method Not Allowed", b"expected GET\n", _TEXT)
-        if path != b"/metrics":
-            return _http("404 Not Found", b"expected /metrics\n", _TEXT)
-        page = await asyncio.to_thread(self._render)
-        return _http("200 OK", page, self._content_type, with_body=method == b"GET")
-
-
-def _http(status: str, body: bytes, content_type: str, *, with_body: bool = True) -> bytes:
-    head = (
-        f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
-        "Connection: close\r\n\r\n"
-    )
-    return head.encode("ascii") + (body if with_body else b"")
+            status, body = "405 Method Not Allowed", b"expected GET\n"
+        elif path != b"/metrics":
+            status, body = "404 Not Found", b"expected /metrics\n"
+        else:
+            status, body = "200 OK", await asyncio.to_thread(self._render)
+            content_type = self._content_type
+        answer = (
+            f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+            "Connection: close\r\n\r\n"
+        )
+        with_body = status != "200 OK" or method == b"GET"
+        return answer.encode("ascii") + (body if with_body else b"")

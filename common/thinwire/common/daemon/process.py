@@ -22,7 +22,7 @@ from thinwire.common.daemon.options import as_typed
 from thinwire.common.daemon.settings import DaemonOptions
 from thinwire.common.door.security import KeyPair
 from thinwire.common.door.tenants import Access
-from thinwire.common.door.whole_file import replace_file
+from thinwire.common.door.whole_file import replace_file, usable_file
 from thinwire.common.errors import ConfigError, ThinwireError
 from thinwire.common.observe.log import announce, logging_to
 from thinwire.common.observe.metrics import CONTENT_TYPE, Metrics
@@ -199,8 +199,5 @@ def _read_tokens(access: Access, say: Say) -> None:
 
 def _write_port(path: str, port: int) -> None:
     """Write the bound port so that a reader never sees half of it; ConfigError if it cannot be written."""
-    try:
+    with usable_file("port_file", path, "written"):
         replace_file(path, f"{port}\n", mode=0o666)
-    except OSError as error:
-        sentence = f"port_file is {path!r}; expected a file that can be written ({error.strerror})."
-        raise ConfigError(sentence, setting="port_file") from None

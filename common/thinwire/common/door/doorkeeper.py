@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 
-from thinwire.common.door.peer_bound import Endpoint, host_of, peer_endpoint
+from thinwire.common.door.peers import Endpoint, host_of, peer_endpoint, plain_ip
 from thinwire.common.observe.log import LogLimiter, log_request
 
 LOOK_INTERVAL_S = 0.25
@@ -222,11 +222,10 @@ class Doorkeeper:
         if ours is None:
             return None
         with closing(ours), suppress(OSError):  # a listener, or one that has just gone, has no peer
-            here = ours.getsockname()
-            if isinstance(here, tuple) and here[1] == self._port:
-                endpoint = peer_endpoint(_peer_of(ours))
-                if endpoint is not None:
-                    return _Connection(descriptor, inode, endpoint, host_of(endpoint))
+            if ours.family in (socket.AF_INET, socket.AF_INET6) and ours.getsockname()[1] == self._port:
+                host, port = ours.getpeername()[:2]
+                endpoint = plain_ip(host), port
+                return _Connection(descriptor, inode, endpoint, host_of(endpoint))
         return None
 
 
@@ -252,11 +251,3 @@ def _duplicate(descriptor: int, inode: int) -> socket.socket | None:
             return socket.socket(fileno=ours)
     os.close(ours)
     return None
-
-
-def _peer_of(connection: socket.socket) -> str:
-    """Its far end, as gRPC names it."""
-    there = connection.getpeername()
-    if connection.family == socket.AF_INET6:
-        return f"ipv6:[{there[0]}]:{there[1]}"
-    return f"ipv4:{there[0]}:{there[1]}" if connection.family == socket.AF_INET else "unix:"

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from thinwire.common.config import Option, Switch, check_fields, real, whole
-from thinwire.common.door.addresses import is_loopback
+from thinwire.common.door.peers import is_loopback
 from thinwire.common.door.tenants import Access
 from thinwire.common.errors import ConfigError
 

@@ -40,6 +40,24 @@ def replace_file(path: str, content: str, *, mode: int) -> None:
 
 
 @contextmanager
+def usable_file(setting: str, path: str, use: str) -> Iterator[None]:
+    """
+    Say of a file that cannot be used, in this context, which setting names it.
+
+    Args:
+        use: "read" or "written".
+
+    Raises:
+        ConfigError: in place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        sentence = f"{setting} is {path!r}; expected a file that can be {use} ({error.strerror})."
+        raise ConfigError(sentence, setting=setting) from None
+
+
+@contextmanager
 def new_private_file(path: str) -> Iterator[TextIO]:
     """
     A file that was not there, readable by its owner only; gone again if the context ends in an error.

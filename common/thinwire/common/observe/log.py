@@ -88,7 +88,7 @@ class LogLimiter:
         """By host, the oldest first."""
 
     def allows(self, host: str) -> bool:
-        """Whether this host (`door.peer_bound.peer_host`) may have a line now; if so, it has had it."""
+        """Whether this host (`door.peers.peer_host`) may have a line now; if so, it has had it."""
         now = self._now()
         while self._logged_at_s:
             oldest = next(iter(self._logged_at_s))

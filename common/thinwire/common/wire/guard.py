@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health
 
-from thinwire.common.door.peer_bound import PeerBound, peer_host
+from thinwire.common.door.peers import PeerBound, peer_host
 from thinwire.common.door.tenants import Access, Credential
 from thinwire.common.errors import ThinwireError, UnauthenticatedError, WrongDaemonError
 from thinwire.common.observe.log import LogLimiter, log_request

@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc
 
-from thinwire.common.door.addresses import is_loopback
 from thinwire.common.door.doorkeeper import Doorkeeper
+from thinwire.common.door.peers import is_loopback
 from thinwire.common.door.security import ServerSecurity
 from thinwire.common.errors import TransportError
 from thinwire.common.wire.guard import Guard

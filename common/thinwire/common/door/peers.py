@@ -1,20 +1,20 @@
-"""How much one peer may hold of what it did not have to prove itself for."""
+"""Peers by their addresses: which are on this machine, which count as one, and how much one may hold."""
 
 from __future__ import annotations
 
-import ipaddress
+import socket
 import urllib.parse
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from thinwire.common.door.addresses import plain_ip
 from thinwire.common.errors import ResourceExhaustedError
 
 _IPV6_NETWORK_BITS = 64
 """One host has a whole /64 to dial from."""
 
-Endpoint = tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]
+Endpoint = tuple[IPv4Address | IPv6Address, int]
 """Address and port."""
 
 
@@ -86,6 +86,32 @@ def peer_endpoint(peer: str) -> Endpoint | None:
 def host_of(endpoint: Endpoint) -> str:
     """Who is counted as one peer: the IPv4 address, or the IPv6 /64."""
     ip, _ = endpoint
-    if isinstance(ip, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((ip, _IPV6_NETWORK_BITS), strict=False))
+    if isinstance(ip, IPv6Address):
+        return str(ip_network((ip, _IPV6_NETWORK_BITS), strict=False))
     return str(ip)
+
+
+def is_loopback(address: str) -> bool:
+    """
+    Whether everything `address` stands for stays on this machine.
+
+    A name is resolved, and must give loopback addresses only; `0.0.0.0` and `[::]`, which listen everywhere,
+    and a name that cannot be resolved do not count.
+
+    Args:
+        address: HOST:PORT as gRPC takes it, or `unix:PATH`.
+    """
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        found = socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return False
+    return bool(host) and all(plain_ip(str(entry[4][0])).is_loopback for entry in found)
+
+
+def plain_ip(text: str) -> IPv4Address | IPv6Address:
+    """An IP address without its zone; an IPv4 one is the same in both ways in which it can be written."""
+    ip = ip_address(text.partition("%")[0])
+    return (ip.ipv4_mapped if isinstance(ip, IPv6Address) else None) or ip
