@@ -14,7 +14,8 @@ the best acceptance that keeps the guarantee, and no larger support than it need
 from __future__ import annotations
 
 from bench.scheme_steps import Rows, make_rows, run_scheme
-from thinwire.common.config import DROPPED_MASS_DEFAULTS, SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
+from thinwire.common.schemes.c_sqs import DROPPED_MASS_DEFAULTS, CSqs
 
 TEMPERATURES = (0.3, 0.6, 1.0, 1.5)
 TARGETS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -28,7 +29,7 @@ this one will be drafted: a cap that bound on 0.06 % of these steps bound on 1 %
 
 def trial(rows: Rows, temperature: float, target: float, cap: int) -> tuple[float, str]:
     """One setting over one text: the share of steps on which K_max binds, and its line of the table."""
-    parameters = SchemeParameters(scheme="c-sqs", target_dropped_mass=target, max_support_size=cap)
+    parameters = CSqs.Parameters(target_dropped_mass=target, max_support_size=cap)
     steps = run_scheme(rows, parameters)
     binding = float(steps.cap_binds.mean())
     bits = 8 * sum(len(block.payload) for block in steps.blocks) / len(steps.dropped_mass)

@@ -40,8 +40,9 @@ from bench.pair import read_prompts
 from bench.peers.messages import ASSISTED, GENERATE, PeerRequest
 from bench.peers.ways import generate, ignore_end_of_text
 from thinwire.common import demo_pair
-from thinwire.common.config import SamplingParameters, default_scheme
+from thinwire.common.config import SamplingParameters
 from thinwire.common.daemon.launcher import Daemon
+from thinwire.common.schemes import parse_scheme
 from thinwire.common.session.generation import GenerationFinished, GenerationRequest
 from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.edge.client import EdgeClient, connect
@@ -51,16 +52,16 @@ TEMPERATURES = (1.0, 0.3)
 FIXED_LENGTH = 4
 FREE_LINK: dict[str, Any] = {"draft_length": 6, "min_block_acceptance": 0.7}
 """Draft on only while the draft is sure: what suits a link whose round trip costs less than a draft pass."""
-WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "k-sqs, defaults": ({}, {"scheme": "k-sqs"}),
-    "c-sqs, defaults": ({}, {"scheme": "c-sqs"}),
-    "dense-qs, defaults": ({}, {"scheme": "dense-qs"}),
-    "k-sqs": (FREE_LINK, {"scheme": "k-sqs"}),
-    "k-sqs, K = 64, ℓ = 720": (FREE_LINK, {"scheme": "k-sqs", "support_size": 64, "lattice_resolution": 720}),
-    "c-sqs": (FREE_LINK, {"scheme": "c-sqs"}),
-    "dense-qs": (FREE_LINK, {"scheme": "dense-qs"}),
+WAYS: dict[str, tuple[dict[str, Any], str]] = {
+    "k-sqs, defaults": ({}, "k-sqs"),
+    "c-sqs, defaults": ({}, "c-sqs"),
+    "dense-qs, defaults": ({}, "dense-qs"),
+    "k-sqs": (FREE_LINK, "k-sqs"),
+    "k-sqs, K = 64, ℓ = 720": (FREE_LINK, "k-sqs:K=64,ell=720"),
+    "c-sqs": (FREE_LINK, "c-sqs"),
+    "dense-qs": (FREE_LINK, "dense-qs"),
     # The last: what one would choose where bits cost nothing.
-    "dense-f16": (FREE_LINK, {"scheme": "dense-f16"}),
+    "dense-f16": (FREE_LINK, "dense-f16"),
 }
 """Drafting and scheme by name; what is not said is at its default for the temperature."""
 BASELINE = "transformers, target alone"
@@ -126,10 +127,10 @@ class Thinwire:
     Args:
         client: of the edge.
         drafting: `draft_length` and `min_block_acceptance`.
-        scheme: fields of `SchemeParameters`; everything else at its default.
+        scheme: as the command line takes it; everything else at its default.
     """
 
-    def __init__(self, client: EdgeClient, drafting: dict[str, Any], scheme: dict[str, Any]) -> None:
+    def __init__(self, client: EdgeClient, drafting: dict[str, Any], scheme: str) -> None:
         self._client = client
         self._drafting = drafting
         self._scheme = scheme
@@ -140,7 +141,7 @@ class Thinwire:
         asked = GenerationRequest(
             prompt,
             seed,
-            default_scheme(temperature, **self._scheme),
+            parse_scheme(self._scheme, temperature),
             SamplingParameters(temperature=temperature),
             tokens,
             ignore_eos=True,

@@ -37,24 +37,24 @@ from bench.pair import load_pair, read_prompts
 from bench.scheme_steps import block_builder
 from bench.timing import times_s
 from thinwire.common.causal_model import CachedSequence
-from thinwire.common.config import SamplingParameters, default_scheme
+from thinwire.common.config import SamplingParameters
 from thinwire.common.language_model import set_threads
 from thinwire.common.law.distributions import warp
 from thinwire.common.law.draft_token import DraftToken
 from thinwire.common.law.random_streams import KeyedDraws
-from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes import make_scheme, parse_scheme
 from thinwire.common.schemes.base import Scheme
 
 LONGEST = 6
 """γ of the rounds played."""
 REFERENCE = 4
 TEMPERATURES = (1.0, 0.3)
-SCHEMES: dict[str, dict[str, Any]] = {
-    "k-sqs": {"scheme": "k-sqs"},
-    "k-sqs K=64 ℓ=720": {"scheme": "k-sqs", "support_size": 64, "lattice_resolution": 720},
-    "c-sqs": {"scheme": "c-sqs"},
-    "dense-qs": {"scheme": "dense-qs"},
-    "dense-f16": {"scheme": "dense-f16"},
+SCHEMES = {
+    "k-sqs": "k-sqs",
+    "k-sqs K=64 ℓ=720": "k-sqs:K=64,ell=720",
+    "c-sqs": "c-sqs",
+    "dense-qs": "dense-qs",
+    "dense-f16": "dense-f16",
 }
 OVERHEADS_MS = (1.6, 45.0, 150.0)
 """Loopback as `bench.core` finds it, and links of 40 and 145 ms round trip."""
@@ -105,10 +105,10 @@ class Pair:
         return PassTimes(draft_ms, tuple(target_ms))
 
     def play(
-        self, scheme_fields: dict[str, Any], temperature: float, prompts: Sequence[str], *, tokens: int
+        self, scheme_text: str, temperature: float, prompts: Sequence[str], *, tokens: int
     ) -> list[Round]:
         """Rounds of one scheme, `tokens` tokens a text; a prompt's number is its seed."""
-        parameters = default_scheme(temperature, **scheme_fields)
+        parameters = parse_scheme(scheme_text, temperature)
         scheme = make_scheme(parameters, vocabulary_size=self.target.vocabulary_size)
         sampling = SamplingParameters(temperature=temperature)
         return [

@@ -20,24 +20,27 @@ from bench.markdown import table
 from bench.scheme_steps import DRAFT_LENGTH, draft_block
 from bench.timing import times_s
 from thinwire.common import demo_pair
-from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
 from thinwire.common.language_model import load_language_model, set_threads
 from thinwire.common.law.distributions import softmax, warp
 from thinwire.common.law.random_streams import KeyedDraws
-from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes import SchemeParameters, make_scheme
+from thinwire.common.schemes.c_sqs import CSqs
+from thinwire.common.schemes.dense_qs import DenseQs
+from thinwire.common.schemes.k_sqs import KSqs
 
 BUNDLED_VOCABULARY_SIZE = 8192
 VOCABULARY_SIZES = (BUNDLED_VOCABULARY_SIZE, 50257, 151936)
 BLOCKS = 6
 """Blocks of each case, every token from a law of its own."""
 CASES: dict[str, SchemeParameters] = {
-    "k-sqs K=2": SchemeParameters(scheme="k-sqs", support_size=2),
-    "k-sqs K=8": SchemeParameters(scheme="k-sqs", support_size=8),
-    "k-sqs K=64": SchemeParameters(scheme="k-sqs", support_size=64),
-    "k-sqs K=64 ℓ=720": SchemeParameters(scheme="k-sqs", support_size=64, lattice_resolution=720),
-    "c-sqs β=.05": SchemeParameters(scheme="c-sqs", initial_threshold=0.05, frozen_threshold=True),
-    "c-sqs β=.003": SchemeParameters(scheme="c-sqs", initial_threshold=0.003, frozen_threshold=True),
-    "dense-qs": SchemeParameters(scheme="dense-qs"),
+    "k-sqs K=2": KSqs.Parameters(support_size=2),
+    "k-sqs K=8": KSqs.Parameters(support_size=8),
+    "k-sqs K=64": KSqs.Parameters(support_size=64),
+    "k-sqs K=64 ℓ=720": KSqs.Parameters(support_size=64, lattice_resolution=720),
+    "c-sqs β=.05": CSqs.Parameters(initial_threshold=0.05, frozen_threshold=True),
+    "c-sqs β=.003": CSqs.Parameters(initial_threshold=0.003, frozen_threshold=True),
+    "dense-qs": DenseQs.Parameters(),
 }
 HEAD = (
     *("V", "scheme", "K⁺", "bits/token", "softmax µs", "edge µs", "cloud µs"),
@@ -78,9 +81,7 @@ def measure(vocabulary_size: int, case: str, step_us: float, *, repetitions: int
         calls = [
             lambda start=start: softmax(logits[start]),
             lambda rows=rows: draft_block(scheme, rows, draws),
-            lambda block=block: scheme.decode(
-                block.payload, draft_length=DRAFT_LENGTH, support_size_code=block.support_size_code
-            ),
+            lambda block=block: scheme.decode(block.payload, draft_length=DRAFT_LENGTH, coding=block.coding),
         ]
         taken_us.append([1e6 * min(times) for times in times_s(calls, repetitions)])
     softmax_us = float(np.median([us for us, _, _ in taken_us]))

@@ -22,17 +22,17 @@ from transformers import AutoModelForCausalLM
 
 from bench.pair import load_pair
 from thinwire.common import demo_pair
-from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
 from thinwire.common.language_model import LanguageModel
 from thinwire.common.law.distributions import total_variation, warp
 from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
 from thinwire.common.law.random_streams import Draws, KeyedDraws
-from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes import SchemeParameters, make_scheme
 from thinwire.common.schemes.base import Scheme, SchemeState
 from thinwire.common.session.messages import Verdict
 from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.edge.draft_block import DraftBlockBuilder
-from thinwire.edge.events import Decided, DraftedBlock
+from thinwire.edge.events import Decided, Draft, DraftedBlock
 from thinwire.edge.meter import measure
 from thinwire.edge.tally import Tally
 
@@ -157,17 +157,13 @@ def block_builder(
     attempt: int = 0,
 ) -> DraftBlockBuilder:
     """A block of `length` tokens in the making, whatever the tokens; `state` None is the scheme's first."""
-    return DraftBlockBuilder(
-        scheme,
-        scheme.initial_state() if state is None else state,
-        draws,
+    effect = Draft(
+        state=scheme.initial_state() if state is None else state,
         attempt=attempt,
         first_position=first_position,
         max_draft_length=length,
-        budget_bits=0,
-        min_acceptance=0.0,
-        stop_token_ids=frozenset(),
     )
+    return DraftBlockBuilder(effect, scheme, draws)
 
 
 def draft_block(

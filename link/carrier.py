@@ -66,7 +66,7 @@ class Carrier(Protocol):
         """What this link has and has not."""
 
     def counters(self) -> LinkCounters:
-        """Of now."""
+        """The counters now."""
 
 
 EDGE_ADDRESS = "10.78.0.1"

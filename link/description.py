@@ -91,7 +91,7 @@ class LinkDescription:
     loss: float = 0.0
     """Per packet and direction."""
     queue_bytes: int | None = None
-    """Of each direction; None takes `default_queue_bytes` of its rate."""
+    """Queue of each direction; None takes `default_queue_bytes` of its rate."""
     mtu_bytes: int = DEFAULT_MTU_BYTES
     """Largest IP packet."""
 
@@ -135,7 +135,7 @@ class LinkDescription:
 
     @property
     def largest_udp_payload_bytes(self) -> int:
-        """Of a datagram that is one packet."""
+        """Payload of a datagram that is one packet."""
         return self.mtu_bytes + ETHERNET_HEADER_BYTES - UDP_FRAME_BYTES
 
     def udp_round_trip_s(self, payload_bytes: int) -> float:

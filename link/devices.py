@@ -113,7 +113,7 @@ def ipv6_is_off() -> bool:
 
 
 def congestion_control() -> str:
-    """Of new TCP sockets."""
+    """Congestion control of new TCP sockets."""
     return _read(Path("/proc/sys/net/ipv4/tcp_congestion_control"), absent="unknown")
 
 

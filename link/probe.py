@@ -28,7 +28,7 @@ OVERLOAD = 0.15
 HEAD_START_S = 0.1
 """The flood's queue from the start, so that a pause of this process does not idle the line."""
 _QUEUE_SHARE = 0.4
-"""Of the queue for the head start, and again for the excess: together they overflow nothing."""
+"""Share of the queue for the head start, and again for the excess: together they overflow nothing."""
 _FLOOD_PACKETS = 60
 _SMALLEST_PAYLOAD_BYTES = 64
 _LARGEST_PAYLOAD_BYTES = 1200
@@ -84,7 +84,7 @@ class ProbeSettings:
 
 @dataclass(frozen=True, slots=True)
 class RoundTrips:
-    """Of one payload size."""
+    """Round trips of one payload size."""
 
     payload_bytes: int
     round_trips_s: tuple[float, ...]
@@ -93,13 +93,13 @@ class RoundTrips:
 
 @dataclass(frozen=True, slots=True)
 class FloodResult:
-    """Of one direction."""
+    """Result of one direction."""
 
     sent: int
     """Datagrams handed to the kernel."""
     received: int
     counted: int
-    """Of the received, those behind the first counted one: the rate's numerator."""
+    """Received ones after the first counted one: the numerator of the rate."""
     frame_bytes: int
     """Bytes on the line of each."""
     seconds: float

@@ -59,7 +59,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class RoundTripFigure:
-    """Of one payload size."""
+    """Round trips of one payload size."""
 
     payload_bytes: int
     expected_s: float
@@ -79,7 +79,7 @@ class RoundTripFigure:
 
 @dataclass(frozen=True, slots=True)
 class RateFigure:
-    """Of one direction."""
+    """Result of one direction."""
 
     direction: str
     expected_bps: int

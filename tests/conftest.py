@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from never_blocked import never_blocked
+from thinwire.common.schemes import load_schemes
 
 # Before any test imports torch: with tests side by side on few cores, threads wait for each other, and those
 # that spin meanwhile starve the rest.
@@ -55,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """As the daemons do once they have loaded: full collections need not walk through the libraries."""
+    """As the daemons do: other packages' schemes are found before, full collections do not walk libraries."""
+    load_schemes()
     gc.collect()
     gc.freeze()

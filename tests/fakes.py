@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thinwire.common.causal_model import Extended, ExtendRequest, extend_one_by_one
+from thinwire.common.schemes import SchemeParameters, find_scheme, scheme_parameters
 from thinwire.common.session.generation import GenerationEvent
 from thinwire.common.session.messages import VocabularyIdentity
 
@@ -216,3 +217,9 @@ class Reader:
     def token_ids(self) -> tuple[int, ...]:
         """Of all the output so far."""
         return tuple(token.token_id for event in self.events if isinstance(event, tuple) for token in event)
+
+
+def scheme_with(name: str, **fields: Any) -> SchemeParameters:
+    """A scheme's parameters; of the fields given, those that it has."""
+    own = find_scheme(name).Parameters.specs()
+    return scheme_parameters(name, **{field: value for field, value in fields.items() if field in own})

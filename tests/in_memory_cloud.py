@@ -206,9 +206,7 @@ class InMemoryCloud:
     def _decode(self, session: CloudSession, block: DraftBlock) -> None:
         event: cloud_events.CloudEvent
         try:
-            tokens = self._scheme.decode(
-                block.payload, draft_length=block.draft_length, support_size_code=block.support_size_code
-            )
+            tokens = self._scheme.decode(block.payload, draft_length=block.draft_length, coding=block.coding)
             event = cloud_events.Decoded(block.round, tokens)
         except ThinwireError as error:
             event = cloud_events.WorkFailed(error)

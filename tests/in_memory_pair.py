@@ -300,7 +300,7 @@ class InMemoryPair:
             self._to_edge(edge_events.LinkRestored())
 
     def _draft(self, effect: edge_events.Draft) -> edge_events.DraftedBlock:
-        builder = DraftBlockBuilder.of(effect, self.scheme, self._draws_edge)
+        builder = DraftBlockBuilder(effect, self.scheme, self._draws_edge)
         self._edge_cache += effect.feed_token_ids
         if effect.max_draft_length:
             assert tuple(self._edge_cache) == self.edge.committed_token_ids, "the draft cache is out of step"

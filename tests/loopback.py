@@ -15,9 +15,10 @@ from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import wire
 from thinwire.common.causal_model import CausalModel, ServedModel
-from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
 from thinwire.common.door.security import ClientSecurity, ServerSecurity
 from thinwire.common.observe.tracing import NO_TRACING, Tracing
+from thinwire.common.schemes import DEFAULT_SCHEME, find_scheme, scheme_parameters
 from thinwire.common.session.generation import GenerationFinished, GenerationRequest, GenerationStarted, Token
 from thinwire.common.session.messages import FinishReason
 from thinwire.edge.client import EdgeClient, connect
@@ -148,7 +149,10 @@ async def loopback(
 
 def make_request(prompt: str = "a", **changes: Any) -> GenerationRequest:
     """A request with seed 0 and the documented defaults, changed by field name."""
-    scheme = SchemeParameters(**{k: changes.pop(k) for k in list(changes) if k in SchemeParameters.__slots__})
+    name = changes.pop("scheme", DEFAULT_SCHEME)
+    scheme = scheme_parameters(
+        name, **{k: changes.pop(k) for k in list(changes) if k in find_scheme(name).Parameters.specs()}
+    )
     sampling = SamplingParameters(
         **{k: changes.pop(k) for k in list(changes) if k in SamplingParameters.__slots__}
     )

@@ -53,12 +53,12 @@ DOORS = {
 
 ROOMS: dict[str, set[str]] = {
     "law": set(),
-    "session": set(),
     "schemes": {"law"},
+    "session": {"schemes"},
     "language_model": {"session"},
     "observe": {"session"},
     "door": {"observe"},
-    "wire": {"session", "observe", "door"},
+    "wire": {"schemes", "session", "observe", "door"},
     "daemon": {"observe", "door", "wire", "language_model"},
 }
 """A room of `common` → the rooms it may import from, besides the flat modules."""

@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 
 from fakes import random_law, random_table
 from in_memory_pair import InMemoryPair, Outcome
-from thinwire.common.config import Rollback, SchemeParameters
 from thinwire.common.errors import ConfigError, TransportError
+from thinwire.common.schemes.c_sqs import CSqs
+from thinwire.common.schemes.dense_qs import DenseQs
+from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import DraftBlock, FinishReason, Open, Verdict
 from weather import Fault, Weather
 
 SIZE = 6
 SCHEMES = {
-    "k-sqs": SchemeParameters(scheme="k-sqs", support_size=3, lattice_resolution=20),
-    "c-sqs committed": SchemeParameters(scheme="c-sqs", lattice_resolution=20, initial_threshold=0.1),
-    "c-sqs drafted": SchemeParameters(
-        scheme="c-sqs", lattice_resolution=20, initial_threshold=0.1, rollback=Rollback.DRAFTED
-    ),
-    "dense-qs": SchemeParameters(scheme="dense-qs", lattice_resolution=20),
+    "k-sqs": KSqs.Parameters(support_size=3, lattice_resolution=20),
+    "c-sqs committed": CSqs.Parameters(lattice_resolution=20, initial_threshold=0.1),
+    "c-sqs drafted": CSqs.Parameters(lattice_resolution=20, initial_threshold=0.1, rollback="drafted"),
+    "dense-qs": DenseQs.Parameters(lattice_resolution=20),
 }
 STORM = Weather(drop=0.2, duplicate=0.3, delay=0.3, tear=0.2, forget=0.1, seed=1)
 

@@ -15,11 +15,12 @@ from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import wire
 from thinwire.common.causal_model import CausalModel, ServedModel
-from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
 from thinwire.common.door.security import ClientSecurity, ServerSecurity
 from thinwire.common.errors import ThinwireError
 from thinwire.common.law.random_streams import KeyedDraws
-from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes import SchemeParameters, make_scheme
+from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.messages import (
     Close,
     CloseReason,
@@ -163,7 +164,7 @@ class EdgeText:
         self,
         prompt: tuple[int, ...] = (0, 1, 2),
         *,
-        scheme: SchemeParameters = SchemeParameters(support_size=3, lattice_resolution=20),  # noqa: B008 - frozen
+        scheme: SchemeParameters = KSqs.Parameters(support_size=3, lattice_resolution=20),  # noqa: B008 - frozen
         seed: int = 7,
     ) -> None:
         self.committed = prompt
@@ -185,8 +186,8 @@ class EdgeText:
             tokens.append(token)
             prefix = (*prefix, token.token_id)
         self._drafted = prefix[len(self.committed) :]
-        code = self._scheme.support_size_code(self._state)
-        payload = self._scheme.encode(tokens, support_size_code=code)
+        code = self._scheme.coding(self._state)
+        payload = self._scheme.encode(tokens, coding=code)
         hasher = PrefixHasher()
         hasher.extend(self.committed)
         return self.sealed(

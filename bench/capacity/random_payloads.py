@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from bench.capacity.texts import RecordedRound, RecordedText, request_of
 from thinwire.common import wire
-from thinwire.common.config import MAX_DRAFT_LENGTH, SchemeParameters
+from thinwire.common.config import MAX_DRAFT_LENGTH
 from thinwire.common.schemes import make_scheme
-from thinwire.common.schemes.dense_qs import MAX_DENSE_RESOLUTION
+from thinwire.common.schemes.dense_qs import MAX_DENSE_RESOLUTION, DenseQs
 from thinwire.common.session.messages import DraftBlock, Open, PrefixHasher, block_checksum
 
 COUNT = 8
@@ -25,7 +25,7 @@ def random_texts(text: RecordedText, number: int) -> list[RecordedText]:
     """
     recorded = wire.CloudStreamReader().from_proto(request_of(text.open))
     assert isinstance(recorded, Open), recorded
-    parameters = SchemeParameters(scheme="dense-qs", lattice_resolution=MAX_DENSE_RESOLUTION)
+    parameters = DenseQs.Parameters(lattice_resolution=MAX_DENSE_RESOLUTION)
     prompt_ids = recorded.prompt_token_ids[:1]
     opening = replace(recorded, scheme=parameters, prompt_token_ids=prompt_ids)
     scheme = make_scheme(parameters, vocabulary_size=recorded.vocabulary.size)
@@ -40,7 +40,7 @@ def random_texts(text: RecordedText, number: int) -> list[RecordedText]:
             base_length=1,
             prefix_hash=hasher.value(),
             draft_length=MAX_DRAFT_LENGTH,
-            support_size_code=0,
+            coding=0,
             payload=b"\0" + spare + b"\1",
             checksum=0,
         )

@@ -59,14 +59,14 @@ def token_bits(method: Method, parameters: Parameters, temperature: float) -> fl
     if method.is_peer:
         return 0.0
     scheme = method.scheme(temperature, parameters)
-    size, ell = VOCABULARY_SIZE, scheme.lattice_resolution
+    size, ell = VOCABULARY_SIZE, scheme.values().get("lattice_resolution", 0)
     match method.way:
         case "dense-f16":
             return 16.0 * size + 16
         case "dense-qs":
             return _log2_choose(ell + size - 1, size - 1) + math.log2(ell)
         case "k-sqs" | "c-sqs":
-            count = scheme.support_size if method.way == "k-sqs" else THRESHOLD_SUPPORT
+            count = scheme.values()["support_size"] if method.way == "k-sqs" else THRESHOLD_SUPPORT
             return (
                 _log2_choose(size, count)
                 + _log2_choose(ell + count - 1, count - 1)

@@ -4,7 +4,7 @@
 One JSON command a line on standard input, one JSON answer a line on standard output.
 
     {"do": "connect", "edge": ADDRESS, "cloud": ADDRESS, "peers": ADDRESS, "timeout_s": 60, "cloud_ca": PEM}
-    {"do": "thinwire", "request": {...}}      a `GenerationRequest`, scheme and sampling nested
+    {"do": "thinwire", "request": {...}}      a `GenerationRequest`, the scheme as a text, sampling nested
     {"do": "peer", "request": {...}}          a `bench.peers.messages.PeerRequest`
 
 The answer to a text has `arrivals`, a list of [seconds since the request, tokens that came together, number
@@ -27,9 +27,10 @@ import grpc
 
 from bench.peers.messages import SERVICE, STREAM, PeerRequest, StreamedToken
 from thinwire.common import wire
-from thinwire.common.config import Rollback, SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
 from thinwire.common.door.security import ClientSecurity, read_authority
 from thinwire.common.errors import ThinwireError
+from thinwire.common.schemes import parse_scheme
 from thinwire.common.session.generation import GenerationFinished, GenerationRequest, GenerationStarted
 from thinwire.edge.client import EdgeClient
 
@@ -43,11 +44,10 @@ Way = Callable[[Mapping[str, Any], Arrived], Awaitable[dict[str, Any]]]
 
 
 def thinwire_request(values: Mapping[str, Any]) -> GenerationRequest:
-    """A request from its JSON form (`dataclasses.asdict`, the rollback mode by its value)."""
-    scheme = {**values["scheme"], "rollback": Rollback(values["scheme"]["rollback"])}
+    """A request from its JSON form (`dataclasses.asdict`, the scheme as on the command line)."""
     plain = {name: value for name, value in values.items() if name not in ("scheme", "sampling", "stop")}
     return GenerationRequest(
-        scheme=SchemeParameters(**scheme),
+        scheme=parse_scheme(values["scheme"]),
         sampling=SamplingParameters(**values["sampling"]),
         stop=tuple(values["stop"]),
         **plain,
@@ -56,9 +56,7 @@ def thinwire_request(values: Mapping[str, Any]) -> GenerationRequest:
 
 def thinwire_request_to_dict(request: GenerationRequest) -> dict[str, Any]:
     """Inverse of `thinwire_request`."""
-    values = asdict(request)
-    values["scheme"]["rollback"] = request.scheme.rollback.value
-    return values
+    return {**asdict(request), "scheme": str(request.scheme)}
 
 
 class Client:

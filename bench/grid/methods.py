@@ -11,28 +11,15 @@ A method's name is `NAME` or `NAME:FIELD=VALUE,...`; what the name fixes is not 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench.peers.messages import ASSISTED, GENERATE, OWN
-from thinwire.common.config import SchemeParameters, default_scheme
 from thinwire.common.errors import ConfigError
-from thinwire.common.schemes import SCHEMES
+from thinwire.common.schemes import SCHEMES, SchemeParameters, read_scheme, scheme_parameters
 
 PEER_WAYS = {"cloud-stream": OWN, "cloud-generate": GENERATE, "cloud-assisted": ASSISTED}
-SHORT_NAMES = {
-    "K": "support_size",
-    "ell": "lattice_resolution",
-    "gamma": "draft_length",
-    "beta": "initial_threshold",
-    "eta": "threshold_step",
-    "k-max": "max_support_size",
-    "alpha": "target_dropped_mass",
-    "frozen": "frozen_threshold",
-}
-"""As on Thinwire's command line; the full field names work too."""
 DRAFT_LENGTHS = (1, 2, 4, 6, 8)
 LATTICE_RESOLUTIONS = (25, 50, 100, 200, 400)
 THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -83,14 +70,20 @@ class Method:
     def scheme(self, temperature: float, parameters: Parameters) -> SchemeParameters:
         """Thinwire's scheme with these parameters; the others at their defaults for the temperature."""
         given = {name: value for name, value in parameters.items() if name != "draft_length"}
-        return default_scheme(temperature, scheme=self.way, **given)
+        return scheme_parameters(self.way, temperature, **given)
 
     def scheme_fields(self, temperature: float, parameters: Parameters) -> dict[str, Any]:
         """The same as JSON, every field, defaults included; of a peer nothing."""
         if self.is_peer:
             return {}
         scheme = self.scheme(temperature, parameters)
-        return {**asdict(scheme), "rollback": scheme.rollback.value}
+        return {"scheme": scheme.scheme, **scheme.values()}
+
+
+def own_fields(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """A scheme's fields as a line has them; lines of older releases name those of every other scheme too."""
+    own = SCHEMES[kept["scheme"]].Parameters.specs()
+    return {name: value for name, value in kept.items() if name == "scheme" or name in own}
 
 
 def parse_method(text: str) -> Method:
@@ -101,12 +94,14 @@ def parse_method(text: str) -> Method:
         ConfigError: no such method or field.
     """
     name, _, rest = text.partition(":")
-    fixed = dict(_field(part, text) for part in rest.split(",")) if rest else {}
-    if name in PEER_WAYS:
-        return _peer(text, name, fixed)
-    if name not in SCHEMES:
+    if name not in PEER_WAYS and name not in SCHEMES:
         known = ", ".join((*PEER_WAYS, *SCHEMES))
         raise ConfigError(f"method is {name!r}; expected one of {known}.")
+    fixed: dict[str, Any] = {}
+    for part in rest.split(",") if rest else ():
+        fixed |= _field(name, part, text)
+    if name in PEER_WAYS:
+        return _peer(text, name, fixed)
     axes = {axis: values for axis, values in _axes(name).items() if axis not in fixed}
     method = Method(text, name, is_peer=False, fixed=fixed, axes=axes)
     method.scheme(1.0, fixed)  # refuses what is out of range
@@ -135,21 +130,13 @@ def _axes(scheme: str) -> dict[str, tuple[Any, ...]]:
     return axes
 
 
-def _field(part: str, text: str) -> tuple[str, Any]:
-    """A parameter and its value; a switch is 0 or 1."""
-    name, sign, value = part.partition("=")
-    full = SHORT_NAMES.get(name, name)
-    default = {"draft_length": 4}.get(full, getattr(SchemeParameters(), full, None))
-    try:
-        if not sign or default is None:
-            raise ValueError
-        if isinstance(default, bool):
-            return full, {"0": False, "1": True}[value]
-        number: int | float = int(value) if isinstance(default, int) else float(value)
-        if not math.isfinite(number):
-            raise ValueError
-    except (KeyError, TypeError, ValueError):
-        raise ConfigError(
-            f"method is {text!r}; expected NAME:FIELD=VALUE with FIELD one of {', '.join(SHORT_NAMES)}."
-        ) from None
-    return full, number
+def _field(name: str, part: str, text: str) -> dict[str, Any]:
+    """A parameter and its value: gamma is the draft length, the others are the scheme's own."""
+    word, _, value = part.partition("=")
+    if word not in ("gamma", "draft_length"):
+        if name in PEER_WAYS:
+            raise ConfigError(f"method is {text!r}; expected no parameter of a scheme.")
+        return read_scheme(f"{name}:{part}")[1]
+    if not value.isdecimal():
+        raise ConfigError(f"method is {text!r}; expected a whole number after gamma.")
+    return {"draft_length": int(value)}

@@ -32,48 +32,26 @@ from bench.grid.progress import RichProgress
 from bench.grid.provenance import VOLATILE, describe_run, fingerprint, machine, now, revision, versions
 from bench.grid.runner import Runner
 from bench.grid.stages import RunSettings
-from bench.grid.store import Store, StoreError, keep_settings, read_generations, read_settings
+from bench.grid.store import Store, keep_settings
 from bench.paper import steps
-from bench.paper.data import Data
+from bench.paper.data import LATENCY, STEPS, read_data
 from bench.paper.document import render
 from bench.paper.figures import figures
-from bench.paper.lines import StepsStore, read_steps
-from bench.paper.plan import PAPER, PLANS, SMOKE, PaperPlan
+from bench.paper.plan import PAPER, SMOKE, PaperPlan
 from bench.peers.pacing import Pacing
 from thinwire.common import demo_pair
 from thinwire.common.errors import ConfigError
 
 PROMPTS = Path(__file__).resolve().parents[1] / "prompts.jsonl"
 RESULTS = Path("bench/results")
-LATENCY, STEPS = "latency", "steps"
-"""Folders of the lines inside --out, and the parts of a run."""
-FEWEST_SEEDS = 3
+LEAST = {"seeds": 3, "step_seeds": 3, "tokens": 2}
+"""Of what the options set."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     arguments = _parser().parse_args(argv)
     return command.run("bench.paper", lambda: _run(arguments))
-
-
-def make_plan(arguments: argparse.Namespace) -> PaperPlan:
-    """
-    The plan the options ask for.
-
-    Raises:
-        ConfigError: too few seeds or tokens.
-    """
-    plan = SMOKE if arguments.smoke else PAPER
-    given = {
-        name: value
-        for name in ("seeds", "step_seeds", "tokens")
-        if (value := getattr(arguments, name)) is not None
-    }
-    for name, value in given.items():
-        least = 2 if name == "tokens" else FEWEST_SEEDS
-        if value < least:
-            raise ConfigError(f"{name} is {value}; expected at least {least}.")
-    return replace(plan, **given)
 
 
 def draw(out: Path, docs: Path) -> list[Path]:
@@ -89,13 +67,11 @@ def draw(out: Path, docs: Path) -> list[Path]:
     data = read_data(out)
     folder = docs / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, text in figures(data).items():
-        paths.append(folder / name)
-        paths[-1].write_text(text, encoding="utf-8")
-    paths.append(docs / "paper-figures.md")
-    paths[-1].write_text(render(data, out, figures_at=folder.name), encoding="utf-8")
-    return paths
+    texts = {folder / name: text for name, text in figures(data).items()}
+    texts[docs / "paper-figures.md"] = render(data, out, figures_at=folder.name)
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+    return list(texts)
 
 
 def keep_lines(out: Path, docs: Path) -> None:
@@ -107,69 +83,49 @@ def keep_lines(out: Path, docs: Path) -> None:
             publish.keep_lines(out / part, kept / part, names)
 
 
-def read_data(out: Path) -> Data:
-    """
-    Every line of a run.
-
-    Raises:
-        StoreError: there are none.
-    """
-    settings = read_settings(out)
-    if settings.get("plan") not in PLANS:
-        raise StoreError(f"{out} holds no settings.json of bench.paper; expected a folder that it made.")
-    chosen = {name: settings[name] for name in ("seeds", "step_seeds", "tokens")}
-    has_texts = any((out / LATENCY).glob("generations.jsonl*"))
-    texts = tuple(read_generations(out / LATENCY)) if has_texts else ()
-    data = Data(replace(PLANS[settings["plan"]], **chosen), texts, tuple(read_steps(out / STEPS)))
-    if not data.texts and not data.steps:
-        raise StoreError(f"{out} holds no line yet; expected some.")
-    return data
-
-
 def _run(arguments: argparse.Namespace) -> int:
-    plan = make_plan(arguments)
+    plan = SMOKE if arguments.smoke else PAPER
+    given = {name: getattr(arguments, name) for name in LEAST if getattr(arguments, name) is not None}
+    for name, value in given.items():
+        if value < LEAST[name]:
+            raise ConfigError(f"{name} is {value}; expected at least {LEAST[name]}.")
+    plan = replace(plan, **given)
     out = arguments.out or RESULTS / ("paper" if plan.name == PAPER.name else f"paper-{plan.name}")
     docs = arguments.docs or (Path("docs") if plan.name == PAPER.name else out)
     if not arguments.redraw:
         _measure(arguments, plan, out)
         if arguments.estimate:
             return 0
-    for path in draw(out, docs):
-        print(path)
+    print("\n".join(map(str, draw(out, docs))))
     if not arguments.redraw:
         keep_lines(out, docs)
-    failures = [record for record in read_data(out).texts if record.failure]
-    return command.FAILED if failures else 0
+    return command.FAILED if read_data(out).failed else 0
 
 
 def _measure(arguments: argparse.Namespace, plan: PaperPlan, out: Path) -> None:
     parts: list[str] = arguments.parts
     cores = os.cpu_count() or 1
-    known = {record.key for record in read_steps(out / STEPS)}
+    grid_plan, methods = plan.grid_plan(), plan.methods()
+    known = {record.key for record in steps.read_steps(out / STEPS)}
     tasks = steps.make_tasks(plan, known) if STEPS in parts else []
     steps_s = steps.estimate_s(tasks, cores)
-    on_link = estimate(plan.grid_plan(), plan.methods(), Costs())
+    on_link = estimate(grid_plan, methods, Costs())
     print(f"paper, {plan.name}: over the link {on_link if LATENCY in parts else 'nothing'}", file=sys.stderr)
-    print(
-        f"in process: about {steps_s:.0f} s, {len(tasks)} texts; results in {out}",
-        file=sys.stderr,
-        flush=True,
-    )
+    print(f"in process: about {steps_s:.0f} s, {len(tasks)} texts; results in {out}", file=sys.stderr)
     if arguments.estimate:
         return
     out.mkdir(parents=True, exist_ok=True)
-    chosen = {name: getattr(plan, name) for name in ("seeds", "step_seeds", "tokens")}
-    keep_settings(out, {"plan": plan.name, **chosen})
+    keep_settings(out, {"plan": plan.name, **{name: getattr(plan, name) for name in LEAST}})
     stage = StageSettings(demo_pair.target_path().parent.resolve(), cores, 1, Pacing())
     settings = RunSettings(stage, PROMPTS, out / "daemons", seed=1, revision=revision())
     with RichProgress(steps_s + (on_link.seconds if LATENCY in parts else 0.0)) as progress:
         if LATENCY in parts:
-            described = describe_run(plan.grid_plan(), plan.methods(), settings)
+            described = describe_run(grid_plan, methods, settings)
             store = Store(out / LATENCY, described, volatile=VOLATILE)
-            Runner(plan.grid_plan(), plan.methods(), settings, store, progress).run()
+            Runner(grid_plan, methods, settings, store, progress).run()
             shutil.rmtree(settings.work, ignore_errors=True)
         if STEPS in parts:
-            steps_store = StepsStore(out / STEPS, _describe_steps(plan, settings), volatile=VOLATILE)
+            steps_store = steps.StepsStore(out / STEPS, _describe_steps(plan, settings), volatile=VOLATILE)
             try:
                 steps.measure(plan, steps_store, progress, workers=cores)
             except multiprocessing.TimeoutError:
@@ -180,10 +136,9 @@ def _measure(arguments: argparse.Namespace, plan: PaperPlan, out: Path) -> None:
 
 def _describe_steps(plan: PaperPlan, settings: RunSettings) -> dict[str, Any]:
     """Everything that defines the runs in process, as JSON."""
-    names = ("step_temperatures", "step_seeds", "texts_each", "sweeps")
     values = json.loads(json.dumps(asdict(plan)))
     return {
-        **{name: values[name] for name in names},
+        **{name: values[name] for name in ("step_temperatures", "step_seeds", "texts_each", "sweeps")},
         "pair": {role: fingerprint(settings.stage.pair / role) for role in ("target", "draft")},
         "versions": versions("torch", "transformers", "numpy"),
         "revision": settings.revision,
@@ -200,21 +155,16 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--smoke", action="store_true", help="a handful of points")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="lines; new, or of a run to go on with")
-    parser.add_argument(
-        "--docs", type=Path, metavar="DIR", help="figures and page (default: docs; smoke: --out)"
-    )
-    parser.add_argument(
-        "--parts", nargs="+", choices=(LATENCY, STEPS), default=[LATENCY, STEPS], help="what is measured"
-    )
-    parser.add_argument("--seeds", type=int, metavar="N", help=f"a point over the link ({PAPER.seeds})")
-    parser.add_argument(
-        "--step-seeds", type=int, metavar="N", help=f"of texts in process ({PAPER.step_seeds})"
-    )
-    parser.add_argument("--tokens", type=int, metavar="N", help=f"of each text ({PAPER.tokens})")
-    parser.add_argument("--redraw", action="store_true", help="measure nothing")
-    parser.add_argument("--estimate", action="store_true", help="print the estimate and end")
+    add, parts = parser.add_argument, (LATENCY, STEPS)
+    add("--smoke", action="store_true", help="a handful of points")
+    add("--out", type=Path, metavar="DIR", help="lines; new, or of a run to go on with")
+    add("--docs", type=Path, metavar="DIR", help="figures and page (default: docs; smoke: --out)")
+    add("--parts", nargs="+", choices=parts, default=list(parts), help="what is measured")
+    add("--seeds", type=int, metavar="N", help=f"a point over the link ({PAPER.seeds})")
+    add("--step-seeds", type=int, metavar="N", help=f"of texts in process ({PAPER.step_seeds})")
+    add("--tokens", type=int, metavar="N", help=f"of each text ({PAPER.tokens})")
+    add("--redraw", action="store_true", help="measure nothing")
+    add("--estimate", action="store_true", help="print the estimate and end")
     return parser
 
 

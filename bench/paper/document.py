@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from bench.grid.records import GenerationRecord
+import polars as pl
+
 from bench.grid.store import read_lines, read_settings
 from bench.markdown import NONE, table
-from bench.paper.claims import Finding, estimate, findings, latency_ms, measured
-from bench.paper.data import Data, is_adaptive, link_caption, steps_caption
-from bench.paper.equal_bits import equal_bits_findings
-from bench.paper.figures import LINK_FIGURES, STEP_FIGURES
-from bench.paper.lines import StepsRecord, theorem_2_bounds
-from bench.paper.plan import setting_name
-from thinwire.edge.report import CAP_BINDING_LIMIT
+from bench.paper.claims import Finding, equal_bits_findings, findings
+from bench.paper.data import (
+    IS_ADAPTIVE,
+    LATENCY,
+    STEPS,
+    Data,
+    estimate,
+    frontier_caption,
+    groups,
+    link_caption,
+    steps_caption,
+)
+from bench.paper.figures import LINK_FIGURES, STEP_FIGURES, TITLES
+from bench.paper.steps import theorem_2_bounds
 
-R = TypeVar("R", GenerationRecord, StepsRecord)
-STOOD, BROKEN, VOID, VACUOUS = "stood", "BROKEN", "void", "vacuous"
-ROUNDING = 1e-6
-"""q is float32: its sums are off by about 1e-7."""
-_TITLES = {
-    "paper-figure-2.svg": "Figure 2: latency and resampling rate against temperature",
-    "paper-figure-4.svg": "Figure 4: latency against K and against β",
-    "paper-figure-5.svg": "Figure 5: C-SQS, adaptive and frozen",
-    "paper-theorem-1.svg": "Theorem 1: rejections beside the bound's parts",
-    "paper-theorem-2.svg": "Theorem 2: running mean of the dropped mass",
-    "paper-frontier.svg": "Bits a drafted token beside acceptance",
-}
+_CLAIMS = """\
+A difference is taken seed by seed, then its mean ± standard error; positive speaks for the claim.
+Seen: the mean is above the 95 % interval of Student's t over the seeds; not seen: below it; within error: \
+in it.
+In process, 'rejections' are those of every position of a long text, with the threshold carried on; \
+over the link every text begins at β₁."""
+_EQUAL_BITS = """\
+K = 2 and 3 send less than an adaptive threshold does at high temperature.
+Here K-SQS is read off at the bits that C-SQS sends, between the nearest K that were measured; \
+'not measured' where no two K enclose them."""
 
 
 def render(data: Data, folder: Path, *, figures_at: str) -> str:
@@ -41,44 +47,25 @@ def render(data: Data, folder: Path, *, figures_at: str) -> str:
         folder: of the lines, for what they were measured on.
         figures_at: where the figures are, seen from the page.
     """
+
+    def shown(names: Iterable[str], caption: str) -> list[str]:
+        pairs = [(f"## {TITLES[name]}", f"![{TITLES[name]}]({figures_at}/{name})") for name in names]
+        return [*(part for pair in pairs for part in pair), caption]
+
     parts = ["# The paper's figures with the bundled pair", _head(data, folder)]
-    parts += [*_claims(findings(data.plan, data.texts, data.steps))]
-    if data.steps:
-        parts += [*_equal_bits(equal_bits_findings(data.plan, data.steps))]
-    if measured(data.texts):
-        parts += _section(LINK_FIGURES, link_caption(data), figures_at)
-        parts += [_link_table(data), _link_guarantees(data)]
-    if data.steps:
-        parts += _section(list(STEP_FIGURES)[:2], steps_caption(data, of_theorems=True), figures_at)
-        parts += [_theorem_table(data), _theorem_guarantees(data)]
-        parts += _section(list(STEP_FIGURES)[2:], steps_caption(data, of_theorems=False), figures_at)
-        parts += [_frontier_guarantees(data)]
+    if found := findings(data):
+        parts += ["## The paper's claims", _CLAIMS, _verdicts(found)]
+    if data.has_steps:
+        parts += ["## Beside the claims: at the same bits", _EQUAL_BITS, _verdicts(equal_bits_findings(data))]
+    if not data.texts.is_empty():
+        parts += shown(LINK_FIGURES, link_caption(data))
+        parts += [_link_table(data.texts), _link_guarantees(data.texts)]
+    if data.has_steps:
+        parts += shown(STEP_FIGURES[:2], steps_caption(data.theorem_runs))
+        parts += [_theorem_table(data.theorem_runs), _theorem_guarantees(data.theorem_runs)]
+        parts += shown(STEP_FIGURES[2:], frontier_caption(data.frontier_runs))
+        parts += [_frontier_guarantees(data.frontier_runs)]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def text_status(record: GenerationRecord) -> str:
-    """What became of Theorem 2's guarantee in one text."""
-    bound, mean = record.dropped_mass_guarantee, record.mean_dropped_mass
-    return _status(bound, mean, record.cap_binding_rate)
-
-
-def steps_status(record: StepsRecord) -> str:
-    """The same of a run in process; it stands only where it stood after every step."""
-    if record.largest_excess is None:
-        return NONE
-    if record.cap_binding_rate >= CAP_BINDING_LIMIT:
-        return VOID
-    return STOOD if record.largest_excess <= ROUNDING else BROKEN
-
-
-def _status(bound: float | None, mean: float | None, cap_binding_rate: float) -> str:
-    if bound is None or mean is None:
-        return NONE
-    if cap_binding_rate >= CAP_BINDING_LIMIT:
-        return VOID
-    if bound > 1:
-        return VACUOUS
-    return STOOD if mean <= bound + ROUNDING else BROKEN
 
 
 def _head(data: Data, folder: Path) -> str:
@@ -87,7 +74,7 @@ def _head(data: Data, folder: Path) -> str:
         "`python -m bench.paper --redraw` writes it again without measuring.",
         f"Models: the bundled pair (demo-pair/thinwire_demo_pair/MODEL_CARD.md). Plan: {data.plan.name}.",
     ]
-    for words, name in (("Over the link", "latency"), ("In process", "steps")):
+    for words, name in (("Over the link", LATENCY), ("In process", STEPS)):
         settings = read_settings(folder / name)
         if settings:
             versions = ", ".join(f"{key} {value}" for key, value in settings["versions"].items())
@@ -95,23 +82,19 @@ def _head(data: Data, folder: Path) -> str:
                 f"{words}: begun {settings['started_at']}, source {settings['revision']}; "
                 f"{settings['machine']}; {versions}{_threads(settings)}."
             )
-    late = [
-        side["max_s"] or 0.0
-        for line in read_lines(folder / "latency" / "links.jsonl")
-        for side in line["lateness"].values()
-    ]
+    links = read_lines(folder / LATENCY / "links.jsonl")
+    late = [side["max_s"] or 0.0 for line in links for side in line["lateness"].values()]
     if late:
         lines.append(
             f"The link passed its self-test before every start; its latest packet was "
             f"{1000 * max(late):.1f} ms late."
         )
-    failed = sum(bool(record.failure) for record in data.texts)
-    if failed:
-        lines.append(f"**{failed} texts failed and are in no figure.**")
+    if data.failed:
+        lines.append(f"**{data.failed} texts failed and are in no figure.**")
     return "\n".join(lines)
 
 
-def _threads(settings: Mapping[str, Any]) -> str:
+def _threads(settings: dict[str, Any]) -> str:
     if "target_threads" not in settings:
         return ""
     return (
@@ -120,39 +103,10 @@ def _threads(settings: Mapping[str, Any]) -> str:
     )
 
 
-def _claims(found: Sequence[Finding]) -> Iterator[str]:
-    if not found:
-        return
-    yield "## The paper's claims"
-    yield (
-        "A difference is taken seed by seed, then its mean ± standard error; positive speaks for the claim.\n"
-        "Seen: the mean is above the 95 % interval of Student's t over the seeds; not seen: below it; within "
-        "error: in it.\n"
-        "In process, 'rejections' are those of every position of a long text, with the threshold carried on; "
-        "over the link every text begins at β₁."
-    )
-    yield _verdicts(found)
-
-
-def _equal_bits(found: Sequence[Finding]) -> Iterator[str]:
-    yield "## Beside the claims: at the same bits"
-    yield (
-        "K = 2 and 3 send less than an adaptive threshold does at high temperature.\n"
-        "Here K-SQS is read off at the bits that C-SQS sends, between the nearest K that were measured; "
-        "'not measured' where no two K enclose them."
-    )
-    yield _verdicts(found)
-
-
 def _verdicts(found: Iterable[Finding]) -> str:
     rows = [
         [
-            f.claim,
-            f.compared,
-            str(f.difference),
-            f.unit,
-            f"± {f.margin:.2g}",
-            str(f.difference.count),
+            *(f.claim, f.compared, str(f.difference), f.unit, f"± {f.margin:.2g}", str(f.difference.count)),
             f"**{f.verdict}**",
         ]
         for f in found
@@ -161,33 +115,22 @@ def _verdicts(found: Iterable[Finding]) -> str:
     return table(head, rows, left=2)
 
 
-def _section(names: Iterable[str], caption: str, figures_at: str) -> Iterator[str]:
-    for name in names:
-        yield f"## {_TITLES[name]}"
-        yield f"![{_TITLES[name]}]({figures_at}/{name})"
-    yield caption
-
-
-def _link_table(data: Data) -> str:
+def _link_table(texts: pl.DataFrame) -> str:
     """Every point over the link."""
-
-    def pooled(texts: Sequence[GenerationRecord], above: str, below: str) -> float:
-        count = sum(getattr(text, below) for text in texts)
-        return sum(getattr(text, above) for text in texts) / count if count else math.nan
-
+    pooled = (
+        *(("resampled_tokens", "rounds", 2), ("accepted_tokens", "tested_tokens", 3)),
+        *(("output_tokens", "rounds", 2), ("uplink_payload_bits", "drafted_tokens", 0)),
+        ("wire_up_bytes", "output_tokens", 0),
+    )
     rows = []
-    for (temperature, setting), texts in _grouped(measured(data.texts)):
+    for temperature, setting, group in groups(texts):
+        sums = group.sum().row(0, named=True)
+        ratios = [(sums[a] / sums[b] if sums[b] else math.nan, digits) for a, b, digits in pooled]
         rows.append(
             [
-                f"{temperature:g}",
-                setting,
-                str(estimate(map(latency_ms, texts))),
-                str(estimate(text.resampling_rate for text in texts)),
-                f"{pooled(texts, 'resampled_tokens', 'rounds'):.2f}",
-                f"{pooled(texts, 'accepted_tokens', 'tested_tokens'):.3f}",
-                f"{pooled(texts, 'output_tokens', 'rounds'):.2f}",
-                f"{pooled(texts, 'uplink_payload_bits', 'drafted_tokens'):.0f}",
-                f"{pooled(texts, 'wire_up_bytes', 'output_tokens'):.0f}",
+                *(f"{temperature:g}", setting),
+                *(str(estimate(group[name])) for name in ("latency_ms", "resampling_rate")),
+                *(f"{ratio:.{digits}f}" for ratio, digits in ratios),
             ]
         )
     head = (
@@ -197,56 +140,44 @@ def _link_table(data: Data) -> str:
     return table(head, rows, left=2)
 
 
-def _link_guarantees(data: Data) -> str:
-    texts = [text for text in measured(data.texts) if text.scheme["scheme"] == "c-sqs"]
+def _link_guarantees(texts: pl.DataFrame) -> str:
     rows = []
-    for (temperature, setting), group in _grouped(texts):
-        kept = sum(text.kept_positions for text in group)
-        mean = sum((text.mean_dropped_mass or 0.0) * text.kept_positions for text in group) / max(1, kept)
-        bound = sum(text.cap_binding_rate * text.kept_positions for text in group) / max(1, kept)
-        limits = [text.dropped_mass_guarantee for text in group if text.dropped_mass_guarantee is not None]
+    for temperature, setting, group in groups(texts.filter(pl.col("scheme") == "c-sqs")):
+        kept = max(1, sum(group["kept_positions"]))
+        dropped = sum(group["mean_dropped_mass"].fill_null(0.0) * group["kept_positions"])
+        bound = sum(group["cap_binding_rate"] * group["kept_positions"])
+        limits = group["dropped_mass_guarantee"].drop_nulls().to_list()
         rows.append(
             [
-                f"{temperature:g}",
-                setting,
-                f"{group[0].scheme['target_dropped_mass']:g}" if limits else NONE,
-                str(kept),
-                f"{mean:.3f}",
+                *(f"{temperature:g}", setting),
+                f"{group['target_dropped_mass'][0]:g}" if limits else NONE,
+                str(sum(group["kept_positions"])),
+                f"{dropped / kept:.3f}",
                 f"{min(limits):.3f} to {max(limits):.3f}" if limits else NONE,
-                f"{100 * bound:.2f} %",
-                _counted(map(text_status, group)),
+                f"{100 * bound / kept:.2f} %",
+                _counted(group["guarantee"]),
             ]
         )
     head = (
-        "temperature",
-        "setting",
-        "α*",
-        "kept steps",
-        "mean α",
-        "guaranteed, by text",
-        "K_max bound",
+        *("temperature", "setting", "α*", "kept steps", "mean α", "guaranteed, by text", "K_max bound"),
         "guarantee",
     )
-    return "### C-SQS over the link: K_max and the guarantee\n\n" + table(head, rows, left=2) if rows else ""
+    return _titled("C-SQS over the link: K_max and the guarantee", table(head, rows, left=2), rows)
 
 
-def _theorem_table(data: Data) -> str:
+def _theorem_table(runs: pl.DataFrame) -> str:
     rows = []
-    for (temperature, setting), runs in _grouped(_theorem_runs(data)):
+    for temperature, setting, group in groups(runs):
         distance, dropped, lattice, expected = (
-            estimate(getattr(run, name) / run.steps for run in runs).mean
+            estimate(group[name] / group["steps"]).mean
             for name in ("draft_distance", "dropped_mass", "lattice_term", "lattice_distance")
         )
+        means = (expected, distance, dropped + lattice, distance + dropped + lattice)
         rows.append(
             [
-                f"{temperature:g}",
-                setting,
-                str(estimate(run.rejection_rate for run in runs)),
-                f"{expected:.3f}",
-                f"{distance:.3f}",
-                f"{dropped + lattice:.3f}",
-                f"{distance + dropped + lattice:.3f}",
-                f"{estimate(run.bits for run in runs).mean:.1f}",
+                *(f"{temperature:g}", setting, str(estimate(group["rejection_rate"]))),
+                *(f"{mean:.3f}" for mean in means),
+                f"{estimate(group['bits']).mean:.1f}",
             ]
         )
     head = (
@@ -256,68 +187,51 @@ def _theorem_table(data: Data) -> str:
     return "All but the bits a tested token:\n\n" + table(head, rows, left=2)
 
 
-def _theorem_guarantees(data: Data) -> str:
+def _theorem_guarantees(runs: pl.DataFrame) -> str:
     rows = []
-    adaptive = [run for run in _theorem_runs(data) if is_adaptive(run.scheme)]
-    for (temperature, setting), runs in _grouped(adaptive):
-        steps = min(run.steps for run in runs)
-        paper, ours = theorem_2_bounds(runs[0].scheme, steps)
+    for temperature, setting, group in groups(runs.filter(IS_ADAPTIVE)):
+        paper, ours = theorem_2_bounds(group.row(0, named=True), min(group["steps"]))
         rows.append(
             [
-                f"{temperature:g}",
-                setting,
-                f"{runs[0].scheme['target_dropped_mass']:g}",
-                f"{estimate(run.dropped_mass / run.steps for run in runs)}",
+                *(f"{temperature:g}", setting, f"{group['target_dropped_mass'][0]:g}"),
+                str(estimate(group["dropped_mass"] / group["steps"])),
                 f"{paper:.4f} / {ours:.4f}",
-                f"{100 * max(run.cap_binding_rate for run in runs):.2f} %",
-                f"{max(run.largest_excess or 0.0 for run in runs):.4f}",
-                _counted(map(steps_status, runs)),
+                f"{100 * max(group['cap_binding_rate']):.2f} %",
+                f"{max(group['excess']):.4f}",
+                _counted(group["guarantee"]),
             ]
         )
     head = (
         *("temperature", "setting", "α*", "mean α", "bound, the paper's / ours", "K_max bound, at most"),
         *("mean α less the bound, at most over T", "guarantee"),
     )
-    title = "### Adaptive C-SQS in process: K_max and the guarantee after every step"
-    return f"{title}\n\n{table(head, rows, left=2)}" if rows else ""
+    title = "Adaptive C-SQS in process: K_max and the guarantee after every step"
+    return _titled(title, table(head, rows, left=2), rows)
 
 
-def _frontier_guarantees(data: Data) -> str:
+def _frontier_guarantees(runs: pl.DataFrame) -> str:
     """Every adaptive setting, a column per temperature."""
-    temperatures = data.step_temperatures
-    runs = [r for t in temperatures for r in data.runs(t, of_theorems=False) if is_adaptive(r.scheme)]
+    names = ("initial_threshold", "threshold_step", "target_dropped_mass")
+    temperatures = sorted(set(runs["temperature"]))
     cells: dict[tuple[float, ...], dict[float, str]] = {}
-    for run in runs:
-        names = ("initial_threshold", "threshold_step", "target_dropped_mass")
-        key = tuple(run.scheme[name] for name in names)
-        same = [r for r in runs if r.temperature == run.temperature and r.scheme == run.scheme]
-        rate = max(other.cap_binding_rate for other in same)
-        cells.setdefault(key, {})[run.temperature] = (
-            f"{100 * rate:.1f} %, {_counted(map(steps_status, same))}"
-        )
+    parts = runs.filter(IS_ADAPTIVE).partition_by(*names, "temperature", as_dict=True)
+    for (*key, temperature), group in parts.items():
+        words = f"{100 * max(group['cap_binding_rate']):.1f} %, {_counted(group['guarantee'])}"
+        cells.setdefault(tuple(key), {})[temperature] = words
     rows = [
         [*(f"{value:g}" for value in key), *(cells[key].get(t, NONE) for t in temperatures)]
         for key in sorted(cells)
     ]
     head = ("β", "η", "α*", *(f"temperature {temperature:g}" for temperature in temperatures))
-    title = "### Every adaptive setting: how often K_max bound at most, and the guarantee by seeds"
-    return f"{title}\n\n{table(head, rows, left=0)}" if rows else ""
+    title = "Every adaptive setting: how often K_max bound at most, and the guarantee by seeds"
+    return _titled(title, table(head, rows, left=0), rows)
 
 
-def _theorem_runs(data: Data) -> list[StepsRecord]:
-    return [run for t in data.step_temperatures for run in data.runs(t, of_theorems=True)]
-
-
-def _grouped(records: Iterable[R]) -> list[tuple[tuple[float, str], list[R]]]:
-    """By temperature and setting; settings in the order in which they come first."""
-    found: dict[tuple[float, str], list[R]] = {}
-    for record in records:
-        found.setdefault((record.temperature, setting_name(record.scheme)), []).append(record)
-    order = list(dict.fromkeys(setting for _, setting in found))
-    return sorted(found.items(), key=lambda item: (item[0][0], order.index(item[0][1])))
+def _titled(title: str, text: str, rows: list[list[str]]) -> str:
+    return f"### {title}\n\n{text}" if rows else ""
 
 
 def _counted(statuses: Iterable[str]) -> str:
     """stood 3, void 1; a dash where there is no guarantee."""
-    groups = [(status, len(list(group))) for status, group in groupby(sorted(statuses))]
-    return ", ".join(status if status == NONE else f"{status} {count}" for status, count in groups)
+    counts = sorted(Counter(statuses).items())
+    return ", ".join(status if status == NONE else f"{status} {count}" for status, count in counts)

@@ -9,12 +9,13 @@ ours, and printed with every figure.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from bench.grid.cells import Plan, grid
 from bench.grid.methods import Method, parse_method
-from thinwire.common.config import SchemeParameters, default_scheme
+from thinwire.common.schemes import SchemeParameters, scheme_parameters
 
 DRAFT_LENGTH = 4
 """γ of every figure, Thinwire's default; `bench.scheme_steps` codes blocks of as many."""
@@ -42,52 +43,63 @@ class Sweep:
 
     def schemes(self, temperature: float) -> list[SchemeParameters]:
         """Every combination; K_max is that of the temperature."""
-        found = []
+        found: list[dict[str, Any]] = []
         for ell in self.lattice_resolutions:
             if not (self.support_sizes or self.thresholds):
-                found.append(_scheme(temperature, scheme="dense-qs", lattice_resolution=ell))
+                found.append({"scheme": "dense-qs", "lattice_resolution": ell})
             for size in self.support_sizes:
-                found.append(_scheme(temperature, scheme="k-sqs", support_size=size, lattice_resolution=ell))
+                found.append({"scheme": "k-sqs", "lattice_resolution": ell, "support_size": size})
             for beta in self.thresholds:
-                given = {"scheme": "c-sqs", "initial_threshold": beta, "lattice_resolution": ell}
+                given = {"scheme": "c-sqs", "lattice_resolution": ell, "initial_threshold": beta}
                 if not self.threshold_steps:
-                    found.append(_scheme(temperature, frozen_threshold=True, **given))
-                for eta in self.threshold_steps:
-                    for target in self.target_dropped_masses:
-                        steered = {"threshold_step": eta, "target_dropped_mass": target}
-                        found.append(_scheme(temperature, **steered, **given))
-        return found
+                    found.append({**given, "frozen_threshold": True})
+                for eta, target in product(self.threshold_steps, self.target_dropped_masses):
+                    found.append({**given, "threshold_step": eta, "target_dropped_mass": target})
+        return [_scheme(temperature, **given) for given in found]
 
 
 @dataclass(frozen=True, slots=True)
 class PaperPlan:
-    """How much is measured."""
+    """How much is measured; the defaults are the whole of it."""
 
-    name: str
-    rate_up_bps: int
-    """Of the link; down is four times as much."""
-    rtt_s: float
-    temperatures: tuple[float, ...]
+    name: str = "full"
+    rate_up_bps: int = 64_000
+    """
+    Of the link; down is four times as much.
+
+    A round's header alone takes 20 ms up and K = 32 as much again: bits matter, and do not hide all else.
+    """
+    rtt_s: float = 0.02
+    temperatures: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0)
     """Of the figures with time in them."""
-    seeds: int
+    seeds: int = 4
     """Texts a point, each with a prompt and a seed of its own; the same for every setting."""
-    tokens: int
+    tokens: int = 64
     """N of each text."""
-    support_sizes: tuple[int, ...]
+    support_sizes: tuple[int, ...] = (1, 2, 3, 8, 32)
     """K of Figure 4."""
-    thresholds: tuple[float, ...]
+    thresholds: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
     """β of Figure 4."""
-    compared_support_sizes: tuple[int, ...]
+    compared_support_sizes: tuple[int, ...] = (2, 3)
     """K of Figure 2."""
-    compared_thresholds: tuple[float, ...]
+    compared_thresholds: tuple[float, ...] = (0.1, 0.2)
     """β of Figures 2 and 5, of Theorem 2 and of the claims."""
-    step_temperatures: tuple[float, ...]
+    step_temperatures: tuple[float, ...] = (0.2, 0.6, 1.0)
     """Of Theorems 1 and 2 and of the frontier."""
-    step_seeds: int
+    step_seeds: int = 3
     """Texts' and draws' seeds of the same."""
-    texts_each: int
-    """Sequences of 100 tokens behind each prompt of `bench.scheme_steps`; the frontier takes one of each."""
-    sweeps: tuple[Sweep, ...]
+    texts_each: int = 4
+    """Sequences of 100 tokens after each prompt of `bench.scheme_steps`; the frontier takes one of each."""
+    sweeps: tuple[Sweep, ...] = (
+        Sweep(lattice_resolutions=(25, 100, 400, 1024)),
+        Sweep(lattice_resolutions=(25, 100, 400), support_sizes=(1, 2, 3, 8, 32, 128)),
+        Sweep(
+            thresholds=(0.1, 0.2),
+            threshold_steps=(0.01, 0.05),
+            target_dropped_masses=(0.01, 0.05, 0.1, 0.3, 0.5, 0.7),
+        ),
+        Sweep(thresholds=(0.01, 0.02, 0.05, 0.1, 0.2)),
+    )
     """What the frontier runs besides Theorem 1's settings."""
     self_test_probes: int | None = None
     self_test_flood_s: float | None = None
@@ -138,7 +150,7 @@ class PaperPlan:
 
 def scheme_fields(scheme: SchemeParameters) -> dict[str, Any]:
     """Every parameter as JSON."""
-    return {**asdict(scheme), "rollback": scheme.rollback.value}
+    return {"scheme": scheme.scheme, **scheme.values()}
 
 
 def setting_name(scheme: Mapping[str, Any]) -> str:
@@ -154,39 +166,12 @@ def setting_name(scheme: Mapping[str, Any]) -> str:
 
 
 def _scheme(temperature: float, **given: Any) -> SchemeParameters:
-    return default_scheme(temperature, **given)
+    return scheme_parameters(given.pop("scheme"), temperature, **given)
 
 
-PAPER = PaperPlan(
-    name="full",
-    # A round's header alone takes 20 ms up and K = 32 as much again: bits matter, and do not hide all else.
-    rate_up_bps=64_000,
-    rtt_s=0.02,
-    temperatures=(0.2, 0.4, 0.6, 0.8, 1.0),
-    seeds=4,
-    tokens=64,
-    support_sizes=(1, 2, 3, 8, 32),
-    thresholds=(0.02, 0.05, 0.1, 0.2),
-    compared_support_sizes=(2, 3),
-    compared_thresholds=(0.1, 0.2),
-    step_temperatures=(0.2, 0.6, 1.0),
-    step_seeds=3,
-    texts_each=4,
-    sweeps=(
-        Sweep(lattice_resolutions=(25, 100, 400, 1024)),
-        Sweep(lattice_resolutions=(25, 100, 400), support_sizes=(1, 2, 3, 8, 32, 128)),
-        Sweep(
-            thresholds=(0.1, 0.2),
-            threshold_steps=(0.01, 0.05),
-            target_dropped_masses=(0.01, 0.05, 0.1, 0.3, 0.5, 0.7),
-        ),
-        Sweep(thresholds=(0.01, 0.02, 0.05, 0.1, 0.2)),
-    ),
-)
+PAPER = PaperPlan()
 SMOKE = PaperPlan(
     name="smoke",
-    rate_up_bps=64_000,
-    rtt_s=0.02,
     temperatures=(0.2, 1.0),
     seeds=2,
     tokens=16,
@@ -198,7 +183,7 @@ SMOKE = PaperPlan(
     step_seeds=2,
     texts_each=1,
     sweeps=(
-        Sweep(lattice_resolutions=(100,)),
+        Sweep(),
         Sweep(support_sizes=(1, 8)),
         Sweep(thresholds=(0.1,), threshold_steps=(0.05,), target_dropped_masses=(0.05,)),
     ),

@@ -16,16 +16,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from bench import command
-from bench.simulation import figures, report
-from bench.simulation.check import HEADLINE, check, worst
+from bench.simulation import report
+from bench.simulation.check import FIGURES, HEADLINE, check, worst
 from bench.simulation.citations import DRAFTS, TARGET
-from bench.simulation.extrapolate import Setting, capacities, main_methods, points
-from bench.simulation.fit import Fit, LinkKey, fit, read_texts
+from bench.simulation.extrapolate import BATCHINGS, Setting, capacities, main_methods, points
+from bench.simulation.fit import LinkKey, fit, read_texts
 from link.description import parse_rate_bps
 from link.errors import LinkDescriptionError
 
@@ -42,7 +43,15 @@ def _run(arguments: argparse.Namespace) -> int:
     texts = read_texts(arguments.folder)
     fitted = fit(texts, arguments.fit or [DEFAULT_LINK])
     predictions, left_out = check(fitted, texts)
-    lines = [_fit_line(fitted), *(one.to_json() for one in predictions)]
+    flat = ((name, asdict(values)) for name, values in fitted.times.items())
+    times = {name: {**values.pop("ends"), **values} for name, values in flat}
+    # Without the rounds: they are the benchmark's own lines.
+    values = {"links": fitted.links, "per_row_s": fitted.per_row_s, "transport_s": fitted.transport_s}
+    lines = [_line("fit", values, times=times)]
+    for one in predictions:
+        lines.append(
+            _line("prediction", asdict(one), error={figure: one.error(figure) for figure in FIGURES})
+        )
     sections = [
         "# Simulation",
         report.fit_section(fitted),
@@ -55,31 +64,24 @@ def _run(arguments: argparse.Namespace) -> int:
         names = main_methods(fitted, arguments.temperature)
         found = list(points(fitted, setting, names))
         carried = list(capacities(fitted, setting, names, arguments.target_ms / 1000))
-        lines += [one.to_json() for one in found] + [one.to_json() for one in carried]
-        drawn = []
-        for batching in dict.fromkeys(point.batching for point in found):
-            drawn.append(f"{batching.replace(',', '').replace(' ', '-')}.svg")
-            title = f"Time a token over the edges on one cloud, {batching} (simulated)"
+        lines += [_line("extrapolation", asdict(one)) for one in found]
+        lines += [_line("capacity", asdict(one)) for one in carried]
+        drawn = {batching: f"{batching.replace(',', '').replace(' ', '-')}.svg" for batching in BATCHINGS}
+        for batching, name in drawn.items():
             chosen = [point for point in found if point.batching == batching and point.headers]
-            text = figures.draw(chosen, title, arguments.target_ms / 1000, report.assumed(setting))
-            (out / drawn[-1]).write_text(text, encoding="utf-8")
-        sections.append(report.extrapolation_section(setting, found, carried, drawn))
-    _write(out / "simulation.jsonl", lines)
-    _write(out / "simulation.md", ["\n\n".join(sections)])
-    print("\n\n".join(sections))
+            text = report.draw(chosen, setting, arguments.target_ms / 1000)
+            (out / name).write_text(text, encoding="utf-8")
+        sections.append(report.extrapolation_section(setting, found, carried, list(drawn.values())))
+    page = "\n\n".join(sections)
+    (out / "simulation.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    (out / "simulation.md").write_text(f"{page}\n", encoding="utf-8")
+    print(page)
     furthest = worst(predictions, HEADLINE)
     return command.FAILED if abs(furthest.error(HEADLINE)) > arguments.limit else 0
 
 
-def _fit_line(fitted: Fit) -> str:
-    """What was fitted, without the rounds: they are the benchmark's own lines."""
-    times = {name: asdict(values) for name, values in fitted.times.items()}
-    values = {"links": fitted.links, "per_row_s": fitted.per_row_s, "transport_s": fitted.transport_s}
-    return json.dumps({"schema": 1, "kind": "fit", **values, "times": times}, allow_nan=False)
-
-
-def _write(path: Path, lines: Iterable[str]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+def _line(kind: str, values: dict[str, Any], **more: Any) -> str:
+    return json.dumps({"schema": 1, "kind": kind, **values, **more}, allow_nan=False)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,37 +91,23 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="of a benchmark run")
-    parser.add_argument(
-        "--fit",
-        type=_link,
-        action="append",
-        metavar="RATE_UP,RTT_MS",
-        help="a link to fit to; may be given again (default: 512k,40)",
-    )
-    parser.add_argument("--check", action="store_true", help="no extrapolation")
-    parser.add_argument("--out", type=Path, metavar="DIR")
-    parser.add_argument(
-        "--limit", type=_share, default=0.15, help="of a cell's error in tokens/s (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--temperature", type=float, default=1.0, help="of the extrapolation (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--target-ms",
-        type=_positive,
-        default=100.0,
-        help="milliseconds a token may take (default: %(default)s)",
-    )
-    parser.add_argument("--edge-device", choices=sorted(DRAFTS), default="jetson")
+    add = parser.add_argument
+    add("folder", type=Path, metavar="DIR", help="of a benchmark run")
+    link = "a link to fit to; may be given again (default: 512k,40)"
+    add("--fit", type=_link, action="append", metavar="RATE_UP,RTT_MS", help=link)
+    add("--check", action="store_true", help="no extrapolation")
+    add("--out", type=Path, metavar="DIR")
+    add("--limit", type=_share, default=0.15, help="of a cell's error in tokens/s (default: %(default)s)")
+    add("--temperature", type=float, default=1.0, help="of the extrapolation (default: %(default)s)")
+    target = "milliseconds a token may take (default: %(default)s)"
+    add("--target-ms", type=_positive, default=100.0, help=target)
+    add("--edge-device", choices=sorted(DRAFTS), default="jetson")
     return parser
 
 
 def _link(text: str) -> LinkKey:
-    rate, comma, rtt_ms = text.partition(",")
     try:
-        if not comma:
-            raise ValueError
+        rate, rtt_ms = text.split(",")
         return parse_rate_bps(rate), float(rtt_ms) / 1000
     except (ValueError, LinkDescriptionError):
         raise argparse.ArgumentTypeError(

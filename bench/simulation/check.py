@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from bench.grid.cells import Cell
 from bench.grid.records import GenerationRecord
@@ -33,7 +31,7 @@ class Prediction:
     texts: int
     """Measured."""
     measured: dict[str, float]
-    """By name of the figure: tokens a second, seconds a token behind the first, bytes and passes a token."""
+    """By name of the figure: tokens a second, seconds a token after the first, bytes and passes a token."""
     predicted: dict[str, float]
 
     def error(self, figure: str) -> float:
@@ -44,11 +42,6 @@ class Prediction:
     def cell(self) -> Cell:
         """Where."""
         return Cell(self.rate_up_bps, self.rtt_s, self.temperature)
-
-    def to_json(self) -> str:
-        """One line, without its newline."""
-        errors = {figure: self.error(figure) for figure in FIGURES}
-        return json.dumps({"schema": 1, "kind": "prediction", **asdict(self), "error": errors})
 
 
 def check(fitted: Fit, texts: Sequence[MeasuredText]) -> tuple[list[Prediction], list[str]]:
@@ -63,9 +56,8 @@ def check(fitted: Fit, texts: Sequence[MeasuredText]) -> tuple[list[Prediction],
     """
     cells: dict[tuple[Cell, str], list[GenerationRecord]] = {}
     for text in texts:
-        record = text.record
         if text.link not in fitted.links:
-            cells.setdefault((record.cell, record.method), []).append(record)
+            cells.setdefault((text.record.cell, text.record.method), []).append(text.record)
     predictions, left_out = [], []
     for (cell, method), records in sorted(cells.items()):
         try:
@@ -80,6 +72,11 @@ def check(fitted: Fit, texts: Sequence[MeasuredText]) -> tuple[list[Prediction],
     return predictions, left_out
 
 
+def worst(predictions: Sequence[Prediction], figure: str) -> Prediction:
+    """The one furthest off."""
+    return max(predictions, key=lambda prediction: abs(prediction.error(figure)))
+
+
 def _predict(fitted: Fit, cell: Cell, method: str, records: Sequence[GenerationRecord]) -> Prediction:
     first = records[0]
     if method not in fitted.times:
@@ -91,46 +88,32 @@ def _predict(fitted: Fit, cell: Cell, method: str, records: Sequence[GenerationR
         )
     length = int(first.parameters.get("draft_length", 0))
     outcome = run_texts(fitted.scenario(cell, method, length, first.requested_tokens), CHECK_TEXTS)
-    tokens = sum(text.tokens for text in outcome.texts)
-    predicted = {
-        "tokens_per_s": tokens / sum(text.last_s for text in outcome.texts),
-        "seconds_per_token": sum(text.last_s - text.first_s for text in outcome.texts)
-        / (tokens - len(outcome.texts)),
-        "wire_up_bytes": outcome.wire_up_bytes / tokens,
-        "wire_down_bytes": outcome.wire_down_bytes / tokens,
-        # The prompt has a pass of its own, except that a stream's gives its first token.
-        "target_passes": (outcome.passes + (0 if first.is_peer else len(outcome.texts))) / tokens,
-    }
+    # The prompt has a pass of its own, except that a stream's gives its first token.
+    passes = outcome.passes + (0 if first.is_peer else len(outcome.texts))
     return Prediction(
-        cell.rate_up_bps,
-        cell.rtt_s,
-        cell.temperature,
-        method,
-        length,
+        *(cell.rate_up_bps, cell.rtt_s, cell.temperature, method, length),
         texts=len(records),
-        measured=_measured(records),
-        predicted=predicted,
+        measured=_pooled(
+            [(record.first_token_s, record.last_token_s, record.output_tokens) for record in records],
+            sum(record.wire_up_bytes for record in records),
+            sum(record.wire_down_bytes for record in records),
+            sum(record.target_passes for record in records),
+        ),
+        predicted=_pooled(
+            [(text.first_s, text.last_s, text.tokens) for text in outcome.texts],
+            *(outcome.wire_up_bytes, outcome.wire_down_bytes, passes),
+        ),
     )
 
 
-def _measured(records: Sequence[GenerationRecord]) -> dict[str, float]:
-    """Pooled over the texts, as the prediction is."""
-    tokens = sum(record.output_tokens for record in records)
-    return {
-        "tokens_per_s": tokens / sum(record.last_token_s for record in records),
-        "seconds_per_token": sum(record.last_token_s - record.first_token_s for record in records)
-        / (tokens - len(records)),
-        "wire_up_bytes": sum(record.wire_up_bytes for record in records) / tokens,
-        "wire_down_bytes": sum(record.wire_down_bytes for record in records) / tokens,
-        "target_passes": sum(record.target_passes for record in records) / tokens,
-    }
-
-
-def worst(predictions: Sequence[Prediction], figure: str) -> Prediction:
-    """The one furthest off."""
-    return max(predictions, key=lambda prediction: abs(prediction.error(figure)))
-
-
-def median_error(predictions: Sequence[Prediction], figure: str) -> float:
-    """Of the absolute errors."""
-    return statistics.median(abs(prediction.error(figure)) for prediction in predictions)
+def _pooled(
+    texts: Sequence[tuple[float, float, int]], up_bytes: int, down_bytes: int, passes: int
+) -> dict[str, float]:
+    """The figures over all texts together; each text is (first arrival, last arrival, tokens)."""
+    tokens = sum(count for _, _, count in texts)
+    values = (
+        tokens / sum(last_s for _, last_s, _ in texts),
+        sum(last_s - first_s for first_s, last_s, _ in texts) / (tokens - len(texts)),
+        *(count / tokens for count in (up_bytes, down_bytes, passes)),
+    )
+    return dict(zip(FIGURES, values, strict=True))

@@ -9,19 +9,18 @@ Scaled: payloads, from the bundled vocabulary to that of large models, by what `
 from __future__ import annotations
 
 import itertools
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 
+from bench import round_time
 from bench.grid.cells import Cell
 from bench.grid.summaries import percentile
 from bench.simulation.citations import CitedDraft, CitedPass
-from bench.simulation.fit import STREAMS, Fit, link_of
+from bench.simulation.fit import STREAMS, Fit
 from bench.simulation.model import run_window
-from bench.simulation.outcome import Outcome
-from bench.simulation.scenario import Batching, Method, Rounds, RoundSample, Scenario
+from bench.simulation.scenario import Batching, Outcome, Rounds, RoundSample, Scenario, Stream
 from thinwire.common.config import check_real
 from thinwire.common.errors import ConfigError
 
@@ -90,10 +89,6 @@ class Point:
     up_bytes_per_token: float
     down_bytes_per_token: float
 
-    def to_json(self) -> str:
-        """One line, without its newline."""
-        return json.dumps({"schema": 1, "kind": "extrapolation", **asdict(self)}, allow_nan=False)
-
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
@@ -112,10 +107,6 @@ class Capacity:
     edges: int
     """0: not even one; `MOST_EDGES`: that or more."""
 
-    def to_json(self) -> str:
-        """One line, without its newline."""
-        return json.dumps({"schema": 1, "kind": "capacity", **asdict(self)})
-
 
 def main_methods(fitted: Fit, temperature: float) -> list[str]:
     """
@@ -126,10 +117,9 @@ def main_methods(fitted: Fit, temperature: float) -> list[str]:
     """
     chosen: dict[str, str] = {}
     for name in fitted.times:
-        way = way_of(name)
-        if way in WAYS and (name in STREAMS or (name, temperature) in fitted.rounds):
-            chosen.setdefault(way, name)
-    if not set(chosen) - set(STREAMS):
+        if name in STREAMS or (name, temperature) in fitted.rounds:
+            chosen.setdefault(way_of(name), name)
+    if not set(chosen) & set(WAYS) - set(STREAMS):
         there = sorted({measured for _, measured in fitted.rounds})
         raise ConfigError(f"temperature is {temperature:g}; expected one of {there}, which were measured.")
     return [chosen[way] for way in WAYS if way in chosen]
@@ -144,43 +134,44 @@ def draft_lengths(fitted: Fit, name: str, temperature: float) -> list[int]:
     """What can be simulated of a method; (0,) without a draft."""
     if name in STREAMS:
         return [0]
-    longest = max(int(line["draft_length"]) for line in fitted.rounds[name, temperature])
+    longest = max(fitted.rounds[name, temperature]["draft_length"])
     return sorted({longest, *(length for length in DRAFT_LENGTHS if length <= longest)})
 
 
 def scenario_for(
-    fitted: Fit,
-    setting: Setting,
-    name: str,
-    *,
-    draft_length: int,
-    rate_up_bps: int,
-    batching: str,
-    headers: bool = True,
+    fitted: Fit, setting: Setting, name: str, *, draft_length: int, rate_up_bps: int, batching: str
 ) -> Scenario:
     """
-    One edge with large models.
+    One edge with large models: measured acceptance, scaled payloads and cited times.
 
     Raises:
         ConfigError: no such batching, or no blocks so long were measured.
     """
-    method = _large(fitted, setting, name, draft_length)
+    target = setting.target
     batchings = {
-        ONE: (Batching(max_blocks=1), setting.target.by_row),
-        BY_ROW: (Batching(MOST_EDGES, max_rows=setting.target.max_rows), setting.target.by_row),
-        BY_BLOCK: (Batching(max_blocks=setting.target.max_rows), setting.target.by_block),
+        ONE: (Batching(max_blocks=1), target.by_row),
+        BY_ROW: (Batching(MOST_EDGES, max_rows=target.max_rows), target.by_row),
+        BY_BLOCK: (Batching(max_blocks=target.max_rows), target.by_block),
     }
     if batching not in batchings:
         raise ConfigError(f"batching is {batching!r}; expected one of {', '.join(batchings)}.")
     taken, pass_time = batchings[batching]
+    way = way_of(name)
+    method = replace(
+        fitted.method(name, setting.temperature, draft_length), block_s=draft_length * CODEC_S.get(way, 0.0)
+    )
+    if isinstance(method, Rounds):
+        factor = LARGE_VOCABULARY.get(way, 1.0)
+        larger = [RoundSample(s.accepted, math.ceil(s.payload_bytes * factor)) for s in method.samples]
+        step_s = setting.draft.step_s if draft_length else 0.0
+        method = replace(method, samples=tuple(larger), draft_step_s=step_s)
     return Scenario(
-        link=link_of(Cell(rate_up_bps, RTT_S, setting.temperature)),
+        link=Cell(rate_up_bps, RTT_S, setting.temperature).link,
         method=method,
         pass_time=pass_time,
         tokens=setting.tokens,
         batching=taken,
         transport_s=fitted.transport_s,
-        headers=headers,
     )
 
 
@@ -195,16 +186,28 @@ def points(
 ) -> Iterator[Point]:
     """Every combination at the draft length that is fastest for one edge; a stream also without headers."""
     for batching, rate, name in itertools.product(batchings, rates_up_bps, names):
-        lengths = draft_lengths(fitted, name, setting.temperature)
-        tried = [
-            scenario_for(fitted, setting, name, draft_length=length, rate_up_bps=rate, batching=batching)
-            for length in lengths
-        ]
+        tried = _every_length(fitted, setting, name, rate_up_bps=rate, batching=batching)
         best = min(tried, key=lambda scenario: mean_s(steady(scenario), 1))
         for headers in (True, False) if name in STREAMS else (True,):
             for count in edges:
                 scenario = replace(best, headers=headers, edges=count)
-                yield _point(setting, name, rate, batching, scenario)
+                outcome = steady(scenario)
+                window_s = outcome.until_s - outcome.since_s
+                yield Point(
+                    *(name, scenario.method.draft_length, headers, batching, rate, RTT_S),
+                    temperature=setting.temperature,
+                    edges=count,
+                    p50_s=percentile(outcome.token_s, 0.5),
+                    p95_s=percentile(outcome.token_s, 0.95),
+                    mean_s=mean_s(outcome, count),
+                    tokens_per_s=outcome.tokens / window_s,
+                    passes_per_token=outcome.passes / outcome.tokens,
+                    rows_per_token=outcome.rows / outcome.tokens,
+                    rows_per_pass=outcome.rows / outcome.passes,
+                    busy=min(1.0, outcome.busy_s / window_s),
+                    up_bytes_per_token=outcome.wire_up_bytes / outcome.tokens,
+                    down_bytes_per_token=outcome.wire_down_bytes / outcome.tokens,
+                )
 
 
 def capacities(
@@ -226,37 +229,13 @@ def capacities(
     check_real("target_s", target_s, "more than 0 seconds", target_s > 0)
     for batching, rate, name in itertools.product(batchings, rates_up_bps, names):
         carried: dict[str, dict[int, int]] = {statistic: {} for statistic in STATISTICS}
-        for length in draft_lengths(fitted, name, setting.temperature):
-            one = scenario_for(
-                fitted, setting, name, draft_length=length, rate_up_bps=rate, batching=batching
-            )
-            figures = cache(partial(_statistics, one))  # both searches ask for the same
-            for statistic in STATISTICS:
-                carried[statistic][length] = most_edges(partial(_holds, figures, statistic, target_s))
+        for one in _every_length(fitted, setting, name, rate_up_bps=rate, batching=batching):
+            for statistic, most in _carried(one, target_s).items():
+                carried[statistic][one.method.draft_length] = most
         for statistic, by_length in carried.items():
             best = max(by_length, key=by_length.__getitem__)
-            yield Capacity(
-                name,
-                best,
-                batching,
-                rate,
-                RTT_S,
-                setting.temperature,
-                statistic,
-                target_s,
-                by_length[best],
-            )
-
-
-def _holds(
-    figures: Callable[[int], Mapping[str, float]], statistic: str, target_s: float, edges: int
-) -> bool:
-    return figures(edges)[statistic] <= target_s
-
-
-def _statistics(one: Scenario, edges: int) -> dict[str, float]:
-    outcome = steady(replace(one, edges=edges))
-    return {"p95": percentile(outcome.token_s, 0.95), "mean": mean_s(outcome, edges)}
+            where = (name, best, batching, rate, RTT_S, setting.temperature)
+            yield Capacity(*where, statistic, target_s, by_length[best])
 
 
 def mean_s(outcome: Outcome, edges: int) -> float:
@@ -279,68 +258,42 @@ def most_edges(holds: Callable[[int], bool], limit: int = MOST_EDGES) -> int:
 
 
 def steady(scenario: Scenario) -> Outcome:
-    """A window of whole rounds of every edge, behind two rounds of warming up."""
+    """A window of whole rounds of every edge, after two rounds of warming up."""
     round_s = _round_s(scenario)
     window_s = round_s * max(2.0, LEAST_ROUNDS / scenario.edges)
     return run_window(scenario, warm_up_s=2 * round_s, window_s=window_s)
 
 
+def _every_length(
+    fitted: Fit, setting: Setting, name: str, *, rate_up_bps: int, batching: str
+) -> list[Scenario]:
+    return [
+        scenario_for(fitted, setting, name, draft_length=length, rate_up_bps=rate_up_bps, batching=batching)
+        for length in draft_lengths(fitted, name, setting.temperature)
+    ]
+
+
+def _carried(one: Scenario, target_s: float) -> dict[str, int]:
+    """The most edges by each statistic."""
+
+    @cache  # both searches ask for the same
+    def seconds(edges: int) -> dict[str, float]:
+        outcome = steady(replace(one, edges=edges))
+        return {"p95": percentile(outcome.token_s, 0.95), "mean": mean_s(outcome, edges)}
+
+    return {name: most_edges(lambda edges: seconds(edges)[name] <= target_s) for name in STATISTICS}  # noqa: B023
+
+
 def _round_s(scenario: Scenario) -> float:
     """Seconds of a round of each edge, from above: the cloud's whole turn and the edge's own way."""
-    method, link = scenario.method, scenario.link
-    length = method.draft_length if isinstance(method, Rounds) else 0
-    rows, batching = length + 1, scenario.batching
+    method, length, batching = scenario.method, scenario.method.draft_length, scenario.batching
+    rows = length + 1
     blocks = max(1, min(batching.max_blocks, batching.max_rows // rows, scenario.edges))
     turn_s = math.ceil(scenario.edges / blocks) * (
         scenario.pass_time.seconds(rows=blocks * rows, blocks=blocks) + blocks * method.block_s
     )
-    if not isinstance(method, Rounds):
+    if isinstance(method, Stream):
         return turn_s
     payload = max(sample.payload_bytes for sample in method.samples)
-    up_s = 8 * (payload + 200) / link.rate_up_bps + 8 * 200 / link.rate_down_bps
     drafting_s = method.edge_round_s + length * method.draft_step_s
-    return turn_s + drafting_s + up_s + link.rtt_s + scenario.transport_s
-
-
-def _large(fitted: Fit, setting: Setting, name: str, draft_length: int) -> Method:
-    """The method with measured acceptance, scaled payloads and cited times."""
-    method = fitted.method(name, setting.temperature, draft_length)
-    if not isinstance(method, Rounds):
-        return replace(method, block_s=0.0)
-    way = way_of(name)
-    factor = LARGE_VOCABULARY.get(way, 1.0)
-    return replace(
-        method,
-        samples=tuple(
-            RoundSample(sample.accepted, math.ceil(sample.payload_bytes * factor))
-            for sample in method.samples
-        ),
-        draft_step_s=setting.draft.step_s if draft_length else 0.0,
-        block_s=draft_length * CODEC_S.get(way, 0.0),
-    )
-
-
-def _point(setting: Setting, name: str, rate: int, batching: str, scenario: Scenario) -> Point:
-    outcome = steady(scenario)
-    window_s = outcome.until_s - outcome.since_s
-    method = scenario.method
-    return Point(
-        method=name,
-        draft_length=method.draft_length if isinstance(method, Rounds) else 0,
-        headers=scenario.headers,
-        batching=batching,
-        rate_up_bps=rate,
-        rtt_s=RTT_S,
-        temperature=setting.temperature,
-        edges=scenario.edges,
-        p50_s=percentile(outcome.token_s, 0.5),
-        p95_s=percentile(outcome.token_s, 0.95),
-        mean_s=mean_s(outcome, scenario.edges),
-        tokens_per_s=outcome.tokens / window_s,
-        passes_per_token=outcome.passes / outcome.tokens,
-        rows_per_token=outcome.rows / outcome.tokens,
-        rows_per_pass=outcome.rows / outcome.passes,
-        busy=min(1.0, outcome.busy_s / window_s),
-        up_bytes_per_token=outcome.wire_up_bytes / outcome.tokens,
-        down_bytes_per_token=outcome.wire_down_bytes / outcome.tokens,
-    )
+    return turn_s + drafting_s + round_time.lines_s(scenario.link, payload + 200, 200) + scenario.transport_s

@@ -19,26 +19,18 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from bench import round_time
 from bench.grid.cells import Cell
 from bench.grid.records import MEASURED, GenerationRecord
 from bench.grid.store import read_generations, read_lines
 from bench.simulation.model import run_texts
-from bench.simulation.scenario import (
-    Batching,
-    LinkModel,
-    Method,
-    PassTime,
-    Rounds,
-    RoundSample,
-    Scenario,
-    Stream,
-)
+from bench.simulation.scenario import Ends, PassTime, Rounds, RoundSample, Scenario, Stream
 from thinwire.common.errors import ConfigError
 
 FIT_TEXTS = 100
@@ -49,13 +41,25 @@ _STREAM_CLOSING_BYTES = (66, 91)
 """Trailers down and their ACK."""
 STREAMS = ("cloud-stream",)
 """Peers that the model knows: one token a pass. The others' passes are transformers' own affair."""
-
-
-LinkKey = tuple[int, float]
-"""Rate up in bit/s, round trip in seconds."""
-
 LONG_MESSAGES = ("dense-f16",)
 """Schemes whose blocks are longer than an HTTP/2 frame; nothing is asserted of those bytes."""
+LinkKey = tuple[int, float]
+"""Rate up in bit/s, round trip in seconds."""
+_COUNTS = (
+    "draft_length",
+    "accepted",
+    "uplink_payload_bits",
+    "uplink_message_bytes",
+    "downlink_message_bytes",
+)
+_SECONDS = ("arrival_s", "draft_s", "round_trip_s", "queue_s", "verify_s")
+_ROUNDS = {
+    "attempt": pl.String,
+    "round": pl.Int64,
+    **dict.fromkeys(_COUNTS, pl.Int64),
+    **dict.fromkeys(_SECONDS, pl.Float64),
+}
+"""Columns of `rounds.jsonl` that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,18 @@ class MeasuredText:
     """A text with its rounds."""
 
     record: GenerationRecord
-    rounds: tuple[Mapping[str, Any], ...]
-    """Lines of `rounds.jsonl`, in order."""
+    rounds: pl.DataFrame
+    """Lines of `rounds.jsonl`, in order; of a stream they say nothing but the arrivals."""
 
     @property
     def link(self) -> LinkKey:
         """Where it ran."""
         return self.record.rate_up_bps, self.record.rtt_s
+
+    @property
+    def draft_length(self) -> int:
+        """γ it was asked for."""
+        return int(self.record.parameters.get("draft_length", 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +88,7 @@ class MethodTimes:
     draft_step_s: float = 0.0
     edge_round_s: float = 0.0
     block_s: float = 0.0
-    opening_s: float = 0.0
-    prompt_s: float = 0.0
-    opening_up_bytes: int = 0
-    opening_down_bytes: int = 0
-    closing_up_bytes: int = 0
-    closing_down_bytes: int = 0
+    ends: Ends = field(default_factory=Ends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +100,11 @@ class Fit:
     transport_s: float
     times: Mapping[str, MethodTimes]
     """By method."""
-    rounds: Mapping[tuple[str, float], tuple[Mapping[str, Any], ...]]
-    """By method and temperature: the rounds the samples are made of."""
+    rounds: Mapping[tuple[str, float], pl.DataFrame]
+    """
+    By method and temperature: rounds of whole length, first ones included, as what was accepted does not
+    depend on the prompt's pass. A text's last blocks are cut to what is still wanted, and left out.
+    """
     parameters: Mapping[tuple[str, float], Mapping[str, Any]]
     """By method and temperature: what it was run with, the draft length left out."""
 
@@ -105,32 +112,39 @@ class Fit:
         """
         Measured rounds of that draft length; of a longer one cut to it, where there are none.
 
-        A block's acceptance does not depend on what is drafted behind it, so cutting is exact for the
+        A block's acceptance does not depend on what is drafted after it, so cutting is exact for the
         accepted count; the payload is cut in proportion.
 
         Raises:
             ConfigError: no such round was measured.
         """
-        known = self.rounds.get((method, temperature), ())
-        lengths = sorted(
-            {int(line["draft_length"]) for line in known if line["draft_length"] >= draft_length}
-        )
-        if not lengths:
+        known = self.rounds.get((method, temperature), pl.DataFrame(schema=_ROUNDS))
+        longer = known.filter(pl.col("draft_length") >= draft_length)
+        if longer.is_empty():
             raise ConfigError(
                 f"no round of {method} at temperature {temperature:g} with a draft length of {draft_length} "
                 f"or more was measured on the link of the fit."
             )
-        chosen = lengths[0]
+        chosen = longer.filter(pl.col("draft_length") == pl.col("draft_length").min())
         return tuple(
             RoundSample(
-                min(int(line["accepted"]), draft_length),
-                math.ceil(line["uplink_payload_bits"] / 8 * draft_length / chosen) if chosen else 0,
+                min(accepted, draft_length), math.ceil(bits / 8 * draft_length / length) if length else 0
             )
-            for line in known
-            if line["draft_length"] == chosen
+            for length, accepted, bits in chosen.select(_COUNTS[:3]).iter_rows()
         )
 
-    def method(self, name: str, temperature: float, draft_length: int) -> Method:
+    def scenario(self, cell: Cell, name: str, draft_length: int, tokens: int) -> Scenario:
+        """One edge on the benchmark's cloud, in any cell; ConfigError where nothing was measured."""
+        return Scenario(
+            link=cell.link,
+            method=self.method(name, cell.temperature, draft_length),
+            pass_time=PassTime(0.0, self.per_row_s),
+            tokens=tokens,
+            transport_s=self.transport_s,
+            ends=self.times[name].ends,
+        )
+
+    def method(self, name: str, temperature: float, draft_length: int) -> Rounds | Stream:
         """The simulation's method; ConfigError where nothing was measured."""
         times = self.times.get(name)
         if times is None:
@@ -138,36 +152,10 @@ class Fit:
         if name in STREAMS:
             return Stream(block_s=times.block_s)
         return Rounds(
-            draft_length=draft_length,
-            samples=self.samples(name, temperature, draft_length),
-            draft_step_s=times.draft_step_s,
-            edge_round_s=times.edge_round_s,
-            block_s=times.block_s,
+            draft_length,
+            self.samples(name, temperature, draft_length),
+            *(times.draft_step_s, times.edge_round_s, times.block_s),
         )
-
-    def scenario(self, cell: Cell, name: str, draft_length: int, tokens: int) -> Scenario:
-        """One edge on the benchmark's cloud, in any cell; ConfigError where nothing was measured."""
-        method = self.method(name, cell.temperature, draft_length)
-        times = self.times[name]
-        return Scenario(
-            link=link_of(cell),
-            method=method,
-            pass_time=PassTime(0.0, self.per_row_s),
-            tokens=tokens,
-            batching=Batching(max_blocks=1),
-            transport_s=self.transport_s,
-            opening_s=times.opening_s,
-            prompt_s=times.prompt_s,
-            opening_up_bytes=times.opening_up_bytes,
-            opening_down_bytes=times.opening_down_bytes,
-            closing_up_bytes=times.closing_up_bytes,
-            closing_down_bytes=times.closing_down_bytes,
-        )
-
-
-def link_of(cell: Cell) -> LinkModel:
-    """The cell's link."""
-    return LinkModel(cell.rate_up_bps, cell.rate_down_bps, cell.rtt_s)
 
 
 def is_known(record: GenerationRecord) -> bool:
@@ -182,11 +170,12 @@ def read_texts(folder: Path) -> list[MeasuredText]:
     Raises:
         bench.grid.store.StoreError: no lines there.
     """
-    rounds: dict[str, list[Mapping[str, Any]]] = {}
-    for line in read_lines(folder / "rounds.jsonl"):
-        rounds.setdefault(line["attempt"], []).append(line)
+    lines = pl.from_dicts(list(read_lines(folder / "rounds.jsonl")) or [{}], schema=_ROUNDS).sort("round")
+    rounds = {
+        str(attempt): of_one for (attempt,), of_one in lines.partition_by("attempt", as_dict=True).items()
+    }
     return [
-        MeasuredText(record, tuple(sorted(rounds.get(record.attempt, ()), key=lambda line: line["round"])))
+        MeasuredText(record, rounds.get(record.attempt, lines.clear()))
         for record in read_generations(folder)
         if record.purpose == MEASURED and not record.failure and is_known(record)
     ]
@@ -210,31 +199,31 @@ def fit(texts: Sequence[MeasuredText], links: Sequence[LinkKey]) -> Fit:
     for text in texts:
         if text.link in links:
             by_method.setdefault(text.record.method, []).append(text)
-    drafting = {name: chosen for name, chosen in by_method.items() if name not in STREAMS}
-    cloud_s = {name: _rows_and_seconds(chosen) for name, chosen in drafting.items()}
-    per_row_s = _slope(list(cloud_s.values()))
-    transport = [
-        _transport_s(line, link_of(text.record.cell))
-        for chosen in drafting.values()
-        for text in chosen
-        for line in text.rounds[1:]
-    ]
+    later = {name: _later_rounds(own) for name, own in by_method.items() if name not in STREAMS}
+    per_row_s = _slope([_rows_and_seconds(lines) for lines in later.values()])
+    whole: dict[tuple[str, float], list[pl.DataFrame]] = {}
+    for name in later:
+        for text in by_method[name]:
+            asked = text.rounds.filter(pl.col("draft_length") == text.draft_length)
+            whole.setdefault((name, text.record.temperature), []).append(asked)
     result = Fit(
         links=tuple(links),
         per_row_s=per_row_s,
-        transport_s=max(0.0, _mean(transport)),
+        transport_s=max(0.0, _mean(value for lines in later.values() for value in lines["transport_s"])),
         times={
-            **{name: _round_times(drafting[name], cloud_s[name], per_row_s) for name in drafting},
-            **{name: _stream_times(by_method[name], per_row_s) for name in by_method if name in STREAMS},
+            name: _round_times(own, later[name], per_row_s)
+            if name in later
+            else _stream_times(own, per_row_s)
+            for name, own in by_method.items()
         },
-        rounds=_by_temperature(drafting),
+        rounds={key: pl.concat(frames) for key, frames in whole.items()},
         parameters={
             (text.record.method, text.record.temperature): fixed_parameters(text.record)
             for chosen in by_method.values()
             for text in chosen
         },
     )
-    return replace(result, times={name: _with_opening(result, name, by_method[name]) for name in by_method})
+    return replace(result, times={name: _with_opening(result, name, own) for name, own in by_method.items()})
 
 
 def fixed_parameters(record: GenerationRecord) -> dict[str, Any]:
@@ -242,70 +231,40 @@ def fixed_parameters(record: GenerationRecord) -> dict[str, Any]:
     return {name: value for name, value in record.parameters.items() if name != "draft_length"}
 
 
-def _later_rounds(texts: Iterable[MeasuredText]) -> list[Mapping[str, Any]]:
-    """All but each text's first."""
-    return [line for text in texts for line in text.rounds[1:]]
+def _later_rounds(texts: Iterable[MeasuredText]) -> pl.DataFrame:
+    """All but each text's first, with the seconds of each round at the edge, in the cloud and in between."""
+    cloud_s = pl.col("queue_s") + pl.col("verify_s")
+    drafting_s = pl.col("draft_s") * (pl.col("draft_length") > 0)
+    frames = []
+    for text in texts:
+        sizes = text.rounds.select("uplink_message_bytes", "downlink_message_bytes").iter_rows()
+        on_wire = (map(round_time.message_wire_bytes, pair) for pair in sizes)
+        lines_s = [round_time.lines_s(text.record.cell, *pair) for pair in on_wire]
+        whole = text.rounds.with_columns(
+            cloud_s=cloud_s,
+            transport_s=pl.col("round_trip_s") - cloud_s - pl.Series(lines_s, dtype=pl.Float64),
+            edge_s=pl.col("arrival_s").diff() - drafting_s - pl.col("round_trip_s"),
+        )
+        frames.append(whole[1:])
+    return pl.concat(frames)
 
 
-def _rows_and_seconds(texts: Iterable[MeasuredText]) -> tuple[float, float]:
+def _rows_and_seconds(later: pl.DataFrame) -> tuple[float, float]:
     """Means of the rows of a pass and of the cloud's seconds of a round."""
-    lines = _later_rounds(texts)
-    return (
-        _mean(line["draft_length"] + 1 for line in lines),
-        _mean(line["queue_s"] + line["verify_s"] for line in lines),
-    )
+    return _mean(later["draft_length"] + 1), _mean(later["cloud_s"])
 
 
-def _by_temperature(
-    drafting: Mapping[str, Sequence[MeasuredText]],
-) -> dict[tuple[str, float], tuple[Mapping[str, Any], ...]]:
-    """
-    Rounds of whole length, first ones included: what was accepted there does not depend on the prompt's pass.
-
-    A text's last blocks are cut to what is still wanted and would look like short drafts.
-    """
-    rounds: dict[tuple[str, float], list[Mapping[str, Any]]] = {}
-    for name, texts in drafting.items():
-        for text in texts:
-            asked = int(text.record.parameters.get("draft_length", 0))
-            rounds.setdefault((name, text.record.temperature), []).extend(
-                line for line in text.rounds if line["draft_length"] == asked
-            )
-    return {key: tuple(lines) for key, lines in rounds.items()}
-
-
-def _transport_s(line: Mapping[str, Any], link: LinkModel) -> float:
-    """Of one round: what neither the cloud nor the lines took."""
-    up_bytes = round_time.message_wire_bytes(int(line["uplink_message_bytes"]))
-    down_bytes = round_time.message_wire_bytes(int(line["downlink_message_bytes"]))
-    lines_s = round_time.lines_s(link, up_bytes, down_bytes)
-    return float(line["round_trip_s"] - line["queue_s"] - line["verify_s"] - lines_s)
-
-
-def _round_times(
-    texts: Sequence[MeasuredText], cloud_s: tuple[float, float], per_row_s: float
-) -> MethodTimes:
-    lines = _later_rounds(texts)
-    drafted = sum(line["draft_length"] for line in lines)
-    rows, seconds = cloud_s
+def _round_times(texts: Sequence[MeasuredText], later: pl.DataFrame, per_row_s: float) -> MethodTimes:
+    rows, seconds = _rows_and_seconds(later)
+    drafted = sum(later["draft_length"])
+    # A little short, as a round's seconds hold its decoding too.
+    prompt_s = _mean(text.record.target_s - sum(text.rounds["verify_s"]) for text in texts)
     return MethodTimes(
-        draft_step_s=sum(line["draft_s"] for line in lines) / drafted if drafted else 0.0,
-        edge_round_s=max(
-            0.0, _mean(_edge_round_s(*pair) for text in texts for pair in pairwise(text.rounds))
-        ),
+        draft_step_s=sum(later["draft_s"]) / drafted if drafted else 0.0,
+        edge_round_s=max(0.0, _mean(later["edge_s"])),
         block_s=max(0.0, seconds - per_row_s * rows),
-        prompt_s=max(0.0, _mean(_prompt_s(text) for text in texts)),
+        ends=Ends(prompt_s=max(0.0, prompt_s)),
     )
-
-
-def _prompt_s(text: MeasuredText) -> float:
-    """The target's seconds beyond the rounds'; a little short, as a round's seconds hold its decoding too."""
-    return text.record.target_s - float(sum(line["verify_s"] for line in text.rounds))
-
-
-def _edge_round_s(before: Mapping[str, Any], line: Mapping[str, Any]) -> float:
-    draft_s = line["draft_s"] if line["draft_length"] else 0.0
-    return float(line["arrival_s"] - before["arrival_s"] - draft_s - line["round_trip_s"])
 
 
 def _stream_times(texts: Sequence[MeasuredText], per_row_s: float) -> MethodTimes:
@@ -317,38 +276,25 @@ def _stream_times(texts: Sequence[MeasuredText], per_row_s: float) -> MethodTime
 
 def _with_opening(fitted: Fit, name: str, texts: Sequence[MeasuredText]) -> MethodTimes:
     """Bytes and seconds of a text beyond its rounds, as the model without an opening counts those."""
-    up, down = 0.0, 0.0
-    first_s: list[float] = []
-    for text in texts:
+    up_bytes, down_bytes, first_s = [], [], []
+    for seed, text in enumerate(texts):
         record = text.record
-        length = int(record.parameters.get("draft_length", 0))
-        scenario = fitted.scenario(record.cell, name, length, record.requested_tokens)
-        outcome = run_texts(replace(scenario, seed=len(first_s)), FIT_TEXTS)
-        up += record.wire_up_bytes - outcome.wire_up_bytes / FIT_TEXTS
-        down += record.wire_down_bytes - outcome.wire_down_bytes / FIT_TEXTS
-        first_s.append(record.first_token_s - sum(t.first_s for t in outcome.texts) / FIT_TEXTS)
+        scenario = fitted.scenario(record.cell, name, text.draft_length, record.requested_tokens)
+        outcome = run_texts(replace(scenario, seed=seed), FIT_TEXTS)
+        up_bytes.append(record.wire_up_bytes - outcome.wire_up_bytes / FIT_TEXTS)
+        down_bytes.append(record.wire_down_bytes - outcome.wire_down_bytes / FIT_TEXTS)
+        first_s.append(record.first_token_s - _mean(one.first_s for one in outcome.texts))
     closing_up, closing_down = _STREAM_CLOSING_BYTES if name in STREAMS else _CLOSING_BYTES
-    up, down = max(0.0, up / len(texts) - closing_up), max(0.0, down / len(texts) - closing_down)
+    up, down = max(0.0, _mean(up_bytes) - closing_up), max(0.0, _mean(down_bytes) - closing_down)
+    # A text of ours has an answer to Open first; a stream's headers come with its first token.
+    ways = 0.5 if name in STREAMS else 1.0
     work_s = _mean(
-        seconds - _opening_lines_s(link_of(text.record.cell), name, up, down)
+        seconds - round_time.lines_s(replace(text.record.cell, rtt_s=ways * text.record.rtt_s), up, down)
         for text, seconds in zip(texts, first_s, strict=True)
     )
-    return replace(
-        fitted.times[name],
-        opening_s=max(0.0, work_s),
-        opening_up_bytes=round(up),
-        opening_down_bytes=round(down),
-        closing_up_bytes=closing_up,
-        closing_down_bytes=closing_down,
-    )
-
-
-def _opening_lines_s(link: LinkModel, name: str, up_bytes: float, down_bytes: float) -> float:
-    """A text of ours has an answer to Open first; a stream's headers come with its first token."""
-    seconds = 8 * up_bytes / link.rate_up_bps + link.rtt_s / 2
-    if name in STREAMS:
-        return seconds + 8 * down_bytes / link.rate_down_bps
-    return seconds + 8 * down_bytes / link.rate_down_bps + link.rtt_s / 2
+    times = fitted.times[name]
+    sizes = (round(up), round(down), closing_up, closing_down)
+    return replace(times, ends=Ends(max(0.0, work_s), times.ends.prompt_s, *sizes))
 
 
 def _slope(points: Sequence[tuple[float, float]]) -> float:

@@ -114,7 +114,7 @@ class FakeDaemons:
         self._link.texts += 1
         request = command["request"]
         is_peer = command["do"] == "peer"
-        if self._fails_on in (request.get("way"), request.get("scheme", {}).get("scheme")):
+        if self._fails_on in (request.get("way"), request.get("scheme", "").partition(":")[0] or None):
             return {"failure": "UNAVAILABLE: gone"}
         tokens = request["max_tokens"]
         step_s = 0.01 * (1 + request["draft_length"])

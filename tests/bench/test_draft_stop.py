@@ -36,7 +36,7 @@ def test_the_shipped_default_is_among_the_bounds_tried() -> None:
 def test_rounds_of_the_bundled_pair_are_probabilities() -> None:
     """Both curves fall, and the text grows by what was committed."""
     pair = draft_stop.Pair()
-    rounds = pair.play({"scheme": "k-sqs"}, 1.0, ["def main():\n"], tokens=12)
+    rounds = pair.play("k-sqs", 1.0, ["def main():\n"], tokens=12)
 
     assert 2 <= len(rounds) <= 12
     for played in rounds:

@@ -1,5 +1,5 @@
 """
-Figures and page, from the lines of a smoke run that was recorded (`paper_recorded/`).
+The command, its figures and its page, from the lines of a smoke run that was recorded (`paper_recorded/`).
 
 The recorded run is `python -m bench.paper --smoke`, with the path of its prompts made relative.
 """
@@ -9,24 +9,27 @@ from __future__ import annotations
 import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from bench.charts import Panel
-from bench.paper.__main__ import draw, read_data
+from bench.markdown import NONE
+from bench.paper.__main__ import draw, keep_lines, main
 from bench.paper.claims import findings
-from bench.paper.document import BROKEN, NONE, STOOD, VACUOUS, VOID, steps_status, text_status
+from bench.paper.data import BROKEN, IS_ADAPTIVE, STEPS, STOOD, VACUOUS, VOID, make_data, read_data
 from bench.paper.figures import LINK_FIGURES, STEP_FIGURES
-from bench.paper.frontier import settings_of
-from bench.paper.plan import setting_name
+from bench.paper.plan import SMOKE
+from bench.paper.steps import read_steps
 from tests.bench.bench_data import make_record
-from thinwire.common.config import default_scheme
+from thinwire.common.schemes.c_sqs import CSqs
 
 RECORDED = Path(__file__).parent / "paper_recorded"
 SVG = "{http://www.w3.org/2000/svg}"
 PAGE = "paper-figures.md"
+SHIPPED = CSqs.Parameters.defaults(1.0)
 
 
 @pytest.fixture(scope="module")
@@ -35,44 +38,6 @@ def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     draw(RECORDED, folder)
     return folder
-
-
-def root_of(docs: Path, name: str) -> ElementTree.Element:
-    """A figure, parsed."""
-    return ElementTree.fromstring((docs / "figures" / name).read_text(encoding="utf-8"))
-
-
-def words(root: ElementTree.Element) -> list[str]:
-    """Every text."""
-    return [text.text or "" for text in root.iter(f"{SVG}text")]
-
-
-def test_every_figure_is_drawn_from_the_lines_alone(docs: Path, tmp_path: Path) -> None:
-    """And the same lines give the same bytes."""
-    paths = draw(RECORDED, tmp_path)
-
-    assert {path.name for path in paths} == {*LINK_FIGURES, *STEP_FIGURES, PAGE}
-    for path in paths:
-        assert path.read_bytes() == (docs / path.relative_to(tmp_path)).read_bytes()
-
-
-@pytest.mark.parametrize("name", [*LINK_FIGURES, *STEP_FIGURES])
-def test_a_figure_says_what_it_was_measured_under(docs: Path, name: str) -> None:
-    """Draft length and seeds always; the link and its tokens where there is time in it."""
-    root = root_of(docs, name)
-    caption = " ".join(words(root))
-
-    assert "γ = 4" in caption
-    assert "2 seeds" in caption
-    assert ("standard error over seeds" in caption) is (name != "paper-theorem-2.svg")  # that has lines alone
-    if name in LINK_FIGURES:
-        assert "64 kbit/s up, 256 down, RTT 20 ms" in caption
-        assert "16 tokens a text" in caption
-    if name != "paper-frontier.svg":
-        assert "η = 0.01; by temperature" in caption
-        shipped = default_scheme(1.0)
-        at_1 = f"α* = {shipped.target_dropped_mass:g}, K_max = {shipped.max_support_size} at 1"
-        assert at_1 in caption
 
 
 @pytest.mark.parametrize(
@@ -87,12 +52,22 @@ def test_a_figure_says_what_it_was_measured_under(docs: Path, name: str) -> None
     ],
 )
 def test_a_figure_shows_what_the_paper_shows(docs: Path, name: str, series: list[str], panels: int) -> None:
-    """Each series once in the legend."""
-    found = words(root_of(docs, name))
+    """Each series once in the legend; below, what it was measured under."""
+    text = (docs / "figures" / name).read_text(encoding="utf-8")
+    words = [entry.text or "" for entry in ElementTree.fromstring(text).iter(f"{SVG}text")]
+    caption = " ".join(words)
 
-    assert (docs / "figures" / name).read_text().count('<g id="axes_') == panels
-    for entry in series:
-        assert found.count(entry) == 1
+    assert text.count('<g id="axes_') == panels
+    assert [words.count(entry) for entry in series] == [1] * len(series)
+    assert "γ = 4" in caption
+    assert "2 seeds" in caption
+    assert ("standard error over seeds" in caption) is (name != "paper-theorem-2.svg")  # that has lines alone
+    if name in LINK_FIGURES:
+        assert "64 kbit/s up, 256 down, RTT 20 ms" in caption
+        assert "16 tokens a text" in caption
+    if name != "paper-frontier.svg":
+        assert "η = 0.01; by temperature" in caption
+        assert f"α* = {SHIPPED.target_dropped_mass:g}, K_max = {SHIPPED.max_support_size} at 1" in caption
 
 
 def test_points_over_seeds_have_error_bars(tmp_path: Path, drawn: list[Sequence[Panel]]) -> None:
@@ -107,8 +82,7 @@ def test_points_over_seeds_have_error_bars(tmp_path: Path, drawn: list[Sequence[
 def test_the_page_states_every_verdict_and_guarantee(docs: Path) -> None:
     """One row a finding; K_max and the guarantee of every C-SQS setting; hardware, versions and date."""
     text = (docs / PAGE).read_text(encoding="utf-8")
-    data = read_data(RECORDED)
-    found = findings(data.plan, data.texts, data.steps)
+    found = findings(read_data(RECORDED))
 
     assert len(found) >= 12
     for finding in found:
@@ -119,11 +93,8 @@ def test_the_page_states_every_verdict_and_guarantee(docs: Path) -> None:
     assert " cores" in text
     for name in (*LINK_FIGURES, *STEP_FIGURES):
         assert f"](figures/{name})" in text
-    rows = [
-        row
-        for row in text.splitlines()
-        if row.startswith(f"| 1 | β = 0.1 | {default_scheme(1.0).target_dropped_mass:g} |")
-    ]
+    begins = f"| 1 | β = 0.1 | {SHIPPED.target_dropped_mass:g} |"
+    rows = [row for row in text.splitlines() if row.startswith(begins)]
     assert len(rows) == 2  # over the link and in process
     assert all("%" in row for row in rows)
 
@@ -138,11 +109,10 @@ def test_without_texts_over_the_link_the_other_figures_are_drawn(tmp_path: Path)
 
 def test_a_setting_whose_cap_bound_is_void_in_the_frontier() -> None:
     """α* = 0.05 at temperature 1 asks for more than K_max keeps; the default does not."""
-    settings = settings_of(read_data(RECORDED).runs(1.0, of_theorems=False))
-    adaptive = [s for s in settings if setting_name(s.scheme) == "β = 0.1"]
-    of_c = {s.scheme["target_dropped_mass"]: s.is_void for s in adaptive}
+    adaptive = read_data(RECORDED).frontier_runs.filter(IS_ADAPTIVE)
+    of_c = set(adaptive["target_dropped_mass", "guarantee"].rows())
 
-    assert of_c == {0.05: True, default_scheme(1.0).target_dropped_mass: False}
+    assert of_c == {(0.05, VOID), (SHIPPED.target_dropped_mass, STOOD)}
 
 
 @pytest.mark.parametrize(
@@ -159,16 +129,86 @@ def test_a_guarantee_stands_or_is_said_not_to(
     bound: float | None, mean: float, rate: float, status: str
 ) -> None:
     """As in the report of a generation: void from 1 % of binding caps, vacuous above 1."""
-    record = make_record(dropped_mass_guarantee=bound, mean_dropped_mass=mean, cap_binding_rate=rate)
+    scheme: dict[str, Any] = {"scheme": "c-sqs", "initial_threshold": 0.1, "frozen_threshold": False}
+    counts = {"dropped_mass_guarantee": bound, "mean_dropped_mass": mean, "cap_binding_rate": rate}
+    record = make_record(scheme=scheme, **counts)
 
-    assert text_status(record) == status
+    assert make_data(SMOKE, [record], []).texts["guarantee"].to_list() == [status]
 
 
 def test_in_process_the_guarantee_must_stand_after_every_step() -> None:
     """One excess over all T breaks it."""
-    steps = read_data(RECORDED).steps
-    stood = next(record for record in steps if steps_status(record) == STOOD)
+    adaptive = [record for record in read_steps(RECORDED / STEPS) if record.running_at]
+    stood = next(r for r in adaptive if r.scheme["target_dropped_mass"] == SHIPPED.target_dropped_mass)
+    changes: tuple[tuple[dict[str, Any], str], ...] = (
+        ({}, STOOD),
+        ({"largest_excess": 0.01}, BROKEN),
+        ({"cap_bound": stood.steps}, VOID),
+        ({"largest_excess": None}, NONE),
+    )
 
-    assert steps_status(replace(stood, largest_excess=0.01)) == BROKEN
-    assert steps_status(replace(stood, cap_bound=stood.steps)) == VOID
-    assert steps_status(replace(stood, largest_excess=None)) == NONE
+    for change, status in changes:
+        record = msgspec.structs.replace(stood, **change)
+        assert make_data(SMOKE, [], [record]).frontier_runs["guarantee"].to_list() == [status]
+
+
+# --- the command -------------------------------------------------------------------------------------------
+
+
+def test_the_estimate_alone_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of both parts; and leaves nothing."""
+    out = tmp_path / "out"
+
+    assert main(["--estimate", "--out", str(out)]) == 0
+    words = capsys.readouterr().err
+    assert "paper, full: over the link about " in words
+    assert "220 texts" in words
+    assert "in process: about " in words
+    assert not out.exists()
+
+
+def test_the_lines_are_kept_and_draw_the_same_again(
+    docs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Packed, without a path of this machine; figures and page come out byte for byte, named one a line."""
+    keep_lines(RECORDED, tmp_path)
+    kept = tmp_path / "results" / "lines" / "paper"
+
+    assert main(["--redraw", "--out", str(kept), "--docs", str(tmp_path / "again")]) == 0
+
+    paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert {path.name for path in paths} == {*LINK_FIGURES, *STEP_FIGURES, PAGE}
+    for path in paths:
+        assert path.read_bytes() == (docs / path.relative_to(tmp_path / "again")).read_bytes()
+    for path in kept.rglob("settings.json"):
+        assert not [word for word in path.read_text().split('"') if word.startswith("/")]
+
+
+def test_without_a_link_nothing_with_time_in_it_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never falls back to bare loopback."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert main(["--smoke", "--out", str(tmp_path / "out")]) == 4
+    words = capsys.readouterr().err.splitlines()[-1]
+    assert words == "bench.paper: nsenter is missing; it comes with util-linux."
+    assert not (tmp_path / "out" / "latency" / "generations.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--seeds", "2"], "seeds is 2; expected at least 3"),
+        (["--step-seeds", "1"], "step_seeds is 1; expected at least 3"),
+        (["--tokens", "1"], "tokens is 1; expected at least 2"),
+        (["--redraw"], "holds no settings.json of bench.paper"),
+    ],
+)
+def test_bad_usage_ends_with_2_and_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    """Before anything is written."""
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -7,54 +7,29 @@ from dataclasses import replace
 import pytest
 
 from bench import round_time
-from bench.simulation.lines import DELAYED_ACK_S
-from bench.simulation.model import PROMPT_TOKENS, TYPICAL_TOKEN_ID, run_texts, run_window
-from bench.simulation.scenario import (
-    Batching,
-    LinkModel,
-    PassTime,
-    Rounds,
-    RoundSample,
-    Scenario,
-    Stream,
-)
+from bench.simulation.model import DELAYED_ACK_S, PROMPT_TOKENS, TYPICAL_TOKEN_ID, run_texts, run_window
+from bench.simulation.scenario import Batching, Ends, PassTime, Rounds, RoundSample, Scenario, Stream
+from link.description import LinkDescription
 from thinwire.common.errors import ConfigError
 
-LINK = LinkModel(rate_up_bps=512_000, rate_down_bps=2_048_000, rtt_s=0.04)
-BLOCKS_OF_THREE = Rounds(
-    draft_length=3,
-    samples=(RoundSample(accepted=2, payload_bytes=40),),
-    draft_step_s=0.002,
-    edge_round_s=0.001,
-    block_s=0.0005,
-)
+LINK = LinkDescription(rate_up_bps=512_000, rate_down_bps=2_048_000, rtt_s=0.04)
+BLOCKS = Rounds(3, (RoundSample(2, 40),), draft_step_s=0.002, edge_round_s=0.001, block_s=0.0005)
 PASS = PassTime(fixed_s=0.01, per_row_s=0.001)
-SCENARIO = Scenario(link=LINK, method=BLOCKS_OF_THREE, pass_time=PASS, tokens=31, transport_s=0.002)
+SCENARIO = Scenario(link=LINK, method=BLOCKS, pass_time=PASS, tokens=31, transport_s=0.002)
 
 
 def block_bytes(number: int, produced: int, length: int = 3, payload: int = 40) -> int:
     """On the wire, as the contract has it."""
+    sizes = {"draft_length": length, "payload_bytes": payload, "base_length": PROMPT_TOKENS + produced}
     return round_time.message_wire_bytes(
-        round_time.draft_block_bytes(
-            round_number=number,
-            base_length=PROMPT_TOKENS + produced,
-            draft_length=length,
-            payload_bytes=payload,
-            code=None,
-        )
+        round_time.draft_block_bytes(round_number=number, code=None, **sizes)
     )
 
 
-def verdict_bytes(number: int, produced: int, accepted: int = 2) -> int:
-    """On the wire."""
-    return round_time.message_wire_bytes(
-        round_time.verdict_bytes(
-            round_number=number,
-            accepted=accepted,
-            next_token_id=TYPICAL_TOKEN_ID,
-            committed_length=PROMPT_TOKENS + produced,
-        )
-    )
+def verdict_bytes(number: int, produced: int) -> int:
+    """On the wire, two drafts accepted."""
+    ids = {"next_token_id": TYPICAL_TOKEN_ID, "committed_length": PROMPT_TOKENS + produced}
+    return round_time.message_wire_bytes(round_time.verdict_bytes(round_number=number, accepted=2, **ids))
 
 
 def test_one_edge_takes_the_time_of_the_formula() -> None:
@@ -84,27 +59,20 @@ def test_one_edge_takes_the_time_of_the_formula() -> None:
 def test_bytes_are_those_of_the_messages() -> None:
     """Every block and every verdict, and nothing else while all comes within the delay of an ACK."""
     outcome = run_texts(replace(SCENARIO, tokens=3), 1)
+    bare = run_texts(replace(SCENARIO, tokens=3, headers=False), 1)
 
     assert outcome.rounds == 1
     assert outcome.wire_up_bytes == block_bytes(1, 0, length=2, payload=27)
     assert outcome.wire_down_bytes == verdict_bytes(1, 3)
-
-
-def test_messages_alone_have_no_headers() -> None:
-    """The same round, counted without packets and frames."""
-    bare = run_texts(replace(SCENARIO, tokens=3, headers=False), 1)
-    whole = run_texts(replace(SCENARIO, tokens=3), 1)
-
-    assert whole.wire_up_bytes - bare.wire_up_bytes == 106
-    assert whole.wire_down_bytes - bare.wire_down_bytes == 106
+    # Without packets and frames.
+    assert outcome.wire_up_bytes - bare.wire_up_bytes == round_time.ROUND_HEADER_BYTES
+    assert outcome.wire_down_bytes - bare.wire_down_bytes == round_time.ROUND_HEADER_BYTES == 106
 
 
 def test_a_slow_cloud_costs_an_ack_a_round() -> None:
     """A pass longer than the delay sends one down; an edge that drafts as long sends one up."""
     slow_cloud = replace(SCENARIO, pass_time=PassTime(DELAYED_ACK_S + 0.01), tokens=30)
-    slow_edge = replace(
-        SCENARIO, method=replace(BLOCKS_OF_THREE, edge_round_s=DELAYED_ACK_S + 0.01), tokens=30
-    )
+    slow_edge = replace(SCENARIO, method=replace(BLOCKS, edge_round_s=DELAYED_ACK_S + 0.01), tokens=30)
     plain = run_texts(replace(SCENARIO, tokens=30), 1)
 
     assert run_texts(slow_cloud, 1).wire_down_bytes - plain.wire_down_bytes == 10 * round_time.ACK_BYTES
@@ -114,9 +82,9 @@ def test_a_slow_cloud_costs_an_ack_a_round() -> None:
 
 
 def test_a_stream_is_as_fast_as_its_passes_or_its_line() -> None:
-    """The cloud does not wait for the edge: round trips cost nothing behind the first token."""
+    """The cloud does not wait for the edge: round trips cost nothing after the first token."""
     stream = replace(SCENARIO, method=Stream(message_bytes=10), tokens=20)
-    thin = replace(stream, link=LinkModel(rate_up_bps=8_000, rate_down_bps=40_000, rtt_s=1.0))
+    thin = replace(stream, link=LinkDescription(rate_up_bps=8_000, rate_down_bps=40_000, rtt_s=1.0))
     (fast,), (slow,) = run_texts(stream, 1).texts, run_texts(thin, 1).texts
 
     assert fast.last_s - fast.first_s == pytest.approx(19 * 0.011)
@@ -125,9 +93,9 @@ def test_a_stream_is_as_fast_as_its_passes_or_its_line() -> None:
 
 def test_a_block_waits_for_the_prompt_and_no_longer() -> None:
     """The prompt's pass runs while the answer to Open is under way."""
-    opened = replace(SCENARIO, opening_up_bytes=400, opening_down_bytes=300, tokens=3)
+    opened = replace(SCENARIO, ends=Ends(opening_up_bytes=400, opening_down_bytes=300), tokens=3)
     first = {
-        prompt_s: run_texts(replace(opened, prompt_s=prompt_s), 1).texts[0].first_s
+        prompt_s: run_texts(replace(opened, ends=replace(opened.ends, prompt_s=prompt_s)), 1).texts[0].first_s
         for prompt_s in (0.0, 0.01, 0.2)
     }
 
@@ -194,7 +162,7 @@ def test_streams_share_every_pass() -> None:
 
 def test_an_edge_alone_does_not_know_of_the_others_lines() -> None:
     """Each edge has lines of its own: a thousand idle clouds' worth of edges would all be as fast."""
-    instant = replace(SCENARIO, pass_time=PassTime(0.0), method=replace(BLOCKS_OF_THREE, block_s=0.0))
+    instant = replace(SCENARIO, pass_time=PassTime(0.0), method=replace(BLOCKS, block_s=0.0))
     one = run_texts(instant, 1).texts[0]
     many = run_texts(replace(instant, edges=30), 1).texts
 
@@ -205,7 +173,7 @@ def test_an_edge_alone_does_not_know_of_the_others_lines() -> None:
 def test_the_same_seed_gives_the_same_run() -> None:
     """And another seed another."""
     samples = (RoundSample(0, 10), RoundSample(3, 50), RoundSample(1, 20))
-    scenario = replace(SCENARIO, method=replace(BLOCKS_OF_THREE, samples=samples), edges=5)
+    scenario = replace(SCENARIO, method=replace(BLOCKS, samples=samples), edges=5)
     first, again, other = (run_texts(replace(scenario, seed=seed), 4) for seed in (1, 1, 2))
 
     assert first == again
@@ -215,7 +183,7 @@ def test_the_same_seed_gives_the_same_run() -> None:
 def test_rounds_are_drawn_from_the_measured_ones() -> None:
     """The mean of many is theirs: false alarm below 1e-6 (6 standard errors)."""
     samples = (RoundSample(0, 10), RoundSample(3, 50))
-    method = replace(BLOCKS_OF_THREE, samples=samples)
+    method = replace(BLOCKS, samples=samples)
     outcome = run_window(replace(SCENARIO, method=method, tokens=100_000), warm_up_s=0.0, window_s=400.0)
     mean = outcome.tokens / outcome.rounds
 
@@ -225,8 +193,6 @@ def test_rounds_are_drawn_from_the_measured_ones() -> None:
 @pytest.mark.parametrize(
     ("make", "fault"),
     [
-        (lambda: LinkModel(0, 1, 0.1), "rate_up_bps is 0; expected more than 0 bit/s"),
-        (lambda: LinkModel(1, 1, -0.1), "rtt_s is -0.1; expected 0 or more"),
         (lambda: PassTime(float("nan")), "fixed_s is nan"),
         (lambda: Batching(max_blocks=0), "max_blocks is 0; expected an integer from 1"),
         (lambda: Rounds(4, ()), "samples is empty"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench import round_time
+from bench.charts import Panel
 from bench.grid.cells import Cell
 from bench.simulation import report
 from bench.simulation.__main__ import main
@@ -28,7 +29,6 @@ from bench.simulation.extrapolate import (
     points,
     scenario_for,
 )
-from bench.simulation.figures import draw
 from bench.simulation.fit import Fit, fit, read_texts
 from bench.simulation.scenario import Rounds, Stream
 from tests.bench.bench_data import make_record
@@ -44,45 +44,35 @@ TOKEN_S = 0.013
 MESSAGE_BYTES = {0: (18, 20), 4: (54, 25)}
 """Up and down, by draft length: about what the contract gives."""
 METHODS = {"cloud-stream": 0, "cloud-ar": 0, "k-sqs:K=8": 4}
-
-
-def round_trip_s(rate: int, rtt_s: float, length: int) -> float:
-    """By the formula."""
-    up, down = (round_time.message_wire_bytes(size) for size in MESSAGE_BYTES[length])
-    return 8 * up / rate + 8 * down / (4 * rate) + rtt_s + TRANSPORT_S + PASS_S[length]
+K_SQS = "k-sqs:K=8"
+SETTING = Setting(1.0, TARGET, DRAFTS["jetson"])
 
 
 def make_text(rate: int, rtt_s: float, method: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """One text whose rounds all take the same time and all accept one token of four."""
     length, tokens_a_round = METHODS[method], 2 if METHODS[method] else 1
-    attempt = f"{rate}-{rtt_s}-{method}"
-    is_peer = method == "cloud-stream"
-    step_s = TOKEN_S if is_peer else EDGE_ROUND_S + length * DRAFT_STEP_S + round_trip_s(rate, rtt_s, length)
-    rounds = []
-    for number in range(1, TOKENS // tokens_a_round + 1):
-        line: dict[str, Any] = {
-            "schema": 1,
-            "kind": "round",
-            "attempt": attempt,
-            "round": number,
-            "arrival_s": 0.5 + step_s * number,
-            "tokens": tokens_a_round,
-        }
-        if not is_peer:
-            line |= {
-                "draft_length": length,
-                "accepted": 1 if length else 0,
-                "uplink_payload_bits": 240 if length else 0,
-                "uplink_message_bytes": MESSAGE_BYTES[length][0],
-                "downlink_message_bytes": MESSAGE_BYTES[length][1],
-                "draft_s": length * DRAFT_STEP_S,
-                "round_trip_s": round_trip_s(rate, rtt_s, length),
-                "queue_s": 0.001,
-                "verify_s": PASS_S[length] - 0.001,
-            }
-        rounds.append(line)
-    tokens = tokens_a_round * len(rounds)
     up, down = (round_time.message_wire_bytes(size) for size in MESSAGE_BYTES[length])
+    round_trip_s = 8 * up / rate + 8 * down / (4 * rate) + rtt_s + TRANSPORT_S + PASS_S[length]
+    is_peer = method == "cloud-stream"
+    step_s = TOKEN_S if is_peer else EDGE_ROUND_S + length * DRAFT_STEP_S + round_trip_s
+    attempt = f"{rate}-{rtt_s}-{method}"
+    head = {"schema": 1, "kind": "round", "attempt": attempt, "tokens": tokens_a_round}
+    ours = {
+        "draft_length": length,
+        "accepted": 1 if length else 0,
+        "uplink_payload_bits": 240 if length else 0,
+        "uplink_message_bytes": MESSAGE_BYTES[length][0],
+        "downlink_message_bytes": MESSAGE_BYTES[length][1],
+        "draft_s": length * DRAFT_STEP_S,
+        "round_trip_s": round_trip_s,
+        "queue_s": 0.001,
+        "verify_s": PASS_S[length] - 0.001,
+    }
+    rounds = [
+        {**head, "round": number, "arrival_s": 0.5 + step_s * number, **({} if is_peer else ours)}
+        for number in range(1, TOKENS // tokens_a_round + 1)
+    ]
+    count, tokens = len(rounds), tokens_a_round * len(rounds)
     if is_peer:
         up, down = round_time.ACK_BYTES, round_time.ACK_BYTES + 24
     record = make_record(
@@ -97,23 +87,32 @@ def make_text(rate: int, rtt_s: float, method: str) -> tuple[dict[str, Any], lis
         output_tokens=tokens,
         first_token_s=rounds[0]["arrival_s"],
         last_token_s=rounds[-1]["arrival_s"],
-        rounds=len(rounds),
-        wire_up_bytes=600 + len(rounds) * up,
-        wire_down_bytes=300 + len(rounds) * down,
-        target_passes=len(rounds) + (0 if is_peer else 1),
-        target_s=PROMPT_S + len(rounds) * (PASS_S[length] - 0.001),
+        rounds=count,
+        wire_up_bytes=600 + count * up,
+        wire_down_bytes=300 + count * down,
+        target_passes=count + (0 if is_peer else 1),
+        target_s=PROMPT_S + count * (PASS_S[length] - 0.001),
     )
     return json.loads(record.to_json()), rounds
 
 
 def write_run(folder: Path, links: list[tuple[int, float]]) -> Path:
-    """A benchmark's folder."""
+    """A benchmark's folder; lines go after those that are there."""
     texts = [make_text(rate, rtt_s, method) for rate, rtt_s in links for method in METHODS]
-    (folder / "generations.jsonl").write_text("".join(json.dumps(record) + "\n" for record, _ in texts))
-    (folder / "rounds.jsonl").write_text(
-        "".join(json.dumps(line) + "\n" for _, rounds in texts for line in rounds)
-    )
+    with (folder / "generations.jsonl").open("a") as file:
+        file.writelines(json.dumps(record) + "\n" for record, _ in texts)
+    with (folder / "rounds.jsonl").open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for _, rounds in texts for line in rounds)
     return folder
+
+
+def change(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    """Every text's line, edited in place."""
+    path = folder / "generations.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records:
+        edit(record)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
 @pytest.fixture(name="folder")
@@ -130,28 +129,34 @@ def fitted_fixture(folder: Path) -> Fit:
 
 def test_the_fit_finds_what_the_lines_were_made_of(fitted: Fit) -> None:
     """Every parameter, from one link."""
-    ours, stream = fitted.times["k-sqs:K=8"], fitted.times["cloud-stream"]
-    slope_s = (PASS_S[4] - PASS_S[0]) / 4
+    ours, stream = fitted.times[K_SQS], fitted.times["cloud-stream"]
 
     assert ours.draft_step_s == pytest.approx(DRAFT_STEP_S)
     assert ours.edge_round_s == pytest.approx(EDGE_ROUND_S)
-    assert ours.prompt_s == pytest.approx(PROMPT_S)
+    assert ours.ends.prompt_s == pytest.approx(PROMPT_S)
     assert fitted.transport_s == pytest.approx(TRANSPORT_S)
-    assert fitted.per_row_s == pytest.approx(slope_s)
+    assert fitted.per_row_s == pytest.approx((PASS_S[4] - PASS_S[0]) / 4)
     assert ours.block_s + 5 * fitted.per_row_s == pytest.approx(PASS_S[4])
     assert fitted.times["cloud-ar"].block_s + fitted.per_row_s == pytest.approx(PASS_S[0])
     assert stream.block_s + fitted.per_row_s == pytest.approx(TOKEN_S)
-    assert {(s.accepted, s.payload_bytes) for s in fitted.samples("k-sqs:K=8", 1.0, 4)} == {(1, 30)}
+    assert {(s.accepted, s.payload_bytes) for s in fitted.samples(K_SQS, 1.0, 4)} == {(1, 30)}
 
 
 def test_shorter_blocks_are_longer_ones_cut(fitted: Fit) -> None:
-    """Never the other way round: what would have been accepted behind the last token nobody measured."""
-    assert {(s.accepted, s.payload_bytes) for s in fitted.samples("k-sqs:K=8", 1.0, 2)} == {(1, 15)}
-    assert draft_lengths(fitted, "k-sqs:K=8", 1.0) == [1, 2, 4]
+    """Never the other way round: what would have been accepted after the last token nobody measured."""
+    assert {(s.accepted, s.payload_bytes) for s in fitted.samples(K_SQS, 1.0, 2)} == {(1, 15)}
+    assert draft_lengths(fitted, K_SQS, 1.0) == [1, 2, 4]
     with pytest.raises(ConfigError, match="a draft length of 5 or more was measured"):
-        fitted.samples("k-sqs:K=8", 1.0, 5)
+        fitted.samples(K_SQS, 1.0, 5)
     with pytest.raises(ConfigError, match=r"no round of k-sqs:K=8 at temperature 0.3"):
-        fitted.samples("k-sqs:K=8", 0.3, 4)
+        fitted.samples(K_SQS, 0.3, 4)
+
+
+def test_a_method_that_did_not_run_is_refused(fitted: Fit) -> None:
+    """The stream of the grid is known; other peers are left out rather than guessed."""
+    assert isinstance(fitted.method("cloud-stream", 1.0, 0), Stream)
+    with pytest.raises(ConfigError, match="method is 'cloud-generate'; expected one of cloud-stream"):
+        fitted.scenario(Cell(8_000, 0.0, 1.0), "cloud-generate", 0, 2)
 
 
 def test_cells_off_the_fit_come_out_right(folder: Path, fitted: Fit) -> None:
@@ -170,13 +175,13 @@ def test_cells_off_the_fit_come_out_right(folder: Path, fitted: Fit) -> None:
 
 def test_a_wrong_model_is_found_out(folder: Path) -> None:
     """Lines of one link made twice as slow: the error says so."""
-    lines = (folder / "generations.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines]
-    for record in records:
+
+    def slower(record: dict[str, Any]) -> None:
         if record["rate_up_bps"] == LINKS[2][0]:
             record["first_token_s"] *= 2
             record["last_token_s"] *= 2
-    (folder / "generations.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+    change(folder, slower)
     texts = read_texts(folder)
     predictions, _ = check(fit(texts, [FITTED]), texts)
 
@@ -185,57 +190,30 @@ def test_a_wrong_model_is_found_out(folder: Path) -> None:
     assert main([str(folder), "--check"]) == 1
 
 
-def test_fewer_than_six_cells_are_no_check(tmp_path: Path) -> None:
-    """The error says how many there are."""
-    texts = read_texts(write_run(tmp_path, LINKS[:2]))
-    with pytest.raises(ConfigError, match="3 cells can be predicted; expected at least 6"):
-        check(fit(texts, [FITTED]), texts)
-
-
 def test_other_parameters_are_not_predicted(folder: Path) -> None:
     """A cell that was tuned to another K has other payloads than the fit."""
-    text = (folder / "generations.jsonl").read_text()
-    records = [json.loads(line) for line in text.splitlines()]
-    for record in records:
-        if (record["rate_up_bps"], record["method"]) == (LINKS[0][0], "k-sqs:K=8"):
+
+    def retuned(record: dict[str, Any]) -> None:
+        if (record["rate_up_bps"], record["method"]) == (LINKS[0][0], K_SQS):
             record["parameters"]["support_size"] = 32
-    (folder / "generations.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    texts = read_texts(write_extra_link(folder))
-    predictions, left_out = check(fit(texts, [FITTED]), texts)
+
+    change(folder, retuned)
+    texts = read_texts(write_run(folder, [(128_000, 0.005)]))
+    predictions, (reason,) = check(fit(texts, [FITTED]), texts)
 
     assert len(predictions) == 8
-    (reason,) = left_out
     assert "expected those of the fit" in reason
-
-
-def write_extra_link(folder: Path) -> Path:
-    """A fourth link behind the three."""
-    for method in METHODS:
-        record, rounds = make_text(128_000, 0.005, method)
-        with (folder / "generations.jsonl").open("a") as file:
-            file.write(json.dumps(record) + "\n")
-        with (folder / "rounds.jsonl").open("a") as file:
-            file.write("".join(json.dumps(line) + "\n" for line in rounds))
-    return folder
 
 
 def test_what_the_model_does_not_know_is_left_out(folder: Path) -> None:
     """transformers' own streams, and messages longer than a frame."""
-    before = read_texts(folder)
+    before = [text.record for text in read_texts(folder)]
     for changes in ({"way": "dense-f16"}, {"way": "assisted", "is_peer": True}):
         record = make_record(method=changes["way"], attempt=changes["way"], **changes)
         with (folder / "generations.jsonl").open("a") as file:
             file.write(record.to_json() + "\n")
 
-    assert read_texts(folder) == before
-
-
-def test_a_link_without_rounds_cannot_be_fitted_to(folder: Path) -> None:
-    """The error names those that can."""
-    with pytest.raises(
-        ConfigError, match=r"a link of the fit is 1 bit/s up.*expected one with rounds: 32000"
-    ):
-        fit(read_texts(folder), [(1, 0.04)])
+    assert [text.record for text in read_texts(folder)] == before
 
 
 # --- large models ------------------------------------------------------------------------------------------
@@ -251,16 +229,9 @@ def test_the_cited_figures_are_a_line() -> None:
     assert all(cited.address.startswith("https://") for cited in (TARGET, CHECK, *DRAFTS.values()))
 
 
-def setting() -> Setting:
-    """At the temperature of the lines."""
-    return Setting(1.0, TARGET, DRAFTS["jetson"])
-
-
 def test_large_models_take_cited_times_and_larger_payloads(fitted: Fit) -> None:
     """Acceptance stays what was measured."""
-    scenario = scenario_for(
-        fitted, setting(), "k-sqs:K=8", draft_length=4, rate_up_bps=32_000, batching=BY_ROW
-    )
+    scenario = scenario_for(fitted, SETTING, K_SQS, draft_length=4, rate_up_bps=32_000, batching=BY_ROW)
 
     assert isinstance(scenario.method, Rounds)
     assert scenario.method.draft_step_s == pytest.approx(1 / 65.02)
@@ -268,16 +239,16 @@ def test_large_models_take_cited_times_and_larger_payloads(fitted: Fit) -> None:
     assert scenario.batching.max_rows == TARGET.max_rows
     assert scenario.link.rate_down_bps == 128_000
     with pytest.raises(ConfigError, match="batching is 'some'; expected one of one block a pass"):
-        scenario_for(fitted, setting(), "k-sqs:K=8", draft_length=4, rate_up_bps=1, batching="some")
+        scenario_for(fitted, SETTING, K_SQS, draft_length=4, rate_up_bps=32_000, batching="some")
 
 
 def test_points_add_up(fitted: Fit) -> None:
     """More edges never make a token come sooner, batching never later; bytes do not depend on either."""
     names = main_methods(fitted, 1.0)
-    found = list(points(fitted, setting(), names, edges=(1, 10, 60), rates_up_bps=(512_000,)))
+    found = list(points(fitted, SETTING, names, edges=(1, 10, 60), rates_up_bps=(512_000,)))
     by_key = {(p.batching, p.method, p.headers, p.edges): p for p in found}
 
-    assert names == ["cloud-stream", "cloud-ar", "k-sqs:K=8"]
+    assert names == ["cloud-stream", "cloud-ar", K_SQS]
     assert len(found) == len(BATCHINGS) * 4 * 3
     for method in names:
         one, few, many = (by_key[ONE, method, True, edges] for edges in (1, 10, 60))
@@ -288,19 +259,18 @@ def test_points_add_up(fitted: Fit) -> None:
     stream = by_key[ONE, "cloud-stream", True, 1]
     assert (stream.up_bytes_per_token, stream.down_bytes_per_token) == pytest.approx((66, 90), rel=0.02)
     assert by_key[ONE, "cloud-stream", False, 1].up_bytes_per_token == 0
-    assert by_key[ONE, "k-sqs:K=8", True, 1].passes_per_token == pytest.approx(0.5, rel=0.1)
+    assert by_key[ONE, K_SQS, True, 1].passes_per_token == pytest.approx(0.5, rel=0.1)
 
 
 def test_a_capacity_is_where_the_target_is_still_kept(fitted: Fit) -> None:
     """Streams, one block a pass: as many as passes fit into the target."""
-    found = list(
-        capacities(fitted, setting(), ["cloud-stream"], 0.1, rates_up_bps=(20_000_000,), batchings=(ONE,))
-    )
+    names, rates = ["cloud-stream"], (20_000_000,)
+    found = list(capacities(fitted, SETTING, names, 0.1, rates_up_bps=rates, batchings=(ONE,)))
 
     assert {one.statistic for one in found} == {"p95", "mean"}
     assert {one.edges for one in found} == {int(0.1 / TARGET.by_row.seconds(rows=1, blocks=1))}
     with pytest.raises(ConfigError, match="target_s is 0"):
-        next(capacities(fitted, setting(), ["cloud-stream"], 0))
+        next(capacities(fitted, SETTING, names, 0))
 
 
 @pytest.mark.parametrize("most", [0, 1, 2, 3, 7, 64, 99, 100])
@@ -309,21 +279,16 @@ def test_the_search_finds_the_last_number_that_holds(most: int) -> None:
     assert most_edges(lambda edges: edges <= most, limit=100) == most
 
 
-def test_an_unmeasured_temperature_is_refused(fitted: Fit) -> None:
-    """The error names those that were measured."""
-    with pytest.raises(ConfigError, match=r"temperature is 0.7; expected one of \[1.0\]"):
-        main_methods(fitted, 0.7)
+def test_a_figure_has_a_line_a_method_and_statistic(fitted: Fit, drawn: list[Sequence[Panel]]) -> None:
+    """And the target's own line, in a panel an uplink."""
+    found = list(points(fitted, SETTING, main_methods(fitted, 1.0), edges=(1, 5), batchings=(ONE,)))
+    text = report.draw([point for point in found if point.headers], SETTING, 0.1)
 
-
-def test_a_figure_has_a_line_a_method_and_statistic(fitted: Fit) -> None:
-    """Inside the drawing."""
-    found = list(points(fitted, setting(), main_methods(fitted, 1.0), edges=(1, 5), batchings=(ONE,)))
-    text = draw([point for point in found if point.headers], "a < b", 0.1)
-    root = ElementTree.fromstring(text)
-    lines = root.findall(".//{http://www.w3.org/2000/svg}polyline")
-
-    assert len(lines) == 3 * (3 * 2 + 1)  # and the target's own line
-    assert all(len(line.attrib["points"].split()) == 2 for line in lines)
+    (panels,) = drawn
+    series = [entry for panel in panels for entry in panel.series]
+    assert len(panels) == 3
+    assert len(series) == 3 * (3 * 2 + 1)
+    assert all(len(entry.marks) == 2 for entry in series)
     assert "nan" not in text
 
 
@@ -345,14 +310,10 @@ def test_the_command_writes_what_it_says(folder: Path, capsys: pytest.CaptureFix
 
 def test_the_report_cites_what_it_rests_on(fitted: Fit) -> None:
     """A row a point, a row a capacity, every address, and the word simulated."""
-    chosen, one_rate = setting(), (512_000,)
-    found = list(
-        points(fitted, chosen, ["cloud-stream"], edges=(1, 3), rates_up_bps=one_rate, batchings=(ONE,))
-    )
-    carried = list(
-        capacities(fitted, chosen, ["cloud-stream"], 0.05, rates_up_bps=one_rate, batchings=(ONE,))
-    )
-    text = report.extrapolation_section(chosen, found, carried, ["a.svg"])
+    names, chosen = ["cloud-stream"], {"rates_up_bps": (512_000,), "batchings": (ONE,)}
+    found = list(points(fitted, SETTING, names, edges=(1, 3), **chosen))
+    carried = list(capacities(fitted, SETTING, names, 0.05, **chosen))
+    text = report.extrapolation_section(SETTING, found, carried, ["a.svg"])
 
     assert all(cited.address in text for cited in (TARGET, CHECK, DRAFTS["jetson"]))
     assert "Simulated, not measured" in text
@@ -370,32 +331,23 @@ def test_the_report_cites_what_it_rests_on(fitted: Fit) -> None:
         (["--limit", "2"], "share is '2'; expected a number in (0, 1]"),
         (["--target-ms", "0"], "expected a number above 0"),
         (["--edge-device", "fridge"], "invalid choice: 'fridge'"),
-        (["--fit", "1M,40"], "a link of the fit is 1000000 bit/s up, RTT 0.04 s; expected one with rounds"),
+        (
+            ["--fit", "1M,40"],
+            "is 1000000 bit/s up, RTT 0.04 s; expected one with rounds: 32000 bit/s, 0.04 s",
+        ),
+        (["--fit", "512k,40", "--fit", "32k,40"], "3 cells can be predicted; expected at least 6"),
+        (["--temperature", "0.7"], "temperature is 0.7; expected one of [1.0], which were measured"),
+        (["/dev/null"], "expected a benchmark's folder"),
     ],
 )
 def test_bad_arguments_are_refused(
     folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], fault: str
 ) -> None:
-    """Exit code 2 and what was expected."""
+    """Exit code 2 and what was expected; a file is no run."""
     try:
-        code = main([str(folder), *arguments])
+        code = main(arguments if arguments == ["/dev/null"] else [str(folder), *arguments])
     except SystemExit as stop:
         code = stop.code
 
     assert code == 2
     assert fault in capsys.readouterr().err
-
-
-def test_a_folder_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 2."""
-    assert main([str(tmp_path)]) == 2
-    assert "expected a benchmark's folder" in capsys.readouterr().err
-
-
-def test_the_streams_of_the_grid_are_known(fitted: Fit) -> None:
-    """And the other peers are left out rather than guessed."""
-    assert isinstance(fitted.method("cloud-stream", 1.0, 0), Stream)
-    with pytest.raises(ConfigError, match="method is 'cloud-generate'; expected one of "):
-        fitted.method("cloud-generate", 1.0, 0)
-    with pytest.raises(ConfigError, match="expected one of cloud-stream"):
-        fitted.scenario(Cell(1, 0.0, 1.0), "cloud-assisted", 0, 2)

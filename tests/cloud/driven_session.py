@@ -8,11 +8,12 @@ from typing import Any
 from fakes import TableVocabulary, random_law
 from thinwire.cloud.events import Attached, BlockReceived, CloudEffect, Decoded, Reply, Scored
 from thinwire.cloud.session import CloudSession
-from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
 from thinwire.common.law.draft_token import DraftToken
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.law.speculative import BlockOutcome
 from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.messages import (
     Close,
     CloseReason,
@@ -25,7 +26,7 @@ from thinwire.common.session.messages import (
 
 SIZE = 6
 PROMPT = (0, 1, 2)
-SCHEME = SchemeParameters(support_size=3, lattice_resolution=20)
+SCHEME = KSqs.Parameters(support_size=3, lattice_resolution=20)
 CODER = make_scheme(SCHEME, vocabulary_size=SIZE)
 LAW = random_law(SIZE, 1)
 CLOSE = Close(CloseReason.FINISHED)
@@ -66,7 +67,7 @@ def make_block(
     """A good block on `committed`, then changed and sealed."""
     hasher = PrefixHasher()
     hasher.extend(committed)
-    payload = CODER.encode(some_tokens(length), support_size_code=0)
+    payload = CODER.encode(some_tokens(length), coding=0)
     block = DraftBlock(round, len(committed), hasher.value(), length, 0, payload, 0)
     return sealed(replace(block, **changes))
 

@@ -7,11 +7,10 @@ from typing import Any
 import numpy.typing as npt
 import pytest
 
-from fakes import Prefix
+from fakes import Prefix, scheme_with
 from tests.cloud.gated_cloud import Gate, server_info, undisturbed, watched
 from thinwire.cloud.verifier import PREFILL_CHUNK_TOKENS
 from thinwire.common import wire
-from thinwire.common.config import SchemeParameters
 from thinwire.common.errors import EpochSupersededError
 from thinwire.common.schemes import scheme_names
 from thinwire.common.session.messages import Opened
@@ -21,7 +20,7 @@ from verify_peer import SIZE, EdgeText, running_cloud
 @pytest.mark.parametrize("scheme", scheme_names())
 async def test_a_repeated_round_gets_the_same_bytes(scheme: str) -> None:
     """No new pass, no new draws, not even new times; and the session goes on."""
-    text = EdgeText(scheme=SchemeParameters(scheme=scheme, lattice_resolution=20, support_size=3))
+    text = EdgeText(scheme=scheme_with(scheme, lattice_resolution=20, support_size=3))
     target = watched()
     async with running_cloud(target) as cloud:
         peer, _ = await cloud.opened(text)
@@ -45,7 +44,7 @@ async def test_a_repeated_round_gets_the_same_bytes(scheme: str) -> None:
 @pytest.mark.parametrize("scheme", scheme_names())
 async def test_a_torn_session_is_resumed_and_the_text_is_the_same(scheme: str) -> None:
     """Torn after every round; each resume counts one epoch more and says where the session stands."""
-    parameters = SchemeParameters(scheme=scheme, lattice_resolution=20, support_size=3)
+    parameters = scheme_with(scheme, lattice_resolution=20, support_size=3)
     text = EdgeText(scheme=parameters)
     async with running_cloud(watched()) as cloud:
         peer, opened = await cloud.opened(text)

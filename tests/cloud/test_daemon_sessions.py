@@ -9,11 +9,10 @@ from typing import Any
 import numpy.typing as npt
 import pytest
 
-from fakes import Prefix
+from fakes import Prefix, scheme_with
 from tests.cloud.gated_cloud import Gate, server_info, undisturbed, watched
 from thinwire.cloud.verifier import PREFILL_CHUNK_TOKENS
 from thinwire.common import wire
-from thinwire.common.config import SchemeParameters
 from thinwire.common.schemes import scheme_names
 from thinwire.common.session.messages import Opened, Verdict
 from verify_peer import SIZE, TARGET, EdgeText, running_cloud, whole_text
@@ -23,7 +22,7 @@ from verify_peer import SIZE, TARGET, EdgeText, running_cloud, whole_text
 async def test_a_session_runs_from_open_to_close(scheme: str) -> None:
     """Rounds of many lengths, γ = 0 among them; Closed counts them, and everything is freed."""
     target = watched()
-    text = EdgeText(scheme=SchemeParameters(scheme=scheme, lattice_resolution=20, support_size=3))
+    text = EdgeText(scheme=scheme_with(scheme, lattice_resolution=20, support_size=3))
     async with running_cloud(target) as cloud:
         peer, opened = await cloud.opened(text)
         for length in (0, 1, 4, 0, 8):

@@ -20,7 +20,6 @@ from thinwire.cloud.opening import SESSION_ID_BYTES, SessionFactory
 from thinwire.cloud.registry import SessionRegistry
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common.causal_model import ServedModel
-from thinwire.common.config import SchemeParameters
 from thinwire.common.door.tenants import Access
 from thinwire.common.errors import (
     ConfigError,
@@ -30,6 +29,7 @@ from thinwire.common.errors import (
     ThinwireError,
     VocabularyMismatchError,
 )
+from thinwire.common.schemes.dense_f16 import DenseF16
 from thinwire.common.session.messages import Open
 from thinwire.common.session.states import State
 from verify_peer import SIZE, TARGET, VOCABULARY, EdgeText
@@ -137,7 +137,7 @@ def with_prompt(open_: Open) -> Open:
 
 def with_scheme(open_: Open) -> Open:
     """By a scheme that is switched off."""
-    return replace(open_, scheme=SchemeParameters(scheme="dense-f16"))
+    return replace(open_, scheme=DenseF16.Parameters())
 
 
 @pytest.mark.parametrize(

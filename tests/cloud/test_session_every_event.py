@@ -42,7 +42,7 @@ BLOCKS = st.one_of(
         base_length=st.integers(2, 5),
         prefix_hash=st.sampled_from([0, GOOD.prefix_hash, SECOND.prefix_hash]),
         draft_length=st.integers(-1, 65),
-        support_size_code=st.integers(0, 3),
+        coding=st.integers(0, 3),
         payload=st.binary(max_size=8),
         checksum=st.just(0),
     )

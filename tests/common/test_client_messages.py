@@ -6,7 +6,8 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from thinwire.common import wire
-from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
+from thinwire.common.schemes.c_sqs import CSqs
 from thinwire.common.session.generation import (
     EdgeStatus,
     GenerationFinished,
@@ -20,7 +21,7 @@ from thinwire.common.session.statistics import GenerationStatistics
 REQUEST = GenerationRequest(
     "a prompt",
     seed=2**64 - 1,
-    scheme=SchemeParameters(scheme="c-sqs", lattice_resolution=50, threshold_step=0.5),
+    scheme=CSqs.Parameters(lattice_resolution=50, threshold_step=0.5),
     sampling=SamplingParameters(temperature=0.5, top_k=7, top_p=0.75),
     max_tokens=9,
     draft_length=0,

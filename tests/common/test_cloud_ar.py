@@ -14,12 +14,11 @@ from rich.console import Console
 
 from fakes import TableModel, TableVocabulary, random_law
 from loopback import CuttableLink, WatchedModel, generate, loopback, make_request
-from thinwire.common.config import SchemeParameters
 from thinwire.common.errors import ConfigError, LocalProtocolError, PayloadInvalidError
 from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
 from thinwire.common.law.random_streams import KeyedDraws, Stream
 from thinwire.common.schemes import make_scheme, scheme_names
-from thinwire.common.schemes.base import DraftDistribution
+from thinwire.common.schemes.cloud_ar import CloudAr
 from thinwire.common.session.generation import GenerationStarted
 from thinwire.common.session.messages import FinishReason, TokenKind
 from thinwire.edge.report import Display, statistics_rows
@@ -33,7 +32,7 @@ SIZE = 8
 VOCABULARY = TableVocabulary(SIZE)
 TARGET = random_law(SIZE, 1)
 DRAFT = random_law(SIZE, 2)
-SCHEME = make_scheme(SchemeParameters(scheme="cloud-ar"), vocabulary_size=SIZE)
+SCHEME = make_scheme(CloudAr.Parameters(), vocabulary_size=SIZE)
 TOKEN = DraftToken(QuantizedDistribution(np.array([3]), np.array([1]), 1), 0)
 
 
@@ -62,12 +61,12 @@ def test_the_scheme_is_registered() -> None:
 def test_an_empty_block_has_no_bytes_and_comes_back_empty() -> None:
     """γ = 0 is the only length, 0 the only size and code."""
     state = SCHEME.initial_state()
-    code = SCHEME.support_size_code(state)
+    code = SCHEME.coding(state)
 
-    assert SCHEME.encode((), support_size_code=code) == b""
-    assert SCHEME.decode(b"", draft_length=0, support_size_code=code) == ()
+    assert SCHEME.encode((), coding=code) == b""
+    assert SCHEME.decode(b"", draft_length=0, coding=code) == ()
     assert (SCHEME.max_draft_length, SCHEME.max_payload_bytes(0), code) == (0, 0, 0)
-    assert SCHEME.block_bits((), support_size_code=code) == 0
+    assert SCHEME.block_bits((), coding=code) == 0
     assert SCHEME.state_after_verdict((state,), 0) is state
     assert SCHEME.guarantee(1) is None
 
@@ -76,18 +75,16 @@ def test_an_empty_block_has_no_bytes_and_comes_back_empty() -> None:
 def test_anything_but_an_empty_block_is_refused(payload: bytes, length: int, code: int) -> None:
     """A byte, a token or a support-size code."""
     with pytest.raises(PayloadInvalidError, match="expected 0, 0 and 0"):
-        SCHEME.decode(payload, draft_length=length, support_size_code=code)
+        SCHEME.decode(payload, draft_length=length, coding=code)
 
 
 def test_drafting_is_a_bug_of_ours() -> None:
-    """A distribution offered, a token recorded or sent."""
+    """A distribution offered, or a token sent."""
     state = SCHEME.initial_state()
     with pytest.raises(LocalProtocolError, match="draft distribution; expected none"):
         SCHEME.quantize(TARGET((0,)), state)
-    with pytest.raises(LocalProtocolError, match="expected none"):
-        SCHEME.next_state(state, DraftDistribution(TOKEN.quantized, 1, 0.0, False))
     with pytest.raises(LocalProtocolError, match="holds 1 tokens; expected none"):
-        SCHEME.encode([TOKEN], support_size_code=0)
+        SCHEME.encode([TOKEN], coding=0)
 
 
 @pytest.mark.parametrize("draft_length", [0, 1, 4, 64])
@@ -179,7 +176,7 @@ async def test_rates_of_nothing_are_shown_as_dashes(tmp_path: Path) -> None:
     console = Console(file=io.StringIO())
     display = Display(console, console, prompt=None)
     for event in (
-        GenerationStarted(0, 1, SchemeParameters(scheme="cloud-ar"), 4),
+        GenerationStarted(0, 1, CloudAr.Parameters(), 4),
         done.tokens,
         done.finished,
     ):
@@ -189,7 +186,7 @@ async def test_rates_of_nothing_are_shown_as_dashes(tmp_path: Path) -> None:
 
 async def test_the_cloud_refuses_a_drafted_token() -> None:
     """An edge that drafts all the same breaks the scheme: INVALID_ARGUMENT before anything is decoded."""
-    text = EdgeText(scheme=SchemeParameters(scheme="cloud-ar"))
+    text = EdgeText(scheme=CloudAr.Parameters())
     async with running_cloud(TableModel(PEER_TARGET, vocabulary_size=PEER_SIZE)) as cloud:
         peer, _ = await cloud.opened(text)
         await peer.say(text.sealed(text.block(0), draft_length=1, payload=b"\1"))

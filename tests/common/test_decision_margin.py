@@ -10,15 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thinwire.common.config import SamplingParameters, SchemeParameters
+from fakes import scheme_with
+from thinwire.common.config import SamplingParameters
 from thinwire.common.law.decision_margin import CLOSE_DRAFT_MARGIN
 from thinwire.common.law.distributions import warp, warp_with_margin
 from thinwire.common.law.draft_token import QuantizedDistribution
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes import make_scheme
 from thinwire.common.schemes.base import DraftDistribution, Scheme
+from thinwire.common.schemes.dense_qs import DenseQs
 from thinwire.edge.draft_block import DraftBlockBuilder
-from thinwire.edge.events import DraftedBlock
+from thinwire.edge.events import Draft, DraftedBlock
 
 SCHEMES: dict[str, dict[str, Any]] = {
     "k-sqs": {"support_size": 8},
@@ -34,7 +36,7 @@ SIZE = 60
 def scheme_named(name: str, resolution: int = 100) -> Scheme:
     """Over SIZE ids."""
     fields = {"lattice_resolution": resolution, **SCHEMES.get(name, {})}
-    return make_scheme(SchemeParameters(scheme=name.split(",")[0], **fields), vocabulary_size=SIZE)
+    return make_scheme(scheme_with(name.split(",")[0], **fields), vocabulary_size=SIZE)
 
 
 def quantized(scheme: Scheme, probs: npt.NDArray[Any]) -> DraftDistribution:
@@ -127,7 +129,7 @@ def test_dense_qs_has_no_near_tie_with_a_token_that_is_not_there() -> None:
     probs[:5] = 0.10114184, 0.01278435, 0.02338719, 0.06220228, 0.80048434
     assert (
         quantized(
-            make_scheme(SchemeParameters(scheme="dense-qs", lattice_resolution=100), vocabulary_size=SIZE),
+            make_scheme(DenseQs.Parameters(lattice_resolution=100), vocabulary_size=SIZE),
             probs,
         ).margin
         > CLOSE_DRAFT_MARGIN
@@ -190,15 +192,15 @@ def drafted_block(
 ) -> DraftedBlock:
     """As long as there are laws."""
     builder = DraftBlockBuilder(
+        Draft(
+            state=scheme.initial_state(),
+            attempt=0,
+            first_position=5,
+            max_draft_length=len(laws),
+            min_acceptance=least,
+        ),
         scheme,
-        scheme.initial_state(),
         KeyedDraws(seed),
-        attempt=0,
-        first_position=5,
-        max_draft_length=len(laws),
-        budget_bits=0,
-        min_acceptance=least,
-        stop_token_ids=frozenset(),
     )
     for probs in laws:
         if not builder.complete:
@@ -231,15 +233,14 @@ def test_a_block_that_nearly_went_on_has_a_tiny_margin() -> None:
     """The threshold is set a hair above what the first token leaves."""
     scheme, laws = scheme_named("k-sqs"), [law(3, 1.0), law(4, 1.0)]
     builder = DraftBlockBuilder(
+        Draft(
+            state=scheme.initial_state(),
+            attempt=0,
+            first_position=5,
+            max_draft_length=2,
+        ),
         scheme,
-        scheme.initial_state(),
         KeyedDraws(1),
-        attempt=0,
-        first_position=5,
-        max_draft_length=2,
-        budget_bits=0,
-        min_acceptance=0.0,
-        stop_token_ids=frozenset(),
     )
     builder.offer(laws[0])
     assert drafted_block(scheme, laws, least=builder.acceptance / 2).margin > 1e-5

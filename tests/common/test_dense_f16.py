@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinwire.common import wire
-from thinwire.common.config import MAX_DRAFT_LENGTH, SchemeParameters
+from thinwire.common.config import MAX_DRAFT_LENGTH
 from thinwire.common.errors import ConfigError, ModelError, PayloadInvalidError
 from thinwire.common.law.draft_token import DraftToken
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes import make_scheme
-from thinwire.common.schemes.dense_f16 import MAX_DENSE_ROUND_BYTES, ONE, counts_of
+from thinwire.common.schemes.dense_f16 import MAX_DENSE_ROUND_BYTES, ONE, DenseF16, counts_of
 
-PARAMETERS = SchemeParameters(scheme="dense-f16")
+PARAMETERS = DenseF16.Parameters()
 UNIT = 2.0**-24
 
 
@@ -158,13 +158,13 @@ def test_a_block_by_hand_has_the_bytes_of_the_readme() -> None:
     scheme = make(3)
     payload = bytes.fromhex("0038 0034 0034 01003c 0000 0000 00")
 
-    tokens = scheme.decode(payload, draft_length=2, support_size_code=0)
+    tokens = scheme.decode(payload, draft_length=2, coding=0)
 
     assert plain(tokens) == [
         ([0, 1, 2], [2**23, 2**22, 2**22], 2**24, 1),
         ([0], [2**24], 2**24, 0),
     ]
-    assert scheme.encode(tokens, support_size_code=0) == payload
+    assert scheme.encode(tokens, coding=0) == payload
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -182,13 +182,13 @@ def test_a_block_comes_back_whole(
     scheme = make(vocabulary_size)
     tokens = tokens_of(vocabulary_size, length, seed, concentration, dtype=dtype)
 
-    payload = scheme.encode(tokens, support_size_code=0)
+    payload = scheme.encode(tokens, coding=0)
 
-    assert plain(scheme.decode(payload, draft_length=length, support_size_code=0)) == plain(tokens)
+    assert plain(scheme.decode(payload, draft_length=length, coding=0)) == plain(tokens)
     assert len(payload) == scheme.max_payload_bytes(length)
     id_bytes = math.ceil(math.log2(vocabulary_size) / 8)
     assert len(payload) == length * (2 * vocabulary_size + id_bytes)
-    bits = scheme.block_bits([t.quantized for t in tokens], support_size_code=0)
+    bits = scheme.block_bits([t.quantized for t in tokens], coding=0)
     assert 8 * len(payload) == bits, "a budget asked beforehand is kept"
 
 
@@ -209,7 +209,7 @@ def test_any_bytes_decode_to_a_legal_block_with_that_payload_or_are_refused(
     payload = b"".join(packed(patterns[4 * n : 4 * n + 4], ids[n]) for n in range(length)) + spare
 
     try:
-        tokens = scheme.decode(payload, draft_length=length, support_size_code=0)
+        tokens = scheme.decode(payload, draft_length=length, coding=0)
     except PayloadInvalidError:
         return
 
@@ -223,7 +223,7 @@ def test_any_bytes_decode_to_a_legal_block_with_that_payload_or_are_refused(
         assert counts.max() <= 2**24
         assert counts.sum() == token.quantized.lattice_resolution
         assert token.token_index < len(support)
-    assert scheme.encode(tokens, support_size_code=0) == payload
+    assert scheme.encode(tokens, coding=0) == payload
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -233,11 +233,11 @@ def test_random_bytes_never_raise_anything_but_a_refusal(payload: bytes, length:
     scheme = make(6)
 
     try:
-        tokens = scheme.decode(payload, draft_length=length, support_size_code=code)
+        tokens = scheme.decode(payload, draft_length=length, coding=code)
     except PayloadInvalidError:
         return
 
-    assert scheme.encode(tokens, support_size_code=0) == payload
+    assert scheme.encode(tokens, coding=0) == payload
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -246,11 +246,11 @@ def test_a_mutated_block_is_another_block_or_refused(seed: int, bit: int) -> Non
     """A flipped bit never decodes to the same tokens: a block has one payload."""
     scheme = make(300)
     tokens = tokens_of(300, 3, seed)
-    payload = bytearray(scheme.encode(tokens, support_size_code=0))
+    payload = bytearray(scheme.encode(tokens, coding=0))
     payload[bit // 8 % len(payload)] ^= 1 << bit % 8
 
     try:
-        mutated = scheme.decode(bytes(payload), draft_length=3, support_size_code=0)
+        mutated = scheme.decode(bytes(payload), draft_length=3, coding=0)
     except PayloadInvalidError:
         return
 
@@ -284,16 +284,16 @@ def test_a_payload_that_is_no_law_is_refused(payload: bytes, sentence: str) -> N
     scheme = make(3)
 
     with pytest.raises(PayloadInvalidError, match=sentence):
-        scheme.decode(payload, draft_length=1, support_size_code=0)
+        scheme.decode(payload, draft_length=1, coding=0)
 
 
-def test_a_support_size_code_is_refused() -> None:
+def test_a_coding_is_refused() -> None:
     """The scheme codes no sizes, so 0 is the only one."""
     scheme = make(3)
 
-    assert scheme.support_size_code(scheme.initial_state()) == 0
-    with pytest.raises(PayloadInvalidError, match="code is 1; expected 0"):
-        scheme.decode(packed([HALF, TINY, 0], 1), draft_length=1, support_size_code=1)
+    assert scheme.coding(scheme.initial_state()) == 0
+    with pytest.raises(PayloadInvalidError, match="coding is 1; expected 0"):
+        scheme.decode(packed([HALF, TINY, 0], 1), draft_length=1, coding=1)
 
 
 @pytest.mark.parametrize(

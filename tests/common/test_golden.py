@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thinwire.common.config import SchemeParameters
 from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
 from thinwire.common.law.support_code import SIZE_CODES, size_table
-from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes import make_scheme, parse_scheme
 from thinwire.common.session.messages import PAYLOAD_LAYOUT
 
 GOLDEN = Path(__file__).parents[1] / "golden" / f"payload_layout_{PAYLOAD_LAYOUT}.json"
@@ -40,8 +39,8 @@ def tables(max_size: int) -> str:
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: str(block["name"]))
 def test_a_block_has_the_bytes_written_down_and_comes_back_from_them(block: dict[str, Any]) -> None:
     """Both directions, so that neither end can drift with the other."""
-    scheme = make_scheme(SchemeParameters(**block["parameters"]), vocabulary_size=block["vocabulary_size"])
-    resolution = scheme.parameters.lattice_resolution
+    scheme = make_scheme(parse_scheme(block["scheme"]), vocabulary_size=block["vocabulary_size"])
+    resolution = scheme.parameters.values()["lattice_resolution"]
     tokens = [
         DraftToken(
             QuantizedDistribution(np.array(t["support_ids"]), np.array(t["lattice_counts"]), resolution),
@@ -49,11 +48,11 @@ def test_a_block_has_the_bytes_written_down_and_comes_back_from_them(block: dict
         )
         for t in block["tokens"]
     ]
-    code, payload = block["support_size_code"], bytes.fromhex(block["payload"])
+    code, payload = block["coding"], bytes.fromhex(block["payload"])
 
-    decoded = scheme.decode(payload, draft_length=len(tokens), support_size_code=code)
+    decoded = scheme.decode(payload, draft_length=len(tokens), coding=code)
 
-    assert scheme.encode(tokens, support_size_code=code) == payload
+    assert scheme.encode(tokens, coding=code) == payload
     assert [
         {
             "support_ids": t.quantized.support_ids.tolist(),

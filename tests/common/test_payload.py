@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thinwire.common.config import SchemeParameters
+from fakes import scheme_with
 from thinwire.common.errors import ConfigError, PayloadInvalidError
 from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
 from thinwire.common.law.support_code import (
@@ -29,15 +29,14 @@ from thinwire.common.law.support_code import (
 )
 from thinwire.common.schemes import make_scheme
 from thinwire.common.schemes.base import Scheme
+from thinwire.common.schemes.dense_qs import DenseQs
 
 NAMES = ("k-sqs", "c-sqs", "dense-qs")
 
 
 def make(name: str, vocabulary_size: int, size: int, resolution: int) -> Scheme:
     """A scheme with K = K_max = size."""
-    parameters = SchemeParameters(
-        scheme=name, support_size=size, max_support_size=size, lattice_resolution=resolution
-    )
+    parameters = scheme_with(name, support_size=size, max_support_size=size, lattice_resolution=resolution)
     return make_scheme(parameters, vocabulary_size=vocabulary_size)
 
 
@@ -77,11 +76,11 @@ def test_a_block_comes_back_whole(
     generator = np.random.default_rng(seed)
     tokens = [random_token(generator, vocabulary_size, most, resolution) for _ in range(length)]
 
-    payload = scheme.encode(tokens, support_size_code=code)
+    payload = scheme.encode(tokens, coding=code)
 
-    assert plain(scheme.decode(payload, draft_length=length, support_size_code=code)) == plain(tokens)
+    assert plain(scheme.decode(payload, draft_length=length, coding=code)) == plain(tokens)
     assert len(payload) <= scheme.max_payload_bytes(length)
-    bits = scheme.block_bits([t.quantized for t in tokens], support_size_code=code)
+    bits = scheme.block_bits([t.quantized for t in tokens], coding=code)
     assert len(payload) <= math.ceil(bits / 8 + 1e-9), "a budget asked beforehand is kept"
 
 
@@ -92,11 +91,11 @@ def test_the_largest_block_is_decoded_in_small_steps_and_comes_back_whole() -> N
     Counted, not timed: each token's 1800 searches, and each division of the whole payload, are cut.
     """
     vocabulary_size, length = 8192, 64
-    parameters = SchemeParameters(scheme="dense-qs", lattice_resolution=1024)
+    parameters = DenseQs.Parameters(lattice_resolution=1024)
     scheme = make_scheme(parameters, vocabulary_size=vocabulary_size)
     generator = random.Random(5)
     payload = b"\0" + generator.randbytes(scheme.max_payload_bytes(length) - 400) + b"\1"
-    steps = scheme.decoding(payload, draft_length=length, support_size_code=0)
+    steps = scheme.decoding(payload, draft_length=length, coding=0)
     taken = 0
     try:
         while True:
@@ -105,8 +104,8 @@ def test_the_largest_block_is_decoded_in_small_steps_and_comes_back_whole() -> N
     except StopIteration as end:
         tokens = end.value
 
-    again = scheme.encode(tokens, support_size_code=0)
-    assert plain(scheme.decode(again, draft_length=length, support_size_code=0)) == plain(tokens)
+    again = scheme.encode(tokens, coding=0)
+    assert plain(scheme.decode(again, draft_length=length, coding=0)) == plain(tokens)
     assert taken > 50 * length
     assert scheme.decoding_tokens(length, len(payload)) > 500
     assert scheme.decoding_tokens(4, 64) == 0, "the usual block is charged nothing"
@@ -159,7 +158,7 @@ def test_a_block_costs_at_most_the_papers_bits_and_one_byte(
         if name == "c-sqs":
             exact += size_bits(code, min(size, resolution))[kept - 1]
 
-    assert len(scheme.encode(tokens, support_size_code=code)) <= math.ceil(exact / 8) + 1
+    assert len(scheme.encode(tokens, coding=code)) <= math.ceil(exact / 8) + 1
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -172,7 +171,7 @@ def test_random_bytes_decode_to_a_legal_block_or_are_refused(
     scheme = make(name, 1000, 8, 50)
 
     try:
-        tokens = scheme.decode(payload, draft_length=length, support_size_code=code)
+        tokens = scheme.decode(payload, draft_length=length, coding=code)
     except PayloadInvalidError:
         return
 
@@ -185,8 +184,8 @@ def test_random_bytes_decode_to_a_legal_block_or_are_refused(
         assert counts.min() >= 1
         assert counts.sum() == 50
         assert token.token_index < len(ids)
-    again = scheme.encode(tokens, support_size_code=code)
-    assert plain(scheme.decode(again, draft_length=length, support_size_code=code)) == plain(tokens)
+    again = scheme.encode(tokens, coding=code)
+    assert plain(scheme.decode(again, draft_length=length, coding=code)) == plain(tokens)
     assert name != "c-sqs" or again == payload, "a block without a choice of coding has one payload"
 
 
@@ -198,11 +197,11 @@ def test_a_mutated_block_is_another_block_or_refused(name: str, seed: int, bit: 
     scheme = make(name, 1000, 8, 50)
     generator = np.random.default_rng(seed)
     tokens = [random_token(generator, 1000, 8, 50) for _ in range(3)]
-    payload = bytearray(scheme.encode(tokens, support_size_code=5))
+    payload = bytearray(scheme.encode(tokens, coding=5))
     payload[bit // 8 % len(payload)] ^= 1 << bit % 8
 
     try:
-        mutated = scheme.decode(bytes(payload), draft_length=3, support_size_code=5)
+        mutated = scheme.decode(bytes(payload), draft_length=3, coding=5)
     except PayloadInvalidError:
         return
 
@@ -214,14 +213,14 @@ def test_spare_bytes_padding_and_truncation_are_told_apart_from_a_block(name: st
     """A zero byte on top is spare; a larger one leaves bits behind the last symbol."""
     scheme = make(name, 1000, 8, 50)
     tokens = [random_token(np.random.default_rng(3), 1000, 8, 50) for _ in range(3)]
-    payload = scheme.encode(tokens, support_size_code=5)
+    payload = scheme.encode(tokens, coding=5)
 
     with pytest.raises(PayloadInvalidError, match="spare"):
-        scheme.decode(payload + b"\0", draft_length=3, support_size_code=5)
+        scheme.decode(payload + b"\0", draft_length=3, coding=5)
     with pytest.raises(PayloadInvalidError, match="padding"):
-        scheme.decode(payload + b"\1\1", draft_length=3, support_size_code=5)
+        scheme.decode(payload + b"\1\1", draft_length=3, coding=5)
     with pytest.raises(PayloadInvalidError, match="padding"):
-        scheme.decode(payload, draft_length=2, support_size_code=5)
+        scheme.decode(payload, draft_length=2, coding=5)
 
 
 def test_subsets_are_ranked_without_gaps() -> None:

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thinwire.common.config import Rollback, SchemeParameters
+from fakes import scheme_with
 from thinwire.common.errors import ConfigError
 from thinwire.common.law.random_streams import KeyedDraws
-from thinwire.common.schemes import make_scheme, scheme_names
+from thinwire.common.schemes import make_scheme, scheme_names, scheme_parameters
+from thinwire.common.schemes.c_sqs import CSqs
+from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.schemes.sparsify import above, largest
 
 Q = np.array([0.05, 0.3, 0.1, 0.3, 0.25])
@@ -19,7 +21,7 @@ Q = np.array([0.05, 0.3, 0.1, 0.3, 0.25])
 def test_an_unknown_scheme_is_refused_with_the_known_ones() -> None:
     """The message lists them."""
     with pytest.raises(ConfigError, match="k-sqs, c-sqs, dense-qs"):
-        make_scheme(SchemeParameters(scheme="gzip"), vocabulary_size=8)
+        make_scheme(scheme_parameters("gzip"), vocabulary_size=8)
     assert scheme_names() == ("k-sqs", "c-sqs", "dense-qs", "cloud-ar", "dense-f16")
 
 
@@ -42,7 +44,7 @@ def test_the_largest_are_those_of_a_full_stable_sort(size: int, count: int, leve
 
 def test_k_sqs_keeps_the_smaller_id_of_two_equal_ones() -> None:
     """K = 1 of a tie."""
-    scheme = make_scheme(SchemeParameters(support_size=1, lattice_resolution=10), vocabulary_size=5)
+    scheme = make_scheme(KSqs.Parameters(support_size=1, lattice_resolution=10), vocabulary_size=5)
 
     drafted = scheme.quantize(Q, scheme.initial_state())
 
@@ -52,7 +54,7 @@ def test_k_sqs_keeps_the_smaller_id_of_two_equal_ones() -> None:
 
 def test_points_with_count_zero_leave_the_wire_but_not_the_account() -> None:
     """K_n and α_n are the sparsifier's; K_n⁺ is what is sent."""
-    scheme = make_scheme(SchemeParameters(support_size=5, lattice_resolution=4), vocabulary_size=5)
+    scheme = make_scheme(KSqs.Parameters(support_size=5, lattice_resolution=4), vocabulary_size=5)
 
     drafted = scheme.quantize(Q, scheme.initial_state())
 
@@ -64,7 +66,7 @@ def test_points_with_count_zero_leave_the_wire_but_not_the_account() -> None:
 
 def test_c_sqs_keeps_the_argmax_when_nothing_reaches_the_threshold() -> None:
     """And counts what that drops."""
-    scheme = make_scheme(SchemeParameters(scheme="c-sqs", initial_threshold=0.9), vocabulary_size=5)
+    scheme = make_scheme(CSqs.Parameters(initial_threshold=0.9), vocabulary_size=5)
 
     drafted = scheme.quantize(Q, scheme.initial_state())
 
@@ -84,9 +86,7 @@ def test_c_sqs_says_when_its_cap_binds() -> None:
 
 def test_the_threshold_falls_when_too_much_was_dropped_and_is_clamped() -> None:
     """β' = β - η (α - α*), within [-η (1 - α*), 1]."""
-    parameters = SchemeParameters(
-        scheme="c-sqs", initial_threshold=0.2, threshold_step=0.5, target_dropped_mass=0.1
-    )
+    parameters = CSqs.Parameters(initial_threshold=0.2, threshold_step=0.5, target_dropped_mass=0.1)
     scheme = make_scheme(parameters, vocabulary_size=5)
     state = scheme.initial_state()
 
@@ -102,19 +102,17 @@ def test_the_threshold_falls_when_too_much_was_dropped_and_is_clamped() -> None:
 
 def test_a_frozen_threshold_does_not_move_and_promises_nothing() -> None:
     """No Theorem 2."""
-    scheme = make_scheme(
-        SchemeParameters(scheme="c-sqs", frozen_threshold=True, initial_threshold=0.1), vocabulary_size=5
-    )
+    scheme = make_scheme(CSqs.Parameters(frozen_threshold=True, initial_threshold=0.1), vocabulary_size=5)
     state = scheme.initial_state()
 
     assert scheme.next_state(state, scheme.quantize(Q, state)).threshold == 0.1
     assert scheme.guarantee(100) is None
 
 
-@pytest.mark.parametrize(("rollback", "index"), [(Rollback.COMMITTED, 2), (Rollback.DRAFTED, 3)])
-def test_rollback_decides_which_updates_survive_a_rejection(rollback: Rollback, index: int) -> None:
+@pytest.mark.parametrize(("rollback", "index"), [("committed", 2), ("drafted", 3)])
+def test_rollback_decides_which_updates_survive_a_rejection(rollback: str, index: int) -> None:
     """One of three accepted: the rejected position's update counts, the one behind it only when drafted."""
-    scheme = make_scheme(SchemeParameters(scheme="c-sqs", rollback=rollback), vocabulary_size=5)
+    scheme = make_scheme(CSqs.Parameters(rollback=rollback), vocabulary_size=5)
     states = [scheme.initial_state()]
     for _ in range(3):
         states.append(scheme.next_state(states[-1], scheme.quantize(Q, states[-1])))
@@ -131,9 +129,7 @@ def test_tokens_are_drawn_in_proportion_to_their_counts(name: str) -> None:
         def draft_integer(self, position: int, attempt: int, bound: int) -> int:
             return position
 
-    scheme = make_scheme(
-        SchemeParameters(scheme=name, support_size=3, lattice_resolution=40), vocabulary_size=5
-    )
+    scheme = make_scheme(scheme_with(name, support_size=3, lattice_resolution=40), vocabulary_size=5)
     drafted = scheme.quantize(Q, scheme.initial_state())
 
     picked = [scheme.sample(drafted, Counting(0), position=n, attempt=0).token_index for n in range(40)]
@@ -160,4 +156,4 @@ def test_tokens_are_drawn_in_proportion_to_their_counts(name: str) -> None:
 def test_a_parameter_out_of_range_is_refused_with_value_and_range(field: str, value: float) -> None:
     """η in (0, 1], α* in [0, 1), β_1 <= 1, and the integer limits."""
     with pytest.raises(ConfigError, match=f"{value!r}; expected"):
-        SchemeParameters(**{field: value})  # type: ignore[arg-type]
+        scheme_parameters("k-sqs" if field == "support_size" else "c-sqs", **{field: value})

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
 from thinwire.common.law.distributions import softmax, warp
 from thinwire.common.law.lattice import quantize
 from thinwire.common.law.selection import kth_and_next, reaching
 from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes.dense_qs import DenseQs
 from thinwire.common.schemes.sparsify import above, largest
 
 
@@ -97,9 +98,7 @@ def test_dense_qs_rounds_the_whole_vocabulary_without_looking_at_all_of_it(
     ids = generator.choice(size, min(size, support), replace=False)
     scores[ids] = spread * generator.normal(size=len(ids))
     probs = softmax(scores)
-    scheme = make_scheme(
-        SchemeParameters(scheme="dense-qs", lattice_resolution=resolution), vocabulary_size=size
-    )
+    scheme = make_scheme(DenseQs.Parameters(lattice_resolution=resolution), vocabulary_size=size)
     expected = quantize(probs / probs.sum(), resolution)
 
     drafted = scheme.quantize(probs, scheme.initial_state())

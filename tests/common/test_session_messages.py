@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thinwire.common import wire
-from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
+from thinwire.common.schemes.c_sqs import CSqs
 from thinwire.common.session.messages import (
     Close,
     CloseReason,
@@ -29,7 +30,7 @@ def block(payload: bytes = b"\x01" * 100, **changes: int) -> DraftBlock:
         "base_length": 1,
         "prefix_hash": UINT32,
         "draft_length": 64,
-        "support_size_code": 0,
+        "coding": 0,
         "checksum": UINT32,
         **changes,
     }
@@ -40,19 +41,18 @@ def block(payload: bytes = b"\x01" * 100, **changes: int) -> DraftBlock:
 def test_a_round_is_its_payload_and_at_most_24_bytes(length: int) -> None:
     """Rounds and context below 16 384; a payload over 100 bytes takes up to two more for lengths."""
     writer = wire.EdgeStreamWriter()
-    usual = writer.to_proto(block(round=length, base_length=length, support_size_code=127))
-    large = writer.to_proto(block(b"\x01" * 8000, round=length, base_length=length, support_size_code=127))
+    usual = writer.to_proto(block(round=length, base_length=length, coding=127))
+    large = writer.to_proto(block(b"\x01" * 8000, round=length, base_length=length, coding=127))
 
     assert usual.ByteSize() - 100 <= MAX_HEADER_BYTES
     assert large.ByteSize() - 8000 <= MAX_HEADER_BYTES + 2
 
 
-def test_a_round_names_its_support_size_code_when_it_changes() -> None:
+def test_a_round_names_its_coding_when_it_changes() -> None:
     """Two bytes more, in the round where the table changes and in no other."""
     writer = wire.EdgeStreamWriter()
     sizes = [
-        writer.to_proto(block(round=n, support_size_code=code)).ByteSize()
-        for n, code in enumerate([0, 127, 127, 5], 1)
+        writer.to_proto(block(round=n, coding=code)).ByteSize() for n, code in enumerate([0, 127, 127, 5], 1)
     ]
 
     assert [size - sizes[0] for size in sizes] == [0, 2, 0, 2]
@@ -75,7 +75,7 @@ def test_rounds_come_back_whole_however_often_they_are_sent(codes: list[int], re
     """The reader finds the code that a round left out, also in a repeat; a repeat is the same bytes."""
     writer, reader = wire.EdgeStreamWriter(), wire.CloudStreamReader()
     for number, (code, repeated) in enumerate(zip(codes, repeats, strict=False), 1):
-        sent = block(round=number, support_size_code=code)
+        sent = block(round=number, coding=code)
         first = writer.to_proto(sent)
         received = reader.from_proto(first)
         reader.accept(sent)
@@ -89,9 +89,7 @@ def test_rounds_come_back_whole_however_often_they_are_sent(codes: list[int], re
 
 def test_the_other_messages_come_back_whole() -> None:
     """Open with every field set, Close for each reason, Opened and Verdict."""
-    scheme = SchemeParameters(
-        scheme="c-sqs", lattice_resolution=7, support_size=3, max_support_size=9
-    )  # the fields that decode a payload
+    scheme = CSqs.Parameters(lattice_resolution=7, max_support_size=9)  # the fields that decode a payload
     open_ = Open(
         VocabularyIdentity(9, b"\x02" * 32),
         scheme,

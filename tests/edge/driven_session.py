@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fakes import TableVocabulary, random_law
-from thinwire.common.config import SchemeParameters
 from thinwire.common.errors import TransportError
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import DraftBlock, Opened, Verdict
 from thinwire.edge.draft_block import DraftBlockBuilder
@@ -33,7 +33,7 @@ from thinwire.edge.text_stream import TextStream
 SIZE = 6
 PROMPT = (0, 1)
 VOCABULARY = TableVocabulary(SIZE)
-SCHEME = SchemeParameters(support_size=3, lattice_resolution=20)
+SCHEME = KSqs.Parameters(support_size=3, lattice_resolution=20)
 LAW = random_law(SIZE, 1)
 LINK_ERROR = TransportError("torn.")
 
@@ -99,7 +99,7 @@ class Driven:
         """What the last Draft effect comes to."""
         draft = self.draft
         assert draft is not None
-        builder = DraftBlockBuilder.of(draft, self.scheme, KeyedDraws(7))
+        builder = DraftBlockBuilder(draft, self.scheme, KeyedDraws(7))
         prefix = self.session.committed_token_ids
         while not builder.complete:
             prefix = (*prefix, builder.offer(LAW(prefix)))  # type: ignore[assignment]

@@ -13,8 +13,9 @@ import pytest
 
 from fakes import TableModel, TableVocabulary, random_table
 from loopback import loopback
-from thinwire.common.config import SchemeParameters
 from thinwire.common.daemon.options import from_arguments
+from thinwire.common.schemes.c_sqs import CSqs
+from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.edge.arguments import DEFAULT_EDGE, EdgeOptions, generation_request, make_parser
 from thinwire.edge.cli import main
@@ -58,18 +59,22 @@ def test_every_default_is_that_of_the_settings() -> None:
 def test_every_flag_reaches_its_parameter() -> None:
     """Flag by flag."""
     flags = (
-        "--scheme c-sqs --k 3 --ell 50 --beta 0.1 --eta 0.2 --target-dropped-mass 0.3 --k-max 9 "
-        "--rollback drafted --frozen-threshold --draft-length 6 --uplink-budget-bits 99 --max-tokens 7 "
+        "--scheme c-sqs:ell=50,beta=0.1,eta=0.2,alpha=0.3,K_max=9,rollback=drafted,frozen=1 "
+        "--draft-length 6 --uplink-budget-bits 99 --max-tokens 7 "
         "--min-block-acceptance 0.25 --temperature 0.5 --top-k 11 --top-p 0.9 --seed 5 --stop A --stop B "
         "--stop-token-id 7 --stop-token-id 0 --ignore-eos"
     )
     request = generation_request(parse("generate", "x", *flags.split()), "x")
 
-    assert request.scheme.scheme == "c-sqs"
-    assert (request.scheme.support_size, request.scheme.lattice_resolution) == (3, 50)
-    assert (request.scheme.initial_threshold, request.scheme.threshold_step) == (0.1, 0.2)
-    assert (request.scheme.target_dropped_mass, request.scheme.max_support_size) == (0.3, 9)
-    assert (request.scheme.rollback.value, request.scheme.frozen_threshold) == ("drafted", True)
+    assert request.scheme == CSqs.Parameters(
+        lattice_resolution=50,
+        initial_threshold=0.1,
+        threshold_step=0.2,
+        target_dropped_mass=0.3,
+        max_support_size=9,
+        rollback="drafted",
+        frozen_threshold=True,
+    )
     assert (request.draft_length, request.uplink_budget_bits, request.max_tokens) == (6, 99, 7)
     assert request.min_block_acceptance == 0.25
     assert (request.sampling.temperature, request.sampling.top_k, request.sampling.top_p) == (0.5, 11, 0.9)
@@ -101,15 +106,15 @@ def test_help_ends_with_the_exit_codes(command: str, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        ("--ell 0", "--ell is 0; expected an integer from 1 to 4096."),
+        ("--scheme k-sqs:ell=0", "ell of k-sqs is 0; expected an integer from 1 to 4096."),
         ("--temperature 50", "--temperature is 50.0; expected 0 (greedy) or 0.01 to 10."),
         ("--seed -1", "--seed is -1; expected an integer from 0 to 18446744073709551615."),
         ("--draft-length 65", "--draft-length is 65; expected an integer from 0 to 64."),
         ("--min-block-acceptance 1", "--min-block-acceptance is 1.0; expected a number in [0, 1)."),
-        ("--eta 0", "--eta is 0.0; expected a number in (0, 1]."),
-        ("--k 0", "--k is 0; expected an integer from 1 to 256."),
-        ("--k-max 257", "--k-max is 257; expected an integer from 1 to 256."),
-        ("--beta 2", "--beta is 2.0; expected a number at most 1."),
+        ("--scheme c-sqs:eta=0", "eta of c-sqs is 0.0; expected a number in (0, 1]."),
+        ("--scheme k-sqs:K=0", "K of k-sqs is 0; expected an integer from 1 to 256."),
+        ("--scheme c-sqs:k-max=257", "k-max of c-sqs is 257; expected an integer from 1 to 256."),
+        ("--scheme c-sqs:beta=2", "beta of c-sqs is 2.0; expected a number at most 1."),
         ("--timeout -5", "--timeout is -5.0; expected more than 0 to 86400 seconds."),
         ("--timeout 0", "--timeout is 0.0; expected more than 0 to 86400 seconds."),
         ("--timeout nan", "--timeout is nan; expected more than 0 to 86400 seconds."),
@@ -256,7 +261,7 @@ async def test_generate_prints_the_text_and_says_the_rest_on_standard_error(
     assert plain.out == quiet.out == last["text"] + "\n"
     assert last["output_tokens"] == 12
     assert quiet.err == lines.err == ""
-    assert f"lattice_{SchemeParameters().lattice_resolution}" not in plain.err
+    assert f"lattice_{KSqs.Parameters().lattice_resolution}" not in plain.err
     for name in ("tokens/s", "rounds", "acceptance rate", "uplink payload", "mean dropped mass", "seed"):
         assert name in plain.err
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fakes import random_table
-from thinwire.common.config import SchemeParameters
+from fakes import random_table, scheme_with
 from thinwire.common.errors import LocalProtocolError
 from thinwire.common.law.random_streams import Draws, KeyedDraws
 from thinwire.common.schemes import make_scheme, scheme_names
 from thinwire.common.schemes.base import Scheme
 from thinwire.edge.draft_block import DraftBlockBuilder
-from thinwire.edge.events import DraftedBlock
+from thinwire.edge.events import Draft, DraftedBlock
 
 SIZE = 40
 LAW = random_table(1, SIZE)
@@ -35,9 +34,7 @@ class CountingDraws(KeyedDraws):
 
 def scheme_named(name: str) -> Scheme:
     """A small scheme over SIZE ids."""
-    return make_scheme(
-        SchemeParameters(scheme=name, support_size=4, lattice_resolution=20), vocabulary_size=SIZE
-    )
+    return make_scheme(scheme_with(name, support_size=4, lattice_resolution=20), vocabulary_size=SIZE)
 
 
 def draft(
@@ -51,15 +48,17 @@ def draft(
 ) -> DraftedBlock:
     """Draft one block at position 2."""
     builder = DraftBlockBuilder(
+        Draft(
+            state=scheme.initial_state(),
+            attempt=3,
+            first_position=2,
+            max_draft_length=length,
+            budget_bits=budget,
+            min_acceptance=least,
+            stop_token_ids=stop,
+        ),
         scheme,
-        scheme.initial_state(),
         draws,
-        attempt=3,
-        first_position=2,
-        max_draft_length=length,
-        budget_bits=budget,
-        min_acceptance=least,
-        stop_token_ids=stop,
     )
     prefix: tuple[int, ...] = (0, 1)
     while not builder.complete:
@@ -74,7 +73,7 @@ def test_a_block_decodes_to_the_tokens_and_laws_it_was_drawn_from(name: str) -> 
     """What the payload says is what was sampled: token, support and counts."""
     scheme = scheme_named(name)
     block = draft(scheme, KeyedDraws(7))
-    decoded = scheme.decode(block.payload, draft_length=8, support_size_code=block.support_size_code)
+    decoded = scheme.decode(block.payload, draft_length=8, coding=block.coding)
 
     assert [t.token_id for t in decoded] == [t.token_id for t in block.tokens]
     for token, sent in zip(decoded, block.tokens, strict=True):
@@ -161,15 +160,14 @@ def test_a_complete_block_takes_no_more() -> None:
     """Offering to a complete block is our own bug."""
     scheme = scheme_named("k-sqs")
     builder = DraftBlockBuilder(
+        Draft(
+            state=scheme.initial_state(),
+            attempt=0,
+            first_position=1,
+            max_draft_length=0,
+        ),
         scheme,
-        scheme.initial_state(),
         KeyedDraws(1),
-        attempt=0,
-        first_position=1,
-        max_draft_length=0,
-        budget_bits=0,
-        min_acceptance=0.0,
-        stop_token_ids=frozenset(),
     )
 
     with pytest.raises(LocalProtocolError, match="complete block"):

@@ -9,17 +9,18 @@ import numpy.typing as npt
 import pytest
 
 from fakes import TableModel, random_table
-from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
 from thinwire.common.errors import LocalProtocolError
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes import make_scheme
 from thinwire.common.schemes.base import Scheme
+from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.edge.drafter import PREFILL_CHUNK_TOKENS, Drafter, DraftingCancelledError
 from thinwire.edge.events import Draft
 
 SIZE = 5
 LAW = random_table(11, SIZE, zeros=False)
-SCHEME: Scheme = make_scheme(SchemeParameters(support_size=3), vocabulary_size=SIZE)
+SCHEME: Scheme = make_scheme(KSqs.Parameters(support_size=3), vocabulary_size=SIZE)
 
 
 def drafter(model: TableModel, temperature: float = 1.0) -> Drafter:

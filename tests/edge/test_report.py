@@ -9,7 +9,7 @@ import math
 import pytest
 from rich.console import Console
 
-from thinwire.common.config import SchemeParameters
+from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.generation import (
     GenerationEvent,
     GenerationFinished,
@@ -20,7 +20,7 @@ from thinwire.common.session.messages import FinishReason, TokenKind
 from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.edge.report import Display, JsonLines, guarantee_text, statistics_rows
 
-STARTED = GenerationStarted(seed=2**64 - 1, prompt_tokens=3, scheme=SchemeParameters(), draft_length=4)
+STARTED = GenerationStarted(seed=2**64 - 1, prompt_tokens=3, scheme=KSqs.Parameters(), draft_length=4)
 STATISTICS = GenerationStatistics(
     output_tokens=10,
     rounds=4,

@@ -264,7 +264,7 @@ class ExactPair:
 
     def drafted(self, effect: edge_events.Draft) -> edge_events.Drafted:
         """Draft a block with the shipped builder."""
-        builder = self.builder_class.of(effect, self.edge_scheme, self.draws)
+        builder = self.builder_class(effect, self.edge_scheme, self.draws)
         feed = effect.feed_token_ids
         while not builder.complete:
             self.edge_cache += feed
@@ -315,7 +315,7 @@ class ExactPair:
                     tokens = self.cloud.scheme.decode(
                         block.payload,
                         draft_length=block.draft_length,
-                        support_size_code=block.support_size_code,
+                        coding=block.coding,
                     )
                     self.queue.append((self.step_cloud, cloud_events.Decoded(block.round, tokens)))
                 case cloud_events.Score():

@@ -40,15 +40,16 @@ from exactness.test_enumeration import (
     enumerate_case,
     loses_rejections,
 )
-from thinwire.common.config import SchemeParameters
 from thinwire.common.law.draft_token import DraftToken
 from thinwire.common.law.random_streams import Stream, draw_key
 from thinwire.common.law.speculative import BlockOutcome
 from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes.cloud_ar import CloudAr
+from thinwire.common.schemes.dense_f16 import DenseF16
 from thinwire.common.session.messages import Verdict
 
-CLOUD_AR = SchemeParameters(scheme="cloud-ar")
-DENSE_F16 = SchemeParameters(scheme="dense-f16")
+CLOUD_AR = CloudAr.Parameters()
+DENSE_F16 = DenseF16.Parameters()
 UNIT = Fraction(1, 2**24)
 
 

@@ -32,10 +32,11 @@ from exactness.test_enumeration import (
     loses_rejections,
 )
 from thinwire.cloud.session import CloudSession
-from thinwire.common.config import Rollback, SchemeParameters
 from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
 from thinwire.common.law.random_streams import Stream, draw_key
 from thinwire.common.law.speculative import BlockOutcome
+from thinwire.common.schemes import SchemeParameters
+from thinwire.common.schemes.c_sqs import CSqs
 from thinwire.common.session.messages import DraftBlock, PrefixHasher
 from thinwire.edge.draft_block import DraftBlockBuilder
 
@@ -175,10 +176,10 @@ def test_testing_with_q_instead_of_the_lattice_law_biases_the_text(scheme: Schem
     assert bias(Case(scheme, TARGET_3, DRAFT_3, 2, 2, 3), TestsWithDraftLaw) > 0
 
 
-@pytest.mark.parametrize("scheme", [K_SQS, C_SQS], ids=["k-sqs", "c-sqs"])
+@pytest.mark.parametrize("scheme", [K_SQS, replace(C_SQS, max_support_size=2)], ids=["k-sqs", "c-sqs"])
 def test_an_unnormalised_support_biases_the_text(scheme: SchemeParameters) -> None:
     """A cut law that was not renormalised is not the law that was sampled from."""
-    case = Case(replace(scheme, initial_threshold=0.3, max_support_size=2), TARGET_3, DRAFT_3, 2, 2, 3)
+    case = Case(scheme, TARGET_3, DRAFT_3, 2, 2, 3)
 
     assert bias(case, TestsWithUnnormalisedTopK) > 0
 
@@ -209,14 +210,13 @@ def test_rolling_again_on_a_retry_biases_the_text(scheme: SchemeParameters) -> N
 
 # The row after a drafted token tells which token that was, and the threshold remembers the row.
 _POSITION_CASE = Case(
-    SchemeParameters(
-        scheme="c-sqs",
+    CSqs.Parameters(
         lattice_resolution=3,
         max_support_size=3,
         initial_threshold=0.35,
         threshold_step=1.0,
         target_dropped_mass=0.2,
-        rollback=Rollback.DRAFTED,
+        rollback="drafted",
     ),
     by_prefix(fractions(3, 2, 1), fractions(2, 3, 1)),
     by_prefix(fractions(8, 6, 8), fractions(5, 1, 5), fractions(9, 5, 12)),
@@ -234,6 +234,6 @@ def test_draft_keys_by_position_bias_the_text_where_discarded_drafts_are_remembe
 
 def test_draft_keys_by_position_would_do_where_nothing_is_remembered() -> None:
     """With `committed` rollback nothing of a discarded draft is left, so the bias above is the memory's."""
-    scheme = replace(_POSITION_CASE.scheme, rollback=Rollback.COMMITTED)
+    scheme = replace(_POSITION_CASE.scheme, rollback="committed")
 
     assert bias(replace(_POSITION_CASE, scheme=scheme), KeysDraftsByPosition) == 0

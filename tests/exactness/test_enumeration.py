@@ -18,7 +18,10 @@ from exactness.enumeration import (
     leaves,
     target_law,
 )
-from thinwire.common.config import Rollback, SchemeParameters
+from thinwire.common.schemes import SchemeParameters
+from thinwire.common.schemes.c_sqs import CSqs
+from thinwire.common.schemes.dense_qs import DenseQs
+from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import Verdict
 
@@ -27,18 +30,17 @@ DRAFT_2 = by_prefix(fractions(7, 3), fractions(4, 6), fractions(9, 1), fractions
 TARGET_3 = by_prefix(fractions(1, 2, 1), fractions(3, 0, 1), fractions(1, 1, 2), fractions(1, 4, 3))
 DRAFT_3 = by_prefix(fractions(11, 6, 3), fractions(5, 3, 12), fractions(2, 15, 3), fractions(17, 2, 1))
 
-K_SQS = SchemeParameters(scheme="k-sqs", lattice_resolution=3, support_size=2)
-C_SQS = SchemeParameters(
-    scheme="c-sqs",
+K_SQS = KSqs.Parameters(lattice_resolution=3, support_size=2)
+C_SQS = CSqs.Parameters(
     lattice_resolution=3,
     max_support_size=3,
     initial_threshold=0.3,
     threshold_step=1.0,
     target_dropped_mass=0.1,
 )
-DRAFTED = replace(C_SQS, rollback=Rollback.DRAFTED)
+DRAFTED = replace(C_SQS, rollback="drafted")
 FROZEN = replace(C_SQS, frozen_threshold=True)
-DENSE = SchemeParameters(scheme="dense-qs", lattice_resolution=3)
+DENSE = DenseQs.Parameters(lattice_resolution=3)
 
 
 @dataclass(frozen=True)

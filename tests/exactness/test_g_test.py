@@ -25,9 +25,11 @@ from fakes import Reader, TableModel, TableVocabulary
 from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common.causal_model import ServedModel
-from thinwire.common.config import SchemeParameters
 from thinwire.common.law.random_streams import KeyedDraws
-from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes import SchemeParameters, make_scheme
+from thinwire.common.schemes.c_sqs import CSqs
+from thinwire.common.schemes.dense_qs import DenseQs
+from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.edge.cloud_link import CloudLink
 from thinwire.edge.drafter import Drafter
@@ -48,9 +50,8 @@ SHIFT = Fraction(1, 20)
 TARGET = by_prefix(fractions(2, 3, 3), fractions(3, 3, 2), fractions(4, 3, 3))
 DRAFT = by_prefix(fractions(6, 3, 1), fractions(2, 5, 3), fractions(1, 2, 7), fractions(5, 1, 4))
 
-K_SQS = SchemeParameters(scheme="k-sqs", lattice_resolution=5, support_size=2)
-C_SQS = SchemeParameters(
-    scheme="c-sqs",
+K_SQS = KSqs.Parameters(lattice_resolution=5, support_size=2)
+C_SQS = CSqs.Parameters(
     lattice_resolution=5,
     max_support_size=3,
     initial_threshold=0.3,
@@ -60,7 +61,7 @@ C_SQS = SchemeParameters(
 SCHEMES = {
     "k-sqs": K_SQS,
     "c-sqs": C_SQS,
-    "dense-qs": SchemeParameters(scheme="dense-qs", lattice_resolution=5),
+    "dense-qs": DenseQs.Parameters(lattice_resolution=5),
 }
 
 

@@ -30,11 +30,15 @@ from tests.explorer.scheduled_loop import OneThread, ScheduledLoop, StuckError
 from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common.causal_model import Extended, ExtendRequest, ServedModel, extend_one_by_one
-from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
 from thinwire.common.errors import ResourceExhaustedError
 from thinwire.common.law.distributions import warp
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes.c_sqs import CSqs
+from thinwire.common.schemes.cloud_ar import CloudAr
+from thinwire.common.schemes.dense_qs import DenseQs
+from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.edge.drafter import Drafter
 from thinwire.edge.generation import run_generation
@@ -48,10 +52,10 @@ SIZE = 6
 VOCABULARY = TableVocabulary(SIZE)
 TARGET, DRAFT = lru_cache(100_000)(random_law(SIZE, 1)), lru_cache(100_000)(random_law(SIZE, 2))
 SCHEMES = (
-    SchemeParameters(support_size=3, lattice_resolution=20),
-    SchemeParameters("c-sqs", lattice_resolution=20),
-    SchemeParameters("dense-qs", lattice_resolution=12),
-    SchemeParameters("cloud-ar"),
+    KSqs.Parameters(support_size=3, lattice_resolution=20),
+    CSqs.Parameters(lattice_resolution=20),
+    DenseQs.Parameters(lattice_resolution=12),
+    CloudAr.Parameters(),
 )
 EDGE = EdgeSettings(patience_s=86_400.0, round_timeout_s=1000.0, least_round_timeout_s=1000.0, keepalive_s=0)
 HANGING_S = 200.0

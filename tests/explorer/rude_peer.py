@@ -10,10 +10,10 @@ import grpc
 
 from tests.explorer.memory_link import MemoryLink, dawdle
 from thinwire.common import wire
-from thinwire.common.config import SchemeParameters
 from thinwire.common.errors import PayloadCorruptedError, ThinwireError
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.messages import DraftBlock, Opened, Verdict
 from verify_peer import CLOSE, TARGET, EdgeText, VerifyPeer
 
@@ -24,7 +24,7 @@ async def be_rude(link: MemoryLink, chance: random.Random, complaints: list[str]
     """Misbehave on a session of its own in one of a few ways."""
     text = EdgeText(
         tuple(chance.randrange(6) for _ in range(chance.randint(1, 5))),
-        scheme=SchemeParameters(support_size=3, lattice_resolution=20),
+        scheme=KSqs.Parameters(support_size=3, lattice_resolution=20),
         seed=chance.randrange(50),
     )
     block = text.block(2)
@@ -61,7 +61,7 @@ async def be_rude(link: MemoryLink, chance: random.Random, complaints: list[str]
 
 async def be_deaf(link: MemoryLink, chance: random.Random) -> None:
     """Take the first messages of a conversation and no more; the explorer sees that nothing is left of it."""
-    text = EdgeText((1, 2), scheme=SchemeParameters(support_size=3, lattice_resolution=20), seed=1)
+    text = EdgeText((1, 2), scheme=KSqs.Parameters(support_size=3, lattice_resolution=20), seed=1)
     ear = VerifyPeer(link.call(heard=chance.randrange(3)))
     for message in (text.open, text.block(2), text.block(2), CLOSE)[: chance.randint(1, 4)]:
         await ear.say(message)
@@ -89,7 +89,7 @@ def _spoilt(block: DraftBlock) -> DraftBlock:
         block.base_length,
         block.prefix_hash,
         block.draft_length,
-        block.support_size_code,
+        block.coding,
         block.payload,
         block.checksum ^ 1,
     )
@@ -98,9 +98,7 @@ def _spoilt(block: DraftBlock) -> DraftBlock:
 def _verdict_of(text: EdgeText, block: DraftBlock) -> tuple[int, int, int]:
     """Round, accepted and next token of round 1, by the rule alone."""
     scheme = make_scheme(text.open.scheme, vocabulary_size=6)
-    tokens = scheme.decode(
-        block.payload, draft_length=block.draft_length, support_size_code=block.support_size_code
-    )
+    tokens = scheme.decode(block.payload, draft_length=block.draft_length, coding=block.coding)
     ids = tuple(token.token_id for token in tokens)
     rows = [TARGET((*text.committed, *ids[:n])) for n in range(len(ids) + 1)]
     outcome = scheme.verify(rows, tokens, KeyedDraws(text.open.seed), first_position=len(text.committed))

@@ -33,8 +33,9 @@ from faults.storm import Process
 from in_memory_pair import InMemoryPair
 from loopback import make_request, request_message
 from thinwire.common import wire
-from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
 from thinwire.common.law.distributions import warp
+from thinwire.common.schemes.cloud_ar import CloudAr
 from thinwire.common.session.messages import (
     Close,
     CloseReason,
@@ -49,7 +50,7 @@ from thinwire.common.session.messages import (
 PROMPT_TOKENS = 15
 ROUNDS = 3
 _TIMEOUT_S = 60.0
-_SCHEME = SchemeParameters("cloud-ar")
+_SCHEME = CloudAr.Parameters()
 _VOCABULARY = TableVocabulary(VOCABULARY_SIZE)
 _TARGET, _DRAFT = random_law(VOCABULARY_SIZE, TARGET_SEED), random_law(VOCABULARY_SIZE, DRAFT_SEED)
 

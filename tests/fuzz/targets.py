@@ -18,12 +18,17 @@ from fakes import random_law
 from thinwire.cloud import events
 from thinwire.cloud.session import CloudSession
 from thinwire.common import wire
-from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
 from thinwire.common.errors import PayloadInvalidError, RemoteProtocolError, ThinwireError
 from thinwire.common.law.draft_token import DraftToken
 from thinwire.common.pb import verifier_pb2
 from thinwire.common.schemes import make_scheme
 from thinwire.common.schemes.base import Scheme
+from thinwire.common.schemes.c_sqs import CSqs
+from thinwire.common.schemes.cloud_ar import CloudAr
+from thinwire.common.schemes.dense_f16 import DenseF16
+from thinwire.common.schemes.dense_qs import DenseQs
+from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.messages import (
     Close,
     CloseReason,
@@ -36,13 +41,13 @@ from thinwire.common.session.messages import (
 from thinwire.common.session.states import TERMINAL
 
 SCHEMES = (
-    SchemeParameters(scheme="k-sqs", support_size=8, lattice_resolution=100),
-    SchemeParameters(scheme="k-sqs", support_size=256, lattice_resolution=4096),
-    SchemeParameters(scheme="c-sqs", max_support_size=64, lattice_resolution=100),
-    SchemeParameters(scheme="c-sqs", max_support_size=256, lattice_resolution=4096),
-    SchemeParameters(scheme="dense-qs", lattice_resolution=100),
-    SchemeParameters(scheme="dense-f16"),
-    SchemeParameters(scheme="cloud-ar"),
+    KSqs.Parameters(support_size=8, lattice_resolution=100),
+    KSqs.Parameters(support_size=256, lattice_resolution=4096),
+    CSqs.Parameters(max_support_size=64, lattice_resolution=100),
+    CSqs.Parameters(max_support_size=256, lattice_resolution=4096),
+    DenseQs.Parameters(lattice_resolution=100),
+    DenseF16.Parameters(),
+    CloudAr.Parameters(),
 )
 VOCABULARY_SIZES = (2, 300, 8192, 152_064)
 SESSION_VOCABULARY_SIZE = 6
@@ -96,7 +101,7 @@ def payload(data: bytes) -> None:
     code = source.integer(256)
     coded = source.rest()[: scheme.max_payload_bytes(draft_length)]
     try:
-        tokens = scheme.decode(coded, draft_length=draft_length, support_size_code=code)
+        tokens = scheme.decode(coded, draft_length=draft_length, coding=code)
     except PayloadInvalidError:
         return
     assert len(tokens) == draft_length, "another number of tokens"
@@ -105,9 +110,7 @@ def payload(data: bytes) -> None:
         assert 0 <= token.token_id < scheme.vocabulary_size, "a token outside the vocabulary"
         assert support.size == 0 or np.all(np.diff(support) > 0), "an unordered support"
     # Not always to the same bytes: the decoder takes both codings of a block, the encoder makes the shorter.
-    again = scheme.decode(
-        scheme.encode(tokens, support_size_code=code), draft_length=draft_length, support_size_code=code
-    )
+    again = scheme.decode(scheme.encode(tokens, coding=code), draft_length=draft_length, coding=code)
     assert [_shown(token) for token in again] == [_shown(token) for token in tokens], "another block"
 
 
@@ -187,7 +190,7 @@ class _Served:
             base_length=self.session.committed_length,
             prefix_hash=hasher.value(),
             draft_length=source.integer(8),
-            support_size_code=source.integer(8),
+            coding=source.integer(8),
             payload=source.rest(),
             checksum=0,
         )
@@ -228,7 +231,7 @@ class _Served:
                     tokens = self.scheme.decode(
                         block.payload,
                         draft_length=block.draft_length,
-                        support_size_code=block.support_size_code,
+                        coding=block.coding,
                     )
                 except PayloadInvalidError as error:
                     return events.WorkFailed(error)

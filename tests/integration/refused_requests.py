@@ -100,7 +100,7 @@ async def _no_slot(cloud: RunningCloud, token: str, prompt_tokens: int) -> str:
 OF_OPENS: dict[str, tuple[str, Refused]] = {
     "another version": ("PROTOCOL_VERSION", _opening(protocol_version=99)),
     "another vocabulary": ("VOCABULARY_MISMATCH", _opening(vocabulary__size=9)),
-    "unknown scheme": ("PARAMETER_OUT_OF_RANGE", _opening(scheme__name="nonesuch")),
+    "unknown scheme": ("PARAMETER_OUT_OF_RANGE", _opening(scheme__custom__name="nonesuch")),
     "a parameter out of range": ("PARAMETER_OUT_OF_RANGE", _opening(sampling__temperature=11.0)),
     "no such session": ("SESSION_NOT_FOUND", _opening(session_id=b"x" * 16)),
     "id out of range": ("PARAMETER_OUT_OF_RANGE", _id_out_of_range),

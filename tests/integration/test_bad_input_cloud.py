@@ -9,10 +9,9 @@ import grpc
 import numpy.typing as npt
 import pytest
 
-from fakes import TableModel
+from fakes import TableModel, scheme_with
 from tests.integration.bad_input import CONTEXT, model, open_proto, serves_on
 from thinwire.common import wire
-from thinwire.common.config import SchemeParameters
 from thinwire.common.errors import (
     ConfigError,
     NonFiniteLogitsError,
@@ -125,7 +124,7 @@ async def test_a_bad_round_ends_its_session_and_no_other(
 @pytest.mark.parametrize("scheme", ["k-sqs", "c-sqs", "dense-qs"])
 async def test_every_scheme_refuses_spare_bytes_and_padding(scheme: str) -> None:
     """A zero byte more, other bits on top, or no rank of a point at all, each with a right checksum."""
-    parameters = SchemeParameters(scheme=scheme, lattice_resolution=20, support_size=3)
+    parameters = scheme_with(scheme, lattice_resolution=20, support_size=3)
     async with running_cloud(model()) as cloud:
         for change in (lambda p: p + b"\0", lambda p: p + b"\x80", lambda p: b"\xff" * (len(p) + 1)):
             text = EdgeText(scheme=parameters)
@@ -209,7 +208,7 @@ async def test_a_megabyte_of_scheme_name_is_refused_with_a_short_sentence() -> N
     async with running_cloud(model()) as cloud:
         beside, _ = await cloud.opened(text)
         peer = cloud.stream()
-        await peer.say_proto(open_proto(scheme__name="x" * 2**20))
+        await peer.say_proto(open_proto(scheme__custom__name="x" * 2**20))
         error = await peer.refusal()
 
         assert type(error) is ConfigError

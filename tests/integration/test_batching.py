@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fakes import Prefix, TableModel
+from fakes import Prefix, TableModel, scheme_with
 from loopback import WatchedModel, generate, loopback, make_request
 from thinwire.cloud.settings import CloudSettings
 from thinwire.cloud.verifier import PREFILL_CHUNK_TOKENS
 from thinwire.common import wire
 from thinwire.common.causal_model import Extended, ExtendRequest
-from thinwire.common.config import SchemeParameters
 from thinwire.common.errors import NonFiniteLogitsError, PayloadInvalidError, ResourceExhaustedError
 from thinwire.common.schemes import scheme_names
 from thinwire.common.session.messages import Opened
@@ -142,9 +141,7 @@ def various_texts() -> list[tuple[EdgeText, int]]:
     names = [*scheme_names(), *scheme_names()]
     return [
         (
-            EdgeText(
-                prompt, scheme=SchemeParameters(scheme=name, lattice_resolution=20, support_size=3), seed=seed
-            ),
+            EdgeText(prompt, scheme=scheme_with(name, lattice_resolution=20, support_size=3), seed=seed),
             (4, 1, 0, 8, 2, 5, 3, 6)[seed],
         )
         for seed, (prompt, name) in enumerate(zip(prompts, names, strict=False))

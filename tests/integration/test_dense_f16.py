@@ -11,10 +11,9 @@ import pytest
 from fakes import TableModel, TableVocabulary, random_law
 from loopback import CuttableLink, WatchedModel, generate, loopback, make_request
 from thinwire.cloud.settings import CloudSettings
-from thinwire.common.config import SchemeParameters
 from thinwire.common.errors import ConfigError, PayloadInvalidError
 from thinwire.common.schemes import scheme_names
-from thinwire.common.schemes.dense_f16 import MAX_DENSE_ROUND_BYTES
+from thinwire.common.schemes.dense_f16 import MAX_DENSE_ROUND_BYTES, DenseF16
 from thinwire.common.session.messages import FinishReason
 from thinwire.edge.settings import EdgeSettings
 from thinwire.edge.telemetry import RoundLog
@@ -22,7 +21,7 @@ from verify_peer import SIZE as PEER_SIZE
 from verify_peer import TARGET as PEER_TARGET
 from verify_peer import EdgeText, running_cloud
 
-PARAMETERS = SchemeParameters(scheme="dense-f16")
+PARAMETERS = DenseF16.Parameters()
 
 
 SIZE = 8

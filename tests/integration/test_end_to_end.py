@@ -76,7 +76,7 @@ async def test_the_same_seed_gives_the_same_text(scheme: str) -> None:
 async def test_statistics_count_what_was_streamed() -> None:
     """Tokens by kind, rounds, bits and times agree with the events and with each other."""
     async with loopback(*models(), VOCABULARY) as both:
-        done = await generate(both.client, make_request(scheme="c-sqs", max_tokens=100, support_size=2))
+        done = await generate(both.client, make_request(scheme="c-sqs", max_tokens=100))
     s = done.finished.statistics
 
     assert s.output_tokens == len(done.tokens) == 100

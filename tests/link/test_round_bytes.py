@@ -122,13 +122,13 @@ def test_a_round_costs_what_the_contract_says(traffic: Traffic, name: str) -> No
     assert len(rounds) >= TOKENS // 5 - 1
     for one in rounds:
         block, verdict = one.block, one.verdict
-        assert not block.HasField("support_size_code") or block.support_size_code != one.code_before
+        assert not block.HasField("coding") or block.coding != one.code_before
         expected_up = round_time.draft_block_bytes(
             round_number=block.round,
             base_length=block.base_length,
             draft_length=block.draft_length,
             payload_bytes=len(block.payload),
-            code=block.support_size_code if block.HasField("support_size_code") else None,
+            code=block.coding if block.HasField("coding") else None,
         )
         expected_down = round_time.verdict_bytes(
             round_number=verdict.round,
@@ -319,7 +319,7 @@ def _rounds(
                     log=next(lines),
                 )
             )
-            code = block.support_size_code if block.HasField("support_size_code") else code
+            code = block.coding if block.HasField("coding") else code
         after_frame, after_segment = end_frame, one.segment + 1
     return {name: cut[1:] for name, cut in rounds.items()}
 

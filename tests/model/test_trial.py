@@ -136,7 +136,7 @@ def test_a_model_that_is_not_causal_is_refused(kind: str, tmp_path: Path) -> Non
     with pytest.raises(
         ModelTrialError,
         match=r"it is not causal \(its configuration has is_decoder false\): the logits after a token change "
-        r"with the tokens behind it, by 0\.\d+ of their spread; expected at most 0\.001 in float32\.$",
+        r"with the tokens after it, by 0\.\d+ of their spread; expected at most 0\.001 in float32\.$",
     ):
         torch_device.load_on_device(folder)
 

@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 
 from bench.scheme_steps import Runs, Steps
-from thinwire.common.config import SchemeParameters
 from thinwire.common.law.support_code import size_bits
+from thinwire.common.schemes.c_sqs import CSqs
+from thinwire.common.schemes.dense_qs import DenseQs
+from thinwire.common.schemes.k_sqs import KSqs
 
-C_SQS = SchemeParameters(scheme="c-sqs", max_support_size=256, frozen_threshold=True)
+C_SQS = CSqs.Parameters(max_support_size=256, frozen_threshold=True)
 THRESHOLDS = [0.03, 0.05, 0.1, 0.2]
 SCHEMES = {
-    "k-sqs": SchemeParameters(scheme="k-sqs", support_size=8),
+    "k-sqs": KSqs.Parameters(support_size=8),
     "c-sqs": replace(C_SQS, frozen_threshold=False, initial_threshold=0.1, target_dropped_mass=0.3),
     "c-sqs frozen .03": replace(C_SQS, initial_threshold=0.03),
-    "dense-qs": SchemeParameters(scheme="dense-qs", lattice_resolution=100),
+    "dense-qs": DenseQs.Parameters(lattice_resolution=100),
 }
 
 
@@ -32,7 +34,7 @@ def size_code_bits(steps: Steps) -> np.ndarray:
     """Bits that the shipped code spends on K⁺, step by step."""
     return np.array(
         [
-            size_bits(block.support_size_code, steps.scheme.max_points)[len(d.quantized.support_ids) - 1]
+            size_bits(block.coding, steps.scheme.max_points)[len(d.quantized.support_ids) - 1]
             for block in steps.blocks
             for d in block.distributions
         ]
@@ -86,9 +88,7 @@ def test_the_cloud_decodes_what_the_edge_drew_from(name: str, runs: Runs) -> Non
     """Every block of the text comes back integer for integer."""
     steps = runs.of(SCHEMES[name])
     for block in steps.blocks:
-        decoded = steps.scheme.decode(
-            block.payload, draft_length=len(block.tokens), support_size_code=block.support_size_code
-        )
+        decoded = steps.scheme.decode(block.payload, draft_length=len(block.tokens), coding=block.coding)
         for sent, received in zip(block.tokens, decoded, strict=True):
             assert received.token_index == sent.token_index
             assert np.array_equal(received.quantized.support_ids, sent.quantized.support_ids)

@@ -13,25 +13,26 @@ import numpy.typing as npt
 import pytest
 
 from bench.scheme_steps import Runs, Steps, run_scheme
-from thinwire.common.config import SchemeParameters
-from thinwire.common.schemes.c_sqs import dropped_mass_guarantee
+from thinwire.common.schemes.c_sqs import CSqs, dropped_mass_guarantee
+from thinwire.common.schemes.dense_qs import DenseQs
+from thinwire.common.schemes.k_sqs import KSqs
 
 ROUNDING = 1e-6
 """q is float32: its sums are off by about 1e-7."""
 
-K_SQS = SchemeParameters(scheme="k-sqs", support_size=8)
-C_SQS = SchemeParameters(
-    scheme="c-sqs", max_support_size=256, initial_threshold=0.2, threshold_step=0.05, target_dropped_mass=0.3
+K_SQS = KSqs.Parameters(support_size=8)
+C_SQS = CSqs.Parameters(
+    max_support_size=256, initial_threshold=0.2, threshold_step=0.05, target_dropped_mass=0.3
 )
 SCHEMES = {
     "k-sqs K=8": K_SQS,
     "k-sqs K=2 ℓ=10": replace(K_SQS, support_size=2, lattice_resolution=10),
     "c-sqs": C_SQS,
     "c-sqs frozen": replace(C_SQS, frozen_threshold=True, initial_threshold=0.05),
-    "dense-qs": SchemeParameters(scheme="dense-qs", lattice_resolution=100),
+    "dense-qs": DenseQs.Parameters(lattice_resolution=100),
 }
 ADAPTIVE = {
-    "defaults": replace(SchemeParameters(scheme="c-sqs"), max_support_size=256),
+    "defaults": replace(CSqs.Parameters(), max_support_size=256),
     "β=.2 η=.05 α*=.3": replace(C_SQS, target_dropped_mass=0.3),
     "β=1 η=.2 α*=.1": replace(C_SQS, initial_threshold=1.0, threshold_step=0.2, target_dropped_mass=0.1),
     "β=-.5 η=1 α*=.2": replace(C_SQS, initial_threshold=-0.5, threshold_step=1.0, target_dropped_mass=0.2),

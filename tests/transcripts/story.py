@@ -16,8 +16,8 @@ from fakes import random_law, random_table
 from in_memory_cloud import Stream
 from in_memory_pair import InMemoryPair
 from thinwire.common import wire
-from thinwire.common.config import SchemeParameters
 from thinwire.common.errors import ThinwireError
+from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import Close, DraftBlock, Open, Opened, Verdict
 from thinwire.edge import events
@@ -44,7 +44,7 @@ class Story:
         request = GenerationRequest(
             "",
             seed=5,
-            scheme=SchemeParameters(scheme="k-sqs", support_size=3, lattice_resolution=20),
+            scheme=KSqs.Parameters(support_size=3, lattice_resolution=20),
             max_tokens=self.max_tokens,
             draft_length=3,
             min_block_acceptance=0.0,

@@ -48,7 +48,7 @@ class Admission:
         Charge a stream before its first message is read.
 
         Returns:
-            the refusal for it, None if it may go on; it can only be told behind that message, as gRPC forgets
+            the refusal for it, None if it may go on; it can only be told after that message, as gRPC forgets
             the status of a stream that is ended while its peer writes.
         """
         try:

@@ -6,7 +6,7 @@ A pass takes from the lines in turn, first come first served within a line, up t
 many tokens; it takes what is there and never waits for more.
 A tenant whose next piece of work no longer fits keeps its turn and begins the next pass, so nothing is
 overtaken for ever.
-A session has at most one piece of work in line; a long prompt comes in pieces, each behind what came
+A session has at most one piece of work in line; a long prompt comes in pieces, each after what came
 meanwhile.
 """
 

@@ -27,7 +27,7 @@ from thinwire.common.errors import SessionNotFoundError
 from thinwire.common.law.steps import Steps
 
 DECODING_SHARE = 0.05
-"""Of the last pass's time, for decoding before the next one: so much longer may a tenant's rounds take."""
+"""Share of the last pass's time for decoding before the next one; rounds may take so much longer."""
 MIN_DECODING_S = 0.0005
 """Decoding gets so much between two passes, however short they are."""
 _LOOP_TURNS = 4
@@ -94,9 +94,9 @@ class Batcher:
         """The model's thread's while it decodes, otherwise the event loop's."""
         self._decode_tickets: dict[Decoding, _Ticket] = {}
         self._pass_s = 0.0
-        """Of the last pass."""
+        """Seconds of the last pass."""
         self._tickets: dict[bytes, _Ticket] = {}
-        """Of the work in line, by session."""
+        """Tickets of the work in line, by session."""
         self._running: asyncio.Task[None] | None = None
         self._stopped = False
         self.passes = 0

@@ -29,6 +29,7 @@ from thinwire.common.door.whole_file import new_private_file
 from thinwire.common.errors import ConfigError
 from thinwire.common.observe.log import announce
 from thinwire.common.observe.tracing import NO_TRACING, Tracing, start_tracing
+from thinwire.common.schemes import load_schemes
 
 if TYPE_CHECKING:
     from thinwire.common.language_model import LanguageModel
@@ -118,6 +119,7 @@ async def _serve(options: DaemonOptions, settings: CloudSettings, tracing: Traci
         await server.model_loaded(model.served)
 
     try:
+        load_schemes()
         return await run_daemon(
             server,
             options,

@@ -15,7 +15,7 @@ from typing import Any
 from thinwire.common.law.steps import Steps
 
 SLICE_S = 0.0005
-"""Of one turn; a step that is under way is finished."""
+"""Seconds of one turn; a step that is under way is finished."""
 
 
 class Decoding:

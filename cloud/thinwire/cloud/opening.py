@@ -94,7 +94,7 @@ class SessionFactory:
     now: Callable[[], float]
     """Monotonic seconds."""
     _close_decisions: int = 0
-    """Of sessions that are over."""
+    """Close decisions of the sessions that are over."""
 
     @property
     def close_decisions(self) -> int:

@@ -6,7 +6,7 @@ whoever shares a pass with it waits for all of it.
 A request passes once the bucket holds its cost, or is full: what costs more than a full bucket passes too and
 leaves a debt, so that over time the rate holds.
 
-Whoever is refused is told a turn of its own, behind those that were refused before it: told one and the same
+Whoever is refused is given a turn of its own, after those that were refused before it: told one and the same
 moment, all of a tenant's sessions would come back together, and all but one of them in vain.
 A turn is a piece of advice and is not kept for anybody.
 """
@@ -54,7 +54,7 @@ class RateBucket:
 
     def turn_s(self, amount: float, now: float, *, longest_s: float) -> float:
         """
-        Seconds until the turn of a request for which `wait_s` is not 0; the next one's is behind it.
+        Seconds until the turn of a request for which `wait_s` is not 0; the next one's comes after it.
 
         Args:
             longest_s: no turn is further away, however many are told.

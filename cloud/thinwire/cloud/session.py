@@ -99,7 +99,7 @@ class CloudSession:
         self.draws: Draws = draws if draws is not None else KeyedDraws(open_.seed)
         self.state = State.NEW
         self.epoch = 0
-        """Of the stream that holds the session now."""
+        """Epoch of the stream that holds the session now."""
         self.rounds = 0
         """Rounds decided."""
         self.close_decisions = 0

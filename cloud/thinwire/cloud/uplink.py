@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 class Uplink:
     """
-    The reading of one stream behind its Open.
+    The reading of one stream after its Open.
 
     Args:
         live: the session it holds.
@@ -45,7 +45,7 @@ class Uplink:
         self._is_paid = True
         """Whether the stream has a round to its credit; the first is paid by the stream itself."""
         self._may_repeat = True
-        """Whether a round answered from memory is free: an edge repeats one a stream, behind its resume."""
+        """Whether a round answered from memory is free: an edge repeats one a stream, after its resume."""
 
     async def read(self, requests: AsyncIterator[Any], credential: Credential) -> None:
         """Hand messages to the session until there are none; whatever ends the reading ends the stream."""

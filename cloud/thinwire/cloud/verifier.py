@@ -87,9 +87,7 @@ class Verifier:
             PayloadInvalidError: the payload decodes to nothing legal.
             SessionNotFoundError: the session ended meanwhile.
         """
-        steps = self._scheme.decoding(
-            block.payload, draft_length=block.draft_length, support_size_code=block.support_size_code
-        )
+        steps = self._scheme.decoding(block.payload, draft_length=block.draft_length, coding=block.coding)
         while True:
             try:
                 next(steps)
@@ -143,7 +141,7 @@ class Verifier:
 
 
 class _WarpedRows(Sequence[npt.NDArray[np.float64]]):
-    """Rows of target probabilities in float64, made when asked for: rows behind a rejection never are."""
+    """Rows of target probabilities in float64, made when asked for: rows after a rejection never are."""
 
     def __init__(self, logits: npt.NDArray[Any], sampling: SamplingParameters) -> None:
         self._logits = logits

@@ -127,7 +127,7 @@ class ServedModel:
     eos_token_ids: tuple[int, ...] = ()
     """Ids that end a text."""
     fingerprint: bytes = b""
-    """Of the weights; empty where unknown, and an edge then does not notice a restart with another model."""
+    """Fingerprint of the weights; where it is empty, an edge does not notice another model later."""
 
 
 def extend_one_by_one(requests: Sequence[ExtendRequest]) -> list[Extended]:

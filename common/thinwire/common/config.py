@@ -6,7 +6,6 @@ Environment variables and argv are read by the command lines only; everything be
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,9 +23,9 @@ MAX_LATTICE_RESOLUTION = 4096
 MAX_ROUND_BYTES = 256 * 1024
 """Serialised bytes of one round."""
 MAX_PROMPT_BYTES = 1024 * 1024
-"""Of a prompt in UTF-8, whatever the context: about 250 000 tokens, and seconds of a tokenizer's time."""
+"""Bytes of a prompt in UTF-8, whatever the context: about 250 000 tokens, seconds of a tokenizer's time."""
 MAX_SECONDS = 86_400
-"""Of any time that a daemon or client is told to wait; the timers below have limits of their own."""
+"""The longest time that a daemon or client can be told to wait; the timers below have limits of their own."""
 MAX_SEED = 2**64 - 1
 MIN_TEMPERATURE = 0.01
 MAX_TEMPERATURE = 10.0
@@ -78,7 +77,7 @@ class Option:
     """
 
     unit: str = ""
-    """Of the value; empty for a switch."""
+    """Unit of the value; empty for a switch."""
     check: Callable[[str, object], None] | None = None
     """Called with the field's name and its value, unless that is None; raises ConfigError."""
     choices: tuple[str, ...] = ()
@@ -157,95 +156,3 @@ class SamplingParameters:
 
     def __post_init__(self) -> None:
         check_fields(self)
-
-
-class Rollback(enum.Enum):
-    """What happens to the support threshold of drafted tokens that were discarded."""
-
-    COMMITTED = "committed"
-    """Updates behind the first rejection are undone, so Theorem 2 speaks of the output sequence."""
-    DRAFTED = "drafted"
-    """Never roll back: every drafted token's update is kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class SchemeParameters:
-    """
-    One scheme and its parameters.
-
-    A scheme reads the fields it needs; `scheme`, `lattice_resolution`, `support_size` and `max_support_size`
-    are all the cloud ever learns of them (they decode the payload).
-    """
-
-    scheme: str = "k-sqs"
-    """Name in the registry of `common.schemes`."""
-    lattice_resolution: int = 100
-    """ℓ, integer from 1 to 4096 (dense-qs has a lower limit of its own)."""
-    support_size: int = 8
-    """K of k-sqs, from 1 to 256."""
-    max_support_size: int = 256
-    """K_max of c-sqs, from 1 to 256: the most points a threshold support may keep. See `default_scheme`."""
-    initial_threshold: float = 0.05
-    """β_1 of c-sqs, at most 1; a value at or below 0 keeps everything (up to K_max)."""
-    threshold_step: float = 0.01
-    """η of c-sqs, in (0, 1]. A small one keeps β steady, so that K_max binds less."""
-    target_dropped_mass: float = 0.3
-    """α* of c-sqs, in [0, 1). See `default_scheme`."""
-    rollback: Rollback = Rollback.COMMITTED
-    frozen_threshold: bool = False
-    """c-sqs with β fixed at β_1; carries no Theorem 2."""
-
-    def __post_init__(self) -> None:
-        check_integer("lattice_resolution", self.lattice_resolution, 1, MAX_LATTICE_RESOLUTION)
-        check_integer("support_size", self.support_size, 1, MAX_SUPPORT_SIZE)
-        check_integer("max_support_size", self.max_support_size, 1, MAX_SUPPORT_SIZE)
-        beta, eta, target = self.initial_threshold, self.threshold_step, self.target_dropped_mass
-        check_real("initial_threshold", beta, "a number at most 1", beta <= 1)
-        check_real("threshold_step", eta, "a number in (0, 1]", 0 < eta <= 1)
-        check_real("target_dropped_mass", target, "a number in [0, 1)", 0 <= target < 1)
-
-
-@dataclass(frozen=True, slots=True)
-class DroppedMassDefault:
-    """What c-sqs aims at, up to a temperature."""
-
-    temperature: float
-    target_dropped_mass: float
-    """α*."""
-    max_support_size: int
-    """K_max."""
-
-
-DROPPED_MASS_DEFAULTS = (
-    DroppedMassDefault(0.3, 0.01, 64),
-    DroppedMassDefault(0.6, 0.05, 256),
-    DroppedMassDefault(1.0, 0.3, 256),
-    DroppedMassDefault(MAX_TEMPERATURE, 0.7, 256),
-)
-"""
-Ascending in temperature; the first row that reaches a temperature holds for it.
-
-Chosen by `python -m bench.c_sqs_defaults` so that K_max binds on under 1 % of the bundled pair's steps: where
-it binds, Theorem 2 is void. The last row is chosen at temperature 1.5.
-"""
-
-
-def default_scheme(temperature: float, **given: Any) -> SchemeParameters:
-    """
-    Scheme parameters in which what is not given takes its default: α* and K_max by the temperature, the rest
-    that of `SchemeParameters`.
-
-    Args:
-        temperature: 0 to 10; one out of range takes the last row, since another check refuses it.
-        given: fields of `SchemeParameters`.
-
-    Raises:
-        ConfigError: a given value out of its range.
-    """
-    rows = DROPPED_MASS_DEFAULTS
-    row = next((row for row in rows if temperature <= row.temperature), rows[-1])
-    by_temperature = {
-        "target_dropped_mass": row.target_dropped_mass,
-        "max_support_size": row.max_support_size,
-    }
-    return SchemeParameters(**{**by_temperature, **given})

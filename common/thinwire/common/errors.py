@@ -57,7 +57,7 @@ class ThinwireError(Exception):
 
     def forget_origin(self) -> None:
         """
-        Let go of the frames it came through, and of the errors behind it.
+        Let go of the frames it came through, and of the errors that it came from.
 
         Those frames hold a request, a prompt or a cache; whoever keeps an error beyond the `except` that
         caught it, in a future or in an RPC's state, would keep all of them, often in a cycle.

@@ -11,13 +11,10 @@ from typing import Annotated
 from thinwire.common import demo_pair
 from thinwire.common.config import (
     Option,
-    Rollback,
     SamplingParameters,
-    SchemeParameters,
     Seconds,
     Switch,
     check_fields,
-    default_scheme,
 )
 from thinwire.common.daemon.health_command import add_health_command, add_peer
 from thinwire.common.daemon.options import CommandParser, PeerAddress, add_options, from_arguments
@@ -26,6 +23,7 @@ from thinwire.common.daemon.standard_streams import check_utf8
 from thinwire.common.door.security import DialOptions
 from thinwire.common.errors import ConfigError
 from thinwire.common.release import version
+from thinwire.common.schemes import DEFAULT_SCHEME, parse_scheme, schemes_help
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.edge.settings import EdgeSettings
 
@@ -101,8 +99,9 @@ def generation_request(arguments: argparse.Namespace, prompt: str) -> Generation
     check_utf8("the prompt", prompt)
     for text in arguments.stop:
         check_utf8("stop", text)
+    check_utf8("scheme", arguments.scheme)
     sampling = from_arguments(SamplingParameters, arguments)
-    scheme = scheme_of(arguments, sampling.temperature)
+    scheme = parse_scheme(arguments.scheme, sampling.temperature)
     return from_arguments(GenerationRequest, arguments, prompt=prompt, sampling=sampling, scheme=scheme)
 
 
@@ -141,95 +140,12 @@ def _demo(parser: CommandParser, prompt: str | None) -> None:
 
 
 def _add_generation(parser: CommandParser) -> None:
-    add_scheme(parser)
+    parser.add_argument(
+        "--scheme",
+        default=DEFAULT_SCHEME,
+        help="NAME or NAME:PARAMETER=VALUE,... such as k-sqs:K=4,ell=50; listed below (default %(default)s)",
+    )
+    parser.more_help = schemes_help
     add_options(parser, GenerationRequest, "text")
     add_options(parser, SamplingParameters, "sampling")
     add_options(parser, OutputOptions, "output")
-
-
-def scheme_of(arguments: argparse.Namespace, temperature: float) -> SchemeParameters:
-    """
-    The scheme that `add_scheme` understood.
-
-    Raises:
-        ConfigError: a value out of its range.
-    """
-    check_utf8("scheme", arguments.scheme)
-    by_temperature = {
-        "max_support_size": arguments.max_support_size,
-        "target_dropped_mass": arguments.target_dropped_mass,
-    }
-    return default_scheme(
-        temperature,
-        scheme=arguments.scheme,
-        lattice_resolution=arguments.lattice_resolution,
-        support_size=arguments.support_size,
-        initial_threshold=arguments.initial_threshold,
-        threshold_step=arguments.threshold_step,
-        rollback=Rollback(arguments.rollback),
-        frozen_threshold=arguments.frozen_threshold,
-        **{name: value for name, value in by_temperature.items() if value is not None},
-    )
-
-
-def add_scheme(parser: argparse.ArgumentParser) -> None:
-    """Add --scheme and its parameters."""
-    from thinwire.common.schemes import scheme_names
-
-    scheme = SchemeParameters()
-    group = parser.add_argument_group("scheme")
-    add = group.add_argument
-    default = "(default %(default)s)"
-    add("--scheme", default=scheme.scheme, help=f"one of {', '.join(scheme_names())} {default}")
-    add(
-        "--ell",
-        dest="lattice_resolution",
-        metavar="ELL",
-        type=int,
-        default=scheme.lattice_resolution,
-        help=f"lattice resolution ℓ {default}",
-    )
-    add(
-        "--k",
-        dest="support_size",
-        metavar="K",
-        type=int,
-        default=scheme.support_size,
-        help=f"support size K of k-sqs {default}",
-    )
-    add(
-        "--beta",
-        dest="initial_threshold",
-        metavar="BETA",
-        type=float,
-        default=scheme.initial_threshold,
-        help=f"first threshold β of c-sqs {default}",
-    )
-    add(
-        "--eta",
-        dest="threshold_step",
-        metavar="ETA",
-        type=float,
-        default=scheme.threshold_step,
-        help=f"threshold step η of c-sqs {default}",
-    )
-    add(
-        "--target-dropped-mass",
-        type=float,
-        metavar="MASS",
-        help="α* of c-sqs (default: by the temperature)",
-    )
-    add(
-        "--k-max",
-        dest="max_support_size",
-        metavar="K_MAX",
-        type=int,
-        help="largest support of c-sqs (default: by the temperature)",
-    )
-    add(
-        "--rollback",
-        default=scheme.rollback.value,
-        choices=[mode.value for mode in Rollback],
-        help=f"fate of the threshold updates of discarded drafts {default}",
-    )
-    add("--frozen-threshold", action="store_true", help="keep β fixed (no guarantee)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
@@ -21,6 +21,8 @@ from thinwire.common.session.generation import (
 
 _REASON_TIMEOUT_S = 0.5
 """To ask a channel that does not connect for the reason."""
+_SOON_AGAIN = ("grpc.max_reconnect_backoff_ms", 1000)
+"""gRPC's own is two minutes, for which a client of an edge that is back would go on failing."""
 
 
 class EdgeClient:
@@ -47,7 +49,7 @@ class EdgeClient:
         self._context = caller_context(traceparent)
         self._event_timeout_s = event_timeout_s
 
-    async def generate(self, request: GenerationRequest) -> AsyncIterator[GenerationEvent]:
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         """
         Stream one text; leaving the iteration early cancels it.
 
@@ -114,7 +116,7 @@ async def connect(
         TransportError: nobody listens there, or no connection within the deadline.
     """
     security = security or ClientSecurity()
-    async with wire.open_channel(address, security) as channel:
+    async with wire.open_channel(address, security, options=[_SOON_AGAIN]) as channel:
         if not await _connected(channel, connect_timeout_s):
             raise TransportError(await _why_not(channel, address, security))
         yield EdgeClient(channel, event_timeout_s=event_timeout_s, security=security, traceparent=traceparent)

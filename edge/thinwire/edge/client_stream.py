@@ -1,4 +1,4 @@
-"""What a generation hands its client: checked, counted, and put behind what waits for it."""
+"""What a generation hands its client: checked, counted, and put after what waits for it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ClientStream:
         """Put so far."""
 
     def put(self, event: GenerationEvent) -> None:
-        """Hand over an event, behind those before it."""
+        """Hand over an event, after those before it."""
         self._check()
         if isinstance(event, tuple):
             self.tokens += len(event)

@@ -155,7 +155,7 @@ class CloudStream:
 
     def send(self, request: Any, *, last: bool) -> None:
         """
-        Write one prepared message behind those before it; the reader reports a link that no longer takes it.
+        Write one prepared message after those before it; the reader reports a link that no longer takes it.
 
         In a task of its own: gRPC cancels a whole call when a task that waits for its write is cancelled,
         and then no Close could follow.

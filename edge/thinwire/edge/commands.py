@@ -24,6 +24,7 @@ from thinwire.common.daemon.standard_streams import read_input, writing_output
 from thinwire.common.door.security import ClientSecurity, DialOptions
 from thinwire.common.errors import ConfigError, ThinwireError
 from thinwire.common.observe.tracing import NO_TRACING, start_tracing
+from thinwire.common.schemes import load_schemes
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.edge.arguments import EdgeOptions, OutputOptions, generation_request
 from thinwire.edge.client import connect
@@ -97,6 +98,7 @@ async def _edge(arguments: argparse.Namespace) -> int:
         await server.model_loaded(model.served)
 
     try:
+        load_schemes()
         return await run_daemon(
             server,
             options,
@@ -133,7 +135,7 @@ async def _generate(
     security: ClientSecurity,
     echo: bool = False,
 ) -> int:
-    """Stream one completion to standard output, and what it took to standard error."""
+    """Stream one completion to standard output, and its statistics to standard error."""
     console = Console(highlight=False)
     prompt = request.prompt if echo or console.is_terminal else None
     statistics = None if output.quiet else Console(highlight=False, stderr=True)

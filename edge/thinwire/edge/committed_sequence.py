@@ -88,7 +88,7 @@ class CommittedSequence:
         return max(0, room)
 
     def since(self, length: int) -> tuple[int, ...]:
-        """The ids behind the first `length`."""
+        """The ids after the first `length`."""
         return tuple(self._ids[length:])
 
     def opened(self, opened: Opened) -> None:

@@ -287,7 +287,7 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
 def _tokenized(
     vocabulary: Vocabulary, prompt: str, stop: tuple[str, ...]
 ) -> tuple[tuple[int, ...], TextStream]:
-    """A prompt's ids, and what turns the output behind them into text."""
+    """A prompt's ids, and what turns the output after them into text."""
     prompt_ids = tuple(vocabulary.encode(prompt))
     text = TextStream(
         vocabulary.decode,

@@ -27,7 +27,7 @@ def read_lines(path, encoding="utf-8"):
     """
     with open(path, encoding=encoding) as'''
 """
-The bundled pair writes Python. Cut within a line: behind the docstring's last line the target ends the text
+The bundled pair writes Python. Cut within a line: after the docstring's last line the target ends the text
 two times in five.
 """
 
@@ -162,5 +162,5 @@ def shared_core() -> int | None:
 
 
 def target_threads() -> int:
-    """Of a target model beside its edge: one for every core but one."""
+    """Threads of a target model beside its edge: one for every core but one."""
     return max(1, (os.cpu_count() or 1) - 1)

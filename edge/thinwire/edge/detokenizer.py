@@ -4,9 +4,9 @@ Token ids → text, one at a time, with a bounded look back.
 A token's text depends on its neighbours: a character may be spread over several tokens, and many decoders
 treat the first token of a text in a way of its own (a stripped space, no space before a word).
 So every token is decoded together with a few before it, from a place where a character begins, and only what
-it adds is given out.
+it adds is shown.
 
-What is given out joins to decode(prompt + output) less decode(prompt), with two exceptions, in which nothing
+What is shown joins to decode(prompt + output) less decode(prompt), with two exceptions, in which nothing
 can be equal to that and never be taken back:
 
 - Where the prompt ends within a character and the output completes it, the whole character is output.
@@ -45,12 +45,12 @@ class Detokenizer:
         self._decode = decode
         self._without_text = without_text
         self._context: list[int] = []
-        """Tokens given out last, from where a character began."""
+        """Tokens shown last, from where a character began."""
         self._context_text = ""
         self._pending: list[int] = []
-        """Tokens behind them, not all of whose text has been given out."""
+        """Tokens after them, not all of whose text has been shown."""
         self._given = ""
-        """Of the pending tokens' text."""
+        """Part of the pending tokens' text that has been shown."""
         self._stripped = 0
         """Pending tokens before any text: a space that the decoder strips from the beginning."""
         self._prompts = ""
@@ -93,7 +93,7 @@ class Detokenizer:
         return self._decode(self._pending)  # within a run of bytes that is incomplete or broken
 
     def _give(self, text: str) -> str:
-        """What of `text`, of the pending tokens, was not given out before and is not the prompt's."""
+        """What of `text`, of the pending tokens, was not shown before and is not the prompt's."""
         added, self._given = text[len(self._given) :], text
         if added.startswith(self._prompts):
             added, self._prompts = added[len(self._prompts) :], ""

@@ -74,7 +74,7 @@ class Drafter:
         started_s = time.perf_counter()
         feed: Sequence[int] = effect.feed_token_ids
         sequence = self._sequence.holding(effect.first_position - len(feed) if feed else None)
-        builder = DraftBlockBuilder.of(effect, self._scheme, self._draws)
+        builder = DraftBlockBuilder(effect, self._scheme, self._draws)
         while not builder.complete:
             logits = self._next_logits(sequence, feed)
             draft_probs, margin = warp_with_margin(logits, self._sampling, dtype=np.float32)

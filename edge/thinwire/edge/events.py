@@ -24,7 +24,7 @@ class DraftedBlock(DraftMeasured):
     """One per token, same order."""
     states: tuple[SchemeState, ...]
     """γ + 1 states, `states[i]` the one before position i."""
-    support_size_code: int
+    coding: int
     payload: bytes
     cache_length: int
     """Tokens the draft model's cache holds after drafting."""
@@ -113,23 +113,23 @@ class Send:
     message: Open | DraftBlock | Close
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
     """Draft up to `max_draft_length` tokens; answer with Drafted(attempt, ...) or Refused."""
 
     attempt: int
     """Rises at every Draft effect, never resets; part of the draft draws' key."""
-    feed_token_ids: tuple[int, ...]
+    feed_token_ids: tuple[int, ...] = ()
     """Committed tokens the draft model's cache lacks, at least one."""
     first_position: int
     """Absolute index of the first token to draft."""
     max_draft_length: int
     """γ, 0 included: then nothing is fed and the block is empty."""
-    budget_bits: int
+    budget_bits: int = 0
     """Payload bits at most; 0 is no budget."""
-    min_acceptance: float
-    """Stop behind the token with which the block's estimated acceptance falls below this; 0 is never."""
-    stop_token_ids: frozenset[int]
+    min_acceptance: float = 0.0
+    """Stop after the token with which the block's estimated acceptance falls below this; 0 is never."""
+    stop_token_ids: frozenset[int] = frozenset()
     """Stop after drafting one of these (the token is kept)."""
     state: SchemeState
 

@@ -58,7 +58,7 @@ class Client(Protocol):
     """Who reads the text."""
 
     def put(self, event: GenerationEvent) -> None:
-        """Hand over an event, behind those before it; does not wait."""
+        """Hand over an event, after those before it; does not wait."""
 
     async def room(self) -> None:
         """Wait for a client that is slow to read."""

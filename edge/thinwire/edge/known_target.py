@@ -7,7 +7,7 @@ from thinwire.common.session.messages import Opened
 
 
 class KnownTarget:
-    """Of one text; a session opened anew in its middle, on a cloud that was restarted, is held against it."""
+    """The target of one text, compared with that of a session opened anew on a restarted cloud."""
 
     def __init__(self) -> None:
         self._fingerprint = b""

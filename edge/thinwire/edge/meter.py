@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields, replace
 
-from thinwire.common.config import Rollback
 from thinwire.common.law.decision_margin import CLOSE_DRAFT_MARGIN
 from thinwire.common.observe.tracing import NO_TRACE, Trace
 from thinwire.common.schemes.base import Scheme
@@ -134,16 +133,16 @@ def measure(
     round_trip_s: float = 0.0,
 ) -> RoundMeasured:
     """A decided round, with what the shell measured of its messages."""
-    block, verdict, parameters = decided.block, decided.verdict, scheme.parameters
+    block, verdict = decided.block, decided.verdict
     length, distributions = len(block.tokens), block.distributions
-    kept = length if parameters.rollback is Rollback.DRAFTED else min(verdict.accepted + 1, length)
+    kept = scheme.kept_positions(length, verdict.accepted)
     return RoundMeasured(
         **{field.name: getattr(block, field.name) for field in fields(DraftMeasured)},
         session=session,
         round=verdict.round,
         scheme=scheme.name,
         draft_length=length,
-        lattice_resolution=parameters.lattice_resolution,
+        lattice_resolution=scheme.parameters.values().get("lattice_resolution", 0),
         support_sizes=tuple(d.support_size for d in distributions),
         wire_support_sizes=tuple(d.quantized.support_ids.size for d in distributions),
         dropped_masses=tuple(d.dropped_mass for d in distributions),

@@ -17,7 +17,7 @@ from thinwire.common.session.prompt import check_text
 
 Encoded = TypeVar("Encoded")
 SHORT_BYTES = 16 * 1024
-"""Of a prompt that takes some milliseconds, and waits for no longer one."""
+"""Bytes of a prompt that takes some milliseconds, and waits for no longer one."""
 
 
 class PromptEncoder:

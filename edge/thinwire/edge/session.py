@@ -136,7 +136,7 @@ class EdgeSession:
         self._sent_s = 0.0
         """When the pending block went out for the first time."""
         self._timeout_s = 0.0
-        """Of the open or the round under way."""
+        """Deadline, in seconds, of the open or the round under way."""
 
     @property
     def committed_token_ids(self) -> tuple[int, ...]:
@@ -288,7 +288,7 @@ class EdgeSession:
             base_length=len(self._committed),
             prefix_hash=self._committed.prefix_hash,
             draft_length=len(drafted.tokens),
-            support_size_code=drafted.support_size_code,
+            coding=drafted.coding,
             payload=drafted.payload,
             checksum=0,
         )

@@ -92,7 +92,7 @@ class Daemon:
 
     @property
     def pid(self) -> int:
-        """Of its process, which is also its process group."""
+        """Id of its process, which is also its process group."""
         assert self._process is not None, "not started"
         return self._process.pid
 

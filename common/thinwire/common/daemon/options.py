@@ -69,6 +69,8 @@ class CommandParser(argparse.ArgumentParser):
         roomy = {"formatter_class": _RoomyFormatter, "epilog": EXIT_CODES_HELP}
         super().__init__(**{**roomy, **keywords, "allow_abbrev": False})
         self._fill = fill
+        self.more_help: Callable[[], str] | None = None
+        """Makes what stands before the exit codes, when help is asked for."""
         self.set_defaults(parser=self)
 
     def filled(self) -> CommandParser:
@@ -82,6 +84,12 @@ class CommandParser(argparse.ArgumentParser):
         """As argparse's."""
         self.filled()
         return super().parse_known_args(args, namespace)
+
+    def format_help(self) -> str:
+        """As argparse's."""
+        if self.more_help is not None:
+            self.epilog, self.more_help = f"{self.more_help()}\n{self.epilog}", None
+        return super().format_help()
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """As argparse's, which says nothing of a standard output that cannot be written."""

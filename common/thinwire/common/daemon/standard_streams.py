@@ -12,7 +12,7 @@ from thinwire.common.errors import ConfigError
 
 
 class OutputError(Exception):
-    """Standard output takes no more; the argument is one sentence."""
+    """Standard output is closed or full; the argument is one sentence."""
 
 
 @contextmanager

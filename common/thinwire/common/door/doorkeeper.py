@@ -152,7 +152,7 @@ class Doorkeeper:
         passed_s = min(now - self._looked_at_s, 2 * LOOK_INTERVAL_S)
         self._looked_at_s = now
         found = list(self._accepted(passed_s))
-        # A call comes from a connection that is there, so the next look behind it finds it, or it is gone.
+        # A call comes from a connection that is there, so the next look after it finds it, or it is gone.
         calls, self._calls = self._calls, {}
         for connection in found:
             if connection.endpoint in calls:

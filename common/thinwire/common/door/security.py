@@ -2,7 +2,7 @@
 How a listener is protected, how a peer is dialled, and when that is refused.
 
 Off loopback nothing is served without TLS and tokens and nothing is dialled without TLS;
-`--insecure-plaintext` is the one escape.
+`--insecure-plaintext` is the one exception.
 On loopback, where only this machine's users can listen in, everything is plaintext unless it is asked for.
 """
 

@@ -166,7 +166,7 @@ class Access:
             raise UnauthenticatedError("the token was revoked; expected one that is in force.")
 
     def quotas(self, tenant: str) -> Quotas:
-        """Of a tenant; without any limit for one that is not in the file."""
+        """A tenant's quotas; without any limit for one that is not in the file."""
         known = self._tenants.get(tenant)
         return NO_QUOTAS if known is None else known.quotas
 

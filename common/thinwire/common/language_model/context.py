@@ -15,7 +15,7 @@ def context_length(config: Any, name: str) -> tuple[int, tuple[str, ...]]:
 
     One token more, and a plain pass turns every key with the long factors: all that a cache holds would
     have to be computed anew, and again after a roll-back (docs/decisions/0013-a-trial-before-serving.md).
-    Dynamic factors change behind the configuration's limit only, so that no text gets there.
+    Dynamic factors change only beyond the configuration's limit, so that no text gets there.
 
     Args:
         config: a transformers configuration.
@@ -37,7 +37,7 @@ def context_length(config: Any, name: str) -> tuple[int, tuple[str, ...]]:
 
 
 def _short_factor_lengths(config: Any) -> list[int]:
-    """Of every longrope in the configuration, which may have one for each kind of layer."""
+    """Original length of every longrope in the configuration, which may have one for each kind of layer."""
     rope = getattr(config, "rope_parameters", None) or {}
     kinds = [rope, *(kind for kind in rope.values() if isinstance(kind, dict))]
     return [

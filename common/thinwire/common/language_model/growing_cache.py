@@ -2,7 +2,7 @@
 A full-attention cache layer that grows in place.
 
 transformers' `DynamicLayer` copies the whole cache at every forward pass (`torch.cat`), which costs time in
-proportion to the context for every single token; this one writes behind what it holds.
+proportion to the context for every single token; this one writes after what it holds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """
     Keys and values in buffers with room to spare; `keys` and `values` are views of the part in use.
 
-    Cropping is the base class's: it shortens the views, and the next update overwrites what lies behind them.
+    Cropping is the base class's: it shortens the views, and the next update overwrites what lies after them.
     """
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:

@@ -188,7 +188,7 @@ class PageTable:
         return np.asarray(pages[positions // PAGE_TOKENS] * PAGE_TOKENS + positions % PAGE_TOKENS)
 
     def whereabouts(self, length: int) -> slice | npt.NDArray[np.int64]:
-        """Of the first `length` >= 1 tokens: a slice of the pool where they lie side by side, else slots."""
+        """Places of the first `length` >= 1 tokens: a slice where they lie side by side, else slots."""
         if self._follow:
             first = self._pages[0] * PAGE_TOKENS
             return slice(first, first + length)

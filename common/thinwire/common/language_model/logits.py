@@ -42,7 +42,7 @@ def fed_ids(token_ids: Sequence[int], rows: int) -> Sequence[int]:
     The ids a model is fed for `token_ids`: those it has no row for stand as `STAND_IN_ID`.
 
     No law hangs on it. What a draft proposes need not be right. A target meets such an id only as a drafted
-    token, to which it gives probability 0: the token is rejected, and the logits behind it are not used
+    token, to which it gives probability 0: the token is rejected, and the logits after it are not used
     (prompts that hold one are refused, `cloud.opening`).
     """
     if max(token_ids) < rows:

@@ -149,7 +149,7 @@ class LanguageModel:
         return extend_one_by_one(requests)
 
     def forward(self, token_ids: Sequence[int], cache: Any, logit_rows: int) -> npt.NDArray[Any]:
-        """Feed tokens behind `cache`, in place; returns what `ScoredModule.logits` does."""
+        """Feed tokens after `cache`, in place; returns what `ScoredModule.logits` does."""
         with torch.inference_mode():
             fed = fed_ids(token_ids, self.scored.rows)
             ids = torch.tensor([fed], dtype=torch.long, device=self.device)

@@ -1,7 +1,7 @@
 """
 Attention of several sequences in one pass, without padding.
 
-The tokens of all sequences stand in one row, one sequence behind the other; everything in a layer but the
+The tokens of all sequences stand in one row, one sequence after the other; everything in a layer but the
 attention works on them as on one text.
 The attention writes the new states into the KV pool and then goes sequence by sequence, each against its own
 past, where that lies.
@@ -29,7 +29,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from thinwire.common.language_model.kv_pool import KvPool, PageTable
 
 NAME = "thinwire_packed"
-"""Of the attention function in transformers' registry."""
+"""Name of the attention function in transformers' registry."""
 
 _UNKNOWN = ("softcap", "s_aux", "position_bias", "sliding_window")
 """What some models ask of their attention and this one does not do."""
@@ -56,7 +56,7 @@ class _Span:
     """One sequence's part in a pass."""
 
     start: int
-    """Of its new tokens in the row."""
+    """Place of its first new token in the row."""
     stop: int
     where: slice | torch.Tensor
     """All its tokens in the pool, the new ones last."""
@@ -139,7 +139,7 @@ class PackedPass:
         keys, values = self._pool.read(layer, span.where)
         groups, count, mask = query.shape[1] // heads, query.shape[2], span.mask
         if groups > 1:
-            # The query heads that share a key head stand behind each other as if they were more tokens.
+            # The query heads that share a key head stand one after the other as if they were more tokens.
             query = query.reshape(1, heads, groups * count, -1)
             mask = None if mask is None else mask.repeat(groups, 1)
         attended = scaled_dot_product_attention(

@@ -170,7 +170,7 @@ class PooledSequence:
         return answer
 
     def truncate(self, length: int) -> None:
-        """Roll the cache back to its first `length` tokens; pages behind them are free again."""
+        """Roll the cache back to its first `length` tokens; pages after them are free again."""
         assert 0 <= length <= self.length, f"truncate to {length} of {self.length}"
         assert self._table is not None, "used after close"
         self._table.keep(length)

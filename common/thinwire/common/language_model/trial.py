@@ -57,7 +57,7 @@ Some models compute a part in float32 whatever their dtype is.
 _ALIKE = 0.25
 """Share of the tolerance for plain passes, which are of one shape and hardly round differently."""
 _SEEDS = (12, 13)
-"""Of the texts; the second is for a model that fails with the first."""
+"""Seeds of the texts; the second is for a model that fails with the first."""
 _CHANGE = "the logits after a token change with"
 _OTHER = "has other logits than in transformers' plain forward pass"
 
@@ -138,7 +138,7 @@ class Trial:
             positions = [[*range(count)], [*range(count - 1), self._context_length - 1]]
             self._placed = self._plain(self._texts, positions)
         else:
-            _log.info("%s takes no positions: those behind %d are not tried.", self._name, count)
+            _log.info("%s takes no positions: those after %d are not tried.", self._name, count)
         found = max(self._apart(*self._rows), self._apart(self._rows[0], self._placed[0]))
         if found > _ALIKE * self._tolerance:
             if seed != _SEEDS[-1]:
@@ -153,7 +153,7 @@ class Trial:
         is_decoder = getattr(self._module.config, "is_decoder", True)
         hint = "" if is_decoder else " (its configuration has is_decoder false)"
         suspects: list[tuple[str, Callable[[], list[Rows]]]] = [
-            (f"it is not causal{hint}: {_CHANGE} the tokens behind it", lambda: self._plain([second])),
+            (f"it is not causal{hint}: {_CHANGE} the tokens after it", lambda: self._plain([second])),
             (
                 f"{_CHANGE} the longest position of a pass, {self._context_length - 1}",
                 lambda: self._placed,

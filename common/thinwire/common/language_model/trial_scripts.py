@@ -19,7 +19,7 @@ A, B = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """One sequence's part in a pass: tokens `start` to `stop` of a text, behind its first `start`."""
+    """One sequence's part in a pass: tokens `start` to `stop` of a text, after its first `start`."""
 
     sequence: int
     """Which; a new one where none is open under this number. A longer one is rolled back to `start`."""
@@ -27,7 +27,7 @@ class Feed:
     start: int
     stop: int
     rejected: int = 0
-    """Wrong ids behind them."""
+    """Wrong ids after them."""
     closes: bool = False
     """Whether the sequence ends with the pass."""
 
@@ -41,19 +41,19 @@ OWN_CACHES: Script = (
     (Feed(0, A, 5, 6),),
     (Feed(0, A, 6, TEXT_TOKENS),),
 )
-"""Of sequences with a cache each, one a pass."""
+"""A script of sequences with a cache each, one a pass."""
 POOL_PAGES = 3
 ONE_POOL: Script = (
     (Feed(0, A, 0, 7, rejected=2), Feed(1, B, 0, 8, closes=True), Feed(2, B, 0, 3)),
     (Feed(0, A, 5, TEXT_TOKENS), Feed(3, A, 0, 4), Feed(2, B, 3, 4)),
 )
-"""Of sequences in one pool of `POOL_PAGES` or more; the last one gets the page that another gave back."""
+"""A script of sequences in one pool of `POOL_PAGES` or more; the last gets a page that another gave back."""
 ONE_PAGE: Script = (
     (Feed(0, A, 0, 7, rejected=2),),
     (Feed(0, A, 5, TEXT_TOKENS, closes=True),),
     (Feed(1, B, 0, 8),),
 )
-"""Of a smaller pool, one sequence at a time."""
+"""A script of a smaller pool, one sequence at a time."""
 ALONE: tuple[tuple[str, Script], ...] = (
     ("a text in one pass with a cache", ((Feed(0, A, 0, TEXT_TOKENS),),)),
     ("a text in several passes", tuple((Feed(0, A, n, n + 3),) for n in range(0, TEXT_TOKENS, 3))),

@@ -7,7 +7,8 @@ Draft draws are keyed by (seed, stream, attempt, position) as well, because a po
 keyed by position alone, the redraft would reuse the number that drew the discarded token, and anything that
 remembers discarded drafts (the threshold in `drafted` rollback) would choose q̂ knowing it, a biased text.
 
-The generator is counter-based: BLAKE2b of the key for single integers, Philox-4x64 keyed by it for vectors.
+The generator is counter-based: BLAKE2b of the key for single integers, Philox-4x64 keyed by it for vectors
+(Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ class KeyedDraws:
 
     def race(self, stream: Stream, position: int, weights: npt.NDArray[np.float64]) -> tuple[int, float]:
         """
-        Exponential race: argmin over x of E_x / weight_x, with E_x standard exponential and tied to the id x.
+        Exponential race: argmin over x of E_x / weight_x, with E_x standard exponential and tied to the id x;
+        the Gumbel-max trick after a logarithm.
 
         A change of 1e-7 in the weights moves the winner with probability of that order, where a cumulative
         sum over ids would move it a thousand times as often.

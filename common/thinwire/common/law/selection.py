@@ -51,8 +51,8 @@ def _lower_bound(values: npt.NDArray[Any], count: int) -> Any:
 
 def kth_and_next(values: npt.NDArray[Any], count: int) -> tuple[Any, Any]:
     """
-    The `count`-th largest entry of (n,) `values`, 1 <= count <= n, and the one behind it, in the array's own
-    precision; equal where they tie, -inf where there is none behind.
+    The `count`-th largest entry of (n,) `values`, 1 <= count <= n, and the next one, in the array's own
+    precision; equal where they tie, -inf where there is no next one.
     """
     few = values[reaching(values, count + 1)]
     if few.size > count:

@@ -47,7 +47,8 @@ def residual_weights(target_probs: npt.NDArray[Any], quantized: QuantizedDistrib
     Returns:
         (ℓ p - b)₊, (V,), same number type; its sum is ℓ TV(p, q̂).
 
-    Reference: Leviathan et al. 2023, section 2.3; here on the lattice of arXiv 2510.09942.
+    Reference: Leviathan et al., arXiv 2211.17192, section 2.3, and Chen et al., arXiv 2302.01318;
+    here on the lattice of arXiv 2510.09942.
     """
     weights = target_probs * quantized.lattice_resolution
     weights[quantized.support_ids] -= quantized.lattice_counts
@@ -65,7 +66,7 @@ def verify_block(
     Test a block of draft tokens against p and draw the token that ends the round.
 
     Args:
-        target_probs: γ + 1 rows of (V,), float64 or exact, each sums to 1; fetched in order, the rows behind
+        target_probs: γ + 1 rows of (V,), float64 or exact, each sums to 1; fetched in order, the rows after
             the first rejection never.
         tokens: the γ draft tokens with the laws they were drawn from.
         draws: accept, residual and bonus draws.

@@ -28,7 +28,7 @@ _FIRST_SHARES = (1, 4, 8, 16, 26, 38, 50, 61)
 _FIRST_LOGS = tuple((math.log(share / 64), math.log(1 - share / 64)) for share in _FIRST_SHARES)
 """Log-likelihoods of size 1 and of a larger size."""
 _TAIL_MEANS = (11, 14, 18, 24, 32, 44, 60, 80, 110, 150, 200, 280, 400, 600, 1000, 0)
-"""Mean of the geometric tail behind 1, in tenths; 0 stands for a uniform tail. Ratios of about 1.35."""
+"""Mean of the geometric tail after 1, in tenths; 0 stands for a uniform tail. Ratios of about 1.35."""
 
 
 _STEPPING = 96

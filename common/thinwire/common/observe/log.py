@@ -139,7 +139,7 @@ class JsonFormatter(_Formatter):
 
 
 class TextFormatter(_Formatter):
-    """One line a record, the fields behind it as name=value; an announcement as `PROGRAM: SENTENCE`."""
+    """One line a record, the fields after it as name=value; an announcement as `PROGRAM: SENTENCE`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its newline; a traceback follows on lines of its own."""

@@ -22,7 +22,7 @@ from thinwire.common.errors import errors_by_reason
 from thinwire.common.session.statistics import RoundVerified
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-"""Of what `render` returns."""
+"""Content type of what `render` returns."""
 PREFIX = "thinwire_"
 CLOSED_REASONS = ("crowd", "silence", "unread")
 """Too many of one address, or one for too long."""

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
 MAX_CHILD_SPANS = 512
-"""Of one request at one end: 128 rounds at the cloud, about 170 at the edge; a long text has thousands."""
+"""Spans of one request at one end: 128 rounds at the cloud, 170 at the edge; a long text has thousands."""
 DEFAULT_EXPORTER = "otlp"
-"""Of the variable OTEL_TRACES_EXPORTER, as OpenTelemetry has it."""
+"""Default of the variable OTEL_TRACES_EXPORTER, as OpenTelemetry has it."""
 _EXPORTERS = "opentelemetry_traces_exporter"
 """Entry points of installed exporters, by the names that the variable takes."""
 _FIELDS = ("traceparent", "tracestate")

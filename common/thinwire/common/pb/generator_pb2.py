@@ -25,39 +25,35 @@ _sym_db = _symbol_database.Default()
 from thinwire.common.pb import verifier_pb2 as thinwire_dot_common_dot_pb_dot_verifier__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"thinwire/common/pb/generator.proto\x12\x0bthinwire.v1\x1a!thinwire/common/pb/verifier.proto\"\xf9\x02\n\x0fGenerateRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x17\n\nmax_tokens\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\'\n\x08sampling\x18\x03 \x01(\x0b\x32\x15.thinwire.v1.Sampling\x12+\n\x06scheme\x18\x04 \x01(\x0b\x32\x1b.thinwire.v1.SchemeSettings\x12\x19\n\x0c\x64raft_length\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x1a\n\x12uplink_budget_bits\x18\x06 \x01(\r\x12\x11\n\x04seed\x18\x07 \x01(\x06H\x02\x88\x01\x01\x12\x0c\n\x04stop\x18\x08 \x03(\t\x12\x12\n\nignore_eos\x18\t \x01(\x08\x12!\n\x14min_block_acceptance\x18\n \x01(\x01H\x03\x88\x01\x01\x12\x16\n\x0estop_token_ids\x18\x0c \x03(\rB\r\n\x0b_max_tokensB\x0f\n\r_draft_lengthB\x07\n\x05_seedB\x17\n\x15_min_block_acceptance\"\x99\x03\n\x0eSchemeSettings\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1f\n\x12lattice_resolution\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x19\n\x0csupport_size\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x1d\n\x10max_support_size\x18\x04 \x01(\rH\x02\x88\x01\x01\x12\x1e\n\x11initial_threshold\x18\x05 \x01(\x01H\x03\x88\x01\x01\x12\x1b\n\x0ethreshold_step\x18\x06 \x01(\x01H\x04\x88\x01\x01\x12 \n\x13target_dropped_mass\x18\x07 \x01(\x01H\x05\x88\x01\x01\x12\'\n\x08rollback\x18\x08 \x01(\x0e\x32\x15.thinwire.v1.Rollback\x12\x18\n\x10\x66rozen_threshold\x18\t \x01(\x08\x42\x15\n\x13_lattice_resolutionB\x0f\n\r_support_sizeB\x13\n\x11_max_support_sizeB\x14\n\x12_initial_thresholdB\x11\n\x0f_threshold_stepB\x16\n\x14_target_dropped_mass\"\x96\x01\n\x10GenerateResponse\x12\'\n\x07started\x18\x01 \x01(\x0b\x32\x14.thinwire.v1.StartedH\x00\x12%\n\x06tokens\x18\x02 \x01(\x0b\x32\x13.thinwire.v1.TokensH\x00\x12)\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x15.thinwire.v1.FinishedH\x00\x42\x07\n\x05\x65vent\"q\n\x07Started\x12\x0c\n\x04seed\x18\x01 \x01(\x06\x12\x15\n\rprompt_tokens\x18\x02 \x01(\r\x12+\n\x06scheme\x18\x03 \x01(\x0b\x32\x1b.thinwire.v1.SchemeSettings\x12\x14\n\x0c\x64raft_length\x18\x04 \x01(\r\",\n\x06Tokens\x12\"\n\x06tokens\x18\x01 \x03(\x0b\x32\x12.thinwire.v1.Token\"M\n\x05Token\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.thinwire.v1.TokenKind\x12\x0c\n\x04text\x18\x03 \x01(\t\"p\n\x08\x46inished\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.thinwire.v1.FinishReason\x12\x0c\n\x04text\x18\x02 \x01(\t\x12+\n\nstatistics\x18\x03 \x01(\x0b\x32\x17.thinwire.v1.Statistics\"\xd3\x04\n\nStatistics\x12\x15\n\routput_tokens\x18\x01 \x01(\r\x12\x0e\n\x06rounds\x18\x02 \x01(\r\x12\x16\n\x0e\x64rafted_tokens\x18\x03 \x01(\r\x12\x15\n\rtested_tokens\x18\x04 \x01(\r\x12\x17\n\x0f\x61\x63\x63\x65pted_tokens\x18\x05 \x01(\r\x12\x18\n\x10resampled_tokens\x18\x06 \x01(\r\x12\x1b\n\x13uplink_payload_bits\x18\x07 \x01(\x04\x12\x1c\n\x14uplink_message_bytes\x18\x08 \x01(\x04\x12\x1e\n\x16\x64ownlink_message_bytes\x18\t \x01(\x04\x12\x19\n\x11mean_dropped_mass\x18\n \x01(\x01\x12#\n\x16\x64ropped_mass_guarantee\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x10\x63\x61p_binding_rate\x18\x0c \x01(\x01\x12\x0f\n\x07total_s\x18\r \x01(\x01\x12\x0f\n\x07\x64raft_s\x18\x0e \x01(\x01\x12\x11\n\tnetwork_s\x18\x0f \x01(\x01\x12\x0f\n\x07queue_s\x18\x10 \x01(\x01\x12\x10\n\x08verify_s\x18\x11 \x01(\x01\x12\x16\n\x0ekept_positions\x18\x12 \x01(\r\x12\x12\n\nreconnects\x18\x13 \x01(\r\x12\x15\n\rfirst_token_s\x18\x14 \x01(\x01\x12\x10\n\x08rebuilds\x18\x15 \x01(\r\x12\x10\n\x08\x65ncode_s\x18\x16 \x01(\x01\x12\x14\n\x0c\x63lose_drafts\x18\x17 \x01(\r\x12\x17\n\x0f\x64raft_full_from\x18\x18 \x01(\rB\x19\n\x17_dropped_mass_guarantee\"\x12\n\x10GetStatusRequest\"\x8c\x03\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x33\n\nvocabulary\x18\x03 \x01(\x0b\x32\x1f.thinwire.v1.VocabularyIdentity\x12\r\n\x05\x63loud\x18\x04 \x01(\t\x12\x17\n\x0f\x63loud_reachable\x18\x05 \x01(\x08\x12\x36\n\ncloud_info\x18\x06 \x01(\x0b\x32\".thinwire.v1.GetServerInfoResponse\x12\x13\n\x0bgenerations\x18\x07 \x01(\r\x12\x1c\n\x14generations_finished\x18\x08 \x01(\x04\x12\x15\n\routput_tokens\x18\t \x01(\x04\x12\x0f\n\x07schemes\x18\n \x03(\t\x12\r\n\x05\x64type\x18\x0b \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x0c \x01(\t\x12\x15\n\rcloud_failure\x18\r \x01(\t\x12\x16\n\x0e\x63loud_security\x18\x0e \x01(\t\x12\x19\n\x11listener_security\x18\x0f \x01(\t*R\n\x08Rollback\x12\x18\n\x14ROLLBACK_UNSPECIFIED\x10\x00\x12\x16\n\x12ROLLBACK_COMMITTED\x10\x01\x12\x14\n\x10ROLLBACK_DRAFTED\x10\x02*p\n\tTokenKind\x12\x1a\n\x16TOKEN_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13TOKEN_KIND_ACCEPTED\x10\x01\x12\x18\n\x14TOKEN_KIND_RESAMPLED\x10\x02\x12\x14\n\x10TOKEN_KIND_BONUS\x10\x03*\xae\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46INISH_REASON_EOS\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x03\x12\x19\n\x15\x46INISH_REASON_CONTEXT\x10\x04\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x05\x32\xa2\x01\n\tGenerator\x12I\n\x08Generate\x12\x1c.thinwire.v1.GenerateRequest\x1a\x1d.thinwire.v1.GenerateResponse0\x01\x12J\n\tGetStatus\x12\x1d.thinwire.v1.GetStatusRequest\x1a\x1e.thinwire.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"thinwire/common/pb/generator.proto\x12\x0bthinwire.v1\x1a!thinwire/common/pb/verifier.proto\"\xf7\x02\n\x0fGenerateRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x17\n\nmax_tokens\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\'\n\x08sampling\x18\x03 \x01(\x0b\x32\x15.thinwire.v1.Sampling\x12#\n\x06scheme\x18\r \x01(\x0b\x32\x13.thinwire.v1.Scheme\x12\x19\n\x0c\x64raft_length\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x1a\n\x12uplink_budget_bits\x18\x06 \x01(\r\x12\x11\n\x04seed\x18\x07 \x01(\x06H\x02\x88\x01\x01\x12\x0c\n\x04stop\x18\x08 \x03(\t\x12\x12\n\nignore_eos\x18\t \x01(\x08\x12!\n\x14min_block_acceptance\x18\n \x01(\x01H\x03\x88\x01\x01\x12\x16\n\x0estop_token_ids\x18\x0c \x03(\rB\r\n\x0b_max_tokensB\x0f\n\r_draft_lengthB\x07\n\x05_seedB\x17\n\x15_min_block_acceptanceJ\x04\x08\x04\x10\x05\"\x96\x01\n\x10GenerateResponse\x12\'\n\x07started\x18\x01 \x01(\x0b\x32\x14.thinwire.v1.StartedH\x00\x12%\n\x06tokens\x18\x02 \x01(\x0b\x32\x13.thinwire.v1.TokensH\x00\x12)\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x15.thinwire.v1.FinishedH\x00\x42\x07\n\x05\x65vent\"o\n\x07Started\x12\x0c\n\x04seed\x18\x01 \x01(\x06\x12\x15\n\rprompt_tokens\x18\x02 \x01(\r\x12#\n\x06scheme\x18\x05 \x01(\x0b\x32\x13.thinwire.v1.Scheme\x12\x14\n\x0c\x64raft_length\x18\x04 \x01(\rJ\x04\x08\x03\x10\x04\",\n\x06Tokens\x12\"\n\x06tokens\x18\x01 \x03(\x0b\x32\x12.thinwire.v1.Token\"M\n\x05Token\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.thinwire.v1.TokenKind\x12\x0c\n\x04text\x18\x03 \x01(\t\"p\n\x08\x46inished\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.thinwire.v1.FinishReason\x12\x0c\n\x04text\x18\x02 \x01(\t\x12+\n\nstatistics\x18\x03 \x01(\x0b\x32\x17.thinwire.v1.Statistics\"\xd3\x04\n\nStatistics\x12\x15\n\routput_tokens\x18\x01 \x01(\r\x12\x0e\n\x06rounds\x18\x02 \x01(\r\x12\x16\n\x0e\x64rafted_tokens\x18\x03 \x01(\r\x12\x15\n\rtested_tokens\x18\x04 \x01(\r\x12\x17\n\x0f\x61\x63\x63\x65pted_tokens\x18\x05 \x01(\r\x12\x18\n\x10resampled_tokens\x18\x06 \x01(\r\x12\x1b\n\x13uplink_payload_bits\x18\x07 \x01(\x04\x12\x1c\n\x14uplink_message_bytes\x18\x08 \x01(\x04\x12\x1e\n\x16\x64ownlink_message_bytes\x18\t \x01(\x04\x12\x19\n\x11mean_dropped_mass\x18\n \x01(\x01\x12#\n\x16\x64ropped_mass_guarantee\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x10\x63\x61p_binding_rate\x18\x0c \x01(\x01\x12\x0f\n\x07total_s\x18\r \x01(\x01\x12\x0f\n\x07\x64raft_s\x18\x0e \x01(\x01\x12\x11\n\tnetwork_s\x18\x0f \x01(\x01\x12\x0f\n\x07queue_s\x18\x10 \x01(\x01\x12\x10\n\x08verify_s\x18\x11 \x01(\x01\x12\x16\n\x0ekept_positions\x18\x12 \x01(\r\x12\x12\n\nreconnects\x18\x13 \x01(\r\x12\x15\n\rfirst_token_s\x18\x14 \x01(\x01\x12\x10\n\x08rebuilds\x18\x15 \x01(\r\x12\x10\n\x08\x65ncode_s\x18\x16 \x01(\x01\x12\x14\n\x0c\x63lose_drafts\x18\x17 \x01(\r\x12\x17\n\x0f\x64raft_full_from\x18\x18 \x01(\rB\x19\n\x17_dropped_mass_guarantee\"\x12\n\x10GetStatusRequest\"\x8c\x03\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x33\n\nvocabulary\x18\x03 \x01(\x0b\x32\x1f.thinwire.v1.VocabularyIdentity\x12\r\n\x05\x63loud\x18\x04 \x01(\t\x12\x17\n\x0f\x63loud_reachable\x18\x05 \x01(\x08\x12\x36\n\ncloud_info\x18\x06 \x01(\x0b\x32\".thinwire.v1.GetServerInfoResponse\x12\x13\n\x0bgenerations\x18\x07 \x01(\r\x12\x1c\n\x14generations_finished\x18\x08 \x01(\x04\x12\x15\n\routput_tokens\x18\t \x01(\x04\x12\x0f\n\x07schemes\x18\n \x03(\t\x12\r\n\x05\x64type\x18\x0b \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x0c \x01(\t\x12\x15\n\rcloud_failure\x18\r \x01(\t\x12\x16\n\x0e\x63loud_security\x18\x0e \x01(\t\x12\x19\n\x11listener_security\x18\x0f \x01(\t*p\n\tTokenKind\x12\x1a\n\x16TOKEN_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13TOKEN_KIND_ACCEPTED\x10\x01\x12\x18\n\x14TOKEN_KIND_RESAMPLED\x10\x02\x12\x14\n\x10TOKEN_KIND_BONUS\x10\x03*\xae\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46INISH_REASON_EOS\x10\x01\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x02\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x03\x12\x19\n\x15\x46INISH_REASON_CONTEXT\x10\x04\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x05\x32\xa2\x01\n\tGenerator\x12I\n\x08Generate\x12\x1c.thinwire.v1.GenerateRequest\x1a\x1d.thinwire.v1.GenerateResponse0\x01\x12J\n\tGetStatus\x12\x1d.thinwire.v1.GetStatusRequest\x1a\x1e.thinwire.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'thinwire.common.pb.generator_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLLBACK']._serialized_start=2402
-  _globals['_ROLLBACK']._serialized_end=2484
-  _globals['_TOKENKIND']._serialized_start=2486
-  _globals['_TOKENKIND']._serialized_end=2598
-  _globals['_FINISHREASON']._serialized_start=2601
-  _globals['_FINISHREASON']._serialized_end=2775
+  _globals['_TOKENKIND']._serialized_start=1986
+  _globals['_TOKENKIND']._serialized_end=2098
+  _globals['_FINISHREASON']._serialized_start=2101
+  _globals['_FINISHREASON']._serialized_end=2275
   _globals['_GENERATEREQUEST']._serialized_start=87
-  _globals['_GENERATEREQUEST']._serialized_end=464
-  _globals['_SCHEMESETTINGS']._serialized_start=467
-  _globals['_SCHEMESETTINGS']._serialized_end=876
-  _globals['_GENERATERESPONSE']._serialized_start=879
-  _globals['_GENERATERESPONSE']._serialized_end=1029
-  _globals['_STARTED']._serialized_start=1031
-  _globals['_STARTED']._serialized_end=1144
-  _globals['_TOKENS']._serialized_start=1146
-  _globals['_TOKENS']._serialized_end=1190
-  _globals['_TOKEN']._serialized_start=1192
-  _globals['_TOKEN']._serialized_end=1269
-  _globals['_FINISHED']._serialized_start=1271
-  _globals['_FINISHED']._serialized_end=1383
-  _globals['_STATISTICS']._serialized_start=1386
-  _globals['_STATISTICS']._serialized_end=1981
-  _globals['_GETSTATUSREQUEST']._serialized_start=1983
-  _globals['_GETSTATUSREQUEST']._serialized_end=2001
-  _globals['_GETSTATUSRESPONSE']._serialized_start=2004
-  _globals['_GETSTATUSRESPONSE']._serialized_end=2400
-  _globals['_GENERATOR']._serialized_start=2778
-  _globals['_GENERATOR']._serialized_end=2940
+  _globals['_GENERATEREQUEST']._serialized_end=462
+  _globals['_GENERATERESPONSE']._serialized_start=465
+  _globals['_GENERATERESPONSE']._serialized_end=615
+  _globals['_STARTED']._serialized_start=617
+  _globals['_STARTED']._serialized_end=728
+  _globals['_TOKENS']._serialized_start=730
+  _globals['_TOKENS']._serialized_end=774
+  _globals['_TOKEN']._serialized_start=776
+  _globals['_TOKEN']._serialized_end=853
+  _globals['_FINISHED']._serialized_start=855
+  _globals['_FINISHED']._serialized_end=967
+  _globals['_STATISTICS']._serialized_start=970
+  _globals['_STATISTICS']._serialized_end=1565
+  _globals['_GETSTATUSREQUEST']._serialized_start=1567
+  _globals['_GETSTATUSREQUEST']._serialized_end=1585
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1588
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1984
+  _globals['_GENERATOR']._serialized_start=2278
+  _globals['_GENERATOR']._serialized_end=2440
 # @@protoc_insertion_point(module_scope)

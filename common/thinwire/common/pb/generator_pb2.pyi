@@ -8,12 +8,6 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class Rollback(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    __slots__ = ()
-    ROLLBACK_UNSPECIFIED: _ClassVar[Rollback]
-    ROLLBACK_COMMITTED: _ClassVar[Rollback]
-    ROLLBACK_DRAFTED: _ClassVar[Rollback]
-
 class TokenKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     TOKEN_KIND_UNSPECIFIED: _ClassVar[TokenKind]
@@ -29,9 +23,6 @@ class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FINISH_REASON_LENGTH: _ClassVar[FinishReason]
     FINISH_REASON_CONTEXT: _ClassVar[FinishReason]
     FINISH_REASON_CANCELLED: _ClassVar[FinishReason]
-ROLLBACK_UNSPECIFIED: Rollback
-ROLLBACK_COMMITTED: Rollback
-ROLLBACK_DRAFTED: Rollback
 TOKEN_KIND_UNSPECIFIED: TokenKind
 TOKEN_KIND_ACCEPTED: TokenKind
 TOKEN_KIND_RESAMPLED: TokenKind
@@ -59,7 +50,7 @@ class GenerateRequest(_message.Message):
     prompt: str
     max_tokens: int
     sampling: _verifier_pb2.Sampling
-    scheme: SchemeSettings
+    scheme: _verifier_pb2.Scheme
     draft_length: int
     uplink_budget_bits: int
     seed: int
@@ -67,29 +58,7 @@ class GenerateRequest(_message.Message):
     ignore_eos: bool
     min_block_acceptance: float
     stop_token_ids: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[_verifier_pb2.Sampling, _Mapping]] = ..., scheme: _Optional[_Union[SchemeSettings, _Mapping]] = ..., draft_length: _Optional[int] = ..., uplink_budget_bits: _Optional[int] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., ignore_eos: _Optional[bool] = ..., min_block_acceptance: _Optional[float] = ..., stop_token_ids: _Optional[_Iterable[int]] = ...) -> None: ...
-
-class SchemeSettings(_message.Message):
-    __slots__ = ("name", "lattice_resolution", "support_size", "max_support_size", "initial_threshold", "threshold_step", "target_dropped_mass", "rollback", "frozen_threshold")
-    NAME_FIELD_NUMBER: _ClassVar[int]
-    LATTICE_RESOLUTION_FIELD_NUMBER: _ClassVar[int]
-    SUPPORT_SIZE_FIELD_NUMBER: _ClassVar[int]
-    MAX_SUPPORT_SIZE_FIELD_NUMBER: _ClassVar[int]
-    INITIAL_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
-    THRESHOLD_STEP_FIELD_NUMBER: _ClassVar[int]
-    TARGET_DROPPED_MASS_FIELD_NUMBER: _ClassVar[int]
-    ROLLBACK_FIELD_NUMBER: _ClassVar[int]
-    FROZEN_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
-    name: str
-    lattice_resolution: int
-    support_size: int
-    max_support_size: int
-    initial_threshold: float
-    threshold_step: float
-    target_dropped_mass: float
-    rollback: Rollback
-    frozen_threshold: bool
-    def __init__(self, name: _Optional[str] = ..., lattice_resolution: _Optional[int] = ..., support_size: _Optional[int] = ..., max_support_size: _Optional[int] = ..., initial_threshold: _Optional[float] = ..., threshold_step: _Optional[float] = ..., target_dropped_mass: _Optional[float] = ..., rollback: _Optional[_Union[Rollback, str]] = ..., frozen_threshold: _Optional[bool] = ...) -> None: ...
+    def __init__(self, prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[_verifier_pb2.Sampling, _Mapping]] = ..., scheme: _Optional[_Union[_verifier_pb2.Scheme, _Mapping]] = ..., draft_length: _Optional[int] = ..., uplink_budget_bits: _Optional[int] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., ignore_eos: _Optional[bool] = ..., min_block_acceptance: _Optional[float] = ..., stop_token_ids: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("started", "tokens", "finished")
@@ -109,9 +78,9 @@ class Started(_message.Message):
     DRAFT_LENGTH_FIELD_NUMBER: _ClassVar[int]
     seed: int
     prompt_tokens: int
-    scheme: SchemeSettings
+    scheme: _verifier_pb2.Scheme
     draft_length: int
-    def __init__(self, seed: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., scheme: _Optional[_Union[SchemeSettings, _Mapping]] = ..., draft_length: _Optional[int] = ...) -> None: ...
+    def __init__(self, seed: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., scheme: _Optional[_Union[_verifier_pb2.Scheme, _Mapping]] = ..., draft_length: _Optional[int] = ...) -> None: ...
 
 class Tokens(_message.Message):
     __slots__ = ("tokens",)

@@ -24,15 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!thinwire/common/pb/verifier.proto\x12\x0bthinwire.v1\"\x92\x01\n\rVerifyRequest\x12!\n\x04open\x18\x01 \x01(\x0b\x32\x11.thinwire.v1.OpenH\x00\x12.\n\x0b\x64raft_block\x18\x02 \x01(\x0b\x32\x17.thinwire.v1.DraftBlockH\x00\x12#\n\x05\x63lose\x18\x03 \x01(\x0b\x32\x12.thinwire.v1.CloseH\x00\x42\t\n\x07message\"\x92\x01\n\x0eVerifyResponse\x12%\n\x06opened\x18\x01 \x01(\x0b\x32\x13.thinwire.v1.OpenedH\x00\x12\'\n\x07verdict\x18\x02 \x01(\x0b\x32\x14.thinwire.v1.VerdictH\x00\x12%\n\x06\x63losed\x18\x03 \x01(\x0b\x32\x13.thinwire.v1.ClosedH\x00\x42\t\n\x07message\"\xf7\x01\n\x04Open\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x16\n\x0epayload_layout\x18\x02 \x01(\r\x12\x33\n\nvocabulary\x18\x03 \x01(\x0b\x32\x1f.thinwire.v1.VocabularyIdentity\x12#\n\x06scheme\x18\x04 \x01(\x0b\x32\x13.thinwire.v1.Scheme\x12\'\n\x08sampling\x18\x05 \x01(\x0b\x32\x15.thinwire.v1.Sampling\x12\x0c\n\x04seed\x18\x06 \x01(\x06\x12\x18\n\x10prompt_token_ids\x18\x07 \x03(\r\x12\x12\n\nsession_id\x18\x08 \x01(\x0c\"H\n\x12VocabularyIdentity\x12\x0c\n\x04size\x18\x01 \x01(\r\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x12\x14\n\x0cpart_digests\x18\x03 \x03(\x07\"b\n\x06Scheme\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1a\n\x12lattice_resolution\x18\x02 \x01(\r\x12\x14\n\x0csupport_size\x18\x03 \x01(\r\x12\x18\n\x10max_support_size\x18\x04 \x01(\r\"p\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_p\"\xa4\x01\n\x06Opened\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12\r\n\x05\x65poch\x18\x02 \x01(\r\x12\x16\n\x0e\x63ontext_length\x18\x03 \x01(\r\x12\x15\n\reos_token_ids\x18\x04 \x03(\r\x12\x18\n\x10\x63ommitted_length\x18\x05 \x01(\r\x12\x12\n\nnext_round\x18\x06 \x01(\r\x12\x1a\n\x12target_fingerprint\x18\x07 \x01(\x0c\"\xb2\x01\n\nDraftBlock\x12\r\n\x05round\x18\x01 \x01(\r\x12\x13\n\x0b\x62\x61se_length\x18\x02 \x01(\r\x12\x13\n\x0bprefix_hash\x18\x03 \x01(\x07\x12\x14\n\x0c\x64raft_length\x18\x04 \x01(\r\x12\x1e\n\x11support_size_code\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x0f\n\x07payload\x18\x06 \x01(\x0c\x12\x0e\n\x06\x63rc32c\x18\x07 \x01(\x07\x42\x14\n\x12_support_size_code\"\x80\x01\n\x07Verdict\x12\r\n\x05round\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\r\x12\x15\n\rnext_token_id\x18\x03 \x01(\r\x12\x18\n\x10\x63ommitted_length\x18\x04 \x01(\r\x12\x10\n\x08queue_us\x18\x05 \x01(\x07\x12\x11\n\tverify_us\x18\x06 \x01(\x07\"1\n\x05\x43lose\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.thinwire.v1.CloseReason\"2\n\x06\x43losed\x12\x0e\n\x06rounds\x18\x01 \x01(\r\x12\x18\n\x10\x63ommitted_length\x18\x02 \x01(\r\"\x16\n\x14GetServerInfoRequest\"\xff\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12\x16\n\x0epayload_layout\x18\x03 \x01(\r\x12\r\n\x05model\x18\x04 \x01(\t\x12\x33\n\nvocabulary\x18\x05 \x01(\x0b\x32\x1f.thinwire.v1.VocabularyIdentity\x12\x12\n\nmodel_rows\x18\x06 \x01(\r\x12\x16\n\x0e\x63ontext_length\x18\x07 \x01(\r\x12\x15\n\reos_token_ids\x18\x08 \x03(\r\x12\x0f\n\x07schemes\x18\t \x03(\t\x12#\n\x06limits\x18\n \x01(\x0b\x32\x13.thinwire.v1.Limits\x12\x10\n\x08sessions\x18\x0b \x01(\r\x12\r\n\x05\x64type\x18\x0c \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\r \x01(\t\x12\x19\n\x11listener_security\x18\x0e \x01(\t\x12\x1a\n\x12target_fingerprint\x18\x0f \x01(\x0c\"\xa1\x01\n\x06Limits\x12\x18\n\x10max_draft_length\x18\x01 \x01(\r\x12\x18\n\x10max_support_size\x18\x02 \x01(\r\x12\x1e\n\x16max_lattice_resolution\x18\x03 \x01(\r\x12\x17\n\x0fmax_round_bytes\x18\x04 \x01(\r\x12\x14\n\x0cmax_sessions\x18\x05 \x01(\r\x12\x14\n\x0cresume_ttl_s\x18\x06 \x01(\r*{\n\x0b\x43loseReason\x12\x1c\n\x18\x43LOSE_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43LOSE_REASON_FINISHED\x10\x01\x12\x1a\n\x16\x43LOSE_REASON_CANCELLED\x10\x02\x12\x17\n\x13\x43LOSE_REASON_FAILED\x10\x03\x32\xa9\x01\n\x08Verifier\x12\x45\n\x06Verify\x12\x1a.thinwire.v1.VerifyRequest\x1a\x1b.thinwire.v1.VerifyResponse(\x01\x30\x01\x12V\n\rGetServerInfo\x12!.thinwire.v1.GetServerInfoRequest\x1a\".thinwire.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!thinwire/common/pb/verifier.proto\x12\x0bthinwire.v1\"\x92\x01\n\rVerifyRequest\x12!\n\x04open\x18\x01 \x01(\x0b\x32\x11.thinwire.v1.OpenH\x00\x12.\n\x0b\x64raft_block\x18\x02 \x01(\x0b\x32\x17.thinwire.v1.DraftBlockH\x00\x12#\n\x05\x63lose\x18\x03 \x01(\x0b\x32\x12.thinwire.v1.CloseH\x00\x42\t\n\x07message\"\x92\x01\n\x0eVerifyResponse\x12%\n\x06opened\x18\x01 \x01(\x0b\x32\x13.thinwire.v1.OpenedH\x00\x12\'\n\x07verdict\x18\x02 \x01(\x0b\x32\x14.thinwire.v1.VerdictH\x00\x12%\n\x06\x63losed\x18\x03 \x01(\x0b\x32\x13.thinwire.v1.ClosedH\x00\x42\t\n\x07message\"\xf7\x01\n\x04Open\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x16\n\x0epayload_layout\x18\x02 \x01(\r\x12\x33\n\nvocabulary\x18\x03 \x01(\x0b\x32\x1f.thinwire.v1.VocabularyIdentity\x12#\n\x06scheme\x18\x04 \x01(\x0b\x32\x13.thinwire.v1.Scheme\x12\'\n\x08sampling\x18\x05 \x01(\x0b\x32\x15.thinwire.v1.Sampling\x12\x0c\n\x04seed\x18\x06 \x01(\x06\x12\x18\n\x10prompt_token_ids\x18\x07 \x03(\r\x12\x12\n\nsession_id\x18\x08 \x01(\x0c\"H\n\x12VocabularyIdentity\x12\x0c\n\x04size\x18\x01 \x01(\r\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x12\x14\n\x0cpart_digests\x18\x03 \x03(\x07\"\xcb\x02\n\x06Scheme\x12\"\n\x05k_sqs\x18\x05 \x01(\x0b\x32\x11.thinwire.v1.KSqsH\x00\x12\"\n\x05\x63_sqs\x18\x06 \x01(\x0b\x32\x11.thinwire.v1.CSqsH\x00\x12(\n\x08\x64\x65nse_qs\x18\x07 \x01(\x0b\x32\x14.thinwire.v1.DenseQsH\x00\x12(\n\x08\x63loud_ar\x18\x08 \x01(\x0b\x32\x14.thinwire.v1.CloudArH\x00\x12*\n\tdense_f16\x18\t \x01(\x0b\x32\x15.thinwire.v1.DenseF16H\x00\x12+\n\x06\x63ustom\x18\x0f \x01(\x0b\x32\x19.thinwire.v1.CustomSchemeH\x00\x42\x0c\n\nparametersJ\x04\x08\x01\x10\x05R\x04nameR\x12lattice_resolutionR\x0csupport_sizeR\x10max_support_size\"j\n\x04KSqs\x12\x1f\n\x12lattice_resolution\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x19\n\x0csupport_size\x18\x02 \x01(\rH\x01\x88\x01\x01\x42\x15\n\x13_lattice_resolutionB\x0f\n\r_support_size\"\xea\x02\n\x04\x43Sqs\x12\x1f\n\x12lattice_resolution\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x1d\n\x10max_support_size\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x1e\n\x11initial_threshold\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x1b\n\x0ethreshold_step\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12 \n\x13target_dropped_mass\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x15\n\x08rollback\x18\x06 \x01(\tH\x05\x88\x01\x01\x12\x1d\n\x10\x66rozen_threshold\x18\x07 \x01(\x08H\x06\x88\x01\x01\x42\x15\n\x13_lattice_resolutionB\x13\n\x11_max_support_sizeB\x14\n\x12_initial_thresholdB\x11\n\x0f_threshold_stepB\x16\n\x14_target_dropped_massB\x0b\n\t_rollbackB\x13\n\x11_frozen_threshold\"A\n\x07\x44\x65nseQs\x12\x1f\n\x12lattice_resolution\x18\x01 \x01(\rH\x00\x88\x01\x01\x42\x15\n\x13_lattice_resolution\"\t\n\x07\x43loudAr\"\n\n\x08\x44\x65nseF16\"\x8e\x01\n\x0c\x43ustomScheme\x12\x0c\n\x04name\x18\x01 \x01(\t\x12=\n\nparameters\x18\x02 \x03(\x0b\x32).thinwire.v1.CustomScheme.ParametersEntry\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"p\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_p\"\xa4\x01\n\x06Opened\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12\r\n\x05\x65poch\x18\x02 \x01(\r\x12\x16\n\x0e\x63ontext_length\x18\x03 \x01(\r\x12\x15\n\reos_token_ids\x18\x04 \x03(\r\x12\x18\n\x10\x63ommitted_length\x18\x05 \x01(\r\x12\x12\n\nnext_round\x18\x06 \x01(\r\x12\x1a\n\x12target_fingerprint\x18\x07 \x01(\x0c\"\x9c\x01\n\nDraftBlock\x12\r\n\x05round\x18\x01 \x01(\r\x12\x13\n\x0b\x62\x61se_length\x18\x02 \x01(\r\x12\x13\n\x0bprefix_hash\x18\x03 \x01(\x07\x12\x14\n\x0c\x64raft_length\x18\x04 \x01(\r\x12\x13\n\x06\x63oding\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x0f\n\x07payload\x18\x06 \x01(\x0c\x12\x0e\n\x06\x63rc32c\x18\x07 \x01(\x07\x42\t\n\x07_coding\"\x80\x01\n\x07Verdict\x12\r\n\x05round\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\r\x12\x15\n\rnext_token_id\x18\x03 \x01(\r\x12\x18\n\x10\x63ommitted_length\x18\x04 \x01(\r\x12\x10\n\x08queue_us\x18\x05 \x01(\x07\x12\x11\n\tverify_us\x18\x06 \x01(\x07\"1\n\x05\x43lose\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.thinwire.v1.CloseReason\"2\n\x06\x43losed\x12\x0e\n\x06rounds\x18\x01 \x01(\r\x12\x18\n\x10\x63ommitted_length\x18\x02 \x01(\r\"\x16\n\x14GetServerInfoRequest\"\xff\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x18\n\x10protocol_version\x18\x02 \x01(\r\x12\x16\n\x0epayload_layout\x18\x03 \x01(\r\x12\r\n\x05model\x18\x04 \x01(\t\x12\x33\n\nvocabulary\x18\x05 \x01(\x0b\x32\x1f.thinwire.v1.VocabularyIdentity\x12\x12\n\nmodel_rows\x18\x06 \x01(\r\x12\x16\n\x0e\x63ontext_length\x18\x07 \x01(\r\x12\x15\n\reos_token_ids\x18\x08 \x03(\r\x12\x0f\n\x07schemes\x18\t \x03(\t\x12#\n\x06limits\x18\n \x01(\x0b\x32\x13.thinwire.v1.Limits\x12\x10\n\x08sessions\x18\x0b \x01(\r\x12\r\n\x05\x64type\x18\x0c \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\r \x01(\t\x12\x19\n\x11listener_security\x18\x0e \x01(\t\x12\x1a\n\x12target_fingerprint\x18\x0f \x01(\x0c\"\xa1\x01\n\x06Limits\x12\x18\n\x10max_draft_length\x18\x01 \x01(\r\x12\x18\n\x10max_support_size\x18\x02 \x01(\r\x12\x1e\n\x16max_lattice_resolution\x18\x03 \x01(\r\x12\x17\n\x0fmax_round_bytes\x18\x04 \x01(\r\x12\x14\n\x0cmax_sessions\x18\x05 \x01(\r\x12\x14\n\x0cresume_ttl_s\x18\x06 \x01(\r*{\n\x0b\x43loseReason\x12\x1c\n\x18\x43LOSE_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43LOSE_REASON_FINISHED\x10\x01\x12\x1a\n\x16\x43LOSE_REASON_CANCELLED\x10\x02\x12\x17\n\x13\x43LOSE_REASON_FAILED\x10\x03\x32\xa9\x01\n\x08Verifier\x12\x45\n\x06Verify\x12\x1a.thinwire.v1.VerifyRequest\x1a\x1b.thinwire.v1.VerifyResponse(\x01\x30\x01\x12V\n\rGetServerInfo\x12!.thinwire.v1.GetServerInfoRequest\x1a\".thinwire.v1.GetServerInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'thinwire.common.pb.verifier_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CLOSEREASON']._serialized_start=2042
-  _globals['_CLOSEREASON']._serialized_end=2165
+  _globals['_CUSTOMSCHEME_PARAMETERSENTRY']._loaded_options = None
+  _globals['_CUSTOMSCHEME_PARAMETERSENTRY']._serialized_options = b'8\001'
+  _globals['_CLOSEREASON']._serialized_start=2962
+  _globals['_CLOSEREASON']._serialized_end=3085
   _globals['_VERIFYREQUEST']._serialized_start=51
   _globals['_VERIFYREQUEST']._serialized_end=197
   _globals['_VERIFYRESPONSE']._serialized_start=200
@@ -41,26 +43,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OPEN']._serialized_end=596
   _globals['_VOCABULARYIDENTITY']._serialized_start=598
   _globals['_VOCABULARYIDENTITY']._serialized_end=670
-  _globals['_SCHEME']._serialized_start=672
-  _globals['_SCHEME']._serialized_end=770
-  _globals['_SAMPLING']._serialized_start=772
-  _globals['_SAMPLING']._serialized_end=884
-  _globals['_OPENED']._serialized_start=887
-  _globals['_OPENED']._serialized_end=1051
-  _globals['_DRAFTBLOCK']._serialized_start=1054
-  _globals['_DRAFTBLOCK']._serialized_end=1232
-  _globals['_VERDICT']._serialized_start=1235
-  _globals['_VERDICT']._serialized_end=1363
-  _globals['_CLOSE']._serialized_start=1365
-  _globals['_CLOSE']._serialized_end=1414
-  _globals['_CLOSED']._serialized_start=1416
-  _globals['_CLOSED']._serialized_end=1466
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=1468
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=1490
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=1493
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=1876
-  _globals['_LIMITS']._serialized_start=1879
-  _globals['_LIMITS']._serialized_end=2040
-  _globals['_VERIFIER']._serialized_start=2168
-  _globals['_VERIFIER']._serialized_end=2337
+  _globals['_SCHEME']._serialized_start=673
+  _globals['_SCHEME']._serialized_end=1004
+  _globals['_KSQS']._serialized_start=1006
+  _globals['_KSQS']._serialized_end=1112
+  _globals['_CSQS']._serialized_start=1115
+  _globals['_CSQS']._serialized_end=1477
+  _globals['_DENSEQS']._serialized_start=1479
+  _globals['_DENSEQS']._serialized_end=1544
+  _globals['_CLOUDAR']._serialized_start=1546
+  _globals['_CLOUDAR']._serialized_end=1555
+  _globals['_DENSEF16']._serialized_start=1557
+  _globals['_DENSEF16']._serialized_end=1567
+  _globals['_CUSTOMSCHEME']._serialized_start=1570
+  _globals['_CUSTOMSCHEME']._serialized_end=1712
+  _globals['_CUSTOMSCHEME_PARAMETERSENTRY']._serialized_start=1663
+  _globals['_CUSTOMSCHEME_PARAMETERSENTRY']._serialized_end=1712
+  _globals['_SAMPLING']._serialized_start=1714
+  _globals['_SAMPLING']._serialized_end=1826
+  _globals['_OPENED']._serialized_start=1829
+  _globals['_OPENED']._serialized_end=1993
+  _globals['_DRAFTBLOCK']._serialized_start=1996
+  _globals['_DRAFTBLOCK']._serialized_end=2152
+  _globals['_VERDICT']._serialized_start=2155
+  _globals['_VERDICT']._serialized_end=2283
+  _globals['_CLOSE']._serialized_start=2285
+  _globals['_CLOSE']._serialized_end=2334
+  _globals['_CLOSED']._serialized_start=2336
+  _globals['_CLOSED']._serialized_end=2386
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=2388
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=2410
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=2413
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=2796
+  _globals['_LIMITS']._serialized_start=2799
+  _globals['_LIMITS']._serialized_end=2960
+  _globals['_VERIFIER']._serialized_start=3088
+  _globals['_VERIFIER']._serialized_end=3257
 # @@protoc_insertion_point(module_scope)

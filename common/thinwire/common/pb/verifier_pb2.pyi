@@ -69,16 +69,75 @@ class VocabularyIdentity(_message.Message):
     def __init__(self, size: _Optional[int] = ..., sha256: _Optional[bytes] = ..., part_digests: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Scheme(_message.Message):
-    __slots__ = ("name", "lattice_resolution", "support_size", "max_support_size")
-    NAME_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("k_sqs", "c_sqs", "dense_qs", "cloud_ar", "dense_f16", "custom")
+    K_SQS_FIELD_NUMBER: _ClassVar[int]
+    C_SQS_FIELD_NUMBER: _ClassVar[int]
+    DENSE_QS_FIELD_NUMBER: _ClassVar[int]
+    CLOUD_AR_FIELD_NUMBER: _ClassVar[int]
+    DENSE_F16_FIELD_NUMBER: _ClassVar[int]
+    CUSTOM_FIELD_NUMBER: _ClassVar[int]
+    k_sqs: KSqs
+    c_sqs: CSqs
+    dense_qs: DenseQs
+    cloud_ar: CloudAr
+    dense_f16: DenseF16
+    custom: CustomScheme
+    def __init__(self, k_sqs: _Optional[_Union[KSqs, _Mapping]] = ..., c_sqs: _Optional[_Union[CSqs, _Mapping]] = ..., dense_qs: _Optional[_Union[DenseQs, _Mapping]] = ..., cloud_ar: _Optional[_Union[CloudAr, _Mapping]] = ..., dense_f16: _Optional[_Union[DenseF16, _Mapping]] = ..., custom: _Optional[_Union[CustomScheme, _Mapping]] = ...) -> None: ...
+
+class KSqs(_message.Message):
+    __slots__ = ("lattice_resolution", "support_size")
     LATTICE_RESOLUTION_FIELD_NUMBER: _ClassVar[int]
     SUPPORT_SIZE_FIELD_NUMBER: _ClassVar[int]
-    MAX_SUPPORT_SIZE_FIELD_NUMBER: _ClassVar[int]
-    name: str
     lattice_resolution: int
     support_size: int
+    def __init__(self, lattice_resolution: _Optional[int] = ..., support_size: _Optional[int] = ...) -> None: ...
+
+class CSqs(_message.Message):
+    __slots__ = ("lattice_resolution", "max_support_size", "initial_threshold", "threshold_step", "target_dropped_mass", "rollback", "frozen_threshold")
+    LATTICE_RESOLUTION_FIELD_NUMBER: _ClassVar[int]
+    MAX_SUPPORT_SIZE_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_STEP_FIELD_NUMBER: _ClassVar[int]
+    TARGET_DROPPED_MASS_FIELD_NUMBER: _ClassVar[int]
+    ROLLBACK_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    lattice_resolution: int
     max_support_size: int
-    def __init__(self, name: _Optional[str] = ..., lattice_resolution: _Optional[int] = ..., support_size: _Optional[int] = ..., max_support_size: _Optional[int] = ...) -> None: ...
+    initial_threshold: float
+    threshold_step: float
+    target_dropped_mass: float
+    rollback: str
+    frozen_threshold: bool
+    def __init__(self, lattice_resolution: _Optional[int] = ..., max_support_size: _Optional[int] = ..., initial_threshold: _Optional[float] = ..., threshold_step: _Optional[float] = ..., target_dropped_mass: _Optional[float] = ..., rollback: _Optional[str] = ..., frozen_threshold: _Optional[bool] = ...) -> None: ...
+
+class DenseQs(_message.Message):
+    __slots__ = ("lattice_resolution",)
+    LATTICE_RESOLUTION_FIELD_NUMBER: _ClassVar[int]
+    lattice_resolution: int
+    def __init__(self, lattice_resolution: _Optional[int] = ...) -> None: ...
+
+class CloudAr(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DenseF16(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class CustomScheme(_message.Message):
+    __slots__ = ("name", "parameters")
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    parameters: _containers.ScalarMap[str, str]
+    def __init__(self, name: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Sampling(_message.Message):
     __slots__ = ("temperature", "top_k", "top_p")
@@ -109,22 +168,22 @@ class Opened(_message.Message):
     def __init__(self, session_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., context_length: _Optional[int] = ..., eos_token_ids: _Optional[_Iterable[int]] = ..., committed_length: _Optional[int] = ..., next_round: _Optional[int] = ..., target_fingerprint: _Optional[bytes] = ...) -> None: ...
 
 class DraftBlock(_message.Message):
-    __slots__ = ("round", "base_length", "prefix_hash", "draft_length", "support_size_code", "payload", "crc32c")
+    __slots__ = ("round", "base_length", "prefix_hash", "draft_length", "coding", "payload", "crc32c")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     BASE_LENGTH_FIELD_NUMBER: _ClassVar[int]
     PREFIX_HASH_FIELD_NUMBER: _ClassVar[int]
     DRAFT_LENGTH_FIELD_NUMBER: _ClassVar[int]
-    SUPPORT_SIZE_CODE_FIELD_NUMBER: _ClassVar[int]
+    CODING_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     CRC32C_FIELD_NUMBER: _ClassVar[int]
     round: int
     base_length: int
     prefix_hash: int
     draft_length: int
-    support_size_code: int
+    coding: int
     payload: bytes
     crc32c: int
-    def __init__(self, round: _Optional[int] = ..., base_length: _Optional[int] = ..., prefix_hash: _Optional[int] = ..., draft_length: _Optional[int] = ..., support_size_code: _Optional[int] = ..., payload: _Optional[bytes] = ..., crc32c: _Optional[int] = ...) -> None: ...
+    def __init__(self, round: _Optional[int] = ..., base_length: _Optional[int] = ..., prefix_hash: _Optional[int] = ..., draft_length: _Optional[int] = ..., coding: _Optional[int] = ..., payload: _Optional[bytes] = ..., crc32c: _Optional[int] = ...) -> None: ...
 
 class Verdict(_message.Message):
     __slots__ = ("round", "accepted", "next_token_id", "committed_length", "queue_us", "verify_us")

@@ -2,24 +2,27 @@
 What a scheme is: how the edge turns q into a drafted token and integers, how those integers become bits, and
 how the cloud turns p and the bits into a verdict.
 
-Each scheme is one file in this folder that subclasses `Scheme` and one line in the registry.
+Each scheme is one file in this folder that subclasses `Scheme`, with its `Parameters`, and one line in the
+registry. A scheme is stateless and needs no coding unless it says otherwise.
 Everything here is pure: no clock, no I/O, no randomness but the `Draws` passed in.
 """
 
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy.typing as npt
 
-from thinwire.common.config import MAX_DRAFT_LENGTH, SchemeParameters
+from thinwire.common.config import MAX_DRAFT_LENGTH
 from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
 from thinwire.common.law.random_streams import Draws
 from thinwire.common.law.speculative import BlockOutcome, verify_block
 from thinwire.common.law.steps import Steps, finished
+from thinwire.common.schemes.parameters import SchemeParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +45,11 @@ class SchemeState:
     """
     What a scheme remembers between drafted positions, as an immutable value.
 
-    `support_sizes` is a decayed histogram of the K⁺ of kept positions, from which the code for support sizes
-    is chosen; `threshold` is β_n (NaN where the scheme has none).
+    `support_sizes` is a decayed histogram of the K⁺ of kept positions, by which a lattice scheme chooses its
+    coding; `threshold` is β_n (NaN where the scheme has none).
     """
 
-    threshold: float
+    threshold: float = math.nan
     support_sizes: tuple[float, ...] = ()
 
 
@@ -55,26 +58,38 @@ class Scheme(abc.ABC):
     One scheme with its parameters, for one vocabulary.
 
     Args:
-        parameters: checked in range; the scheme refuses combinations it cannot honour.
+        parameters: of this scheme, checked in range.
         vocabulary_size: V.
 
     Raises:
-        ConfigError: a parameter outside this scheme's own limits.
+        ConfigError: a vocabulary that this scheme cannot honour.
     """
 
     name: ClassVar[str]
+    Parameters: type[SchemeParameters]
+    """Each scheme has a frozen dataclass of its own, without a field where it has no parameter."""
+    parameters: SchemeParameters
     max_draft_length: int = MAX_DRAFT_LENGTH
-    """γ of a block at most, whatever was asked for: the edge drafts no more, the cloud takes no more."""
+    """γ of a block at most, whatever was asked for: the edge drafts no more, and the cloud rejects more."""
 
     def __init__(self, parameters: SchemeParameters, *, vocabulary_size: int) -> None:
         self.parameters = parameters
         self.vocabulary_size = vocabulary_size
 
+    def __init_subclass__(cls) -> None:
+        if {"name", "Parameters"} <= vars(cls).keys():
+            cls.Parameters.scheme = cls.name
+
+    @classmethod
+    def summary(cls) -> str:
+        """The scheme in one sentence, for a command's help."""
+        return (cls.__doc__ or "").strip().partition("\n")[0]
+
     # --- the edge's half ----------------------------------------------------------------------------------
 
-    @abc.abstractmethod
     def initial_state(self) -> SchemeState:
         """State before the first drafted position."""
+        return SchemeState()
 
     @abc.abstractmethod
     def quantize(self, draft_probs: npt.NDArray[Any], state: SchemeState) -> DraftDistribution:
@@ -86,11 +101,20 @@ class Scheme(abc.ABC):
             state: as left by the position before.
         """
 
-    @abc.abstractmethod
     def next_state(self, state: SchemeState, drafted: DraftDistribution) -> SchemeState:
         """State after a token was drafted from `drafted`."""
+        return state
 
-    @abc.abstractmethod
+    def kept_positions(self, drafted: int, accepted: int) -> int:
+        """
+        Positions of a decided block whose updates of the state are kept: those that were tested.
+
+        Args:
+            drafted: γ of the block.
+            accepted: A, tokens of the block that were accepted.
+        """
+        return min(accepted + 1, drafted)
+
     def state_after_verdict(self, states: Sequence[SchemeState], accepted: int) -> SchemeState:
         """
         The state to go on with once a block is decided.
@@ -98,10 +122,8 @@ class Scheme(abc.ABC):
         Args:
             states: γ + 1 states, `states[i]` the one before drafted position i, the last one after the block.
             accepted: A, tokens of the block that were accepted.
-
-        Returns:
-            with `committed` rollback, `states[min(A + 1, γ)]`: positions tested count, those behind do not.
         """
+        return states[self.kept_positions(len(states) - 1, accepted)]
 
     def sample(self, drafted: DraftDistribution, draws: Draws, *, position: int, attempt: int) -> DraftToken:
         """Draw the draft token from q̂ by one integer in [0, ℓ) and an integer cumulative sum."""
@@ -126,12 +148,12 @@ class Scheme(abc.ABC):
 
     # --- the payload --------------------------------------------------------------------------------------
 
-    @abc.abstractmethod
-    def support_size_code(self, state: SchemeState) -> int:
-        """The shipped table of support sizes to code the next block with, chosen from those seen so far."""
+    def coding(self, state: SchemeState) -> int:
+        """What a decoder of the next block needs beside its payload, chosen from what was drafted so far."""
+        return 0
 
     @abc.abstractmethod
-    def block_bits(self, distributions: Sequence[QuantizedDistribution], *, support_size_code: int) -> float:
+    def block_bits(self, distributions: Sequence[QuantizedDistribution], *, coding: int) -> float:
         """
         Bits of a block that carries these distributions, whichever token is drawn from each.
 
@@ -139,18 +161,16 @@ class Scheme(abc.ABC):
         """
 
     @abc.abstractmethod
-    def encode(self, tokens: Sequence[DraftToken], *, support_size_code: int) -> bytes:
+    def encode(self, tokens: Sequence[DraftToken], *, coding: int) -> bytes:
         """One integer-coded bit string for the whole block (`proto/README.md`); empty for an empty block."""
 
-    def decode(self, payload: bytes, *, draft_length: int, support_size_code: int) -> tuple[DraftToken, ...]:
+    def decode(self, payload: bytes, *, draft_length: int, coding: int) -> tuple[DraftToken, ...]:
         """`decoding` in one go."""
-        steps = self.decoding(payload, draft_length=draft_length, support_size_code=support_size_code)
+        steps = self.decoding(payload, draft_length=draft_length, coding=coding)
         return finished(steps)
 
     @abc.abstractmethod
-    def decoding(
-        self, payload: bytes, *, draft_length: int, support_size_code: int
-    ) -> Steps[tuple[DraftToken, ...]]:
+    def decoding(self, payload: bytes, *, draft_length: int, coding: int) -> Steps[tuple[DraftToken, ...]]:
         """
         Inverse of `encode`, in steps.
 

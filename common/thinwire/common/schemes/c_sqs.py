@@ -2,37 +2,103 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 import numpy.typing as npt
 
-from thinwire.common.config import MAX_LATTICE_RESOLUTION, SchemeParameters
+from thinwire.common.config import MAX_SUPPORT_SIZE, MAX_TEMPERATURE
 from thinwire.common.schemes.base import DraftDistribution, SchemeState
 from thinwire.common.schemes.lattice_scheme import LatticeScheme
+from thinwire.common.schemes.parameters import choice, integer, real, switch
 from thinwire.common.schemes.sparsify import above
+
+
+class DroppedMassDefault(NamedTuple):
+    """What c-sqs aims at, up to a temperature."""
+
+    temperature: float
+    target_dropped_mass: float
+    """α*."""
+    max_support_size: int
+    """K_max."""
+
+
+DROPPED_MASS_DEFAULTS = (
+    DroppedMassDefault(0.3, 0.01, 64),
+    DroppedMassDefault(0.6, 0.05, 256),
+    DroppedMassDefault(1.0, 0.3, 256),
+    DroppedMassDefault(MAX_TEMPERATURE, 0.7, 256),
+)
+"""
+Ascending in temperature; the first row that reaches a temperature holds for it.
+
+Chosen by `python -m bench.c_sqs_defaults` so that K_max binds on under 1 % of the bundled pair's steps: where
+it binds, Theorem 2 is void. The last row is chosen at temperature 1.5.
+"""
 
 
 class CSqs(LatticeScheme):
     """
-    Support: { x : q(x) >= β_n }, the argmax if that is empty, the K_max largest if it is larger.
+    Support: the tokens with q >= β, which is steered to a target dropped mass.
 
+    { x : q(x) >= β_n }, the argmax if that is empty, the K_max largest if it is larger.
     The threshold follows β_{n+1} = β_n - η (α_n - α*), clamped to [-η (1 - α*), 1], or stays at β_1 when
     frozen.
-    Uses `lattice_resolution`, `max_support_size`, `initial_threshold`, `threshold_step`,
-    `target_dropped_mass`, `rollback` and `frozen_threshold`.
     """
 
     name = "c-sqs"
     enumerates = False
 
-    def __init__(self, parameters: SchemeParameters, *, vocabulary_size: int) -> None:
-        super().__init__(
-            parameters,
-            vocabulary_size=vocabulary_size,
-            max_points=parameters.max_support_size,
-            max_resolution=MAX_LATTICE_RESOLUTION,
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Parameters(LatticeScheme.Parameters):
+        """ℓ, K_max, and the threshold's rule."""
+
+        max_support_size: int = integer(
+            256, short="K_max", means="largest support K_max", low=1, high=MAX_SUPPORT_SIZE, decodes=True
         )
+        initial_threshold: float = real(
+            0.05,
+            short="beta",
+            means="first threshold β₁, 0 or less keeps up to K_max",
+            expected="a number at most 1",
+            accepts=lambda beta: beta <= 1,
+        )
+        threshold_step: float = real(
+            0.01,
+            short="eta",
+            means="threshold step η; with a small one K_max binds less",
+            expected="a number in (0, 1]",
+            accepts=lambda eta: 0 < eta <= 1,
+        )
+        target_dropped_mass: float = real(
+            0.3,
+            short="alpha",
+            means="target dropped mass α*",
+            expected="a number in [0, 1)",
+            accepts=lambda target: 0 <= target < 1,
+        )
+        rollback: str = choice(
+            "committed",
+            short="rollback",
+            means="whose updates of β stay: of tested tokens, or of all",
+            values={word: word for word in ("committed", "drafted")},
+        )
+        frozen_threshold: bool = switch(short="frozen", means="β stays at β₁, and nothing is guaranteed")
+
+        @classmethod
+        def defaults(cls, temperature: float) -> Self:
+            """α* and K_max by the temperature; see `DROPPED_MASS_DEFAULTS`."""
+            rows = DROPPED_MASS_DEFAULTS
+            row = next((row for row in rows if temperature <= row.temperature), rows[-1])
+            return cls(target_dropped_mass=row.target_dropped_mass, max_support_size=row.max_support_size)
+
+    parameters: Parameters
+
+    @property
+    def support_limit(self) -> int:
+        """K_max."""
+        return self.parameters.max_support_size
 
     def initial_state(self) -> SchemeState:
         """β_1; an adaptive one starts no lower than its clamp, where it keeps everything just as well."""
@@ -42,12 +108,19 @@ class CSqs(LatticeScheme):
 
     def quantize(self, draft_probs: npt.NDArray[Any], state: SchemeState) -> DraftDistribution:
         """q → q̂ on the tokens above β_n; see the base class."""
-        support = above(draft_probs, state.threshold, self.parameters.max_support_size)
-        return self._on_lattice(draft_probs, support)
+        return self._on_lattice(draft_probs, above(draft_probs, state.threshold, self.support_limit))
 
     def next_state(self, state: SchemeState, drafted: DraftDistribution) -> SchemeState:
         """Record the support size and move the threshold."""
         return SchemeState(self._next_threshold(state, drafted), self._recorded(state, drafted))
+
+    def kept_positions(self, drafted: int, accepted: int) -> int:
+        """
+        `committed`: those tested, so that Theorem 2 speaks of the output sequence; `drafted`: all.
+        """
+        if self.parameters.rollback == "drafted":
+            return drafted
+        return super().kept_positions(drafted, accepted)
 
     def guarantee(self, kept_positions: int) -> float | None:
         """Theorem 2's bound for these parameters; None when frozen."""
@@ -68,7 +141,7 @@ class CSqs(LatticeScheme):
         return -self.parameters.threshold_step * (1 - self.parameters.target_dropped_mass)
 
 
-def dropped_mass_guarantee(parameters: SchemeParameters, kept_positions: int) -> float:
+def dropped_mass_guarantee(parameters: CSqs.Parameters, kept_positions: int) -> float:
     """
     Theorem 2: what the mean dropped mass of T kept positions cannot exceed, while K_max does not bind.
 

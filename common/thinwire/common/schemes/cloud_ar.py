@@ -8,8 +8,8 @@ gives at draft length 0.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy.typing as npt
@@ -17,58 +17,41 @@ import numpy.typing as npt
 from thinwire.common.errors import LocalProtocolError, PayloadInvalidError
 from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
 from thinwire.common.law.steps import Steps
-from thinwire.common.schemes.base import DraftDistribution, Scheme, SchemeState
+from thinwire.common.schemes.base import Scheme, SchemeState
+from thinwire.common.schemes.parameters import SchemeParameters
 
 
 class CloudAr(Scheme):
-    """Drafts nothing, whatever draft length was asked for; uses no parameter."""
+    """Drafts nothing, whatever draft length was asked for."""
 
     name = "cloud-ar"
     max_draft_length = 0
 
-    # --- the edge's half ----------------------------------------------------------------------------------
-
-    def initial_state(self) -> SchemeState:
-        """Nothing to remember."""
-        return SchemeState(math.nan)
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Parameters(SchemeParameters):
+        """None."""
 
     def quantize(self, draft_probs: npt.NDArray[Any], state: SchemeState) -> NoReturn:
         """Never: raises LocalProtocolError."""
         raise LocalProtocolError("cloud-ar was offered a draft distribution; expected none.")
 
-    def next_state(self, state: SchemeState, drafted: DraftDistribution) -> NoReturn:
-        """Never: raises LocalProtocolError."""
-        raise LocalProtocolError("cloud-ar was told of a drafted token; expected none.")
-
-    def state_after_verdict(self, states: Sequence[SchemeState], accepted: int) -> SchemeState:
-        """The only one there is."""
-        return states[0]
-
-    # --- the payload --------------------------------------------------------------------------------------
-
-    def support_size_code(self, state: SchemeState) -> int:
-        """0: there are no support sizes."""
-        return 0
-
-    def block_bits(self, distributions: Sequence[QuantizedDistribution], *, support_size_code: int) -> float:
+    def block_bits(self, distributions: Sequence[QuantizedDistribution], *, coding: int) -> float:
         """0."""
         return 0.0
 
-    def encode(self, tokens: Sequence[DraftToken], *, support_size_code: int) -> bytes:
+    def encode(self, tokens: Sequence[DraftToken], *, coding: int) -> bytes:
         """No bytes; LocalProtocolError for a block with tokens."""
         if tokens:
             raise LocalProtocolError(f"a cloud-ar block holds {len(tokens)} tokens; expected none.")
         return b""
 
-    def decoding(
-        self, payload: bytes, *, draft_length: int, support_size_code: int
-    ) -> Steps[tuple[DraftToken, ...]]:
+    def decoding(self, payload: bytes, *, draft_length: int, coding: int) -> Steps[tuple[DraftToken, ...]]:
         """No tokens; see the base class."""
         yield from ()
-        if payload or draft_length or support_size_code:
+        if payload or draft_length or coding:
             raise PayloadInvalidError(
-                f"a cloud-ar block has {len(payload)} bytes for {draft_length} tokens, support-size code "
-                f"{support_size_code}; expected 0, 0 and 0."
+                f"a cloud-ar block has {len(payload)} bytes for {draft_length} tokens, coding {coding}; "
+                "expected 0, 0 and 0."
             )
         return ()
 

@@ -13,20 +13,21 @@ The legal values are the bit patterns 0x0000 (0) to 0x3C00 (1), in order: NaN, i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from thinwire.common.config import MAX_DRAFT_LENGTH, SchemeParameters
+from thinwire.common.config import MAX_DRAFT_LENGTH
 from thinwire.common.errors import ConfigError, ModelError, PayloadInvalidError
 from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
 from thinwire.common.law.random_streams import Draws
 from thinwire.common.law.selection import IntArray
 from thinwire.common.law.steps import Steps
 from thinwire.common.schemes.base import DraftDistribution, Scheme, SchemeState, token_at
+from thinwire.common.schemes.parameters import SchemeParameters
 
 MAX_DENSE_ROUND_BYTES = 4 * 1024 * 1024 - 1024
 """
@@ -49,13 +50,17 @@ class DenseF16(Scheme):
     """
     Support: every token whose probability does not round to 0, which takes less than 2**-25.
 
-    Uses no parameter. A token costs 2 V bytes and the bytes of its id, so γ is bounded by the round's bytes.
+    A token costs 2 V bytes and the bytes of its id, so γ is bounded by the round's bytes.
 
     Raises:
         ConfigError: V so large that a round could not hold one token (over two million ids).
     """
 
     name = "dense-f16"
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Parameters(SchemeParameters):
+        """None."""
 
     def __init__(self, parameters: SchemeParameters, *, vocabulary_size: int) -> None:
         super().__init__(parameters, vocabulary_size=vocabulary_size)
@@ -69,10 +74,6 @@ class DenseF16(Scheme):
             )
 
     # --- the edge's half ----------------------------------------------------------------------------------
-
-    def initial_state(self) -> SchemeState:
-        """Nothing to remember."""
-        return SchemeState(math.nan)
 
     def quantize(self, draft_probs: npt.NDArray[Any], state: SchemeState) -> DraftDistribution:
         """
@@ -90,10 +91,6 @@ class DenseF16(Scheme):
                 "can tell from 0, above 2**-25."
             )
         return DraftDistribution(_on(ids, counts), int(np.count_nonzero(draft_probs)), 0.0, False)
-
-    def next_state(self, state: SchemeState, drafted: DraftDistribution) -> SchemeState:
-        """Unchanged."""
-        return state
 
     def sample_with_margin(
         self,
@@ -123,21 +120,13 @@ class DenseF16(Scheme):
         edges += [end - float(pick)] if end < total else []
         return token, max(0.0, 2 * (min(edges) / total - _ROUNDING)) if edges else 1.0
 
-    def state_after_verdict(self, states: Sequence[SchemeState], accepted: int) -> SchemeState:
-        """All are the same."""
-        return states[0]
-
     # --- the payload --------------------------------------------------------------------------------------
 
-    def support_size_code(self, state: SchemeState) -> int:
-        """0: support sizes are not coded."""
-        return 0
-
-    def block_bits(self, distributions: Sequence[QuantizedDistribution], *, support_size_code: int) -> float:
+    def block_bits(self, distributions: Sequence[QuantizedDistribution], *, coding: int) -> float:
         """16 V + 8 ⌈log2 V / 8⌉ a token, whatever the distributions."""
         return float(8 * self._token_bytes * len(distributions))
 
-    def encode(self, tokens: Sequence[DraftToken], *, support_size_code: int) -> bytes:
+    def encode(self, tokens: Sequence[DraftToken], *, coding: int) -> bytes:
         """The values and the id of each token in turn (`proto/README.md`); counts are those of `quantize`."""
         parts: list[bytes] = []
         for token in tokens:
@@ -147,21 +136,19 @@ class DenseF16(Scheme):
             parts += (values.tobytes(), token.token_id.to_bytes(self._id_bytes, "little"))
         return b"".join(parts)
 
-    def decoding(
-        self, payload: bytes, *, draft_length: int, support_size_code: int
-    ) -> Steps[tuple[DraftToken, ...]]:
+    def decoding(self, payload: bytes, *, draft_length: int, coding: int) -> Steps[tuple[DraftToken, ...]]:
         """
         Inverse of `encode`, a token a step; every block has exactly one payload.
 
         Raises:
-            PayloadInvalidError: another length, a support-size code, a pattern above 0x3C00, a law without
+            PayloadInvalidError: another length, a coding, a pattern above 0x3C00, a law without
                 mass, or a token that this law could not have drawn.
         """
         expected = draft_length * self._token_bytes
         if len(payload) != expected:
             raise PayloadInvalidError(f"the payload has {len(payload)} bytes; expected {expected}.")
-        if support_size_code != 0:
-            raise PayloadInvalidError(f"support-size code is {support_size_code}; expected 0.")
+        if coding != 0:
+            raise PayloadInvalidError(f"the coding is {coding}; expected 0.")
         tokens = []
         for n in range(draft_length):
             yield

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from thinwire.common.config import SchemeParameters
 from thinwire.common.law.lattice import quantize, rounding_margin
 from thinwire.common.law.selection import reaching
 from thinwire.common.schemes.base import DraftDistribution, SchemeState
 from thinwire.common.schemes.lattice_scheme import LatticeScheme
+from thinwire.common.schemes.parameters import integer
 
 MAX_DENSE_RESOLUTION = 1024
 """ℓ at most: up to ℓ points are ranked with binomials of thousands of bits, which must stay bounded."""
@@ -21,22 +22,23 @@ _LEAST = 0.4
 
 
 class DenseQs(LatticeScheme):
-    """
-    Support: every token; the lattice itself leaves out those that round to 0.
-
-    Uses `lattice_resolution` (ℓ, at most 1024).
-    """
+    """Support: every token; the lattice itself leaves out those that round to 0."""
 
     name = "dense-qs"
     enumerates = True
 
-    def __init__(self, parameters: SchemeParameters, *, vocabulary_size: int) -> None:
-        super().__init__(
-            parameters,
-            vocabulary_size=vocabulary_size,
-            max_points=vocabulary_size,
-            max_resolution=MAX_DENSE_RESOLUTION,
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Parameters(LatticeScheme.Parameters):
+        """ℓ."""
+
+        lattice_resolution: int = integer(
+            100, short="ell", means="lattice resolution ℓ", low=1, high=MAX_DENSE_RESOLUTION, decodes=True
         )
+
+    @property
+    def support_limit(self) -> int:
+        """V."""
+        return self.vocabulary_size
 
     def quantize(self, draft_probs: npt.NDArray[Any], state: SchemeState) -> DraftDistribution:
         """

@@ -12,14 +12,16 @@ Schemes with a fixed K choose per block, by one bit; a threshold scheme always u
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from thinwire.common.config import Rollback, SchemeParameters, check_integer
+from thinwire.common.config import MAX_LATTICE_RESOLUTION
 from thinwire.common.errors import PayloadInvalidError
 from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
 from thinwire.common.law.lattice import quantize, rounding_margin
@@ -41,6 +43,7 @@ from thinwire.common.law.support_code import (
     size_table,
 )
 from thinwire.common.schemes.base import DraftDistribution, Scheme, SchemeState
+from thinwire.common.schemes.parameters import SchemeParameters, integer
 from thinwire.common.schemes.sparsify import Support
 
 _MEMORY = 0.98
@@ -63,35 +66,40 @@ class LatticeScheme(Scheme):
     """
     Base of the schemes that send a lattice point a token.
 
-    Subclasses set `max_points` (K⁺ at most) in their constructor and say by `enumerates` whether a block may
-    be coded enumeratively.
+    `coding` names the table of support sizes. Subclasses say by `enumerates` whether a block may be coded
+    enumeratively.
     """
 
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Parameters(SchemeParameters):
+        """What every lattice scheme is told."""
+
+        lattice_resolution: int = integer(
+            100, short="ell", means="lattice resolution ℓ", low=1, high=MAX_LATTICE_RESOLUTION, decodes=True
+        )
+
+    parameters: Parameters
     enumerates: ClassVar[bool]
 
-    def __init__(
-        self, parameters: SchemeParameters, *, vocabulary_size: int, max_points: int, max_resolution: int
-    ) -> None:
+    def __init__(self, parameters: Parameters, *, vocabulary_size: int) -> None:
         super().__init__(parameters, vocabulary_size=vocabulary_size)
-        check_integer(f"lattice_resolution of {self.name}", parameters.lattice_resolution, 1, max_resolution)
         self.resolution = parameters.lattice_resolution
-        self.max_points = min(max_points, vocabulary_size, self.resolution)
+        self.max_points = min(self.support_limit, vocabulary_size, self.resolution)
+
+    @property
+    @abc.abstractmethod
+    def support_limit(self) -> int:
+        """Points a support may have, before V and ℓ bound it."""
 
     # --- the edge's half ----------------------------------------------------------------------------------
 
     def initial_state(self) -> SchemeState:
-        """No threshold, a first guess of support sizes."""
-        return SchemeState(math.nan, _FIRST_GUESS)
+        """A first guess of support sizes."""
+        return SchemeState(support_sizes=_FIRST_GUESS)
 
     def next_state(self, state: SchemeState, drafted: DraftDistribution) -> SchemeState:
         """Record the support size."""
         return SchemeState(state.threshold, self._recorded(state, drafted))
-
-    def state_after_verdict(self, states: Sequence[SchemeState], accepted: int) -> SchemeState:
-        """`committed`: keep the tested positions' updates; `drafted`: keep all."""
-        if self.parameters.rollback is Rollback.DRAFTED:
-            return states[-1]
-        return states[min(accepted + 1, len(states) - 1)]
 
     def _recorded(self, state: SchemeState, drafted: DraftDistribution) -> tuple[float, ...]:
         total, ones, excess = (_MEMORY * value for value in state.support_sizes)
@@ -123,12 +131,12 @@ class LatticeScheme(Scheme):
 
     # --- the payload --------------------------------------------------------------------------------------
 
-    def support_size_code(self, state: SchemeState) -> int:
+    def coding(self, state: SchemeState) -> int:
         """The cheapest table for the sizes recorded so far."""
         total, ones, excess = state.support_sizes
         return best_size_code(total, ones, excess, self.max_points)
 
-    def block_bits(self, distributions: Sequence[QuantizedDistribution], *, support_size_code: int) -> float:
+    def block_bits(self, distributions: Sequence[QuantizedDistribution], *, coding: int) -> float:
         """
         Bits of the shorter of the two codings, the choosing bit included; see the base class.
 
@@ -137,12 +145,12 @@ class LatticeScheme(Scheme):
         sizes = [len(d.support_ids) for d in distributions]
         if not sizes:
             return 0.0
-        sized = self._sized_bits(sizes, support_size_code)
+        sized = self._sized_bits(sizes, coding)
         if not self.enumerates:
             return sized
         return 1 + min(sized, self._enumerative_bits(sizes))
 
-    def encode(self, tokens: Sequence[DraftToken], *, support_size_code: int) -> bytes:
+    def encode(self, tokens: Sequence[DraftToken], *, coding: int) -> bytes:
         """The block's payload; see the module's text and `proto/README.md`."""
         if not tokens:
             return b""
@@ -150,14 +158,14 @@ class LatticeScheme(Scheme):
         symbols: list[Symbol] = []
         sized = True
         if self.enumerates:
-            sized = self._sized_bits(sizes, support_size_code) < self._enumerative_bits(sizes)
+            sized = self._sized_bits(sizes, coding) < self._enumerative_bits(sizes)
             symbols.append((int(sized), 1, 2))
         for token, size in zip(tokens, sizes, strict=True):
             rank = point_rank(
                 token.quantized.support_ids.tolist(), token.quantized.lattice_counts.tolist(), self.resolution
             )
             if sized:
-                table = size_table(support_size_code, self.max_points)
+                table = size_table(coding, self.max_points)
                 symbols.append((table[size - 1], table[size] - table[size - 1], TABLE_TOTAL))
                 symbols.append((rank, 1, point_count(self.vocabulary_size, size, self.resolution)))
             else:
@@ -166,14 +174,10 @@ class LatticeScheme(Scheme):
             symbols.append((token.token_index, 1, size))
         return encode_symbols(symbols)
 
-    def decoding(
-        self, payload: bytes, *, draft_length: int, support_size_code: int
-    ) -> Steps[tuple[DraftToken, ...]]:
+    def decoding(self, payload: bytes, *, draft_length: int, coding: int) -> Steps[tuple[DraftToken, ...]]:
         """Inverse of `encode`; see the base class."""
-        if not 0 <= support_size_code < SIZE_CODES:
-            raise PayloadInvalidError(
-                f"support-size code is {support_size_code}; expected 0 to {SIZE_CODES - 1}."
-            )
+        if not 0 <= coding < SIZE_CODES:
+            raise PayloadInvalidError(f"the coding is {coding}; expected 0 to {SIZE_CODES - 1}.")
         reader = SymbolReader(payload)
         sized = True
         if self.enumerates and draft_length > 0:
@@ -181,7 +185,7 @@ class LatticeScheme(Scheme):
         tokens = []
         for _ in range(draft_length):
             if sized:
-                size = 1 + (yield from reader.symbol(size_table(support_size_code, self.max_points)))
+                size = 1 + (yield from reader.symbol(size_table(coding, self.max_points)))
                 rank = yield from reader.digit(point_count(self.vocabulary_size, size, self.resolution))
             else:
                 offsets = self._offsets()

@@ -16,7 +16,6 @@ from thinwire.common.config import (
     MAX_SEED,
     Option,
     SamplingParameters,
-    SchemeParameters,
     Switch,
     check_fields,
     check_integer,
@@ -24,6 +23,7 @@ from thinwire.common.config import (
     whole,
 )
 from thinwire.common.errors import ConfigError
+from thinwire.common.schemes import SchemeParameters, scheme_parameters
 from thinwire.common.session.messages import FinishReason, TokenKind, VocabularyIdentity
 from thinwire.common.session.prompt import check_text
 from thinwire.common.session.statistics import GenerationStatistics
@@ -42,7 +42,7 @@ class GenerationRequest:
     """Text to continue; at most `MAX_PROMPT_BYTES` in UTF-8."""
     seed: Annotated[int, whole("number", 0, MAX_SEED)] = field(default_factory=partial(secrets.randbits, 64))
     """0 to 2**64 - 1, makes the text reproducible; fresh bits unless given."""
-    scheme: SchemeParameters = field(default_factory=SchemeParameters)
+    scheme: SchemeParameters = field(default_factory=scheme_parameters)
     sampling: SamplingParameters = field(default_factory=SamplingParameters)
     max_tokens: Annotated[int, whole("tokens", 1, 2**31 - 1)] = 128
     """Output tokens at most; at least 1."""
@@ -101,7 +101,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class GenerationFinished:
-    """Last event: why the text ended and what it took."""
+    """Last event: why the text ended, and its statistics."""
 
     reason: FinishReason
     text: str

@@ -12,10 +12,11 @@ import hashlib
 import struct
 from dataclasses import dataclass
 
-from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
+from thinwire.common.schemes import SchemeParameters
 from thinwire.common.session.checksum import crc32c
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 PAYLOAD_LAYOUT = 1
 """Version of the payload's bit layout (`proto/README.md`)."""
 TOKENIZER_PARTS = (
@@ -103,8 +104,8 @@ class DraftBlock:
     """First 4 bytes, little-endian, of the SHA-256 of the committed ids (`prefix_hash`)."""
     draft_length: int
     """γ of this block, 0 to 64."""
-    support_size_code: int
-    """Index of the shipped table that codes support sizes in this payload; sent when it changes."""
+    coding: int
+    """What the scheme's decoder needs beside the payload, 0 by default; sent when it changes."""
     payload: bytes
     """The coded block (`proto/README.md`)."""
     checksum: int
@@ -135,7 +136,7 @@ class Verdict:
     """
 
     def is_possible(self, base_length: int, draft_length: int, vocabulary_size: int) -> bool:
-        """Whether a block of `draft_length` tokens behind `base_length` committed ones can be so answered."""
+        """Whether a block of `draft_length` tokens after `base_length` committed ones can be so answered."""
         return (
             0 <= self.accepted <= draft_length
             and 0 <= self.next_token_id < vocabulary_size
@@ -197,18 +198,15 @@ class PrefixHasher:
 
 def block_checksum(block: DraftBlock, scheme: SchemeParameters) -> int:
     """
-    CRC-32C over round, base length, prefix hash, draft length, support-size code, the scheme's decoding
-    parameters and the payload; `block.checksum` itself is ignored.
+    CRC-32C over round, base length, prefix hash, draft length, coding, the scheme's name and decoding
+    parameters, and the payload; `block.checksum` itself is ignored.
 
     Returns:
         unsigned 32-bit integer.
     """
-    name = scheme.scheme.encode()
-    parameters = struct.pack(
-        f"<B{len(name)}sIII", len(name), name,
-        scheme.lattice_resolution, scheme.support_size, scheme.max_support_size,
-    )  # fmt: skip
-    return crc32c(_block_header(block) + parameters + block.payload)
+    parameters = scheme.canonical()
+    length = struct.pack("<H", len(parameters))
+    return crc32c(_block_header(block) + length + parameters + block.payload)
 
 
 def _block_header(block: DraftBlock) -> bytes:
@@ -219,5 +217,5 @@ def _block_header(block: DraftBlock) -> bytes:
         block.base_length,
         block.prefix_hash,
         block.draft_length,
-        block.support_size_code,
+        block.coding,
     )

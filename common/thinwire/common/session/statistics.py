@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class DraftMeasured:
-    """What it took to draft one block."""
+    """Times of drafting one block."""
 
     draft_s: float = 0.0
     """Seconds of drafting, without coding."""
@@ -102,9 +102,9 @@ class GenerationStatistics:
     drafted_tokens: int = 0
     """Drafted in verified rounds."""
     tested_tokens: int = 0
-    """Of the drafted ones, tested: the first rejection included, those after it not."""
+    """Drafted ones that were tested: the first rejection included, those after it not."""
     accepted_tokens: int = 0
-    """Of the tested ones, accepted."""
+    """Tested ones that were accepted."""
     resampled_tokens: int = 0
     """Drawn in place of a rejected one."""
     uplink_payload_bits: int = 0

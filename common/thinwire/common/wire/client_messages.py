@@ -6,12 +6,6 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from thinwire.common import config
-from thinwire.common.config import (
-    Rollback,
-    SamplingParameters,
-    SchemeParameters,
-    default_scheme,
-)
 from thinwire.common.errors import RemoteProtocolError
 from thinwire.common.pb import generator_pb2 as pb
 from thinwire.common.pb import verifier_pb2
@@ -28,6 +22,7 @@ from thinwire.common.session.messages import PAYLOAD_LAYOUT, PROTOCOL_VERSION, F
 from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.common.wire.by_name import from_message, to_message
 from thinwire.common.wire.parsing import check_parsed
+from thinwire.common.wire.schemes import scheme_from_proto, scheme_to_proto
 from thinwire.common.wire.session_messages import (
     sampling_from_proto,
     sampling_to_proto,
@@ -36,11 +31,6 @@ from thinwire.common.wire.session_messages import (
 )
 
 _Word = TypeVar("_Word")
-_ROLLBACKS = {Rollback.COMMITTED: pb.ROLLBACK_COMMITTED, Rollback.DRAFTED: pb.ROLLBACK_DRAFTED}
-_ROLLBACKS_BACK = {
-    pb.ROLLBACK_UNSPECIFIED: Rollback.COMMITTED,
-    **{value: key for key, value in _ROLLBACKS.items()},
-}
 _KINDS: dict[TokenKind, Any] = {kind: pb.TokenKind.Value(f"TOKEN_KIND_{kind.name}") for kind in TokenKind}
 _KINDS_BACK = {value: key for key, value in _KINDS.items()}
 _REASONS: dict[FinishReason, Any] = {
@@ -49,14 +39,6 @@ _REASONS: dict[FinishReason, Any] = {
     if reason is not FinishReason.ERROR  # such a text ends in a status
 }
 _REASONS_BACK = {value: key for key, value in _REASONS.items()}
-_SETTING_FIELDS = (
-    "lattice_resolution",
-    "support_size",
-    "max_support_size",
-    "initial_threshold",
-    "threshold_step",
-    "target_dropped_mass",
-)
 
 
 def generate_request_to_proto(request: GenerationRequest) -> pb.GenerateRequest:
@@ -65,7 +47,7 @@ def generate_request_to_proto(request: GenerationRequest) -> pb.GenerateRequest:
         pb.GenerateRequest,
         request,
         sampling=sampling_to_proto(request.sampling),
-        scheme=_scheme_to_proto(request.scheme),
+        scheme=scheme_to_proto(request.scheme, decoding=False),
     )
 
 
@@ -77,14 +59,14 @@ def generate_request_from_proto(request: pb.GenerateRequest) -> GenerationReques
         ConfigError: a value out of its range.
     """
     sampling = sampling_from_proto(request.sampling)
-    scheme = _scheme_from_proto(request.scheme, sampling.temperature)
+    scheme = scheme_from_proto(request.scheme, decoding=False, temperature=sampling.temperature)
     return from_message(GenerationRequest, request, sampling=sampling, scheme=scheme)
 
 
 def generation_event_to_proto(event: GenerationEvent) -> pb.GenerateResponse:
     """Edge → client."""
     if isinstance(event, GenerationStarted):
-        started = to_message(pb.Started, event, scheme=_scheme_to_proto(event.scheme))
+        started = to_message(pb.Started, event, scheme=scheme_to_proto(event.scheme, decoding=False))
         return pb.GenerateResponse(started=started)
     if isinstance(event, GenerationFinished):
         statistics = to_message(pb.Statistics, event.statistics)
@@ -104,7 +86,7 @@ def generation_event_from_proto(response: pb.GenerateResponse) -> GenerationEven
     check_parsed(response)
     kind = response.WhichOneof("event")
     if kind == "started":
-        scheme = _scheme_from_proto(response.started.scheme, SamplingParameters().temperature)
+        scheme = scheme_from_proto(response.started.scheme, decoding=False)
         return from_message(GenerationStarted, response.started, scheme=scheme)
     if kind == "tokens":
         tokens = response.tokens.tokens
@@ -188,24 +170,3 @@ def _known(words: Mapping[Any, _Word], received: int, what: str) -> _Word:
     if received not in words:
         raise RemoteProtocolError(f"{what} is {received}; expected one of {', '.join(map(str, words))}.")
     return words[received]
-
-
-def _scheme_to_proto(scheme: SchemeParameters) -> pb.SchemeSettings:
-    return pb.SchemeSettings(
-        name=scheme.scheme,
-        rollback=_ROLLBACKS[scheme.rollback],
-        frozen_threshold=scheme.frozen_threshold,
-        **{name: getattr(scheme, name) for name in _SETTING_FIELDS},
-    )
-
-
-def _scheme_from_proto(scheme: pb.SchemeSettings, temperature: float) -> SchemeParameters:
-    given: dict[str, Any] = {name: getattr(scheme, name) for name in _SETTING_FIELDS if scheme.HasField(name)}
-    if scheme.name:
-        given["scheme"] = scheme.name
-    return default_scheme(
-        temperature,
-        rollback=_known(_ROLLBACKS_BACK, scheme.rollback, "rollback"),
-        frozen_threshold=scheme.frozen_threshold,
-        **given,
-    )

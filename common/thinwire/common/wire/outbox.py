@@ -1,5 +1,5 @@
 """
-What goes down one stream: messages in the order they were put, and the end behind them.
+What goes down one stream: messages in the order they were put, and the end after them.
 
 A stream has one writer, its own handler, and its end is part of the order: gRPC answers a status that
 overtakes a write with TOO_MANY_OPERATIONS, and the peer never hears it.
@@ -47,13 +47,13 @@ class Outbox:
         return self._end.done()
 
     def put(self, message: Any) -> None:
-        """Have one message written behind those before it."""
+        """Have one message written after those before it."""
         if not self._end.done():
             self._waiting.append(message)
             self._changed.set()
 
     def end(self, error: ThinwireError | None = None) -> None:
-        """End the stream behind what was put, in good order or with an error's status; the first counts."""
+        """End the stream after what was put, in good order or with an error's status; the first counts."""
         if not self._end.done():
             if error is not None:
                 error.forget_origin()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thinwire.common.config import SamplingParameters, SchemeParameters
+from thinwire.common.config import SamplingParameters
 from thinwire.common.errors import ProtocolVersionError, RemoteProtocolError
 from thinwire.common.pb import verifier_pb2 as pb
 from thinwire.common.session.messages import (
@@ -19,6 +19,7 @@ from thinwire.common.session.messages import (
 from thinwire.common.session.prompt import check_prompt_length
 from thinwire.common.wire.by_name import from_message, to_message
 from thinwire.common.wire.parsing import check_parsed
+from thinwire.common.wire.schemes import scheme_from_proto, scheme_to_proto
 
 _CLOSE_REASONS = {
     CloseReason.FINISHED: pb.CLOSE_REASON_FINISHED,
@@ -32,7 +33,7 @@ class EdgeStreamWriter:
     """
     Domain messages → `VerifyRequest`, for one session, or for the next one of the same text.
 
-    Remembers the support-size code last sent, because a round repeats it only when it changes; a resent round
+    Remembers the coding last sent, because a round repeats it only when it changes; a resent round
     (same number) comes out as the same bytes. An Open that names no session begins anew.
     """
 
@@ -48,14 +49,14 @@ class EdgeStreamWriter:
         if isinstance(message, Close):
             return pb.VerifyRequest(close=pb.Close(reason=_CLOSE_REASONS[message.reason]))
         before = self._code_before.get(message.round - 1, 0)
-        self._code_before = {message.round - 1: before, message.round: message.support_size_code}
+        self._code_before = {message.round - 1: before, message.round: message.coding}
         return pb.VerifyRequest(
             draft_block=pb.DraftBlock(
                 round=message.round,
                 base_length=message.base_length,
                 prefix_hash=message.prefix_hash,
                 draft_length=message.draft_length,
-                support_size_code=None if message.support_size_code == before else message.support_size_code,
+                coding=None if message.coding == before else message.coding,
                 payload=message.payload,
                 crc32c=message.checksum,
             )
@@ -66,7 +67,7 @@ class CloudStreamReader:
     """
     `VerifyRequest` → domain messages, for one session; keep it across the session's streams.
 
-    Resolves the support-size code that a round leaves out to the one in force in the round before it.
+    Resolves the coding that a round leaves out to the one in force in the round before it.
 
     Args:
         context_length: a prompt that fills it is refused before its ids are unpacked, into ten times as many
@@ -104,7 +105,7 @@ class CloudStreamReader:
             base_length=block.base_length,
             prefix_hash=block.prefix_hash,
             draft_length=block.draft_length,
-            support_size_code=block.support_size_code if block.HasField("support_size_code") else before,
+            coding=block.coding if block.HasField("coding") else before,
             payload=block.payload,
             checksum=block.crc32c,
         )
@@ -112,7 +113,7 @@ class CloudStreamReader:
     def accept(self, block: DraftBlock) -> None:
         """Note that the session took this round, so that later rounds may leave its code out."""
         before = self._code_after.get(block.round - 1, 0)
-        self._code_after = {block.round - 1: before, block.round: block.support_size_code}
+        self._code_after = {block.round - 1: before, block.round: block.coding}
 
 
 def reply_to_proto(message: Opened | Verdict) -> pb.VerifyResponse:
@@ -172,17 +173,11 @@ def sampling_from_proto(sampling: pb.Sampling) -> SamplingParameters:
 
 
 def _open_to_proto(message: Open) -> pb.Open:
-    scheme = message.scheme
     return pb.Open(
         protocol_version=message.protocol_version,
         payload_layout=message.payload_layout,
         vocabulary=vocabulary_to_proto(message.vocabulary),
-        scheme=pb.Scheme(
-            name=scheme.scheme,
-            lattice_resolution=scheme.lattice_resolution,
-            support_size=scheme.support_size,
-            max_support_size=scheme.max_support_size,
-        ),
+        scheme=scheme_to_proto(message.scheme, decoding=True),
         sampling=sampling_to_proto(message.sampling),
         seed=message.seed,
         prompt_token_ids=message.prompt_token_ids,
@@ -199,15 +194,9 @@ def _open_from_proto(message: pb.Open, context_length: int | None) -> Open:
         )
     if context_length is not None:
         check_prompt_length(len(message.prompt_token_ids), context_length)
-    scheme = message.scheme
     return Open(
         vocabulary=vocabulary_from_proto(message.vocabulary),
-        scheme=SchemeParameters(
-            scheme=scheme.name,
-            lattice_resolution=scheme.lattice_resolution,
-            support_size=scheme.support_size,
-            max_support_size=scheme.max_support_size,
-        ),
+        scheme=scheme_from_proto(message.scheme, decoding=True),
         sampling=sampling_from_proto(message.sampling),
         seed=message.seed,
         prompt_token_ids=tuple(message.prompt_token_ids),

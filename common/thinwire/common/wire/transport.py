@@ -34,7 +34,7 @@ MAX_GENERATE_BYTES = 8 * 1024 * 1024
 """A prompt above `MAX_PROMPT_BYTES` is still received up to here, and so refused in our words, not gRPC's."""
 
 MAX_CONNECTIONS = 512
-"""Of one listener at once, below the usual 1024 open files of a process; one more is closed."""
+"""Connections of one listener at once, below the usual 1024 open files of a process; one more is closed."""
 MAX_STREAMS_PER_CONNECTION = 256
 """A peer's further calls wait on its own side."""
 

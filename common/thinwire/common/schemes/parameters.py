@@ -1,0 +1,138 @@
+"""
+What one scheme is told: a frozen dataclass a scheme, in which each parameter is defined once.
+
+A field says its range, its short name, what it means and whether the cloud needs it. The command line, its
+help, the wire, the checksum and the table in docs/schemes.md are made from that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any, ClassVar, Self
+
+from thinwire.common.config import check_integer, check_real
+from thinwire.common.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One parameter of a scheme, besides its name and default."""
+
+    short: str
+    """Short name, as a formula has it, such as K."""
+    means: str
+    expected: str
+    """Its range, in words."""
+    read: Callable[[str], Any]
+    """The value that a text stands for; ValueError if there is none."""
+    check: Callable[[str, Any], None]
+    """Raises ConfigError, given the field's name and a value out of range."""
+    decodes: bool
+    """Whether the cloud needs it to decode a payload; it learns no other."""
+
+
+def integer(default: int, *, short: str, means: str, low: int, high: int, decodes: bool = False) -> Any:
+    """A dataclass field: an integer from `low` to `high`."""
+
+    def check(name: str, value: Any) -> None:
+        check_integer(name, value, low, high)
+
+    return field(
+        default=default, metadata={"spec": Spec(short, means, f"{low} to {high}", int, check, decodes)}
+    )
+
+
+def real(default: float, *, short: str, means: str, expected: str, accepts: Callable[[float], bool]) -> Any:
+    """A dataclass field: a finite number that `accepts` takes."""
+
+    def check(name: str, value: Any) -> None:
+        check_real(name, value, expected, accepts(value))
+
+    return field(default=default, metadata={"spec": Spec(short, means, expected, float, check, False)})
+
+
+def choice(default: Any, *, short: str, means: str, values: dict[str, Any]) -> Any:
+    """A dataclass field: one of a few values, by the words that stand for them."""
+    expected = " or ".join(values)
+
+    def read(text: str) -> Any:
+        if text not in values:
+            raise ValueError
+        return values[text]
+
+    def check(name: str, value: Any) -> None:
+        if not any(
+            value is known or (isinstance(value, str) and value == known) for known in values.values()
+        ):
+            raise ConfigError(f"{name} is {value!r}; expected {expected}.", setting=name)
+
+    return field(default=default, metadata={"spec": Spec(short, means, expected, read, check, False)})
+
+
+def switch(*, short: str, means: str) -> Any:
+    """A dataclass field: off unless given as 1."""
+    return choice(False, short=short, means=means, values={"0": False, "1": True})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemeParameters:
+    """
+    Base of each scheme's `Parameters`; each field is made by one of the functions above.
+
+    Raises:
+        ConfigError: a value out of its range.
+    """
+
+    scheme: ClassVar[str]
+    """Name of the scheme; the scheme's class sets it."""
+
+    def __post_init__(self) -> None:
+        for name, spec in self.specs().items():
+            spec.check(name, getattr(self, name))
+
+    @classmethod
+    @cache
+    def specs(cls) -> Mapping[str, Spec]:
+        """Field → what is known of it, in the fields' order."""
+        return {each.name: each.metadata["spec"] for each in fields(cls)}
+
+    @classmethod
+    def defaults(cls, temperature: float) -> Self:
+        """
+        What parameters take that are not given.
+
+        Args:
+            temperature: 0 to 10; one out of range takes that of the nearest, since another check refuses it.
+        """
+        return cls()
+
+    def values(self, *, decoding: bool = False) -> dict[str, Any]:
+        """
+        Field → value.
+
+        Args:
+            decoding: only those that the cloud needs.
+        """
+        specs = self.specs().items()
+        return {name: getattr(self, name) for name, spec in specs if spec.decodes or not decoding}
+
+    def canonical(self) -> bytes:
+        """Name and decoding parameters, as the checksum of a round covers them (`proto/README.md`)."""
+        given = ",".join(f"{name}={written(value)}" for name, value in self.values(decoding=True).items())
+        return f"{self.scheme}:{given}".encode()
+
+    def __str__(self) -> str:
+        """As the command line takes it, every parameter by its short name."""
+        given = ",".join(
+            f"{spec.short}={written(getattr(self, name))}" for name, spec in self.specs().items()
+        )
+        return f"{self.scheme}:{given}" if given else self.scheme
+
+
+def written(value: Any) -> str:
+    """A value as a parameter's `read` takes it; a number comes back exactly."""
+    if isinstance(value, bool):
+        return str(int(value))
+    return value if isinstance(value, str) else repr(value)

@@ -1,0 +1,198 @@
+"""`thinwire.Client`: texts of one edge, for programs without an event loop and for notebooks."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Coroutine, Generator
+from typing import Any, Self, TypeVar, Unpack
+
+from thinwire.common.errors import DeadlineError, TransportError
+from thinwire.common.session.generation import EdgeStatus
+from thinwire.edge.arguments import DEFAULT_EDGE
+from thinwire.edge.async_client import (
+    AsyncClient,
+    AsyncGeneration,
+    ClientOptions,
+    GeneratedText,
+    GenerationOptions,
+)
+
+T = TypeVar("T")
+
+_MARGIN_S = 30.0
+"""Beyond the deadlines that the loop keeps itself: for a thread that is stuck, or gone after a fork."""
+
+
+class _LoopThread:
+    """
+    An event loop in a thread of its own, so that it works beside one that is running already.
+
+    Args:
+        client: closed when the loop ends, which is at `stop`, when nobody holds this any more, or at exit.
+    """
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._loop = asyncio.new_event_loop()
+        stopping = asyncio.Event()
+        thread = threading.Thread(
+            target=_serve, args=(self._loop, stopping, client), name="thinwire-client", daemon=True
+        )
+        thread.start()
+        self.stop = weakref.finalize(self, _stop, self._loop, stopping, thread)
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """
+        Have the loop run it.
+
+        Raises:
+            RuntimeError: the loop has ended.
+        """
+        if not self.stop.alive:
+            coroutine.close()
+            raise RuntimeError("the client is closed; expected an open one.")
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def call(self, coroutine: Coroutine[Any, Any, T], timeout_s: float) -> T:
+        """
+        What it returns or raises; an interrupt of the wait (Ctrl-C) cancels it.
+
+        Raises:
+            RuntimeError: as `submit`.
+            TransportError: the client was closed meanwhile.
+            DeadlineError: it took longer than `timeout_s` and the margin.
+        """
+        future = self.submit(coroutine)
+        try:
+            return future.result(timeout_s + _MARGIN_S)
+        except concurrent.futures.CancelledError:
+            raise TransportError("the client was closed before the text had ended.") from None
+        except TimeoutError:
+            raise DeadlineError(f"the client's thread did nothing for {timeout_s + _MARGIN_S:g} s.") from None
+        finally:
+            future.cancel()
+
+
+def _serve(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event, client: AsyncClient) -> None:
+    async def until_stopped() -> None:
+        async with client:
+            await stopping.wait()
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(until_stopped())
+
+
+def _stop(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event, thread: threading.Thread) -> None:
+    loop.call_soon_threadsafe(stopping.set)
+    if thread is not threading.current_thread():  # where a collection of garbage may happen to run
+        thread.join(_MARGIN_S)
+
+
+class Generation(GeneratedText):
+    """
+    One text, made while it is iterated; each piece is text that is final, and all pieces are `text`.
+
+    Leaving the iteration early, or the `with`, cancels the text.
+    """
+
+    def __init__(self, generation: AsyncGeneration, loop: _LoopThread, timeout_s: float) -> None:
+        super().__init__(generation.record)
+        self._generation = generation
+        self._loop = loop
+        self._timeout_s = timeout_s
+        self._pieces: weakref.ref[Generator[str, None, None]] | None = None
+
+    def __iter__(self) -> Generator[str, None, None]:
+        pieces = self._iterate(aiter(self._generation))
+        self._pieces = weakref.ref(pieces)  # weak: a loop that is left lets go of it, and so cancels
+        return pieces
+
+    def _iterate(self, pieces: AsyncGenerator[str, None]) -> Generator[str, None, None]:
+        try:
+            while (piece := self._loop.call(_next(pieces), self._timeout_s)) is not None:
+                yield piece
+        except GeneratorExit:
+            if self._loop.stop.alive:
+                self._loop.submit(_close(pieces))  # without a wait, since the garbage collector may come here
+
+    def close(self) -> None:
+        """Cancel the text, unless it has ended; in the thread that iterates."""
+        pieces = self._pieces() if self._pieces is not None else None
+        if pieces is not None:
+            pieces.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+async def _next(pieces: AsyncGenerator[str, None]) -> str | None:
+    return await anext(pieces, None)
+
+
+async def _close(pieces: AsyncGenerator[str, None]) -> None:
+    await pieces.aclose()
+
+
+class Client:
+    """
+    An edge; connects with the first call, and serves any number of threads and texts at once.
+
+    Use it as `with Client(...) as client:`, or call `close()`; one that is forgotten is closed with its last
+    reference, or when the program ends.
+
+    Args:
+        address: HOST:PORT.
+        options: `ClientOptions`.
+
+    Raises:
+        ConfigError: an option out of its range, or a file that is not what it should be.
+    """
+
+    def __init__(self, address: str = DEFAULT_EDGE, **options: Unpack[ClientOptions]) -> None:
+        self._client = AsyncClient(address, **options)
+        self._loop = _LoopThread(self._client)
+
+    def generate(self, prompt: str, **options: Unpack[GenerationOptions]) -> Generation:
+        """
+        A text that continues the prompt; nothing is sent before it is iterated.
+
+        Raises:
+            ConfigError: a value out of its range; said here, where nothing was sent yet.
+        """
+        return Generation(self._client.generate(prompt, **options), self._loop, self._client.event_timeout_s)
+
+    def complete(self, prompt: str, **options: Unpack[GenerationOptions]) -> Generation:
+        """
+        The same, once it is whole.
+
+        Raises:
+            ThinwireError: what ended it instead; `reason` and `status` say why.
+        """
+        generation = self.generate(prompt, **options)
+        for _ in generation:
+            pass
+        return generation
+
+    def status(self, *, timeout_s: float = 10.0) -> EdgeStatus:
+        """
+        What the edge and its cloud serve.
+
+        Raises:
+            ThinwireError: the edge does not answer, or refuses.
+        """
+        return self._loop.call(self._client.status(timeout_s=timeout_s), timeout_s)
+
+    def close(self) -> None:
+        """End every text that is being made, and the connection; a second call does nothing."""
+        self._loop.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
