@@ -27,14 +27,11 @@ def run_command(
     argv: Sequence[str] | None,
 ) -> int:
     """
-    Understand a command line and do what it says.
+    Understand a command line and do what it says; returns the exit code.
 
     Args:
         command: gets the arguments; what it returns is run to its end if it is a coroutine.
         argv: the command line; the process's own when None.
-
-    Returns:
-        the exit code.
     """
     prepare_streams()
     try:

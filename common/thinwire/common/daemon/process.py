@@ -149,12 +149,9 @@ async def _loaded(
 
 def load_model(options: DaemonOptions, say: Say) -> LanguageModel:
     """
-    Load the model, and set all objects there are aside from the garbage collector.
+    Load the model as `load_language_model`, and set all objects there are aside from the garbage collector.
 
     torch is imported here, so that everything else of the command starts at once.
-
-    Raises:
-        ThinwireError: as `load_language_model`.
     """
     from thinwire.common.language_model import load_language_model, set_threads
 

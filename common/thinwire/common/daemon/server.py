@@ -62,10 +62,7 @@ class DaemonServer:
 
     async def start(self, listen: str) -> int:
         """
-        Bind, listen, and serve as soon as there is a model.
-
-        Returns:
-            the bound port.
+        Bind, listen, and serve as soon as there is a model; returns the bound port.
 
         Raises:
             TransportError: the address cannot be bound.
@@ -115,12 +112,7 @@ class DaemonServer:
         self._health.show(serves and not self._draining)
 
     def _ready(self) -> ServedModel:
-        """
-        The model, for a new request.
-
-        Raises:
-            TransportError: the daemon drains, or has no model yet.
-        """
+        """The model, for a new request; TransportError if the daemon drains, or has no model yet."""
         if self._draining:
             raise TransportError(f"this {self.side} is draining; expected a request to another one.")
         if self.served is None:

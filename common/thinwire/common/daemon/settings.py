@@ -76,8 +76,7 @@ def daemon_options(arguments: argparse.Namespace, **given: Any) -> DaemonOptions
     """
     What `add_daemon_options` understood, and `given` besides.
 
-    Raises:
-        ConfigError: a value out of its range, or a file that is not what it should be.
+    ConfigError for a value out of its range, or a file that is not what it should be.
     """
     security = from_arguments(ListenerOptions, arguments).security()
     names = option_names(arguments)

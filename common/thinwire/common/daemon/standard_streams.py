@@ -60,11 +60,7 @@ def read_input(max_bytes: int) -> str:
     """
     All of standard input, every line end as it is.
 
-    Args:
-        max_bytes: one more is read, and refused.
-
-    Raises:
-        ConfigError: it is closed, cannot be read, is longer, or is not UTF-8.
+    ConfigError if it is closed, cannot be read, is longer than `max_bytes`, or is not UTF-8.
     """
     if sys.stdin is None:
         raise ConfigError("standard input is closed; expected the prompt there.")
@@ -88,14 +84,11 @@ def read_input(max_bytes: int) -> str:
 
 def check_utf8(name: str, text: str) -> None:
     """
-    Refuse a text of the command line or the environment that is not UTF-8.
+    Refuse a text of the command line or the environment that is not UTF-8 with a ConfigError.
 
     Args:
         name: of whatever holds it, for the sentence.
         text: as Python has it, which keeps bytes that are not UTF-8 as lone surrogates.
-
-    Raises:
-        ConfigError: it is not.
     """
     try:
         text.encode("utf-8")

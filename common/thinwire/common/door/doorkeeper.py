@@ -101,13 +101,7 @@ class Doorkeeper:
         self._port = port
 
     def called(self, peer: str, proves: bool) -> None:
-        """
-        A call has begun.
-
-        Args:
-            peer: as gRPC names it.
-            proves: whether the guard let it pass; False for health, which answers anybody.
-        """
+        """A call of `peer`, as gRPC names it; health, which answers anybody, proves nothing."""
         endpoint = peer_endpoint(peer)
         if endpoint is not None and self._port:
             self._calls[endpoint] = proves or self._calls.get(endpoint, False)
@@ -116,8 +110,7 @@ class Doorkeeper:
         """
         Close the connection of a peer that takes nothing of what is written to it, proved or not.
 
-        Args:
-            peer: as gRPC names it; one that is not found is gone, or will be seen at the next try.
+        One that is not found is gone, or will be seen at the next try.
         """
         endpoint = peer_endpoint(peer)
         for connection in self._connections.values():
@@ -144,8 +137,7 @@ class Doorkeeper:
         """
         See who is there, and close what may not be.
 
-        Raises:
-            OSError: this process has no descriptor left to look with; nobody's call is forgotten.
+        With no descriptor left to look with it raises OSError, and nobody's call is forgotten.
         """
         now = self._now()
         # A look that comes late adds no more than two in time.

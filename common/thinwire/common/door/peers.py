@@ -67,15 +67,7 @@ def peer_host(peer: str) -> str:
 
 
 def peer_endpoint(peer: str) -> Endpoint | None:
-    """
-    The address and port of a peer.
-
-    Args:
-        peer: as gRPC names it.
-
-    Returns:
-        None for a local transport.
-    """
+    """The address and port of a peer as gRPC names it; None for a local transport."""
     kind, _, rest = urllib.parse.unquote(peer).partition(":")
     if kind not in ("ipv4", "ipv6"):
         return None
@@ -93,13 +85,10 @@ def host_of(endpoint: Endpoint) -> str:
 
 def is_loopback(address: str) -> bool:
     """
-    Whether everything `address` stands for stays on this machine.
+    Whether everything that `address`, HOST:PORT or `unix:PATH`, stands for stays on this machine.
 
     A name is resolved, and must give loopback addresses only; `0.0.0.0` and `[::]`, which listen everywhere,
     and a name that cannot be resolved do not count.
-
-    Args:
-        address: HOST:PORT as gRPC takes it, or `unix:PATH`.
     """
     if address.startswith("unix:"):
         return True

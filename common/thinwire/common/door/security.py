@@ -99,12 +99,7 @@ class ServerSecurity:
             )
 
     def of(self, listen: str) -> LinkSecurity:
-        """
-        What protects a listener at this address.
-
-        Raises:
-            ConfigError: it would be reachable from elsewhere without TLS or without tokens.
-        """
+        """What protects a listener there; ConfigError if others could reach it without TLS or without tokens."""
         local = is_loopback(listen)
         if self.key_pair is None and not (local or self.insecure_plaintext):
             raise ConfigError(
@@ -212,12 +207,7 @@ class ListenerOptions:
     """How long a connection may take for TLS and its first call that is let in."""
 
     def security(self) -> ServerSecurity:
-        """
-        Read the files.
-
-        Raises:
-            ConfigError: one is not what it should be, or a number is out of its range.
-        """
+        """Read the files; ConfigError if one is not what it should be, or a number is out of its range."""
         return ServerSecurity(
             key_pair=read_key_pair(self.tls_cert, self.tls_key, flags="--tls-cert and --tls-key"),
             client_authority=read_authority(self.tls_client_ca),
@@ -296,12 +286,7 @@ def read_key_pair(
 
 
 def read_authority(path: str | None) -> bytes | None:
-    """
-    An authority's certificates; None for none.
-
-    Raises:
-        ConfigError: unreadable, or no PEM certificate.
-    """
+    """An authority's certificates, None for none; ConfigError if unreadable, or no PEM certificate."""
     if path is None:
         return None
     content = _read(path)
@@ -313,12 +298,7 @@ def read_authority(path: str | None) -> bytes | None:
 
 
 def read_token(path: str) -> str:
-    """
-    A token from a file of one line.
-
-    Raises:
-        ConfigError: unreadable or empty.
-    """
+    """A token from a file of one line; ConfigError if unreadable or empty."""
     token = _read(path).decode("utf-8", errors="replace").strip()
     if not token:
         raise ConfigError(f"the token file {path!r} is empty; expected a token on one line.")

@@ -113,15 +113,9 @@ class Access:
 
     def reload(self) -> int:
         """
-        Read the file again; one that is not good leaves all as it was.
+        Read the file again, and count the tenants; one that is not good is a ConfigError and changes nothing.
 
         May be called from any thread; of two calls the one that read last counts.
-
-        Returns:
-            tenants now.
-
-        Raises:
-            ConfigError: the file cannot be read, or is not what it should be.
         """
         with self._reading:
             if self._path is not None:
@@ -153,12 +147,7 @@ class Access:
         return found
 
     def check(self, credential: Credential) -> None:
-        """
-        Whether a credential given before still holds.
-
-        Raises:
-            UnauthenticatedError: its token is no longer in the file.
-        """
+        """Hold that a credential is still in force; UnauthenticatedError if its token has left the file."""
         if self._path is None:
             return
         tenant = self._tenants.get(credential.tenant)
@@ -182,12 +171,7 @@ def new_token() -> str:
 
 
 def read_tenants(path: str) -> dict[str, Tenant]:
-    """
-    A token file, by name.
-
-    Raises:
-        ConfigError: it cannot be read, or is not what it should be.
-    """
+    """A token file, by name; ConfigError if it cannot be read, or is not what it should be."""
     try:
         with usable_file("tokens", path, "read"), open(path, encoding="utf-8") as file:
             content = json.load(file)
@@ -215,10 +199,9 @@ def read_tenants(path: str) -> dict[str, Tenant]:
 
 def write_tenants(path: str, tenants: Mapping[str, Tenant]) -> None:
     """
-    Write a token file whole, readable by its owner only; who has read it first holds its lock (`locked`).
+    Write a token file whole, readable by its owner only; ConfigError if it cannot be written.
 
-    Raises:
-        ConfigError: it cannot be written.
+    Who has read it first holds its lock (`locked`).
     """
     entries = [
         {"tenant": tenant.name, "token_sha256": list(tenant.token_sha256), **asdict(tenant.quotas)}
@@ -229,12 +212,7 @@ def write_tenants(path: str, tenants: Mapping[str, Tenant]) -> None:
 
 
 def _tenant(entry: Any) -> Tenant:
-    """
-    One entry of the file.
-
-    Raises:
-        ConfigError: a field is missing, unknown or out of range.
-    """
+    """One entry of the file; ConfigError if a field is missing, unknown or out of range."""
     quotas = {quota.name for quota in fields(Quotas)}
     known = {"tenant", "token_sha256", *quotas}
     if not isinstance(entry, dict) or not {"tenant", "token_sha256"} <= set(entry) <= known:

@@ -42,13 +42,10 @@ def replace_file(path: str, content: str, *, mode: int) -> None:
 @contextmanager
 def usable_file(setting: str, path: str, use: str) -> Iterator[None]:
     """
-    Say of a file that cannot be used, in this context, which setting names it.
+    Turn an OSError in this context into a ConfigError that names the setting.
 
     Args:
         use: "read" or "written".
-
-    Raises:
-        ConfigError: in place of an OSError.
     """
     try:
         yield
@@ -62,8 +59,7 @@ def new_private_file(path: str) -> Iterator[TextIO]:
     """
     A file that was not there, readable by its owner only; gone again if the context ends in an error.
 
-    Raises:
-        ConfigError: something is there, a link for example, or it cannot be written.
+    ConfigError if something is there, a link for example, or it cannot be written.
     """
     try:
         descriptor = os.open(path, _NEW, 0o600)

@@ -102,12 +102,7 @@ class LogLimiter:
 
 
 class _Formatter(logging.Formatter):
-    """
-    A record's own words, its fields and its traceback, for one form of a line.
-
-    Args:
-        exception_messages: as for `logging_to`.
-    """
+    """A record's own words, its fields and its traceback, for one form of a line."""
 
     def __init__(self, exception_messages: bool = True) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s:")

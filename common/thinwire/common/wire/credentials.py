@@ -26,8 +26,7 @@ def open_channel(
     """
     A channel to a daemon, by TLS unless `security` says otherwise; it connects when it is used.
 
-    Args:
-        options: beside `channel_options`.
+    `options` stand beside `channel_options`.
     """
     every = [*channel_options(), *options]
     if not security.of(address).is_encrypted:

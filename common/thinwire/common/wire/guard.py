@@ -32,14 +32,6 @@ _OF_OTHERS = {
     **dict.fromkeys(VERIFIER_METHODS, ("an edge", "a cloud")),
 }
 """Method → who answers where it is not served, and who serves it."""
-_NAMES = {
-    (False, False): "unary_unary",
-    (False, True): "unary_stream",
-    (True, False): "stream_unary",
-    (True, True): "stream_stream",
-}
-"""By whether requests and responses are streams: where a handler keeps its behaviour."""
-_MAKERS = {kind: getattr(grpc, f"{name}_rpc_method_handler") for kind, name in _NAMES.items()}
 
 
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no types
@@ -97,8 +89,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
 
         Whatever it raises is answered here, since gRPC would write a traceback into the log at each call.
         """
-        kind = (handler.request_streaming, handler.response_streaming)
-        behaviour = getattr(handler, _NAMES[kind])
+        behaviour = getattr(handler, _kind(handler))
         bounded = self._watches.held if handler.response_streaming and not proves else nullcontext
 
         async def answer(request: Any, context: Any) -> Any:
@@ -127,7 +118,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
                 self._note(context, method, failure, error)
                 await abort_with(context, failure)
 
-        return _MAKERS[kind](answer, parsing(handler.request_deserializer), handler.response_serializer)
+        return _like(handler, answer, parsing(handler.request_deserializer))
 
     def _note(
         self, context: Any, method: str, refusal: ThinwireError, fault: Exception | None = None
@@ -140,12 +131,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
 
 
 def credential_of(context: Any, access: Access) -> Credential:
-    """
-    Whose the call in hand is.
-
-    Raises:
-        UnauthenticatedError: its token was revoked since the call began.
-    """
+    """Whose the call in hand is; UnauthenticatedError if its token was revoked since the call began."""
     return access.authenticate(token_of(context.invocation_metadata()))
 
 
@@ -157,5 +143,16 @@ def _refusing(handler: Any, error: ThinwireError) -> Any:
 
     if handler is None:
         return grpc.stream_stream_rpc_method_handler(refuse)
-    make = _MAKERS[handler.request_streaming, handler.response_streaming]
-    return make(refuse, None, handler.response_serializer)
+    return _like(handler, refuse, None)
+
+
+def _kind(handler: Any) -> str:
+    """Where a handler keeps its behaviour, such as `unary_stream`."""
+    streams = (handler.request_streaming, handler.response_streaming)
+    return "_".join("stream" if is_stream else "unary" for is_stream in streams)
+
+
+def _like(handler: Any, behaviour: Any, deserializer: Any) -> Any:
+    """A handler of the same kind."""
+    make = getattr(grpc, f"{_kind(handler)}_rpc_method_handler")
+    return make(behaviour, deserializer, handler.response_serializer)

@@ -69,10 +69,7 @@ class GuardedServer:
 
     def bind(self) -> int:
         """
-        Take the address, before the start.
-
-        Returns:
-            the bound port.
+        Take the address, before the start, and return its port.
 
         Raises:
             TransportError: the address cannot be bound.
