@@ -46,6 +46,7 @@ class CloudServer(DaemonServer, wire.VerifierServicer):
 
     side = "cloud"
     service = wire.VERIFIER_SERVICE
+    add_to = staticmethod(wire.add_verifier)
 
     def __init__(
         self,
@@ -87,9 +88,6 @@ class CloudServer(DaemonServer, wire.VerifierServicer):
     def close_decisions(self) -> int:
         """Rounds decided by a margin that rounding in float32 might turn, over all sessions."""
         return 0 if self._factory is None else self._factory.close_decisions
-
-    def _register(self, server: wire.GuardedServer) -> None:
-        wire.add_verifier(self, server)
 
     def _cut(self) -> None:
         for live in self._registry:

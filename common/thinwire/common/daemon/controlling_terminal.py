@@ -21,14 +21,7 @@ HANG_UP_S = 5.0
 
 
 class ControllingTerminal:
-    """
-    The terminal that the process was started from.
-
-    Args:
-        terminal: open file descriptor of it.
-        loop: tells of the hang-up.
-        clock: monotonic seconds.
-    """
+    """The terminal, an open descriptor, that the process was started from; `loop` tells of the hang-up."""
 
     def __init__(
         self, terminal: int, loop: asyncio.AbstractEventLoop, *, clock: Callable[[], float] = time.monotonic

@@ -64,13 +64,7 @@ async def health(
     at: str, service: str, security: ClientSecurity, *, timeout_s: float
 ) -> tuple[ExitCode, str]:
     """
-    Ask once.
-
-    Args:
-        at: HOST:PORT.
-        service: full name of the service.
-        security: how the daemon is dialled.
-        timeout_s: how long to wait.
+    Ask once, whether a service, by its full name, serves at HOST:PORT.
 
     Returns:
         OK for SERVING, FAILED for anything else that it answers, UNREACHABLE for no answer; and a sentence.

@@ -38,6 +38,8 @@ class DaemonServer:
     """"edge" or "cloud"."""
     service: ClassVar[str]
     """Full name of the gRPC service."""
+    add_to: ClassVar[staticmethod[[Any, Any], None]]
+    """Adds the servicer to a server."""
 
     def __init__(
         self,
@@ -76,7 +78,7 @@ class DaemonServer:
             on_refused=self._metrics.refused,
             on_closed=self._metrics.connection_closed,
         )
-        self._register(self._server)
+        self.add_to(self, self._server)
         self._health = wire.HealthReporter(self._server, self.service)
         port = self._server.bind()
         await self._server.start()
@@ -95,10 +97,6 @@ class DaemonServer:
         grace_s = self._drain_grace_s if grace_s is None else grace_s
         await self._server.drain(self._streams, grace_s, cut=self._cut)
         await self._free()
-
-    def _register(self, server: wire.GuardedServer) -> None:
-        """Add the servicer."""
-        raise NotImplementedError
 
     def _cut(self) -> None:
         """End what still runs, with the reason."""

@@ -64,8 +64,7 @@ def add_daemon_options(
     Add what both daemons take.
 
     Args:
-        model: default model, a folder or hub id; None where one must be given.
-        listen: default address.
+        model, listen: defaults; a model of None must be given.
         without: fields of `DaemonOptions` that are no options here.
     """
     add_options(parser, DaemonOptions, "the daemon", without=without, model=model, listen=listen)

@@ -19,13 +19,7 @@ Endpoint = tuple[IPv4Address | IPv6Address, int]
 
 
 class PeerBound:
-    """
-    Counts something by peer, and behind one peer's address by owner where owners are known.
-
-    Args:
-        what: its name in the plural, for the refusal.
-        limit: at once and peer.
-    """
+    """Counts up to `limit` of `what`, a plural, by peer, and behind a peer's address by owner where known."""
 
     def __init__(self, what: str, limit: int) -> None:
         self._what = what

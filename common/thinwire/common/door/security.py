@@ -99,7 +99,7 @@ class ServerSecurity:
             )
 
     def of(self, listen: str) -> LinkSecurity:
-        """What protects a listener there; ConfigError if others could reach it without TLS or without tokens."""
+        """What protects a listener there; ConfigError if others could reach it without TLS or tokens."""
         local = is_loopback(listen)
         if self.key_pair is None and not (local or self.insecure_plaintext):
             raise ConfigError(
@@ -261,13 +261,12 @@ def read_key_pair(
     """
     A certificate with its key, checked to belong together and to be in force; None for neither.
 
+    ConfigError for one alone, unreadable, not of each other, expired, or not valid yet.
+
     Args:
         certificate, key: paths of PEM files.
         flags: the two options, for messages.
         now: an aware time; the present when None.
-
-    Raises:
-        ConfigError: one without the other, unreadable, not of each other, expired, or not valid yet.
     """
     if certificate is None and key is None:
         return None

@@ -95,10 +95,7 @@ class Access:
     The tenants of one daemon.
 
     Args:
-        path: the token file; None asks nobody for a token.
-
-    Raises:
-        ConfigError: the file cannot be read, or is not what it should be.
+        path: the token file, read as by `read_tenants`; None asks nobody for a token.
     """
 
     def __init__(self, path: str | None = None) -> None:
@@ -124,13 +121,10 @@ class Access:
 
     def authenticate(self, token: str | None) -> Credential:
         """
-        Whose a call with this token is.
+        Whose a call with this token is; UnauthenticatedError if there is none, or nobody's.
 
         Every known hash is compared, each in constant time, so that neither the place nor the likeness of a
         token shows in how long it takes.
-
-        Raises:
-            UnauthenticatedError: there is none, or nobody's.
         """
         if self._path is None:
             return ANYONE

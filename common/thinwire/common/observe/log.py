@@ -75,12 +75,7 @@ def logging_to(stream: TextIO, *, format_: str, exception_messages: bool = True)
 
 
 class LogLimiter:
-    """
-    One line by address and minute, and no more addresses in a minute than a log can bear.
-
-    Args:
-        now: monotonic seconds.
-    """
+    """One line by address and minute, and no more addresses in a minute than a log can bear."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now

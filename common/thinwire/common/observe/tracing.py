@@ -114,12 +114,7 @@ NO_TRACE = Trace()
 
 
 class Tracing:
-    """
-    Where spans go; off without a provider.
-
-    Args:
-        provider: this daemon's own, never the process's global one.
-    """
+    """Where spans go: to this daemon's own provider, never the process's global one; off without."""
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
         self._provider = provider

@@ -58,8 +58,6 @@ async def wrong_protection(address: str, security: ClientSecurity, *, option: st
     Whether an address that cannot be connected to speaks what it was not dialled by.
 
     Args:
-        address: HOST:PORT.
-        security: how it was dialled.
         option: that names its authority, for the sentence.
 
     Returns:
