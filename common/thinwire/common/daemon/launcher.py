@@ -144,9 +144,8 @@ class Daemon:
 
     async def ended(self) -> int | None:
         """Its exit code, once it has ended by itself; None if it was never started."""
-        if self._process is not None:
-            while self.returncode is None:
-                await asyncio.sleep(_POLL_S)
+        while self._process is not None and self.returncode is None:
+            await asyncio.sleep(_POLL_S)
         return self.returncode
 
     async def stopped(self) -> int | None:

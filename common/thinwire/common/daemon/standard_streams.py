@@ -29,11 +29,12 @@ def writing_output() -> Iterator[None]:
             yield
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:
-        _discard_output()
-        raise
     except OSError as error:
-        _discard_output()
+        # Python flushes at exit, and must not complain of the same once more.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
         raise OutputError(
             f"standard output cannot be written ({error.strerror}); expected room for all of it."
         ) from None
@@ -96,9 +97,3 @@ def check_utf8(name: str, text: str) -> None:
         wrong = os.fsencode(text[error.start])
         shown = f"byte 0x{wrong[0]:02x}" if len(wrong) == 1 else f"{text[error.start]!r}"
         raise ConfigError(f"{name} has {shown}; expected UTF-8.", setting=name) from None
-
-
-def _discard_output() -> None:
-    """Python flushes at exit, and must not complain of the same once more."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -80,16 +80,11 @@ class LogLimiter:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._logged_at_s: dict[str, float] = {}
-        """By host, the oldest first."""
 
     def allows(self, host: str) -> bool:
         """Whether this host (`door.peers.peer_host`) may have a line now; if so, it has had it."""
         now = self._now()
-        while self._logged_at_s:
-            oldest = next(iter(self._logged_at_s))
-            if now - self._logged_at_s[oldest] < INTERVAL_S:
-                break
-            del self._logged_at_s[oldest]
+        self._logged_at_s = {one: at_s for one, at_s in self._logged_at_s.items() if now - at_s < INTERVAL_S}
         if host in self._logged_at_s or len(self._logged_at_s) >= MAX_HOSTS:
             return False
         self._logged_at_s[host] = now

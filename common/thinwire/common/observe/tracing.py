@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 
 MAX_CHILD_SPANS = 512
 """Spans of one request at one end: 128 rounds at the cloud, 170 at the edge; a long text has thousands."""
-DEFAULT_EXPORTER = "otlp"
-"""Default of the variable OTEL_TRACES_EXPORTER, as OpenTelemetry has it."""
-_EXPORTERS = "opentelemetry_traces_exporter"
-"""Entry points of installed exporters, by the names that the variable takes."""
 _FIELDS = ("traceparent", "tracestate")
 _PREFIX = "thinwire."
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -184,10 +180,12 @@ def start_tracing(service: str, exporter: str | None) -> Tracing:
     Raises:
         ConfigError: OpenTelemetry or the exporter is not installed.
     """
-    name = exporter or DEFAULT_EXPORTER
+    name = exporter or "otlp"  # as OpenTelemetry has it
     if name == "none":
         return NO_TRACING
-    found = entry_points(group=_EXPORTERS, name="otlp_proto_grpc" if name == "otlp" else name)
+    found = entry_points(
+        group="opentelemetry_traces_exporter", name="otlp_proto_grpc" if name == "otlp" else name
+    )
     try:
         make = next(iter(found)).load()
     except (ImportError, StopIteration):

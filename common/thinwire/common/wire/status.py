@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf import any as any_message
+from google.protobuf import duration_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -51,10 +52,7 @@ async def abort_with(context: grpc.aio.ServicerContext, error: ThinwireError) ->
         delay = duration_pb2.Duration()
         delay.FromMicroseconds(round(error.retry_after_s * 1e6))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    packed = []
-    for detail in details:
-        packed.append(any_pb2.Any())
-        packed[-1].Pack(detail)
+    packed = [any_message.pack(detail) for detail in details]
     status = status_pb2.Status(code=code_pb2.Code.Value(error.status), message=sentence, details=packed)
     rich = rpc_status.to_status(status)
     try:
