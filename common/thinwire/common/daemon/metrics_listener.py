@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 
 from thinwire.common.door.peers import is_loopback
 from thinwire.common.errors import ConfigError, TransportError
@@ -62,13 +63,13 @@ async def metrics_listener(
         page.abort()
 
 
+@dataclass(frozen=True, slots=True)
 class _Page:
     """Answers connections, one request each."""
 
-    def __init__(self, render: Callable[[], bytes], content_type: str) -> None:
-        self._render = render
-        self._content_type = content_type
-        self._open: set[asyncio.StreamWriter] = set()
+    _render: Callable[[], bytes]
+    _content_type: str
+    _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from its request to its end."""

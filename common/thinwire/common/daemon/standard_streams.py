@@ -20,9 +20,7 @@ def writing_output() -> Iterator[None]:
     """
     Write to standard output in this context, and to nothing else: what fails is said of standard output.
 
-    Raises:
-        OutputError: a full disk, for example.
-        BrokenPipeError: the reader has gone, which is no error of ours.
+    OutputError for a full disk, for example; BrokenPipeError if the reader has gone, no error of ours.
     """
     try:
         try:

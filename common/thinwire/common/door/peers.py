@@ -29,15 +29,12 @@ class PeerBound:
     @contextmanager
     def held(self, peer: str, owner: str = "") -> Iterator[None]:
         """
-        One more is held while the context lasts.
+        One more is held while the context lasts; ResourceExhaustedError if as many are held as may be.
 
         Args:
             peer: as gRPC names it, `ipv4:HOST:PORT`, `ipv6:[HOST]:PORT` or `unix:...`.
             owner: who has proved to be the one behind this address that holds it; each has a bound of its
                 own, so that tenants behind one address translator do not take each other's room.
-
-        Raises:
-            ResourceExhaustedError: as many are held as may be.
         """
         key = (peer_host(peer), owner)
         if self._held[key] >= self._limit:

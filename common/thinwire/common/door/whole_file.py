@@ -23,11 +23,7 @@ def replace_file(path: str, content: str, *, mode: int) -> None:
     """
     Put a file in another's place, so that every reader sees one of the two, whole, also after a power cut.
 
-    Args:
-        mode: permissions, less the umask.
-
-    Raises:
-        OSError: it cannot be written; what was there stays.
+    With an OSError what was there stays. `mode` are the permissions, less the umask.
     """
     partial = f"{path}.{secrets.token_hex(8)}.partial"  # of one writer alone, beside what it replaces
     with _written(partial, os.open(partial, _NEW, mode), final_path=path) as file:
@@ -93,12 +89,8 @@ def locked(path: str, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
     """
     One writer of a file at a time, over all processes of this machine; readers need no lock.
 
-    Args:
-        path: of the file; the lock is the file `PATH.lock` beside it, which stays.
-        timeout_s: how long another may hold it.
-
-    Raises:
-        ConfigError: it cannot be had.
+    The lock is the file `PATH.lock` beside it, which stays; ConfigError if another holds it for `timeout_s`,
+    or it cannot be opened.
     """
     lock = f"{path}.lock"
     give_up_at_s = time.monotonic() + timeout_s

@@ -169,13 +169,9 @@ def _traceback(error: BaseException, *, messages: bool) -> str:
 
 def quiet_core_log() -> None:
     """
-    Have gRPC's core write none, unless GRPC_VERBOSITY says otherwise.
+    Have gRPC's core write none, unless GRPC_VERBOSITY says otherwise; called before grpc is imported.
 
-    They would stand beside a log of JSON objects, and strangers can provoke as many as they like: one for
-    each TLS handshake that fails.
-    What they say reaches our own log by the errors of calls.
-
-    The core reads the variable when grpc is imported, so the packages of both daemons call this before any of
-    their modules is.
+    Its lines would stand beside a log of JSON objects, and strangers can provoke as many as they like: one
+    for each TLS handshake that fails. What they say reaches our own log by the errors of calls.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")

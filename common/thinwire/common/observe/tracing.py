@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -34,35 +35,22 @@ CallMetadata = Iterable[tuple[str, Any]] | None
 """What came with a call."""
 
 
+@dataclass(eq=False)
 class Trace:
-    """
-    What one request leaves at one end; without a tracer nothing.
+    """What one request leaves at one end; without a tracer nothing."""
 
-    Args:
-        tracer: OpenTelemetry's.
-        parent: OpenTelemetry's context that holds the parent of all phases.
-        epoch_ns: what makes a reading of the monotonic clock one of the wall clock.
-        span: the request's own, None where only phases are told.
-        context: W3C context for calls made on the request's behalf, as gRPC metadata.
-    """
-
-    def __init__(
-        self,
-        tracer: Tracer | None = None,
-        parent: Any = None,
-        *,
-        epoch_ns: int = 0,
-        span: Span | None = None,
-        context: Metadata = (),
-    ) -> None:
-        self.context = context
-        self._tracer = tracer
-        self._parent = parent
-        self._epoch_ns = epoch_ns
-        self._span = span
-        self._children = 0
-        self._left_out = 0
-        self._over = False
+    tracer: Tracer | None = None
+    parent: Any = None
+    """OpenTelemetry's context that holds the parent of all phases."""
+    epoch_ns: int = 0
+    """Makes a reading of the monotonic clock one of the wall clock."""
+    span: Span | None = None
+    """The request's own, None where only phases are told."""
+    context: Metadata = ()
+    """W3C context for calls made on the request's behalf, as gRPC metadata."""
+    _children: int = 0
+    _left_out: int = 0
+    _over: bool = False
 
     def phases(
         self, *phases: tuple[str, float], ended_s: float | None = None, **attributes: Attribute
@@ -75,25 +63,25 @@ class Trace:
             ended_s: when the last one ended, in seconds of `time.monotonic`; now when None.
             attributes: of each of them, without prefix.
         """
-        if self._tracer is None or self._over:
+        if self.tracer is None or self._over:
             return  # over: a block drafted for a text that had ended, which is in no statistics either
         if self._children + len(phases) > MAX_CHILD_SPANS:
             self._left_out += len(phases)
             return
         self._children += len(phases)
         ended_s = time.monotonic() if ended_s is None else ended_s
-        end_ns = self._epoch_ns + round(ended_s * 1e9)
+        end_ns = self.epoch_ns + round(ended_s * 1e9)
         for name, seconds in reversed(phases):
             start_ns = end_ns - round(seconds * 1e9)
-            span = self._tracer.start_span(
-                name, context=self._parent, attributes=_prefixed(attributes), start_time=start_ns
+            span = self.tracer.start_span(
+                name, context=self.parent, attributes=_prefixed(attributes), start_time=start_ns
             )
             span.end(end_ns)
             end_ns = start_ns
 
     def end(self, *, error: str | None = None, **attributes: Attribute) -> None:
         """The request is over, and so its own span, once; `error` is the reason of the error it ended in."""
-        span = self._span
+        span = self.span
         if span is None or self._over:
             return
         from opentelemetry.trace import StatusCode
@@ -133,7 +121,7 @@ class Tracing:
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier, context=parent)
         context = tuple(carrier.items())
-        return Trace(self._tracer, parent, epoch_ns=self._epoch_ns, span=span, context=context)
+        return Trace(self._tracer, parent, self._epoch_ns, span, context)
 
     def join(self, metadata: CallMetadata) -> Trace:
         """Take part in the caller's trace; in none when the metadata carries none that is well formed."""
@@ -144,7 +132,7 @@ class Tracing:
         parent = self._caller(metadata)
         if not get_current_span(parent).get_span_context().is_valid:
             return NO_TRACE
-        return Trace(self._tracer, parent, epoch_ns=self._epoch_ns)
+        return Trace(self._tracer, parent, self._epoch_ns)
 
     def close(self) -> None:
         """Export what is left; may wait for the exporter's own deadline."""

@@ -15,7 +15,6 @@ from thinwire.common.wire.client_messages import server_info_from_proto as serve
 from thinwire.common.wire.client_messages import server_info_to_proto as server_info_to_proto
 from thinwire.common.wire.credentials import call_metadata as call_metadata
 from thinwire.common.wire.credentials import open_channel as open_channel
-from thinwire.common.wire.credentials import token_of as token_of
 from thinwire.common.wire.credentials import wrong_protection as wrong_protection
 from thinwire.common.wire.guard import credential_of as credential_of
 from thinwire.common.wire.guarded_server import GuardedServer as GuardedServer
