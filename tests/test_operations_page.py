@@ -16,8 +16,7 @@ from metrics_in_use import cloud_metrics, edge_metrics, used
 from thinwire.cloud.cli import make_parser as cloud_parser
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import demo_pair
-from thinwire.common.errors import ThinwireError
-from thinwire.common.errors import errors_by_reason
+from thinwire.common.errors import ThinwireError, errors_by_reason
 from thinwire.common.session.generation import GenerationFinished, Token
 from thinwire.common.session.messages import FinishReason, TokenKind
 from thinwire.common.session.statistics import GenerationStatistics
