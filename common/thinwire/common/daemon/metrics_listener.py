@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from thinwire.common.door.peers import is_loopback
@@ -78,15 +78,14 @@ class _Page:
             return
         self._open.add(writer)
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-                async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    writer.write(await self._response(head))
-                    await writer.drain()
-                    writer.close()
-                    await writer.wait_closed()
-        except TimeoutError:
-            pass  # whoever is so slow gets nothing
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.write(await self._response(head))
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
+            pass  # whoever is so slow, or gone, gets nothing
         finally:
             self._open.discard(writer)
             writer.transport.abort()

@@ -66,9 +66,7 @@ class DaemonServer:
         """
         Bind, listen, and serve as soon as there is a model; returns the bound port.
 
-        Raises:
-            TransportError: the address cannot be bound.
-            ConfigError: others can reach it, and it lacks certificates or tokens.
+        Errors are those of `wire.GuardedServer.bind`.
         """
         self._listener_security = self._security.described(listen)
         self._server = wire.GuardedServer(

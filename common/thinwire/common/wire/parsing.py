@@ -53,7 +53,7 @@ def check_parsed(message: Any) -> None:
 
 
 async def parsed(messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """A stream's messages; RemoteProtocolError at one that does not parse, behind those before it."""
+    """A stream's messages; RemoteProtocolError at one that does not parse, after those before it."""
     async for message in messages:
         check_parsed(message)
         yield message
