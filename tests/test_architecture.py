@@ -45,7 +45,7 @@ DOORS = {
     "google.protobuf": ("common/wire",),
     "thinwire.common.pb": ("common/wire",),
     "google_crc32c": ("common/session/checksum",),
-    "cryptography": ("cloud/certificates", "common/door/certificate_dates"),
+    "cryptography": ("cloud/certificates", "common/door/security"),
     "prometheus_client": ("common/observe/metrics",),
     "opentelemetry": ("common/observe/tracing",),
 }

@@ -16,8 +16,7 @@ from metrics_in_use import cloud_metrics, edge_metrics, used
 from thinwire.cloud.cli import make_parser as cloud_parser
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import demo_pair
-from thinwire.common.errors import ThinwireError
-from thinwire.common.observe.metrics import error_reasons
+from thinwire.common.errors import ThinwireError, errors_by_reason
 from thinwire.common.session.generation import GenerationFinished, Token
 from thinwire.common.session.messages import FinishReason, TokenKind
 from thinwire.common.session.statistics import GenerationStatistics
@@ -178,7 +177,7 @@ def test_every_reason_is_there_with_its_status_cause_and_remedy() -> None:
     protocol = tables_below((DOCS / "protocol.md").read_text(encoding="utf-8"), "Order of checks")[0]
 
     assert len(statuses) == len(table)
-    assert set(statuses) == error_reasons()
+    assert set(statuses) == errors_by_reason().keys()
     assert all(kind.status == statuses[kind.reason] for kind in kinds)
     assert all(row["cause"] and row["remedy"] for row in table)
     assert {row["Reason"] for row in protocol} <= set(statuses)

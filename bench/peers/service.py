@@ -58,19 +58,18 @@ class PeersServer:
 
     async def start(self, listen: str) -> int:
         """Bind and listen; returns the port, TransportError if the address cannot be had."""
-        self._server = wire.make_server(listen, self._security)
+        self._server = wire.GuardedServer(listen, self._security)
         handlers = {"Stream": grpc.unary_stream_rpc_method_handler(self._stream)}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         self._health = wire.HealthReporter(self._server, SERVICE)
-        await self._health.not_serving()
-        port = wire.bind(self._server, listen, self._security)
+        port = self._server.bind()
         await self._server.start()
         return port
 
     async def models_loaded(self, ways: Ways, vocabulary: Vocabulary) -> None:
         """Serve from now on."""
         self._ways, self._vocabulary = ways, vocabulary
-        await self._health.serving()
+        self._health.show(True)
 
     async def stop(self, grace_s: float | None = None) -> None:
         """Texts in flight are cut."""

@@ -9,9 +9,9 @@ import logging
 import pytest
 
 from thinwire.common.observe.log import (
-    Announcer,
     JsonFormatter,
     TextFormatter,
+    announce,
     log_request,
     logging_to,
     short_session,
@@ -34,7 +34,7 @@ def logged(stream: io.StringIO, *, format_: str = "auto", exception_messages: bo
     """What a request, a sentence and a fault leave on `stream`."""
     with logging_to(stream, format_=format_, exception_messages=exception_messages):
         log_request(LOGGER, "session ended", session="ab12cd34", total_s=1.23456789, tenant=None, note="a b")
-        Announcer("thinwire-cloud")("draining")
+        announce("thinwire-cloud", "draining")
         try:
             raise ValueError(WORD) from KeyError(WORD)
         except ValueError:

@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from metrics_in_use import cloud_metrics, edge_metrics, measured_round, used
 from thinwire.common.daemon.metrics_listener import MAX_CONNECTIONS, MAX_REQUEST_BYTES, metrics_listener
-from thinwire.common.errors import ConfigError, TransportError
-from thinwire.common.observe.metrics import CONTENT_TYPE, PREFIX, Metrics, error_reasons
+from thinwire.common.errors import ConfigError, TransportError, errors_by_reason
+from thinwire.common.observe.metrics import CONTENT_TYPE, PREFIX, Metrics
 from thinwire.common.schemes import scheme_names
 from thinwire.common.session.messages import FinishReason
 from thinwire.common.session.statistics import GenerationStatistics
@@ -77,9 +77,9 @@ def test_every_reason_is_there_from_the_start() -> None:
     """The first refusal is then an increase from 0, which an alert can see."""
     metrics = cloud_metrics()
 
-    assert {"QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAUTHENTICATED", "LINK"} <= error_reasons()
-    assert [value(metrics, "refusals_total", reason=reason) for reason in error_reasons()] == [
-        0.0 for _ in error_reasons()
+    assert {"QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAUTHENTICATED", "LINK"} <= errors_by_reason().keys()
+    assert [value(metrics, "refusals_total", reason=reason) for reason in errors_by_reason()] == [
+        0.0 for _ in errors_by_reason()
     ]
 
 

@@ -18,7 +18,7 @@ from loopback import WatchedModel
 from security.credentials import Tokens
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import wire
-from thinwire.common.door.peer_bound import PeerBound, peer_host
+from thinwire.common.door.peers import PeerBound, peer_host
 from thinwire.common.door.security import ServerSecurity
 from thinwire.common.errors import DeadlineError, ResourceExhaustedError
 from thinwire.common.session.messages import Verdict

@@ -41,7 +41,7 @@ async def daemon(folder: Path, *before: str) -> AsyncIterator[tuple[Daemon, Call
 
     def popen(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         leader = [sys.executable, "-c", ON_TERMINAL, *before, *command]
-        return subprocess.Popen(leader, **{**options, "stdin": terminal, "stdout": terminal})
+        return subprocess.Popen(leader, **{**options, "stdin": terminal, "stdout": terminal, "cwd": folder})
 
     cloud = Daemon("cloud", folder, popen=popen)
     cloud.start(

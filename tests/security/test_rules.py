@@ -12,7 +12,7 @@ from cryptography import x509
 from security.credentials import Certificates, Tokens
 from thinwire.cloud.certificates import NAMES
 from thinwire.cloud.cli import main as cloud_main
-from thinwire.common.door.addresses import is_loopback
+from thinwire.common.door.peers import is_loopback
 from thinwire.common.door.security import (
     ClientSecurity,
     LinkSecurity,

@@ -113,9 +113,9 @@ async def test_a_daemon_without_a_token_file_asks_nobody(tokens: Tokens) -> None
 async def test_reflection_does_not_answer_strangers_off_loopback() -> None:
     """--insecure-plaintext opens the service, not the description of it."""
     guard_free = ServerSecurity(insecure_plaintext=True)
-    server = wire.make_server("0.0.0.0:0", guard_free)
+    server = wire.GuardedServer("0.0.0.0:0", guard_free)
     wire.HealthReporter(server, wire.VERIFIER_SERVICE)
-    port = wire.bind(server, "0.0.0.0:0", guard_free)
+    port = server.bind()
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

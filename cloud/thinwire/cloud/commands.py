@@ -27,7 +27,7 @@ from thinwire.common.daemon.standard_streams import writing_output
 from thinwire.common.door.tenants import Quotas
 from thinwire.common.door.whole_file import new_private_file
 from thinwire.common.errors import ConfigError
-from thinwire.common.observe.log import Announcer
+from thinwire.common.observe.log import announce
 from thinwire.common.observe.tracing import NO_TRACING, Tracing, start_tracing
 from thinwire.common.schemes import load_schemes
 
@@ -113,7 +113,7 @@ async def _serve(options: DaemonOptions, settings: CloudSettings, tracing: Traci
     async def on_loaded(model: LanguageModel) -> None:
         in_models_thread = partial(asyncio.get_running_loop().run_in_executor, server.executor)
         pooled = await in_models_thread(pool_sequences, model, settings)
-        Announcer(PROGRAM)(pooled)
+        announce(PROGRAM, pooled)
         if model.kv_pool is not None:
             server.metrics.watch_kv(model.kv_pool)
         await server.model_loaded(model.served)

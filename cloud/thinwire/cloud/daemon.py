@@ -20,7 +20,7 @@ from thinwire.cloud.uplink import Uplink
 from thinwire.common import wire
 from thinwire.common.causal_model import ServedModel
 from thinwire.common.daemon.server import DaemonServer, held_in
-from thinwire.common.door.peer_bound import PeerBound
+from thinwire.common.door.peers import PeerBound
 from thinwire.common.door.security import ServerSecurity
 from thinwire.common.errors import QuotaExceededError, ThinwireError, TransportError
 from thinwire.common.observe.log import log_request
@@ -46,6 +46,7 @@ class CloudServer(DaemonServer, wire.VerifierServicer):
 
     side = "cloud"
     service = wire.VERIFIER_SERVICE
+    add_to = staticmethod(wire.add_verifier)
 
     def __init__(
         self,
@@ -87,9 +88,6 @@ class CloudServer(DaemonServer, wire.VerifierServicer):
     def close_decisions(self) -> int:
         """Rounds decided by a margin that rounding in float32 might turn, over all sessions."""
         return 0 if self._factory is None else self._factory.close_decisions
-
-    def _register(self, server: wire.GuardedServer) -> None:
-        wire.add_verifier(self, server)
 
     def _cut(self) -> None:
         for live in self._registry:

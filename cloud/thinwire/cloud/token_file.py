@@ -10,7 +10,6 @@ from typing import Any
 from thinwire.common.door.tenants import (
     Quotas,
     Tenant,
-    check_tenant_name,
     new_token,
     read_tenants,
     token_digest,
@@ -35,11 +34,11 @@ def add_token(path: str, name: str, quotas: Mapping[str, Any]) -> str:
     Raises:
         ConfigError: the file is not what it should be or cannot be written, or a value is out of its range.
     """
-    check_tenant_name(name)
+    new = Tenant(name, ())
     token = new_token()
     with locked(path):
         tenants = read_tenants(path) if os.path.exists(path) else {}
-        tenant = tenants.get(name, Tenant(name, ()))
+        tenant = tenants.get(name, new)
         digests = (*tenant.token_sha256, token_digest(token))
         changed = Quotas(**{**asdict(tenant.quotas), **quotas})
         tenants[name] = replace(tenant, token_sha256=digests, quotas=changed)

@@ -255,3 +255,13 @@ class QuotaExceededError(ResourceExhaustedError):
     """A tenant has used what it may; the session, if there is one, is kept, and the round may come again."""
 
     reason = "QUOTA_EXCEEDED"
+
+
+def errors_by_reason() -> dict[str, type[ThinwireError]]:
+    """Reason → class; where a subclass inherits its parent's reason the parent stands for both."""
+    table: dict[str, type[ThinwireError]] = {}
+    kinds = [ThinwireError]
+    for kind in kinds:
+        table.setdefault(kind.reason, kind)
+        kinds += kind.__subclasses__()  # so the loop comes to them behind their parents
+    return table

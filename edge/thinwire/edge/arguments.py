@@ -20,7 +20,7 @@ from thinwire.common.daemon.health_command import add_health_command, add_peer
 from thinwire.common.daemon.options import CommandParser, PeerAddress, add_options, from_arguments
 from thinwire.common.daemon.settings import add_daemon_options
 from thinwire.common.daemon.standard_streams import check_utf8
-from thinwire.common.door.security_options import DialOptions
+from thinwire.common.door.security import DialOptions
 from thinwire.common.errors import ConfigError
 from thinwire.common.release import version
 from thinwire.common.schemes import DEFAULT_SCHEME, parse_scheme, schemes_help

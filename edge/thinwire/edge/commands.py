@@ -21,8 +21,7 @@ from thinwire.common.daemon.options import from_arguments
 from thinwire.common.daemon.process import run_daemon
 from thinwire.common.daemon.settings import daemon_options
 from thinwire.common.daemon.standard_streams import read_input, writing_output
-from thinwire.common.door.security import ClientSecurity
-from thinwire.common.door.security_options import DialOptions
+from thinwire.common.door.security import ClientSecurity, DialOptions
 from thinwire.common.errors import ConfigError, ThinwireError
 from thinwire.common.observe.tracing import NO_TRACING, start_tracing
 from thinwire.common.schemes import load_schemes

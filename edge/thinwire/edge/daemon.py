@@ -74,6 +74,7 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
 
     side = "edge"
     service = wire.GENERATOR_SERVICE
+    add_to = staticmethod(wire.add_generator)
 
     def __init__(
         self,
@@ -129,9 +130,6 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
         if self._pair.is_right is None:  # a cloud that is not there yet may come
             await self._show_health(True)
         self._watching = asyncio.create_task(self._pair.run())
-
-    def _register(self, server: wire.GuardedServer) -> None:
-        wire.add_generator(self, server)
 
     def _cut(self) -> None:
         for generating in self.running:

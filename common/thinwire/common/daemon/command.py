@@ -8,10 +8,17 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from thinwire.common.daemon.exit_codes import ExitCode, exit_code_of
+from thinwire.common.daemon.exit_codes import ExitCode
 from thinwire.common.daemon.options import CommandParser, as_typed, option_names
 from thinwire.common.daemon.standard_streams import OutputError, prepare_streams, writing_output
 from thinwire.common.errors import ConfigError, ThinwireError
+
+_CODES = {
+    "INVALID_ARGUMENT": ExitCode.USAGE,
+    "OUT_OF_RANGE": ExitCode.USAGE,
+    "UNAVAILABLE": ExitCode.UNREACHABLE,
+}
+"""By the status of a failed call."""
 
 
 def run_command(
@@ -20,14 +27,11 @@ def run_command(
     argv: Sequence[str] | None,
 ) -> int:
     """
-    Understand a command line and do what it says.
+    Understand a command line and do what it says; returns the exit code.
 
     Args:
         command: gets the arguments; what it returns is run to its end if it is a coroutine.
         argv: the command line; the process's own when None.
-
-    Returns:
-        the exit code.
     """
     prepare_streams()
     try:
@@ -42,7 +46,8 @@ def run_command(
     except ConfigError as error:
         sentence, code = as_typed(error, option_names(arguments)), ExitCode.USAGE
     except ThinwireError as error:
-        sentence, code = f"{error.message} [{error.status}]", exit_code_of(error.status)
+        code = _CODES.get(error.status, ExitCode.FAILED)
+        sentence = f"{error.message} [{error.status}]"
     except OutputError as error:
         sentence, code = str(error), ExitCode.FAILED
     print(f"{parser.prog}: {sentence}", file=sys.stderr)

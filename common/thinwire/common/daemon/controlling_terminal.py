@@ -14,21 +14,14 @@ import select
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 HANG_UP_S = 5.0
 """Seconds after a hang-up in which its SIGHUPs come, those that a shell hands on among them."""
 
 
 class ControllingTerminal:
-    """
-    The terminal that the process was started from.
-
-    Args:
-        terminal: open file descriptor of it.
-        loop: tells of the hang-up.
-        clock: monotonic seconds.
-    """
+    """The terminal, an open descriptor, that the process was started from; `loop` tells of the hang-up."""
 
     def __init__(
         self, terminal: int, loop: asyncio.AbstractEventLoop, *, clock: Callable[[], float] = time.monotonic
@@ -64,14 +57,13 @@ async def controlling_terminal() -> AsyncIterator[ControllingTerminal | None]:
     None for a process that has none, like a service; for one that was told to outlive it (`nohup`, by which
     SIGHUP is ignored); and where a hang-up cannot be watched (outside Linux).
     """
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN or not hasattr(select, "epoll"):
-        yield None
-        return
-    try:
-        # In a thread: opening a device is no question that an event loop may wait for.
+    descriptor = None
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and hasattr(select, "epoll"):
         flags = os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK
-        descriptor = await asyncio.to_thread(os.open, "/dev/tty", flags)
-    except OSError:
+        with suppress(OSError):
+            # In a thread: opening a device is no question that an event loop may wait for.
+            descriptor = await asyncio.to_thread(os.open, "/dev/tty", flags)
+    if descriptor is None:
         yield None
         return
     terminal = ControllingTerminal(descriptor, asyncio.get_running_loop())

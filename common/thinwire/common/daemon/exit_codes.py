@@ -27,17 +27,3 @@ exit codes:
   5    the edge or the cloud cannot be reached
   130  interrupted
 """
-
-
-def exit_code_of(status: str) -> ExitCode:
-    """
-    The exit code for a failed call.
-
-    Args:
-        status: name of a gRPC status code.
-    """
-    if status in ("INVALID_ARGUMENT", "OUT_OF_RANGE"):
-        return ExitCode.USAGE
-    if status == "UNAVAILABLE":
-        return ExitCode.UNREACHABLE
-    return ExitCode.FAILED

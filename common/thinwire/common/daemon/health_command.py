@@ -11,8 +11,7 @@ from thinwire.common.config import Seconds, check_fields
 from thinwire.common.daemon.exit_codes import ExitCode
 from thinwire.common.daemon.options import CommandParser, add_options, from_arguments, peer_address
 from thinwire.common.daemon.standard_streams import writing_output
-from thinwire.common.door.security import ClientSecurity
-from thinwire.common.door.security_options import DialOptions
+from thinwire.common.door.security import ClientSecurity, DialOptions
 from thinwire.common.errors import ThinwireError, TransportError
 
 
@@ -28,13 +27,7 @@ class HealthOptions:
 
 
 def add_peer(parser: CommandParser, peer: str, default: str) -> None:
-    """
-    Add the address of a daemon, and how it is dialled.
-
-    Args:
-        peer: "edge" or "cloud", which is also the option.
-        default: its address.
-    """
+    """Add the address of a daemon, "edge" or "cloud", as the option of that name, and how it is dialled."""
     parser.add_argument(
         f"--{peer}",
         dest="peer",
@@ -47,14 +40,7 @@ def add_peer(parser: CommandParser, peer: str, default: str) -> None:
 
 
 def add_health_command(commands: Any, *, peer: str, default: str) -> None:
-    """
-    Add the subcommand `health`.
-
-    Args:
-        commands: of argparse.
-        peer: "edge" or "cloud".
-        default: its address.
-    """
+    """Add the subcommand `health`, for a `peer` as in `add_peer`."""
 
     def fill(parser: CommandParser) -> None:
         add_peer(parser, peer, default)
@@ -65,16 +51,7 @@ def add_health_command(commands: Any, *, peer: str, default: str) -> None:
 
 
 async def health_asked(arguments: argparse.Namespace, service: str) -> ExitCode:
-    """
-    Ask once, and print a sentence.
-
-    Args:
-        arguments: of `add_health_command`.
-        service: full name of the service.
-
-    Raises:
-        ConfigError: the timeout is no time to wait, or a file of certificates is not what it should be.
-    """
+    """Ask once, as `add_health_command` understood it, and print a sentence; ConfigError by the options."""
     options = from_arguments(HealthOptions, arguments)
     security = from_arguments(DialOptions, arguments).security(os.environ)
     code, sentence = await health(arguments.peer, service, security, timeout_s=options.timeout_s)
@@ -87,13 +64,7 @@ async def health(
     at: str, service: str, security: ClientSecurity, *, timeout_s: float
 ) -> tuple[ExitCode, str]:
     """
-    Ask once.
-
-    Args:
-        at: HOST:PORT.
-        service: full name of the service.
-        security: how the daemon is dialled.
-        timeout_s: how long to wait.
+    Ask once, whether a service, by its full name, serves at HOST:PORT.
 
     Returns:
         OK for SERVING, FAILED for anything else that it answers, UNREACHABLE for no answer; and a sentence.

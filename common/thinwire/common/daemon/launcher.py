@@ -66,8 +66,7 @@ class Daemon:
         """
         Start `python -m ARGUMENTS --listen HOST:PORT --port-file FILE`; its output is appended to the log.
 
-        Args:
-            environment: over this process's own.
+        `environment` goes over this process's own.
         """
         self._port_file.unlink(missing_ok=True)
         with self._log.open("ab") as log:
@@ -102,12 +101,7 @@ class Daemon:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     async def address(self) -> str:
-        """
-        HOST:PORT to dial, once the daemon has bound it.
-
-        Raises:
-            DaemonDiedError: it ended instead.
-        """
+        """HOST:PORT to dial, once the daemon has bound it; DaemonDiedError if it ended instead."""
         while not self._port_file.exists():
             self.check()
             await asyncio.sleep(_POLL_S)
@@ -117,12 +111,7 @@ class Daemon:
         return f"{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
 
     async def serving(self, service: str, security: ClientSecurity = _PLAINTEXT) -> str:
-        """
-        HOST:PORT, once its health is SERVING.
-
-        Raises:
-            DaemonDiedError: it ended instead.
-        """
+        """HOST:PORT, once its health is SERVING; DaemonDiedError if it ended instead."""
         address = await self.address()
         async with wire.open_channel(address, security) as channel:
             while not await wire.is_serving(channel, service, timeout_s=1.0):
@@ -136,12 +125,7 @@ class Daemon:
         return None if self._process is None else self._process.poll()
 
     def check(self) -> None:
-        """
-        Hold that it runs.
-
-        Raises:
-            DaemonDiedError: it has ended.
-        """
+        """Hold that it runs; DaemonDiedError if it has ended."""
         if self.returncode is not None:
             lines = "\n".join(f"  {line}" for line in self.log.splitlines()[-_LAST_LOG_LINES:])
             raise DaemonDiedError(
@@ -160,9 +144,8 @@ class Daemon:
 
     async def ended(self) -> int | None:
         """Its exit code, once it has ended by itself; None if it was never started."""
-        if self._process is not None:
-            while self.returncode is None:
-                await asyncio.sleep(_POLL_S)
+        while self._process is not None and self.returncode is None:
+            await asyncio.sleep(_POLL_S)
         return self.returncode
 
     async def stopped(self) -> int | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
-from thinwire.common.door.addresses import is_loopback
+from thinwire.common.door.peers import is_loopback
 from thinwire.common.errors import ConfigError, TransportError
 
 REQUEST_TIMEOUT_S = 5.0
@@ -62,13 +63,13 @@ async def metrics_listener(
         page.abort()
 
 
+@dataclass(frozen=True, slots=True)
 class _Page:
     """Answers connections, one request each."""
 
-    def __init__(self, render: Callable[[], bytes], content_type: str) -> None:
-        self._render = render
-        self._content_type = content_type
-        self._open: set[asyncio.StreamWriter] = set()
+    _render: Callable[[], bytes]
+    _content_type: str
+    _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from its request to its end."""
@@ -77,15 +78,14 @@ class _Page:
             return
         self._open.add(writer)
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-                async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    writer.write(await self._response(head))
-                    await writer.drain()
-                    writer.close()
-                    await writer.wait_closed()
-        except TimeoutError:
-            pass  # whoever is so slow gets nothing
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.write(await self._response(head))
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
+            pass  # whoever is so slow, or gone, gets nothing
         finally:
             self._open.discard(writer)
             writer.transport.abort()
@@ -98,17 +98,17 @@ class _Page:
     async def _response(self, head: bytes) -> bytes:
         method, _, rest = head.split(b"\r\n", 1)[0].partition(b" ")
         path = rest.partition(b" ")[0].partition(b"?")[0]
+        content_type = _TEXT
         if method not in (b"GET", b"HEAD"):
-            return _http("405 Method Not Allowed", b"expected GET\n", _TEXT)
-        if path != b"/metrics":
-            return _http("404 Not Found", b"expected /metrics\n", _TEXT)
-        page = await asyncio.to_thread(self._render)
-        return _http("200 OK", page, self._content_type, with_body=method == b"GET")
-
-
-def _http(status: str, body: bytes, content_type: str, *, with_body: bool = True) -> bytes:
-    head = (
-        f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
-        "Connection: close\r\n\r\n"
-    )
-    return head.encode("ascii") + (body if with_body else b"")
+            status, body = "405 Method Not Allowed", b"expected GET\n"
+        elif path != b"/metrics":
+            status, body = "404 Not Found", b"expected /metrics\n"
+        else:
+            status, body = "200 OK", await asyncio.to_thread(self._render)
+            content_type = self._content_type
+        answer = (
+            f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+            "Connection: close\r\n\r\n"
+        )
+        with_body = status != "200 OK" or method == b"GET"
+        return answer.encode("ascii") + (body if with_body else b"")

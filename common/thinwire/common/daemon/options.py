@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from thinwire.common.config import Option, options_of
 from thinwire.common.daemon.exit_codes import EXIT_CODES_HELP
-from thinwire.common.errors import ConfigError
+from thinwire.common.errors import ConfigError, ThinwireError
 
 Settings = TypeVar("Settings")
 
@@ -26,12 +26,7 @@ _PORT = re.compile(r"[0-9]{1,5}")
 
 
 def address(text: str) -> str:
-    """
-    HOST:PORT, checked for its shape only.
-
-    Raises:
-        argparse.ArgumentTypeError: not of that shape.
-    """
+    """HOST:PORT, checked for its shape only; ArgumentTypeError if it is not of that shape."""
     host, _, port = text.rpartition(":")
     if not _HOST.fullmatch(host) or not _PORT.fullmatch(port) or int(port) > 65535:
         looks_like = ", not a URL" if "/" in text else ", an IPv6 address in brackets" if ":" in host else ""
@@ -40,12 +35,7 @@ def address(text: str) -> str:
 
 
 def peer_address(text: str) -> str:
-    """
-    HOST:PORT of somebody else: port 0, which is any free one, is nobody's.
-
-    Raises:
-        argparse.ArgumentTypeError: not of that shape.
-    """
+    """HOST:PORT of somebody else; ArgumentTypeError for port 0 too, which is any free one, so nobody's."""
     if int(address(text).rpartition(":")[2]) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} has port 0; expected the port that its daemon listens on")
     return text
@@ -158,11 +148,7 @@ def from_arguments(
     """
     The settings that `add_options` understood; what was not typed and has no default takes the field's own.
 
-    Args:
-        given: fields that no option sets.
-
-    Raises:
-        ConfigError: a value that the settings refuse.
+    `given` are fields that no option sets; ConfigError for a value that the settings refuse.
     """
     typed = {name: getattr(arguments, _dest(prefix, name), None) for name in options_of(kind)}
     values = {
@@ -179,17 +165,16 @@ def option_names(arguments: argparse.Namespace) -> Mapping[str, str]:
     return {action.dest: action.option_strings[-1] for action in actions if action.option_strings}
 
 
-def as_typed(error: ConfigError, names: Mapping[str, str]) -> str:
+def as_typed(error: ThinwireError, names: Mapping[str, str]) -> str:
     """
     The error's sentence, with the option that its reader typed in place of the setting's name.
 
-    Args:
-        names: of `option_names`; a setting that is not among them keeps its own.
+    A setting that is not among `names`, which are those of `option_names`, keeps its own.
     """
-    option = names.get(error.setting)
-    if option is None or not error.message.startswith(error.setting):
+    setting = error.setting if isinstance(error, ConfigError) else ""
+    if setting not in names or not error.message.startswith(setting):
         return error.message
-    return option + error.message.removeprefix(error.setting)
+    return names[setting] + error.message.removeprefix(setting)
 
 
 def _dest(prefix: str, name: str) -> str:

@@ -10,8 +10,9 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from thinwire.common.daemon.controlling_terminal import controlling_terminal
@@ -21,16 +22,17 @@ from thinwire.common.daemon.options import as_typed
 from thinwire.common.daemon.settings import DaemonOptions
 from thinwire.common.door.security import KeyPair
 from thinwire.common.door.tenants import Access
-from thinwire.common.door.whole_file import replace_file
+from thinwire.common.door.whole_file import replace_file, usable_file
 from thinwire.common.errors import ConfigError, ThinwireError
-from thinwire.common.observe.log import Announcer, logging_to
+from thinwire.common.observe.log import announce, logging_to
 from thinwire.common.observe.metrics import CONTENT_TYPE, Metrics
 
 if TYPE_CHECKING:
     from thinwire.common.language_model import LanguageModel
 
-
 _DAY_S = 86_400.0
+Say = Callable[..., None]
+"""Takes a sentence and, unless it is INFO, its level."""
 
 
 class Server(Protocol):
@@ -70,26 +72,51 @@ async def run_daemon(
             sys.stderr, format_=options.log_format, exception_messages=options.log_exception_messages
         )
         stack.enter_context(log)
-        say = Announcer(program)
+        say: Say = partial(announce, program)
         for warning in warnings:
             say(warning, logging.WARNING)
-        return await _run(server, options, say, executor, on_loaded, metrics, stack)
+        stopping = await _signals(options.security.access, say, stack)
+        security = options.security
+        failure = ExitCode.CANNOT_LISTEN
+        try:
+            protection = security.described(options.listen)
+            for warning in security.warnings(options.listen):
+                say(warning, logging.WARNING)
+            if security.key_pair is not None:
+                stack.callback(asyncio.create_task(_watch_certificate(security.key_pair, say)).cancel)
+            if options.metrics_listen is not None:
+                at = options.metrics_listen
+                if metrics is None:
+                    raise ConfigError(
+                        f"--metrics-listen is {at}, but this daemon has no metrics; expected none."
+                    )
+                page = metrics_listener(at, metrics.render, content_type=CONTENT_TYPE)
+                say(f"metrics on port {await stack.enter_async_context(page)}, path /metrics")
+            port = await server.start(options.listen)
+            stack.push_async_callback(server.stop)
+            failure = ExitCode.MODEL
+            if options.port_file is not None:
+                _write_port(options.port_file, port)
+            host = options.listen.rpartition(":")[0]
+            say(f"listening on {host}:{port} ({protection}), loading {options.model}")
+            model = await _loaded(options, say, executor, stopping)
+            await on_loaded(model)
+        except ThinwireError as error:
+            say(as_typed(error, options.option_names), logging.ERROR)
+            return ExitCode.USAGE if error.status == "INVALID_ARGUMENT" else failure
+        say(f"serving {model.name} ({model.dtype}, {model.device})")
+        await stopping.wait()
+        say("draining")
+        return ExitCode.OK
 
 
-async def _run(
-    server: Server,
-    options: DaemonOptions,
-    say: Announcer,
-    executor: ThreadPoolExecutor,
-    on_loaded: Callable[[LanguageModel], Awaitable[None]],
-    metrics: Metrics | None,
-    stack: AsyncExitStack,
-) -> ExitCode:
+async def _signals(access: Access, say: Say, stack: AsyncExitStack) -> asyncio.Event:
+    """Set at SIGTERM and SIGINT; at SIGHUP the tokens are read again, where there are any."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    if options.security.access.is_required:
+    if access.is_required:
         terminal = await stack.enter_async_context(controlling_terminal())
 
         def hang_up() -> None:
@@ -97,43 +124,14 @@ async def _run(
                 stopping.set()  # as without tokens, where the signal ends the process
             else:
                 # Off the event loop, since the file may be on a disk that takes its time.
-                loop.run_in_executor(None, _read_tokens, options.security.access, say)
+                loop.run_in_executor(None, _read_tokens, access, say)
 
         loop.add_signal_handler(signal.SIGHUP, hang_up)
-    failure = ExitCode.CANNOT_LISTEN
-    try:
-        protection = options.security.described(options.listen)
-        for warning in options.security.warnings(options.listen):
-            say(warning, logging.WARNING)
-        if options.security.key_pair is not None:
-            watching = asyncio.create_task(_watch_certificate(options.security.key_pair, say))
-            stack.callback(watching.cancel)
-        if options.metrics_listen is not None:
-            metrics_port = await stack.enter_async_context(_page(options.metrics_listen, metrics))
-            say(f"metrics on port {metrics_port}, path /metrics")
-        port = await server.start(options.listen)
-        stack.push_async_callback(server.stop)
-        failure = ExitCode.MODEL
-        if options.port_file is not None:
-            _write_port(options.port_file, port)
-        host = options.listen.rpartition(":")[0]
-        say(f"listening on {host}:{port} ({protection}), loading {options.model}")
-        model = await _loaded(options, say, executor, stopping)
-        await on_loaded(model)
-    except ThinwireError as error:
-        if isinstance(error, ConfigError):
-            say(as_typed(error, options.option_names), logging.ERROR)
-        else:
-            say(error.message, logging.ERROR)
-        return ExitCode.USAGE if error.status == "INVALID_ARGUMENT" else failure
-    say(f"serving {model.name} ({model.dtype}, {model.device})")
-    await stopping.wait()
-    say("draining")
-    return ExitCode.OK
+    return stopping
 
 
 async def _loaded(
-    options: DaemonOptions, say: Announcer, executor: ThreadPoolExecutor, stopping: asyncio.Event
+    options: DaemonOptions, say: Say, executor: ThreadPoolExecutor, stopping: asyncio.Event
 ) -> LanguageModel:
     """The model; a signal that comes first ends the process."""
     loading = asyncio.get_running_loop().run_in_executor(executor, load_model, options, say)
@@ -149,21 +147,11 @@ async def _loaded(
     return loading.result()
 
 
-def _page(listen: str, metrics: Metrics | None) -> AbstractAsyncContextManager[int]:
-    """The listener of the metrics, not yet listening; ConfigError for a server that has none."""
-    if metrics is None:
-        raise ConfigError(f"--metrics-listen is {listen}, but this daemon has no metrics; expected none.")
-    return metrics_listener(listen, metrics.render, content_type=CONTENT_TYPE)
-
-
-def load_model(options: DaemonOptions, say: Announcer) -> LanguageModel:
+def load_model(options: DaemonOptions, say: Say) -> LanguageModel:
     """
-    Load the model, and set all objects there are aside from the garbage collector.
+    Load the model as `load_language_model`, and set all objects there are aside from the garbage collector.
 
     torch is imported here, so that everything else of the command starts at once.
-
-    Raises:
-        ThinwireError: as `load_language_model`.
     """
     from thinwire.common.language_model import load_language_model, set_threads
 
@@ -189,7 +177,7 @@ def load_model(options: DaemonOptions, say: Announcer) -> LanguageModel:
     return model
 
 
-async def _watch_certificate(pair: KeyPair, say: Announcer) -> None:
+async def _watch_certificate(pair: KeyPair, say: Say) -> None:
     """Warn of its end once a day, from the start on; for as long as the daemon runs."""
     while True:
         warning = pair.expiry_warning(datetime.now(UTC))
@@ -198,7 +186,7 @@ async def _watch_certificate(pair: KeyPair, say: Announcer) -> None:
         await asyncio.sleep(_DAY_S)
 
 
-def _read_tokens(access: Access, say: Announcer) -> None:
+def _read_tokens(access: Access, say: Say) -> None:
     """Read the file again; one that is not good changes nothing."""
     try:
         say(f"the tokens were read again: {access.reload()} tenants")
@@ -208,8 +196,5 @@ def _read_tokens(access: Access, say: Announcer) -> None:
 
 def _write_port(path: str, port: int) -> None:
     """Write the bound port so that a reader never sees half of it; ConfigError if it cannot be written."""
-    try:
+    with usable_file("port_file", path, "written"):
         replace_file(path, f"{port}\n", mode=0o666)
-    except OSError as error:
-        sentence = f"port_file is {path!r}; expected a file that can be written ({error.strerror})."
-        raise ConfigError(sentence, setting="port_file") from None

@@ -38,6 +38,8 @@ class DaemonServer:
     """"edge" or "cloud"."""
     service: ClassVar[str]
     """Full name of the gRPC service."""
+    add_to: ClassVar[staticmethod[[Any, Any], None]]
+    """Adds the servicer to a server."""
 
     def __init__(
         self,
@@ -62,29 +64,23 @@ class DaemonServer:
 
     async def start(self, listen: str) -> int:
         """
-        Bind, listen, and serve as soon as there is a model.
+        Bind, listen, and serve as soon as there is a model; returns the bound port.
 
-        Returns:
-            the bound port.
-
-        Raises:
-            TransportError: the address cannot be bound.
-            ConfigError: others can reach it, and it lacks certificates or tokens.
+        Errors are those of `wire.GuardedServer.bind`.
         """
         self._listener_security = self._security.described(listen)
-        self._server = wire.make_server(
+        self._server = wire.GuardedServer(
             listen,
             self._security,
             **self._limits,
             on_refused=self._metrics.refused,
             on_closed=self._metrics.connection_closed,
         )
-        self._register(self._server)
+        self.add_to(self, self._server)
         self._health = wire.HealthReporter(self._server, self.service)
-        port = wire.bind(self._server, listen, self._security)
+        port = self._server.bind()
         await self._server.start()
-        if self.served is not None:
-            await self._health.serving()
+        self._health.show(self.served is not None)
         return port
 
     async def model_loaded(self, served: ServedModel) -> None:
@@ -97,12 +93,8 @@ class DaemonServer:
         self._draining = True
         await self._show_health(False)
         grace_s = self._drain_grace_s if grace_s is None else grace_s
-        await wire.drain(self._server, self._streams, grace_s, cut=self._cut)
+        await self._server.drain(self._streams, grace_s, cut=self._cut)
         await self._free()
-
-    def _register(self, server: wire.GuardedServer) -> None:
-        """Add the servicer."""
-        raise NotImplementedError
 
     def _cut(self) -> None:
         """End what still runs, with the reason."""
@@ -113,18 +105,10 @@ class DaemonServer:
         raise NotImplementedError
 
     async def _show_health(self, serves: bool) -> None:
-        if serves and not self._draining:
-            await self._health.serving()
-        else:
-            await self._health.not_serving()
+        self._health.show(serves and not self._draining)
 
     def _ready(self) -> ServedModel:
-        """
-        The model, for a new request.
-
-        Raises:
-            TransportError: the daemon drains, or has no model yet.
-        """
+        """The model, for a new request; TransportError if the daemon drains, or has no model yet."""
         if self._draining:
             raise TransportError(f"this {self.side} is draining; expected a request to another one.")
         if self.served is None:

@@ -9,8 +9,7 @@ from typing import Annotated, Any
 
 from thinwire.common.config import Option, Switch, check_fields, whole
 from thinwire.common.daemon.options import CommandParser, add_options, address, from_arguments, option_names
-from thinwire.common.door.security import ServerSecurity
-from thinwire.common.door.security_options import ListenerOptions
+from thinwire.common.door.security import ListenerOptions, ServerSecurity
 from thinwire.common.observe.log import FORMATS
 
 
@@ -65,8 +64,7 @@ def add_daemon_options(
     Add what both daemons take.
 
     Args:
-        model: default model, a folder or hub id; None where one must be given.
-        listen: default address.
+        model, listen: defaults; a model of None must be given.
         without: fields of `DaemonOptions` that are no options here.
     """
     add_options(parser, DaemonOptions, "the daemon", without=without, model=model, listen=listen)
@@ -77,8 +75,7 @@ def daemon_options(arguments: argparse.Namespace, **given: Any) -> DaemonOptions
     """
     What `add_daemon_options` understood, and `given` besides.
 
-    Raises:
-        ConfigError: a value out of its range, or a file that is not what it should be.
+    ConfigError for a value out of its range, or a file that is not what it should be.
     """
     security = from_arguments(ListenerOptions, arguments).security()
     names = option_names(arguments)

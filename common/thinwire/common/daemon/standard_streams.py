@@ -20,20 +20,19 @@ def writing_output() -> Iterator[None]:
     """
     Write to standard output in this context, and to nothing else: what fails is said of standard output.
 
-    Raises:
-        OutputError: a full disk, for example.
-        BrokenPipeError: the reader has gone, which is no error of ours.
+    OutputError for a full disk, for example; BrokenPipeError if the reader has gone, no error of ours.
     """
     try:
         try:
             yield
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:
-        _discard_output()
-        raise
     except OSError as error:
-        _discard_output()
+        # Python flushes at exit, and must not complain of the same once more.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
         raise OutputError(
             f"standard output cannot be written ({error.strerror}); expected room for all of it."
         ) from None
@@ -60,11 +59,7 @@ def read_input(max_bytes: int) -> str:
     """
     All of standard input, every line end as it is.
 
-    Args:
-        max_bytes: one more is read, and refused.
-
-    Raises:
-        ConfigError: it is closed, cannot be read, is longer, or is not UTF-8.
+    ConfigError if it is closed, cannot be read, is longer than `max_bytes`, or is not UTF-8.
     """
     if sys.stdin is None:
         raise ConfigError("standard input is closed; expected the prompt there.")
@@ -88,14 +83,11 @@ def read_input(max_bytes: int) -> str:
 
 def check_utf8(name: str, text: str) -> None:
     """
-    Refuse a text of the command line or the environment that is not UTF-8.
+    Refuse a text of the command line or the environment that is not UTF-8 with a ConfigError.
 
     Args:
         name: of whatever holds it, for the sentence.
         text: as Python has it, which keeps bytes that are not UTF-8 as lone surrogates.
-
-    Raises:
-        ConfigError: it is not.
     """
     try:
         text.encode("utf-8")
@@ -103,9 +95,3 @@ def check_utf8(name: str, text: str) -> None:
         wrong = os.fsencode(text[error.start])
         shown = f"byte 0x{wrong[0]:02x}" if len(wrong) == 1 else f"{text[error.start]!r}"
         raise ConfigError(f"{name} has {shown}; expected UTF-8.", setting=name) from None
-
-
-def _discard_output() -> None:
-    """Python flushes at exit, and must not complain of the same once more."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -27,9 +27,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 
-from thinwire.common.door.peer_bound import Endpoint, host_of, peer_endpoint
-from thinwire.common.observe.log import log_request
-from thinwire.common.observe.log_limiter import LogLimiter
+from thinwire.common.door.peers import Endpoint, host_of, peer_endpoint, plain_ip
+from thinwire.common.observe.log import LogLimiter, log_request
 
 LOOK_INTERVAL_S = 0.25
 CROWD_FACTOR = 4
@@ -74,7 +73,7 @@ class Doorkeeper:
         *,
         max_unproved: int,
         timeout_s: float,
-        on_closed: Callable[[str], None] | None = None,
+        on_closed: Callable[[str], None] = lambda reason: None,
         now: Callable[[], float] = time.monotonic,
         sockets: str = _SOCKETS,
     ) -> None:
@@ -101,14 +100,8 @@ class Doorkeeper:
         """The port whose connections are meant; nothing is done before."""
         self._port = port
 
-    def called(self, peer: str, *, proves: bool) -> None:
-        """
-        A call has begun.
-
-        Args:
-            peer: as gRPC names it.
-            proves: whether the guard let it pass; False for health, which answers anybody.
-        """
+    def called(self, peer: str, proves: bool) -> None:
+        """A call of `peer`, as gRPC names it; health, which answers anybody, proves nothing."""
         endpoint = peer_endpoint(peer)
         if endpoint is not None and self._port:
             self._calls[endpoint] = proves or self._calls.get(endpoint, False)
@@ -117,8 +110,7 @@ class Doorkeeper:
         """
         Close the connection of a peer that takes nothing of what is written to it, proved or not.
 
-        Args:
-            peer: as gRPC names it; one that is not found is gone, or will be seen at the next try.
+        One that is not found is gone, or will be seen at the next try.
         """
         endpoint = peer_endpoint(peer)
         for connection in self._connections.values():
@@ -137,15 +129,15 @@ class Doorkeeper:
             try:
                 self.look()
             except OSError as error:
-                self._note_blindness(error)
+                if self._blindness_limiter.allows(self._sockets):
+                    _log.warning("connections are not bounded by address just now: %s.", error.strerror)
             await asyncio.sleep(LOOK_INTERVAL_S)
 
     def look(self) -> None:
         """
         See who is there, and close what may not be.
 
-        Raises:
-            OSError: this process has no descriptor left to look with; nobody's call is forgotten.
+        With no descriptor left to look with it raises OSError, and nobody's call is forgotten.
         """
         now = self._now()
         # A look that comes late adds no more than two in time.
@@ -179,12 +171,17 @@ class Doorkeeper:
                 log_request(_log, "connections closed that made no call", host=host, count=count)
 
     def _close(self, connection: _Connection, reason: str) -> bool:
-        """Shut a connection down and count it; False if it has gone."""
-        if not self._shut_down(connection):
+        """End a connection at both sides and count it, False if it has gone; its descriptor stays gRPC's."""
+        ours = _duplicate(connection.descriptor, connection.inode)
+        if ours is None:
+            return False
+        try:
+            with closing(ours):
+                ours.shutdown(socket.SHUT_RDWR)
+        except OSError:
             return False
         connection.is_closed = True
-        if self._on_closed is not None:
-            self._on_closed(reason)
+        self._on_closed(reason)
         return True
 
     def _why_not(self, connection: _Connection, before: int) -> str | None:
@@ -217,27 +214,11 @@ class Doorkeeper:
         if ours is None:
             return None
         with closing(ours), suppress(OSError):  # a listener, or one that has just gone, has no peer
-            here = ours.getsockname()
-            if isinstance(here, tuple) and here[1] == self._port:
-                endpoint = peer_endpoint(_peer_of(ours))
-                if endpoint is not None:
-                    return _Connection(descriptor, inode, endpoint, host_of(endpoint))
+            if ours.family in (socket.AF_INET, socket.AF_INET6) and ours.getsockname()[1] == self._port:
+                host, port = ours.getpeername()[:2]
+                endpoint = plain_ip(host), port
+                return _Connection(descriptor, inode, endpoint, host_of(endpoint))
         return None
-
-    def _shut_down(self, connection: _Connection) -> bool:
-        """End a connection at both sides; its descriptor stays gRPC's to close. False if it has gone."""
-        ours = _duplicate(connection.descriptor, connection.inode)
-        if ours is None:
-            return False
-        with closing(ours), suppress(OSError):
-            ours.shutdown(socket.SHUT_RDWR)
-            return True
-        return False
-
-    def _note_blindness(self, error: OSError) -> None:
-        """One line a minute."""
-        if self._blindness_limiter.allows(self._sockets):
-            _log.warning("connections are not bounded by address just now: %s.", error.strerror)
 
 
 def _socket_inode(descriptor: int) -> int | None:
@@ -262,11 +243,3 @@ def _duplicate(descriptor: int, inode: int) -> socket.socket | None:
             return socket.socket(fileno=ours)
     os.close(ours)
     return None
-
-
-def _peer_of(connection: socket.socket) -> str:
-    """Its far end, as gRPC names it."""
-    there = connection.getpeername()
-    if connection.family == socket.AF_INET6:
-        return f"ipv6:[{there[0]}]:{there[1]}"
-    return f"ipv4:{there[0]}:{there[1]}" if connection.family == socket.AF_INET else "unix:"

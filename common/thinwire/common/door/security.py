@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import enum
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
-from thinwire.common.config import check_integer, check_real
-from thinwire.common.door.addresses import is_loopback
-from thinwire.common.door.certificate_dates import end_of, shown
+from thinwire.common.config import Option, Switch, check_fields, real, whole
+from thinwire.common.door.peers import is_loopback
 from thinwire.common.door.tenants import Access
 from thinwire.common.errors import ConfigError
 
@@ -29,6 +30,13 @@ MAX_UNPROVED_PER_PEER = 16
 HANDSHAKE_TIMEOUT_S = 10.0
 EXPIRES_SOON = timedelta(days=14)
 """From then on every start, and every day of a daemon, warns."""
+TOKEN_VARIABLE = "THINWIRE_TOKEN"
+
+PemFile = Annotated[str | None, Option("PEM file")]
+_Unproved = Annotated[int, whole("connections", 1, 10_000)]
+_Handshake = Annotated[
+    float, real("seconds", "more than 0 and at most 3600 seconds", lambda time_s: 0 < time_s <= 3600)
+]
 
 
 class LinkSecurity(enum.Enum):
@@ -61,7 +69,7 @@ class KeyPair:
         if self.expires_at is None or self.expires_at - now > EXPIRES_SOON:
             return None
         return (
-            f"WARNING: the certificate {self.source!r} expires at {shown(self.expires_at)}, and whoever "
+            f"WARNING: the certificate {self.source!r} expires at {_shown(self.expires_at)}, and whoever "
             "checks it refuses this end from then on; expected a newer one, which is read at a restart."
         )
 
@@ -78,31 +86,20 @@ class ServerSecurity:
     """Whose tokens are taken; without a token file, everybody's calls."""
     insecure_plaintext: bool = False
     """Off loopback, serve without what is missing above."""
-    max_unproved_per_peer: int = MAX_UNPROVED_PER_PEER
+    max_unproved_per_peer: _Unproved = MAX_UNPROVED_PER_PEER
     """Connections of one address without a call that was let in; one more is closed."""
-    handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S
+    handshake_timeout_s: _Handshake = HANDSHAKE_TIMEOUT_S
     """Seconds a connection may take for TLS, and until its first call that is let in."""
 
     def __post_init__(self) -> None:
-        check_integer("max_unproved_per_peer", self.max_unproved_per_peer, 1, 10_000)
-        check_real(
-            "handshake_timeout_s",
-            self.handshake_timeout_s,
-            "more than 0 and at most 3600 seconds",
-            0 < self.handshake_timeout_s <= 3600,
-        )
+        check_fields(self)
         if self.client_authority is not None and self.key_pair is None:
             raise ConfigError(
                 "--tls-client-ca is given without a certificate; expected --tls-cert and --tls-key beside it."
             )
 
     def of(self, listen: str) -> LinkSecurity:
-        """
-        What protects a listener at this address.
-
-        Raises:
-            ConfigError: it would be reachable from elsewhere without TLS or without tokens.
-        """
+        """What protects a listener there; ConfigError if others could reach it without TLS or tokens."""
         local = is_loopback(listen)
         if self.key_pair is None and not (local or self.insecure_plaintext):
             raise ConfigError(
@@ -190,19 +187,86 @@ class ClientSecurity:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class ListenerOptions:
+    """Who gets into a listener; numbers are checked by `ServerSecurity`."""
+
+    tls_cert: PemFile = None
+    """Certificate chain to show; on loopback too it switches TLS on."""
+    tls_key: PemFile = None
+    """Its private key."""
+    tls_client_ca: PemFile = None
+    """Mutual TLS: callers must show a certificate of this authority."""
+    tokens: Annotated[str | None, Option("JSON file")] = None
+    """Take only these tenants' tokens; read again on SIGHUP."""
+    insecure_plaintext: Switch = False
+    """Off loopback, go without what is not given of these; for tunnels and measurements."""
+    max_unproved_per_peer: _Unproved = MAX_UNPROVED_PER_PEER
+    """Connections of one address that have made no call yet that was let in; one more is closed."""
+    handshake_timeout_s: _Handshake = HANDSHAKE_TIMEOUT_S
+    """How long a connection may take for TLS and its first call that is let in."""
+
+    def security(self) -> ServerSecurity:
+        """Read the files; ConfigError if one is not what it should be, or a number is out of its range."""
+        return ServerSecurity(
+            key_pair=read_key_pair(self.tls_cert, self.tls_key, flags="--tls-cert and --tls-key"),
+            client_authority=read_authority(self.tls_client_ca),
+            access=Access(self.tokens),
+            insecure_plaintext=self.insecure_plaintext,
+            max_unproved_per_peer=self.max_unproved_per_peer,
+            handshake_timeout_s=self.handshake_timeout_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DialOptions:
+    """How a peer is dialled."""
+
+    ca: PemFile = None
+    """Authority of the peer's certificate; none is the public ones, off loopback."""
+    cert: PemFile = None
+    """Certificate to show the peer, for mutual TLS."""
+    key: PemFile = None
+    """Its private key."""
+    token_file: Annotated[str | None, Option("file")] = None
+    """Token for the peer; none is the variable THINWIRE_TOKEN, or no token."""
+    insecure_plaintext: Switch = False
+    """Off loopback, dial without TLS where no authority and no certificate is given."""
+
+    def security(self, environment: Mapping[str, str], *, prefix: str = "") -> ClientSecurity:
+        """
+        Read the files.
+
+        Args:
+            environment: THINWIRE_TOKEN holds the token unless a file does.
+            prefix: of the options, for messages.
+
+        Raises:
+            ConfigError: one is not what it should be.
+        """
+        given = environment.get(TOKEN_VARIABLE) or None
+        token = given if self.token_file is None else read_token(self.token_file)
+        flags = f"--{prefix}cert and --{prefix}key"
+        return ClientSecurity(
+            authority=read_authority(self.ca),
+            key_pair=read_key_pair(self.cert, self.key, flags=flags),
+            token=token,
+            insecure_plaintext=self.insecure_plaintext,
+        )
+
+
 def read_key_pair(
     certificate: str | None, key: str | None, *, flags: str, now: datetime | None = None
 ) -> KeyPair | None:
     """
     A certificate with its key, checked to belong together and to be in force; None for neither.
 
+    ConfigError for one alone, unreadable, not of each other, expired, or not valid yet.
+
     Args:
         certificate, key: paths of PEM files.
         flags: the two options, for messages.
         now: an aware time; the present when None.
-
-    Raises:
-        ConfigError: one without the other, unreadable, not of each other, expired, or not valid yet.
     """
     if certificate is None and key is None:
         return None
@@ -217,16 +281,11 @@ def read_key_pair(
         raise ConfigError(
             f"{certificate!r} and {key!r} are not a certificate and its key ({reason}); expected a PEM pair."
         ) from None
-    return KeyPair(chain, private_key, certificate, end_of(certificate, chain, now or datetime.now(UTC)))
+    return KeyPair(chain, private_key, certificate, _end_of(certificate, chain, now or datetime.now(UTC)))
 
 
 def read_authority(path: str | None) -> bytes | None:
-    """
-    An authority's certificates; None for none.
-
-    Raises:
-        ConfigError: unreadable, or no PEM certificate.
-    """
+    """An authority's certificates, None for none; ConfigError if unreadable, or no PEM certificate."""
     if path is None:
         return None
     content = _read(path)
@@ -238,12 +297,7 @@ def read_authority(path: str | None) -> bytes | None:
 
 
 def read_token(path: str) -> str:
-    """
-    A token from a file of one line.
-
-    Raises:
-        ConfigError: unreadable or empty.
-    """
+    """A token from a file of one line; ConfigError if unreadable or empty."""
     token = _read(path).decode("utf-8", errors="replace").strip()
     if not token:
         raise ConfigError(f"the token file {path!r} is empty; expected a token on one line.")
@@ -256,3 +310,44 @@ def _read(path: str) -> bytes:
             return file.read()
     except OSError as error:
         raise ConfigError(f"{path!r} cannot be read ({error.strerror}); expected a readable file.") from None
+
+
+def _end_of(path: str, chain: bytes, now: datetime) -> datetime | None:
+    """
+    When a chain that is in force expires, which is when the first of its certificates does.
+
+    Args:
+        path: where it was read, for messages.
+        chain: PEM.
+        now: an aware time.
+
+    Returns:
+        an aware time; None where this library cannot read what TLS itself may take.
+
+    Raises:
+        ConfigError: one of them has expired, or is not valid yet.
+    """
+    from cryptography import x509  # only where there is a certificate: it takes its time to load
+
+    try:
+        certificates = x509.load_pem_x509_certificates(chain)
+        begins = max(certificate.not_valid_before_utc for certificate in certificates)
+        ends = min(certificate.not_valid_after_utc for certificate in certificates)
+    except ValueError:
+        return None
+    if now < begins:
+        raise ConfigError(
+            f"the certificate {path!r} is valid from {_shown(begins)} and it is {_shown(now)}; expected "
+            "one in force, or a clock that is right."
+        )
+    if now >= ends:
+        raise ConfigError(
+            f"the certificate {path!r} expired at {_shown(ends)} and it is {_shown(now)}; expected one in "
+            "force."
+        )
+    return ends
+
+
+def _shown(time: datetime) -> str:
+    """An aware time for people, to the minute."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -18,11 +18,11 @@ import re
 import secrets
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any
 
 from thinwire.common.config import check_fields, real, whole
-from thinwire.common.door.whole_file import replace_file
+from thinwire.common.door.whole_file import replace_file, usable_file
 from thinwire.common.errors import ConfigError, UnauthenticatedError
 
 DEFAULT_TENANT = "default"
@@ -31,9 +31,8 @@ TOKEN_PREFIX = "tw_"
 """Makes a token recognisable to whoever searches for leaked ones."""
 _TOKEN_BYTES = 32
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""Can stand in logs and files."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_QUOTAS = ("max_sessions", "rounds_per_s", "tokens_per_s")
-
 
 Rate = Annotated[float | None, real("rate", "more than 0 a second", lambda rate: rate > 0)]
 
@@ -66,7 +65,11 @@ class Tenant:
     quotas: Quotas = NO_QUOTAS
 
     def __post_init__(self) -> None:
-        check_tenant_name(self.name)
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"tenant is {self.name!r}; expected 1 to 64 letters, digits, dots, dashes or underscores, "
+                "the first a letter or digit."
+            )
         for digest in self.token_sha256:
             if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
                 raise ConfigError(
@@ -92,10 +95,7 @@ class Access:
     The tenants of one daemon.
 
     Args:
-        path: the token file; None asks nobody for a token.
-
-    Raises:
-        ConfigError: the file cannot be read, or is not what it should be.
+        path: the token file, read as by `read_tenants`; None asks nobody for a token.
     """
 
     def __init__(self, path: str | None = None) -> None:
@@ -110,15 +110,9 @@ class Access:
 
     def reload(self) -> int:
         """
-        Read the file again; one that is not good leaves all as it was.
+        Read the file again, and count the tenants; one that is not good is a ConfigError and changes nothing.
 
         May be called from any thread; of two calls the one that read last counts.
-
-        Returns:
-            tenants now.
-
-        Raises:
-            ConfigError: the file cannot be read, or is not what it should be.
         """
         with self._reading:
             if self._path is not None:
@@ -127,13 +121,10 @@ class Access:
 
     def authenticate(self, token: str | None) -> Credential:
         """
-        Whose a call with this token is.
+        Whose a call with this token is; UnauthenticatedError if there is none, or nobody's.
 
         Every known hash is compared, each in constant time, so that neither the place nor the likeness of a
         token shows in how long it takes.
-
-        Raises:
-            UnauthenticatedError: there is none, or nobody's.
         """
         if self._path is None:
             return ANYONE
@@ -150,12 +141,7 @@ class Access:
         return found
 
     def check(self, credential: Credential) -> None:
-        """
-        Whether a credential given before still holds.
-
-        Raises:
-            UnauthenticatedError: its token is no longer in the file.
-        """
+        """Hold that a credential is still in force; UnauthenticatedError if its token has left the file."""
         if self._path is None:
             return
         tenant = self._tenants.get(credential.tenant)
@@ -166,20 +152,6 @@ class Access:
         """A tenant's quotas; without any limit for one that is not in the file."""
         known = self._tenants.get(tenant)
         return NO_QUOTAS if known is None else known.quotas
-
-
-def check_tenant_name(name: object) -> None:
-    """
-    A name that can stand in logs and files.
-
-    Raises:
-        ConfigError: it is not one.
-    """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"tenant is {name!r}; expected 1 to 64 letters, digits, dots, dashes or underscores, "
-            "the first a letter or digit."
-        )
 
 
 def token_digest(token: str) -> str:
@@ -193,20 +165,10 @@ def new_token() -> str:
 
 
 def read_tenants(path: str) -> dict[str, Tenant]:
-    """
-    A token file, by name.
-
-    Raises:
-        ConfigError: it cannot be read, or is not what it should be.
-    """
+    """A token file, by name; ConfigError if it cannot be read, or is not what it should be."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with usable_file("tokens", path, "read"), open(path, encoding="utf-8") as file:
             content = json.load(file)
-    except OSError as error:
-        raise ConfigError(
-            f"tokens is {path!r}; expected a file that can be read ({error.strerror}).",
-            setting="tokens",
-        ) from None
     except ValueError:
         raise ConfigError(
             f"the token file {path!r} is not JSON; expected what `thinwire-cloud token` writes."
@@ -231,41 +193,27 @@ def read_tenants(path: str) -> dict[str, Tenant]:
 
 def write_tenants(path: str, tenants: Mapping[str, Tenant]) -> None:
     """
-    Write a token file whole, readable by its owner only; who has read it first holds its lock (`locked`).
+    Write a token file whole, readable by its owner only; ConfigError if it cannot be written.
 
-    Raises:
-        ConfigError: it cannot be written.
+    Who has read it first holds its lock (`locked`).
     """
     entries = [
-        {
-            "tenant": tenant.name,
-            "token_sha256": list(tenant.token_sha256),
-            **{name: getattr(tenant.quotas, name) for name in _QUOTAS},
-        }
+        {"tenant": tenant.name, "token_sha256": list(tenant.token_sha256), **asdict(tenant.quotas)}
         for tenant in tenants.values()
     ]
-    try:
+    with usable_file("tokens", path, "written"):
         replace_file(path, json.dumps({"tenants": entries}, indent=2) + "\n", mode=0o600)
-    except OSError as error:
-        raise ConfigError(
-            f"tokens is {path!r}; expected a file that can be written ({error.strerror}).",
-            setting="tokens",
-        ) from None
 
 
 def _tenant(entry: Any) -> Tenant:
-    """
-    One entry of the file.
-
-    Raises:
-        ConfigError: a field is missing, unknown or out of range.
-    """
-    known = {"tenant", "token_sha256", *_QUOTAS}
+    """One entry of the file; ConfigError if a field is missing, unknown or out of range."""
+    quotas = {quota.name for quota in fields(Quotas)}
+    known = {"tenant", "token_sha256", *quotas}
     if not isinstance(entry, dict) or not {"tenant", "token_sha256"} <= set(entry) <= known:
-        fields = sorted(entry) if isinstance(entry, dict) else type(entry).__name__
-        raise ConfigError(f"a tenant has the fields {fields}; expected some of {sorted(known)}.")
+        found = sorted(entry) if isinstance(entry, dict) else type(entry).__name__
+        raise ConfigError(f"a tenant has the fields {found}; expected some of {sorted(known)}.")
     digests = entry["token_sha256"]
     if not isinstance(digests, list):
         raise ConfigError(f"token_sha256 is a {type(digests).__name__}; expected a list.")
-    quotas = Quotas(**{name: entry.get(name) for name in _QUOTAS})
-    return Tenant(entry["tenant"], tuple(digests), quotas)
+    given = Quotas(**{name: value for name, value in entry.items() if name in quotas})
+    return Tenant(entry["tenant"], tuple(digests), given)

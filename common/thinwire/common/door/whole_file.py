@@ -23,24 +23,11 @@ def replace_file(path: str, content: str, *, mode: int) -> None:
     """
     Put a file in another's place, so that every reader sees one of the two, whole, also after a power cut.
 
-    Args:
-        mode: permissions, less the umask.
-
-    Raises:
-        OSError: it cannot be written; what was there stays.
+    With an OSError what was there stays. `mode` are the permissions, less the umask.
     """
     partial = f"{path}.{secrets.token_hex(8)}.partial"  # of one writer alone, beside what it replaces
-    descriptor = os.open(partial, _NEW, mode)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(partial, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(partial)
-        raise
+    with _written(partial, os.open(partial, _NEW, mode), final_path=path) as file:
+        file.write(content)
     folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
@@ -49,12 +36,26 @@ def replace_file(path: str, content: str, *, mode: int) -> None:
 
 
 @contextmanager
+def usable_file(setting: str, path: str, use: str) -> Iterator[None]:
+    """
+    Turn an OSError in this context into a ConfigError that names the setting.
+
+    Args:
+        use: "read" or "written".
+    """
+    try:
+        yield
+    except OSError as error:
+        sentence = f"{setting} is {path!r}; expected a file that can be {use} ({error.strerror})."
+        raise ConfigError(sentence, setting=setting) from None
+
+
+@contextmanager
 def new_private_file(path: str) -> Iterator[TextIO]:
     """
     A file that was not there, readable by its owner only; gone again if the context ends in an error.
 
-    Raises:
-        ConfigError: something is there, a link for example, or it cannot be written.
+    ConfigError if something is there, a link for example, or it cannot be written.
     """
     try:
         descriptor = os.open(path, _NEW, 0o600)
@@ -63,11 +64,20 @@ def new_private_file(path: str) -> Iterator[TextIO]:
             f"{path!r} cannot be made ({error.strerror}); expected a name that is free, in a folder that can "
             "be written."
         ) from None
+    with _written(path, descriptor) as file:
+        yield file
+
+
+@contextmanager
+def _written(path: str, descriptor: int, *, final_path: str | None = None) -> Iterator[TextIO]:
+    """A new file, on the disk, and renamed, at the end of the context; gone if that ends in an error."""
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
             yield file
             file.flush()
             os.fsync(descriptor)
+        if final_path is not None:
+            os.replace(path, final_path)
     except BaseException:
         with suppress(OSError):
             os.unlink(path)
@@ -79,12 +89,8 @@ def locked(path: str, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
     """
     One writer of a file at a time, over all processes of this machine; readers need no lock.
 
-    Args:
-        path: of the file; the lock is the file `PATH.lock` beside it, which stays.
-        timeout_s: how long another may hold it.
-
-    Raises:
-        ConfigError: it cannot be had.
+    The lock is the file `PATH.lock` beside it, which stays; ConfigError if another holds it for `timeout_s`,
+    or it cannot be opened.
     """
     lock = f"{path}.lock"
     give_up_at_s = time.monotonic() + timeout_s

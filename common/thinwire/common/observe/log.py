@@ -10,14 +10,19 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 FORMATS = ("auto", "text", "json")
 """auto is text on a terminal and JSON elsewhere."""
+INTERVAL_S = 60.0
+"""Between two lines about what one stranger does."""
+MAX_HOSTS = 64
+"""With a line in one interval; those beyond have none."""
 SESSION_DIGITS = 8
 """Hexadecimal digits of a session's id that a log shows: enough to find it, too few to resume it."""
 
@@ -38,20 +43,9 @@ def log_request(
     logger.log(level, event, exc_info=fault, extra={"fields": shown})
 
 
-class Announcer:
-    """
-    Says what becomes of the daemon itself.
-
-    Args:
-        program: stands in front of every sentence that a person reads.
-    """
-
-    def __init__(self, program: str) -> None:
-        self._logger = logging.getLogger(program)
-
-    def __call__(self, sentence: str, level: int = logging.INFO) -> None:
-        """One sentence."""
-        self._logger.log(level, "%s", sentence, extra={"announced": True})
+def announce(program: str, sentence: str, level: int = logging.INFO) -> None:
+    """One sentence of what becomes of the daemon itself; a person reads `program` in front of it."""
+    logging.getLogger(program).log(level, "%s", sentence, extra={"announced": True})
 
 
 @contextmanager
@@ -80,13 +74,25 @@ def logging_to(stream: TextIO, *, format_: str, exception_messages: bool = True)
         root.setLevel(level)
 
 
-class _Formatter(logging.Formatter):
-    """
-    A record's own words, its fields and its traceback, for one form of a line.
+class LogLimiter:
+    """One line by address and minute, and no more addresses in a minute than a log can bear."""
 
-    Args:
-        exception_messages: as for `logging_to`.
-    """
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._logged_at_s: dict[str, float] = {}
+
+    def allows(self, host: str) -> bool:
+        """Whether this host (`door.peers.peer_host`) may have a line now; if so, it has had it."""
+        now = self._now()
+        self._logged_at_s = {one: at_s for one, at_s in self._logged_at_s.items() if now - at_s < INTERVAL_S}
+        if host in self._logged_at_s or len(self._logged_at_s) >= MAX_HOSTS:
+            return False
+        self._logged_at_s[host] = now
+        return True
+
+
+class _Formatter(logging.Formatter):
+    """A record's own words, its fields and its traceback, for one form of a line."""
 
     def __init__(self, exception_messages: bool = True) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s:")
@@ -159,3 +165,13 @@ def _traceback(error: BaseException, *, messages: bool) -> str:
         parts.append("".join(traceback.format_tb(one.__traceback__)) + type(one).__name__)
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
     return "\ncame from\n".join(parts)
+
+
+def quiet_core_log() -> None:
+    """
+    Have gRPC's core write none, unless GRPC_VERBOSITY says otherwise; called before grpc is imported.
+
+    Its lines would stand beside a log of JSON objects, and strangers can provoke as many as they like: one
+    for each TLS handshake that fails. What they say reaches our own log by the errors of calls.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -10,6 +10,7 @@ Methods may be called from any thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -17,7 +18,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from thinwire.common.config import MAX_DRAFT_LENGTH
-from thinwire.common.errors import ThinwireError
+from thinwire.common.errors import errors_by_reason
 from thinwire.common.session.statistics import RoundVerified
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -67,7 +68,7 @@ class Metrics:
     def __init__(
         self, counters: Mapping[str, tuple[str, str]], times: Mapping[str, str] | None = None
     ) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = _Registry()
         self._counters = {
             name: Counter(PREFIX + name, text, (label,) if label else (), registry=self.registry)
             for name, (label, text) in {**_COUNTERS, **counters}.items()
@@ -77,7 +78,7 @@ class Metrics:
             for name, text in {**_TIMES, **(times or {})}.items()
         }
         self._labelled: dict[tuple[str, str | int], Counter] = {}
-        self._begin("refusals", sorted(error_reasons()))
+        self._begin("refusals", sorted(errors_by_reason()))
         self._begin("connections_closed", CLOSED_REASONS)
 
     def count(self, name: str, label: str | int = "", amount: float = 1) -> None:
@@ -109,7 +110,7 @@ class Metrics:
             histogram.observe(getattr(measured, name))
 
     def refused(self, reason: str) -> None:
-        """A call ended in an error; `reason` is one of `error_reasons()`."""
+        """A call ended in an error; `reason` is one of `errors_by_reason()`."""
         self.count("refusals", reason)
 
     def connection_closed(self, reason: str) -> None:
@@ -118,7 +119,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format."""
-        return generate_latest(_WithoutCreationTimes(self.registry))
+        return generate_latest(self.registry)
 
     def _begin(self, name: str, labels: Iterable[str]) -> None:
         """Begin at 0, so that the first one is an increase too."""
@@ -129,44 +130,30 @@ class Metrics:
         Gauge(PREFIX + name, text, registry=self.registry).set_function(value)
 
     def _read_counter(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """A counter that is read where it is kept."""
         self.registry.register(_Counted(PREFIX + name, text, value))
 
     def _histogram(self, name: str, text: str) -> Histogram:
         return Histogram(PREFIX + name, text, registry=self.registry, buckets=TIME_BUCKETS_S)
 
 
-def error_reasons() -> set[str]:
-    """Every reason that an error can have."""
-    found, kinds = set(), [ThinwireError]
-    while kinds:
-        kind = kinds.pop()
-        found.add(kind.reason)
-        kinds += kind.__subclasses__()
-    return found
-
-
+@dataclass(frozen=True, slots=True)
 class _Counted(Collector):
     """A counter that is read where it is kept."""
 
-    def __init__(self, name: str, text: str, value: Callable[[], float]) -> None:
-        self._name = name
-        self._text = text
-        self._value = value
+    name: str
+    text: str
+    value: Callable[[], float]
 
     def collect(self) -> Iterator[Metric]:
         """The one family."""
-        yield CounterMetricFamily(self._name, self._text, value=self._value())
+        yield CounterMetricFamily(self.name, self.text, value=self.value())
 
 
-class _WithoutCreationTimes(Collector):
+class _Registry(CollectorRegistry):
     """A registry without the series of creation times, which double the page and say nothing here."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
 
     def collect(self) -> Iterator[Metric]:
         """The families."""
-        for family in self._registry.collect():
+        for family in super().collect():
             family.samples = [one for one in family.samples if not one.name.endswith("_created")]
             yield family

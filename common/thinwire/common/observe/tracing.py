@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
 
 MAX_CHILD_SPANS = 512
 """Spans of one request at one end: 128 rounds at the cloud, 170 at the edge; a long text has thousands."""
-DEFAULT_EXPORTER = "otlp"
-"""Default of the variable OTEL_TRACES_EXPORTER, as OpenTelemetry has it."""
-_EXPORTERS = "opentelemetry_traces_exporter"
-"""Entry points of installed exporters, by the names that the variable takes."""
 _FIELDS = ("traceparent", "tracestate")
 _PREFIX = "thinwire."
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -38,44 +35,118 @@ CallMetadata = Iterable[tuple[str, Any]] | None
 """What came with a call."""
 
 
+@dataclass(eq=False)
 class Trace:
-    """What one request leaves at one end; this one leaves nothing."""
+    """What one request leaves at one end; without a tracer nothing."""
 
+    tracer: Tracer | None = None
+    parent: Any = None
+    """OpenTelemetry's context that holds the parent of all phases."""
+    epoch_ns: int = 0
+    """Makes a reading of the monotonic clock one of the wall clock."""
+    span: Span | None = None
+    """The request's own, None where only phases are told."""
     context: Metadata = ()
     """W3C context for calls made on the request's behalf, as gRPC metadata."""
+    _children: int = 0
+    _left_out: int = 0
+    _over: bool = False
 
     def phases(
         self, *phases: tuple[str, float], ended_s: float | None = None, **attributes: Attribute
     ) -> None:
         """
-        Phases that followed one another.
+        Phases that followed one another: a child span each, until there are `MAX_CHILD_SPANS`.
 
         Args:
             phases: name and seconds of each, in order.
             ended_s: when the last one ended, in seconds of `time.monotonic`; now when None.
             attributes: of each of them, without prefix.
         """
+        if self.tracer is None or self._over:
+            return  # over: a block drafted for a text that had ended, which is in no statistics either
+        if self._children + len(phases) > MAX_CHILD_SPANS:
+            self._left_out += len(phases)
+            return
+        self._children += len(phases)
+        ended_s = time.monotonic() if ended_s is None else ended_s
+        end_ns = self.epoch_ns + round(ended_s * 1e9)
+        for name, seconds in reversed(phases):
+            start_ns = end_ns - round(seconds * 1e9)
+            span = self.tracer.start_span(
+                name, context=self.parent, attributes=_prefixed(attributes), start_time=start_ns
+            )
+            span.end(end_ns)
+            end_ns = start_ns
 
     def end(self, *, error: str | None = None, **attributes: Attribute) -> None:
-        """The request is over; `error` is the reason of the error it ended in."""
+        """The request is over, and so its own span, once; `error` is the reason of the error it ended in."""
+        span = self.span
+        if span is None or self._over:
+            return
+        from opentelemetry.trace import StatusCode
 
-
-class Tracing:
-    """Where spans go; this one is off."""
-
-    def begin(self, name: str, metadata: CallMetadata) -> Trace:
-        """A request came, with this gRPC metadata; its span is a child of the caller's if that has one."""
-        return NO_TRACE
-
-    def join(self, metadata: CallMetadata) -> Trace:
-        """Take part in the caller's trace; in none when the metadata carries none that is well formed."""
-        return NO_TRACE
-
-    def close(self) -> None:
-        """Export what is left; may wait for the exporter's own deadline."""
+        self._over = True
+        span.set_attributes(_prefixed({**attributes, "spans_left_out": self._left_out}))
+        if error is not None:
+            span.set_attribute("error.type", error)
+            span.set_status(StatusCode.ERROR)
+        span.end()
 
 
 NO_TRACE = Trace()
+
+
+class Tracing:
+    """Where spans go: to this daemon's own provider, never the process's global one; off without."""
+
+    def __init__(self, provider: TracerProvider | None = None) -> None:
+        self._provider = provider
+        if provider is not None:
+            from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+            self._tracer = provider.get_tracer("thinwire")
+            self._propagator = TraceContextTextMapPropagator()
+            self._epoch_ns = time.time_ns() - time.monotonic_ns()
+
+    def begin(self, name: str, metadata: CallMetadata) -> Trace:
+        """A request came, with this gRPC metadata; its span is a child of the caller's if that has one."""
+        if self._provider is None:
+            return NO_TRACE
+        from opentelemetry.context import Context
+        from opentelemetry.trace import SpanKind, set_span_in_context
+
+        span = self._tracer.start_span(name, context=self._caller(metadata), kind=SpanKind.SERVER)
+        parent = set_span_in_context(span, Context())
+        carrier: dict[str, str] = {}
+        self._propagator.inject(carrier, context=parent)
+        context = tuple(carrier.items())
+        return Trace(self._tracer, parent, self._epoch_ns, span, context)
+
+    def join(self, metadata: CallMetadata) -> Trace:
+        """Take part in the caller's trace; in none when the metadata carries none that is well formed."""
+        if self._provider is None:
+            return NO_TRACE
+        from opentelemetry.trace import get_current_span
+
+        parent = self._caller(metadata)
+        if not get_current_span(parent).get_span_context().is_valid:
+            return NO_TRACE
+        return Trace(self._tracer, parent, self._epoch_ns)
+
+    def close(self) -> None:
+        """Export what is left; may wait for the exporter's own deadline."""
+        if self._provider is not None:
+            self._provider.shutdown()
+
+    def _caller(self, metadata: CallMetadata) -> Any:
+        """OpenTelemetry's context of whoever calls."""
+        from opentelemetry.context import Context
+
+        given = {k: value for k, value in metadata or () if k in _FIELDS and isinstance(value, str)}
+        return self._propagator.extract(given, context=Context())
+
+
 NO_TRACING = Tracing()
 
 
@@ -97,10 +168,12 @@ def start_tracing(service: str, exporter: str | None) -> Tracing:
     Raises:
         ConfigError: OpenTelemetry or the exporter is not installed.
     """
-    name = exporter or DEFAULT_EXPORTER
+    name = exporter or "otlp"  # as OpenTelemetry has it
     if name == "none":
         return NO_TRACING
-    found = entry_points(group=_EXPORTERS, name="otlp_proto_grpc" if name == "otlp" else name)
+    found = entry_points(
+        group="opentelemetry_traces_exporter", name="otlp_proto_grpc" if name == "otlp" else name
+    )
     try:
         make = next(iter(found)).load()
     except (ImportError, StopIteration):
@@ -120,106 +193,7 @@ def tracing_to(exporter: SpanExporter, *, service: str) -> Tracing:
     named = Resource.create().merge(Resource({SERVICE_NAME: service}))
     provider = TracerProvider(resource=named.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter))
-    return _OpenTelemetry(provider)
-
-
-class _OpenTelemetry(Tracing):
-    """Spans by a provider of this daemon's own, never the process's global one."""
-
-    def __init__(self, provider: TracerProvider) -> None:
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-        self._provider = provider
-        self._tracer = provider.get_tracer("thinwire")
-        self._propagator = TraceContextTextMapPropagator()
-        self._epoch_ns = time.time_ns() - time.monotonic_ns()
-
-    def begin(self, name: str, metadata: CallMetadata) -> Trace:
-        """A span of the request's own."""
-        from opentelemetry.context import Context
-        from opentelemetry.trace import SpanKind, set_span_in_context
-
-        parent = self._propagator.extract(_carrier(metadata), context=Context())
-        span = self._tracer.start_span(name, context=parent, kind=SpanKind.SERVER)
-        context = set_span_in_context(span, Context())
-        carrier: dict[str, str] = {}
-        self._propagator.inject(carrier, context=context)
-        return _SpanTrace(self._tracer, context, self._epoch_ns, span, tuple(carrier.items()))
-
-    def join(self, metadata: CallMetadata) -> Trace:
-        """Children of the caller's span."""
-        from opentelemetry.context import Context
-        from opentelemetry.trace import get_current_span
-
-        parent = self._propagator.extract(_carrier(metadata), context=Context())
-        if not get_current_span(parent).get_span_context().is_valid:
-            return NO_TRACE
-        return _SpanTrace(self._tracer, parent, self._epoch_ns, None, ())
-
-    def close(self) -> None:
-        """Flush and stop."""
-        self._provider.shutdown()
-
-
-class _SpanTrace(Trace):
-    """
-    One request's.
-
-    Args:
-        parent: OpenTelemetry's context that holds the parent of all phases.
-        epoch_ns: what makes a reading of the monotonic clock one of the wall clock.
-        span: the request's own, None where only phases are told.
-    """
-
-    def __init__(
-        self, tracer: Tracer, parent: Any, epoch_ns: int, span: Span | None, context: Metadata
-    ) -> None:
-        self.context = context
-        self._tracer = tracer
-        self._parent = parent
-        self._epoch_ns = epoch_ns
-        self._span = span
-        self._children = 0
-        self._left_out = 0
-        self._over = False
-
-    def phases(
-        self, *phases: tuple[str, float], ended_s: float | None = None, **attributes: Attribute
-    ) -> None:
-        """A child span each, until there are `MAX_CHILD_SPANS`; the rest are counted."""
-        if self._over:
-            return  # a block drafted for a text that had ended, which is in no statistics either
-        if self._children + len(phases) > MAX_CHILD_SPANS:
-            self._left_out += len(phases)
-            return
-        self._children += len(phases)
-        ended_s = time.monotonic() if ended_s is None else ended_s
-        end_ns = self._epoch_ns + round(ended_s * 1e9)
-        for name, seconds in reversed(phases):
-            start_ns = end_ns - round(seconds * 1e9)
-            span = self._tracer.start_span(
-                name, context=self._parent, attributes=_prefixed(attributes), start_time=start_ns
-            )
-            span.end(end_ns)
-            end_ns = start_ns
-
-    def end(self, *, error: str | None = None, **attributes: Attribute) -> None:
-        """End the request's own span, once."""
-        from opentelemetry.trace import StatusCode
-
-        span = self._span
-        if span is None or self._over:
-            return
-        self._over = True
-        span.set_attributes(_prefixed({**attributes, "spans_left_out": self._left_out}))
-        if error is not None:
-            span.set_attribute("error.type", error)
-            span.set_status(StatusCode.ERROR)
-        span.end()
-
-
-def _carrier(metadata: CallMetadata) -> dict[str, str]:
-    return {key: value for key, value in metadata or () if key in _FIELDS and isinstance(value, str)}
+    return Tracing(provider)
 
 
 def _prefixed(attributes: dict[str, Attribute]) -> dict[str, str | int | float]:

@@ -15,9 +15,7 @@ def to_message(message: Callable[..., _Message], value: Any, **given: Any) -> _M
     """
     A message with the fields that it shares with a dataclass instance.
 
-    Args:
-        message: the type.
-        given: fields in another form than `value` has them; None leaves an optional one out.
+    `given` are fields in another form than `value` has them; None leaves an optional one out.
     """
     shared = {
         name: getattr(value, name) for name, _, _ in _shared(value.__class__, message) if name not in given
@@ -29,12 +27,7 @@ def from_message(kind: Callable[..., _Value], message: Any, **given: Any) -> _Va
     """
     A dataclass instance with the fields that it shares with a message; what is absent takes its default.
 
-    Args:
-        kind: the dataclass.
-        given: fields in another form than the message has them.
-
-    Raises:
-        ConfigError: as by the dataclass itself.
+    `given` are fields in another form than the message has them; ConfigError as by the dataclass itself.
     """
     for name, optional, repeated in _shared(kind, message.__class__):
         if name not in given and (not optional or message.HasField(name)):

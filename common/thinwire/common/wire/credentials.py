@@ -1,54 +1,23 @@
-"""TLS and tokens in gRPC: how a listener is bound, how a peer is dialled, and what a call carries."""
+"""TLS and tokens in gRPC: how a peer is dialled, what a call carries, and why a peer does not answer."""
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from collections.abc import Iterable
 from typing import Any
 
 import grpc
 
-from thinwire.common.door.security import ClientSecurity, ServerSecurity
-from thinwire.common.errors import TransportError
+from thinwire.common.door.security import ClientSecurity
 from thinwire.common.wire.transport import channel_options
 
 _AUTHORIZATION = "authorization"
 _SCHEME = "Bearer "
+_PROBE_TIMEOUT_S = 0.5
+"""For one connection and a TLS handshake to a daemon that has just refused another."""
 
 Metadata = tuple[tuple[str, str], ...]
-
-
-def bind(server: grpc.aio.Server, listen: str, security: ServerSecurity) -> int:
-    """
-    Have a server that is not yet started listen.
-
-    Args:
-        listen: HOST:PORT; port 0 for any free one.
-        security: certificates and the authority of clients.
-
-    Returns:
-        the bound port.
-
-    Raises:
-        TransportError: the address cannot be bound.
-        ConfigError: it may not be served so (`ServerSecurity.of`).
-    """
-    security.of(listen)
-    try:
-        if security.key_pair is None:
-            port = int(server.add_insecure_port(listen))
-        else:
-            pair = (security.key_pair.private_key, security.key_pair.certificate_chain)
-            credentials = grpc.ssl_server_credentials(
-                [pair],
-                root_certificates=security.client_authority,
-                require_client_auth=security.client_authority is not None,
-            )
-            port = int(server.add_secure_port(listen, credentials))
-    except RuntimeError:
-        port = 0
-    if port == 0:
-        raise TransportError(f"cannot listen on {listen}; expected a free port of this machine.")
-    return port
 
 
 def open_channel(
@@ -57,8 +26,7 @@ def open_channel(
     """
     A channel to a daemon, by TLS unless `security` says otherwise; it connects when it is used.
 
-    Args:
-        options: beside `channel_options`.
+    `options` stand beside `channel_options`.
     """
     every = [*channel_options(), *options]
     if not security.of(address).is_encrypted:
@@ -83,3 +51,39 @@ def token_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | None:
     if len(found) != 1 or not isinstance(found[0], str) or not found[0].startswith(_SCHEME):
         return None
     return found[0].removeprefix(_SCHEME)
+
+
+async def wrong_protection(address: str, security: ClientSecurity, *, option: str) -> str | None:
+    """
+    Whether an address that cannot be connected to speaks what it was not dialled by.
+
+    Args:
+        option: that names its authority, for the sentence.
+
+    Returns:
+        half a sentence that says so; None if that is not the reason.
+    """
+    encrypted = security.of(address).is_encrypted
+    spoken = await _speaks_tls(address)
+    if spoken is True and not encrypted:
+        return f"TLS is spoken there and it was dialled without; expected {option} with its authority"
+    if spoken is False and encrypted:
+        return f"no TLS is spoken there and it was dialled by TLS; expected no {option}, or a daemon with TLS"
+    return None
+
+
+async def _speaks_tls(address: str) -> bool | None:
+    """Whether a TLS handshake begins there; None if nobody says a word."""
+    host, _, port = address.rpartition(":")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # nothing is sent on this connection, so whose it is does not matter
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(_PROBE_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=context)
+    except ssl.SSLError as error:
+        return None if error.reason is None else error.reason not in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
+    except (OSError, TimeoutError):
+        return None
+    writer.transport.abort()
+    return True

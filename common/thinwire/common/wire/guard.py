@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health
 
-from thinwire.common.door.peer_bound import PeerBound, peer_host
+from thinwire.common.door.peers import PeerBound, peer_host
 from thinwire.common.door.tenants import Access, Credential
 from thinwire.common.errors import ThinwireError, UnauthenticatedError, WrongDaemonError
-from thinwire.common.observe.log import log_request
-from thinwire.common.observe.log_limiter import LogLimiter
+from thinwire.common.observe.log import LogLimiter, log_request
 from thinwire.common.wire.credentials import token_of
 from thinwire.common.wire.parsing import check_parsed, parsed, parsing
 from thinwire.common.wire.status import abort_with
@@ -33,14 +32,6 @@ _OF_OTHERS = {
     **dict.fromkeys(VERIFIER_METHODS, ("an edge", "a cloud")),
 }
 """Method → who answers where it is not served, and who serves it."""
-_NAMES = {
-    (False, False): "unary_unary",
-    (False, True): "unary_stream",
-    (True, False): "stream_unary",
-    (True, True): "stream_stream",
-}
-"""By whether requests and responses are streams: where a handler keeps its behaviour."""
-_MAKERS = {kind: getattr(grpc, f"{name}_rpc_method_handler") for kind, name in _NAMES.items()}
 
 
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no types
@@ -62,8 +53,8 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
         access: Access,
         *,
         open_reflection: bool,
-        on_refused: Callable[[str], None] | None = None,
-        on_call: Callable[[str, bool], None] | None = None,
+        on_refused: Callable[[str], None],
+        on_call: Callable[[str, bool], None],
     ) -> None:
         self._access = access
         self._on_refused = on_refused
@@ -75,29 +66,22 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         """The call's own handler, or one that refuses it."""
         handler = await continuation(details)
-        if handler is None:
-            return self._elsewhere(details.method)
-        if details.method.startswith(_HEALTH):
-            return self._answering(handler, details.method, proves=False)
-        try:
-            self._access.authenticate(token_of(details.invocation_metadata))
-            if details.method.startswith(_REFLECTION) and not (
-                self._access.is_required or self._open_reflection
-            ):
-                raise UnauthenticatedError("reflection answers nobody here; expected tokens, or loopback.")
-        except UnauthenticatedError as error:
-            self._refused(error)
-            return _refusing(handler, error)
-        return self._answering(handler, details.method, proves=True)
-
-    def _elsewhere(self, method: str) -> Any:
-        """For a method of the other daemon's service, a handler that says so; None for one of nobody's."""
-        if method not in _OF_OTHERS:
+        method = details.method
+        if handler is None and method not in _OF_OTHERS:
             return None
-        here, expected = _OF_OTHERS[method]
-        error = WrongDaemonError(f"{here} answers there; expected the address of {expected}.")
-        self._refused(error)
-        return grpc.stream_stream_rpc_method_handler(_refusal(error))
+        if method.startswith(_HEALTH):
+            return self._answering(handler, method, proves=False)
+        try:
+            if handler is None:
+                here, expected = _OF_OTHERS[method]
+                raise WrongDaemonError(f"{here} answers there; expected the address of {expected}.")
+            self._access.authenticate(token_of(details.invocation_metadata))
+            if method.startswith(_REFLECTION) and not (self._access.is_required or self._open_reflection):
+                raise UnauthenticatedError("reflection answers nobody here; expected tokens, or loopback.")
+        except (UnauthenticatedError, WrongDaemonError) as error:
+            self._on_refused(error.reason)
+            return _refusing(handler, error)
+        return self._answering(handler, method, proves=True)
 
     def _answering(self, handler: Any, method: str, *, proves: bool) -> Any:
         """
@@ -105,13 +89,11 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
 
         Whatever it raises is answered here, since gRPC would write a traceback into the log at each call.
         """
-        kind = (handler.request_streaming, handler.response_streaming)
-        behaviour = getattr(handler, _NAMES[kind])
-        bounded = self._watches.held if handler.response_streaming and not proves else _unbounded
+        behaviour = getattr(handler, _kind(handler))
+        bounded = self._watches.held if handler.response_streaming and not proves else nullcontext
 
         async def answer(request: Any, context: Any) -> Any:
-            if self._on_call is not None:
-                self._on_call(context.peer(), proves)
+            self._on_call(context.peer(), proves)
             try:
                 with bounded(context.peer()):
                     if not handler.request_streaming:
@@ -136,46 +118,41 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
                 self._note(context, method, failure, error)
                 await abort_with(context, failure)
 
-        return _MAKERS[kind](answer, parsing(handler.request_deserializer), handler.response_serializer)
-
-    def _refused(self, error: ThinwireError) -> None:
-        if self._on_refused is not None:
-            self._on_refused(error.reason)
+        return _like(handler, answer, parsing(handler.request_deserializer))
 
     def _note(
         self, context: Any, method: str, refusal: ThinwireError, fault: Exception | None = None
     ) -> None:
         """Count a refusal, and log it unless its peer had a line a moment ago; with a fault's traceback."""
-        self._refused(refusal)
+        self._on_refused(refusal.reason)
         host = peer_host(context.peer())
         if self._log_limiter.allows(host):
             log_request(_log, "call refused", fault, host=host, method=method, error=refusal.reason)
 
 
-@contextmanager
-def _unbounded(_: str) -> Iterator[None]:
-    """For calls that prove themselves."""
-    yield
-
-
 def credential_of(context: Any, access: Access) -> Credential:
-    """
-    Whose the call in hand is.
-
-    Raises:
-        UnauthenticatedError: its token was revoked since the call began.
-    """
+    """Whose the call in hand is; UnauthenticatedError if its token was revoked since the call began."""
     return access.authenticate(token_of(context.invocation_metadata()))
 
 
 def _refusing(handler: Any, error: ThinwireError) -> Any:
-    """A handler of the same kind that refuses; its requests are never parsed."""
-    make = _MAKERS[handler.request_streaming, handler.response_streaming]
-    return make(_refusal(error), None, handler.response_serializer)
+    """A handler of the same kind that refuses, or for None of any; its requests are never parsed."""
 
-
-def _refusal(error: ThinwireError) -> Callable[[Any, Any], Awaitable[None]]:
     async def refuse(_: Any, context: Any) -> None:
         await abort_with(context, error)
 
-    return refuse
+    if handler is None:
+        return grpc.stream_stream_rpc_method_handler(refuse)
+    return _like(handler, refuse, None)
+
+
+def _kind(handler: Any) -> str:
+    """Where a handler keeps its behaviour, such as `unary_stream`."""
+    streams = (handler.request_streaming, handler.response_streaming)
+    return "_".join("stream" if is_stream else "unary" for is_stream in streams)
+
+
+def _like(handler: Any, behaviour: Any, deserializer: Any) -> Any:
+    """A handler of the same kind."""
+    make = getattr(grpc, f"{_kind(handler)}_rpc_method_handler")
+    return make(behaviour, deserializer, handler.response_serializer)

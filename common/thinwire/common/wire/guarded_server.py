@@ -3,32 +3,60 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
 import grpc
 
-from thinwire.common.config import MAX_ROUND_BYTES
-from thinwire.common.door.addresses import is_loopback
 from thinwire.common.door.doorkeeper import Doorkeeper
+from thinwire.common.door.peers import is_loopback
 from thinwire.common.door.security import ServerSecurity
+from thinwire.common.errors import TransportError
 from thinwire.common.wire.guard import Guard
-from thinwire.common.wire.transport import MAX_MESSAGE_BYTES, server_options
+from thinwire.common.wire.transport import server_options
+
+_LAST_WORDS_S = 1.0
+"""For the status of a call that a drain cuts; whoever reads gets it in less."""
 
 
-class GuardedServer(grpc.aio.Server):  # type: ignore[misc] # grpc has no types
+@grpc.aio.Server.register  # reflection takes any other class for a synchronous server
+class GuardedServer:
     """
-    gRPC's own server, and somebody at its door from its start to its stop.
+    gRPC's own server with a guard, and somebody at its door from its start to its stop.
 
     Args:
-        server: with the guard among its interceptors.
-        doorkeeper: told of every call by that guard.
+        listen: HOST:PORT; port 0 for any free one. Reflection without tokens is for loopback.
+        security: certificates, tokens, and the bounds on who has none.
+        on_refused: called with the reason of every call that the guard refuses.
+        on_closed: called with "crowd" or "silence" for every connection that did not prove itself.
+        limits: of `server_options`.
     """
 
-    def __init__(self, server: grpc.aio.Server, doorkeeper: Doorkeeper) -> None:
-        self._server = server
-        self._doorkeeper = doorkeeper
+    def __init__(
+        self,
+        listen: str,
+        security: ServerSecurity,
+        *,
+        on_refused: Callable[[str], None] = lambda reason: None,
+        on_closed: Callable[[str], None] = lambda reason: None,
+        **limits: int,
+    ) -> None:
+        self._listen = listen
+        self._security = security
+        self._doorkeeper = Doorkeeper(
+            max_unproved=security.max_unproved_per_peer,
+            timeout_s=security.handshake_timeout_s,
+            on_closed=on_closed,
+        )
+        guard = Guard(
+            security.access,
+            open_reflection=is_loopback(listen),
+            on_refused=on_refused,
+            on_call=self._doorkeeper.called,
+        )
+        options = server_options(handshake_timeout_s=security.handshake_timeout_s, **limits)
+        self._server = grpc.aio.server(interceptors=(guard,), options=options)
         self._keeping: asyncio.Task[None] | None = None
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
@@ -39,13 +67,33 @@ class GuardedServer(grpc.aio.Server):  # type: ignore[misc] # grpc has no types
         """As gRPC's."""
         self._server.add_registered_method_handlers(service_name, method_handlers)
 
-    def add_insecure_port(self, address: str) -> int:
-        """As gRPC's; a server has one port."""
-        return self._watched(self._server.add_insecure_port(address))
+    def bind(self) -> int:
+        """
+        Take the address, before the start, and return its port.
 
-    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
-        """As gRPC's; a server has one port."""
-        return self._watched(self._server.add_secure_port(address, server_credentials))
+        Raises:
+            TransportError: the address cannot be bound.
+            ConfigError: it may not be served so (`ServerSecurity.of`).
+        """
+        security, listen = self._security, self._listen
+        security.of(listen)
+        try:
+            if security.key_pair is None:
+                port = self._server.add_insecure_port(listen)
+            else:
+                pair = (security.key_pair.private_key, security.key_pair.certificate_chain)
+                credentials = grpc.ssl_server_credentials(
+                    [pair],
+                    root_certificates=security.client_authority,
+                    require_client_auth=security.client_authority is not None,
+                )
+                port = self._server.add_secure_port(listen, credentials)
+        except RuntimeError:
+            port = 0
+        if port == 0:
+            raise TransportError(f"cannot listen on {listen}; expected a free port of this machine.")
+        self._doorkeeper.watch(port)
+        return int(port)
 
     async def start(self) -> None:
         """As gRPC's."""
@@ -63,52 +111,29 @@ class GuardedServer(grpc.aio.Server):  # type: ignore[misc] # grpc has no types
                     await self._keeping
                 self._keeping = None
 
-    async def wait_for_termination(self, timeout: float | None = None) -> bool:
-        """As gRPC's."""
-        return bool(await self._server.wait_for_termination(timeout))
+    async def drain(
+        self, running: Collection[asyncio.Task[Any]], grace_s: float, *, cut: Callable[[], None]
+    ) -> None:
+        """
+        Stop once the calls have ended, or when the grace is over.
+
+        Meanwhile new calls are answered, health among them, so that handlers can refuse them with a reason; a
+        server that is already stopping cancels them without any.
+
+        Args:
+            running: tasks of the calls to wait for.
+            grace_s: what still runs then is cut; 0 cuts at once.
+            cut: has what still runs end with a reason.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at_s = loop.time() + grace_s
+        if running and grace_s > 0:
+            await asyncio.wait(set(running), timeout=grace_s)
+        if running:
+            cut()
+            await asyncio.wait(set(running), timeout=_LAST_WORDS_S)
+        await self.stop(max(0.0, give_up_at_s - loop.time()))
 
     def hang_up(self, peer: str) -> None:
         """Close the connection of a peer that reads nothing; its calls end as if it had left."""
         self._doorkeeper.hang_up(peer)
-
-    def _watched(self, port: int) -> int:
-        self._doorkeeper.watch(port)
-        return port
-
-
-def make_server(
-    listen: str,
-    security: ServerSecurity,
-    *,
-    max_request_bytes: int = MAX_MESSAGE_BYTES,
-    max_round_bytes: int = MAX_ROUND_BYTES,
-    on_refused: Callable[[str], None] | None = None,
-    on_closed: Callable[[str], None] | None = None,
-) -> GuardedServer:
-    """
-    A server on which every call is guarded; `bind` makes it listen.
-
-    Args:
-        listen: where it will; reflection without tokens is for loopback.
-        security: with the tokens, and the bounds on who has none.
-        max_request_bytes, max_round_bytes: of `server_options`.
-        on_refused: called with the reason of every call that the guard refuses.
-        on_closed: called with "crowd" or "silence" for every connection that did not prove itself.
-    """
-    doorkeeper = Doorkeeper(
-        max_unproved=security.max_unproved_per_peer,
-        timeout_s=security.handshake_timeout_s,
-        on_closed=on_closed,
-    )
-    guard = Guard(
-        security.access,
-        open_reflection=is_loopback(listen),
-        on_refused=on_refused,
-        on_call=lambda peer, proves: doorkeeper.called(peer, proves=proves),
-    )
-    options = server_options(
-        handshake_timeout_s=security.handshake_timeout_s,
-        max_request_bytes=max_request_bytes,
-        max_round_bytes=max_round_bytes,
-    )
-    return GuardedServer(grpc.aio.server(interceptors=(guard,), options=options), doorkeeper)

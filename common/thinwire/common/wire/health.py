@@ -26,7 +26,7 @@ _Status = health_pb2.HealthCheckResponse
 
 class HealthReporter(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # grpc has no types
     """
-    `grpc.health.v1` and reflection of one server; NOT_SERVING until `serving()`.
+    `grpc.health.v1` and reflection of one server; NOT_SERVING until `show(True)`.
 
     Anybody may call it, so nothing here waits for a caller, and nobody stays for good.
 
@@ -45,20 +45,13 @@ class HealthReporter(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # gr
         self._changed = asyncio.Event()
         """Replaced at every change; the old one wakes whoever waits for it."""
         self._watches = 0
-        self._set(_Status.NOT_SERVING)
+        self.show(False)
         health_pb2_grpc.add_HealthServicer_to_server(self, server)
         reflection.enable_server_reflection((service, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
 
-    async def serving(self) -> None:
-        """The model is loaded."""
-        self._set(_Status.SERVING)
-
-    async def not_serving(self) -> None:
-        """Loading, or draining."""
-        self._set(_Status.NOT_SERVING)
-
-    def _set(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+    def show(self, serves: bool) -> None:
         """The word on each service, from now on; watchers learn of it in their own time."""
+        status = _Status.SERVING if serves else _Status.NOT_SERVING
         self._statuses = dict.fromkeys(self._services, status)
         self._changed.set()
         self._changed = asyncio.Event()

@@ -80,7 +80,8 @@ class Outbox:
         """
         # Never cancelled: an operation of gRPC's cannot be undone, and a late one is left to it.
         writing = asyncio.create_task(self._write_each())
-        writing.add_done_callback(_forget)
+        # Whoever asked how it went may be gone.
+        writing.add_done_callback(lambda task: None if task.cancelled() else task.exception())
         either: tuple[asyncio.Future[Any], ...] = (writing, self._stalled)
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -121,9 +122,3 @@ class Outbox:
             await operation
         finally:
             timer.cancel()
-
-
-def _forget(writing: asyncio.Task[bool]) -> None:
-    """Whoever asked how it went may be gone."""
-    if not writing.cancelled():
-        writing.exception()

@@ -45,12 +45,7 @@ def parsing(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any
 
 
 def check_parsed(message: Any) -> None:
-    """
-    Refuse what did not parse.
-
-    Raises:
-        RemoteProtocolError: it is `Unparsable`.
-    """
+    """Refuse what did not parse with a RemoteProtocolError."""
     if isinstance(message, Unparsable):
         raise RemoteProtocolError(
             f"received {message.size_bytes} bytes that do not parse; expected this method's protobuf message."
@@ -58,24 +53,14 @@ def check_parsed(message: Any) -> None:
 
 
 async def parsed(messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """
-    A stream's messages.
-
-    Raises:
-        RemoteProtocolError: one does not parse; those before it have been handed on.
-    """
+    """A stream's messages; RemoteProtocolError at one that does not parse, after those before it."""
     async for message in messages:
         check_parsed(message)
         yield message
 
 
 class ParsingChannel:
-    """
-    A channel as a stub wants it, whose responses are messages or `Unparsable`.
-
-    Args:
-        channel: open.
-    """
+    """An open channel as a stub wants it, whose responses are messages or `Unparsable`."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel

@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf import any as any_message
+from google.protobuf import duration_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -18,6 +19,7 @@ from thinwire.common.errors import (
     ThinwireError,
     TransportError,
     WrongDaemonError,
+    errors_by_reason,
 )
 
 DOMAIN = "thinwire"
@@ -25,16 +27,13 @@ MAX_MESSAGE_LENGTH = 300
 """Characters of a status message: it travels in trailers, and over 8 KiB of those a peer hangs up."""
 
 
-def _leaves(kind: type[ThinwireError]) -> list[type[ThinwireError]]:
-    return [kind, *(leaf for child in kind.__subclasses__() for leaf in _leaves(child))]
-
-
-def _by_reason() -> dict[str, type[ThinwireError]]:
-    """Reason → class; where a subclass inherits its parent's reason the parent stands for both."""
-    table: dict[str, type[ThinwireError]] = {}
-    for kind in _leaves(ThinwireError):
-        table.setdefault(kind.reason, kind)
-    return table
+_FOREIGN: dict[str, type[ThinwireError]] = {
+    "UNAVAILABLE": TransportError,
+    "DEADLINE_EXCEEDED": DeadlineError,
+    "RESOURCE_EXHAUSTED": ResourceExhaustedError,  # a message too large, for example
+    "INVALID_ARGUMENT": ConfigError,
+}
+"""What a status without a reason of ours becomes."""
 
 
 async def abort_with(context: grpc.aio.ServicerContext, error: ThinwireError) -> None:
@@ -53,10 +52,7 @@ async def abort_with(context: grpc.aio.ServicerContext, error: ThinwireError) ->
         delay = duration_pb2.Duration()
         delay.FromMicroseconds(round(error.retry_after_s * 1e6))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    packed = []
-    for detail in details:
-        packed.append(any_pb2.Any())
-        packed[-1].Pack(detail)
+    packed = [any_message.pack(detail) for detail in details]
     status = status_pb2.Status(code=code_pb2.Code.Value(error.status), message=sentence, details=packed)
     rich = rpc_status.to_status(status)
     try:
@@ -74,27 +70,24 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> ThinwireError:
     A status of ours comes back as its own class; any other UNAVAILABLE or DEADLINE_EXCEEDED as a
     TransportError or DeadlineError (the link), anything else as a ThinwireError with that status.
     """
-    message = error.details() or error.code().name
+    status = error.code().name
+    message = error.details() or status
     info = _detail(error, error_details_pb2.ErrorInfo)
-    reason = reason_of(error)
-    known = _by_reason().get(reason) if reason else None
-    if known is not None and known.status == error.code().name:
-        if issubclass(known, ResourceExhaustedError):
-            return known(message, retry_after_s=_retry_delay_s(error))
-        if issubclass(known, ConfigError):
-            return known(message, setting=str(info.metadata["setting"]))
-        return known(message)
-    if error.code() is grpc.StatusCode.UNAVAILABLE:
-        return TransportError(message)
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineError(message)
-    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:  # a message too large, for example
-        return ResourceExhaustedError(message, retry_after_s=_retry_delay_s(error))
-    if error.code() is grpc.StatusCode.UNIMPLEMENTED:  # no daemon of ours, which would say which it is
-        return WrongDaemonError(f"another service answers there ({message}); expected an edge or a cloud.")
-    if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
-        return ConfigError(message)
-    return ThinwireError(f"{error.code().name}: {message}")
+    ours = None if info is None else errors_by_reason().get(str(info.reason))
+    if ours is not None and ours.status != status:
+        ours = None
+    kind = ours or _FOREIGN.get(status)
+    if kind is None:
+        if status == "UNIMPLEMENTED":  # no daemon of ours, which would say which it is
+            return WrongDaemonError(
+                f"another service answers there ({message}); expected an edge or a cloud."
+            )
+        return ThinwireError(f"{status}: {message}")
+    if issubclass(kind, ResourceExhaustedError):
+        return kind(message, retry_after_s=_retry_delay_s(error))
+    if ours is not None and issubclass(ours, ConfigError):
+        return ours(message, setting=str(info.metadata["setting"]))
+    return kind(message)
 
 
 def reason_of(error: grpc.aio.AioRpcError) -> str | None:

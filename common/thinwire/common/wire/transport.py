@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -14,15 +13,13 @@ from thinwire.common.door.security import HANDSHAKE_TIMEOUT_S
 from thinwire.common.pb import generator_pb2, generator_pb2_grpc, verifier_pb2, verifier_pb2_grpc
 from thinwire.common.wire.parsing import ParsingChannel
 
-VERIFIER_SERVICE = verifier_pb2.DESCRIPTOR.services_by_name["Verifier"].full_name
-GENERATOR_SERVICE = generator_pb2.DESCRIPTOR.services_by_name["Generator"].full_name
-
+_SERVICES = (
+    verifier_pb2.DESCRIPTOR.services_by_name["Verifier"],
+    generator_pb2.DESCRIPTOR.services_by_name["Generator"],
+)
+VERIFIER_SERVICE, GENERATOR_SERVICE = (service.full_name for service in _SERVICES)
 VERIFIER_METHODS, GENERATOR_METHODS = (
-    tuple(f"/{service.full_name}/{method}" for method in service.methods_by_name)
-    for service in (
-        verifier_pb2.DESCRIPTOR.services_by_name["Verifier"],
-        generator_pb2.DESCRIPTOR.services_by_name["Generator"],
-    )
+    tuple(f"/{service.full_name}/{method}" for method in service.methods_by_name) for service in _SERVICES
 )
 """As gRPC spells them, with the service in front."""
 
@@ -102,35 +99,3 @@ def GeneratorStub(channel: grpc.aio.Channel) -> Any:  # noqa: N802 - the generat
     """The edge's methods; a response that does not parse is `Unparsable`."""
     make: Callable[[Any], Any] = generator_pb2_grpc.GeneratorStub
     return make(ParsingChannel(channel))
-
-
-_LAST_WORDS_S = 1.0
-"""For the status of a call that a drain cuts; whoever reads gets it in less."""
-
-
-async def drain(
-    server: grpc.aio.Server,
-    running: Collection[asyncio.Task[Any]],
-    grace_s: float,
-    *,
-    cut: Callable[[], None],
-) -> None:
-    """
-    Stop a server once its calls have ended, or when the grace is over.
-
-    Meanwhile it answers new calls, health among them, so that its handlers can refuse them with a reason; a
-    server that is already stopping cancels them without any.
-
-    Args:
-        running: tasks of the calls to wait for.
-        grace_s: what still runs then is cut; 0 cuts at once.
-        cut: has what still runs end with a reason.
-    """
-    loop = asyncio.get_running_loop()
-    give_up_at_s = loop.time() + grace_s
-    if running and grace_s > 0:
-        await asyncio.wait(set(running), timeout=grace_s)
-    if running:
-        cut()
-        await asyncio.wait(set(running), timeout=_LAST_WORDS_S)
-    await server.stop(max(0.0, give_up_at_s - loop.time()))

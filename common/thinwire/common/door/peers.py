@@ -1,31 +1,25 @@
-"""How much one peer may hold of what it did not have to prove itself for."""
+"""Peers by their addresses: which are on this machine, which count as one, and how much one may hold."""
 
 from __future__ import annotations
 
-import ipaddress
+import socket
 import urllib.parse
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from thinwire.common.door.addresses import plain_ip
 from thinwire.common.errors import ResourceExhaustedError
 
 _IPV6_NETWORK_BITS = 64
 """One host has a whole /64 to dial from."""
 
-Endpoint = tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]
+Endpoint = tuple[IPv4Address | IPv6Address, int]
 """Address and port."""
 
 
 class PeerBound:
-    """
-    Counts something by peer, and behind one peer's address by owner where owners are known.
-
-    Args:
-        what: its name in the plural, for the refusal.
-        limit: at once and peer.
-    """
+    """Counts up to `limit` of `what`, a plural, by peer, and behind a peer's address by owner where known."""
 
     def __init__(self, what: str, limit: int) -> None:
         self._what = what
@@ -35,15 +29,12 @@ class PeerBound:
     @contextmanager
     def held(self, peer: str, owner: str = "") -> Iterator[None]:
         """
-        One more is held while the context lasts.
+        One more is held while the context lasts; ResourceExhaustedError if as many are held as may be.
 
         Args:
             peer: as gRPC names it, `ipv4:HOST:PORT`, `ipv6:[HOST]:PORT` or `unix:...`.
             owner: who has proved to be the one behind this address that holds it; each has a bound of its
                 own, so that tenants behind one address translator do not take each other's room.
-
-        Raises:
-            ResourceExhaustedError: as many are held as may be.
         """
         key = (peer_host(peer), owner)
         if self._held[key] >= self._limit:
@@ -67,15 +58,7 @@ def peer_host(peer: str) -> str:
 
 
 def peer_endpoint(peer: str) -> Endpoint | None:
-    """
-    The address and port of a peer.
-
-    Args:
-        peer: as gRPC names it.
-
-    Returns:
-        None for a local transport.
-    """
+    """The address and port of a peer as gRPC names it; None for a local transport."""
     kind, _, rest = urllib.parse.unquote(peer).partition(":")
     if kind not in ("ipv4", "ipv6"):
         return None
@@ -86,6 +69,29 @@ def peer_endpoint(peer: str) -> Endpoint | None:
 def host_of(endpoint: Endpoint) -> str:
     """Who is counted as one peer: the IPv4 address, or the IPv6 /64."""
     ip, _ = endpoint
-    if isinstance(ip, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((ip, _IPV6_NETWORK_BITS), strict=False))
+    if isinstance(ip, IPv6Address):
+        return str(ip_network((ip, _IPV6_NETWORK_BITS), strict=False))
     return str(ip)
+
+
+def is_loopback(address: str) -> bool:
+    """
+    Whether everything that `address`, HOST:PORT or `unix:PATH`, stands for stays on this machine.
+
+    A name is resolved, and must give loopback addresses only; `0.0.0.0` and `[::]`, which listen everywhere,
+    and a name that cannot be resolved do not count.
+    """
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        found = socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return False
+    return bool(host) and all(plain_ip(str(entry[4][0])).is_loopback for entry in found)
+
+
+def plain_ip(text: str) -> IPv4Address | IPv6Address:
+    """An IP address without its zone; an IPv4 one is the same in both ways in which it can be written."""
+    ip = ip_address(text.partition("%")[0])
+    return (ip.ipv4_mapped if isinstance(ip, IPv6Address) else None) or ip
