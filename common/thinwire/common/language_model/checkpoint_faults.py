@@ -22,6 +22,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from thinwire.common.errors import ModelLoadError
 
 _FOLDER = "a local folder in Hugging Face format"
+_FOLDER_OR_HUB = f"{_FOLDER} or a reachable hub id"
 _LOADABLE = f"a checkpoint that transformers {transformers.__version__} can load"
 _LFS_POINTER = b"version https://git-lfs"
 
@@ -76,12 +77,15 @@ _SAID: tuple[tuple[str, Fault], ...] = (
         r"is not a valid model identifier|Repository Not Found|401 Client Error|404 Client Error",
         Fault(
             "there is no such folder, and no such model on the hub that can be read without a token",
-            f"{_FOLDER} or a reachable hub id",
+            _FOLDER_OR_HUB,
         ),
     ),
+    (
+        r"couldn't connect|couldn't find (it|them) in the cached|cached files|offline|local_files_only",
+        Fault("the hub cannot be reached and nothing is cached", _FOLDER_OR_HUB),
+    ),
 )  # fmt: skip
-"""What transformers says, and what that means."""
-_UNREACHABLE = r"couldn't connect|couldn't find (it|them) in the cached|cached files|offline|local_files_only"
+"""What transformers says, and what that means; the first one that is found."""
 
 
 def not_loadable(path_or_id: str, fault: Fault, what: str = "causal model") -> ModelLoadError:
@@ -101,7 +105,7 @@ def path_fault(path_or_id: str) -> Fault | None:
     # A hub id is NAME or OWNER/NAME.
     is_path = path_or_id.startswith(("/", ".", "~")) or path_or_id.count("/") > 1 or not path_or_id
     if is_path and not (path_or_id and path.is_dir()):
-        return Fault("there is no such folder", f"{_FOLDER} or a reachable hub id")
+        return Fault("there is no such folder", _FOLDER_OR_HUB)
     return None
 
 
@@ -135,35 +139,32 @@ def quantisation_fault(config: Any) -> Fault | None:
     return None
 
 
-def missing_fault(missing: Iterable[str]) -> Fault | None:
-    """Weights that transformers would fill with random numbers."""
-    names = sorted(missing)
-    if not names:
-        return None
-    return Fault(f"{len(names)} weights are missing, the first is {names[0]}", "all weights of the model")
-
-
-def surplus_fault(model: Any, unexpected: Iterable[str]) -> Fault | None:
+def weights_fault(model: Any, missing: Iterable[str], unexpected: Iterable[str]) -> Fault | None:
     """
-    Weights of the checkpoint that have no place in the model although they belong to what is served: one more
-    parameter of a module with weights, or anything in a list of layers.
+    What is wrong with the names of a checkpoint's weights.
 
+    Either weights are missing, which transformers would fill with random numbers, or some have no place in
+    the model although they belong to what is served: one more parameter of a module with weights, or anything
+    in a list of layers.
     What stands beside the model (a value head, a pooler) is no matter, nor are the buffers of old releases
     (masks, rotary frequencies).
     """
+    names = sorted(missing)
+    if names:
+        return Fault(f"{len(names)} weights are missing, the first is {names[0]}", "all weights of the model")
     modules = dict(model.named_modules())
     names = sorted(name for name in unexpected if _belongs_to_a_layer(name, modules))
-    if not names:
-        return None
-    return Fault(
-        f"weights without a place in the model that its config.json describes: {len(names)}, the first is "
-        f"{names[0]}",
-        "weights and config.json of one model",
-    )
+    if names:
+        return Fault(
+            f"weights without a place in the model that its config.json describes: {len(names)}, the first "
+            f"is {names[0]}",
+            "weights and config.json of one model",
+        )
+    return None
 
 
 def left_out(name: str, unexpected: Iterable[str]) -> tuple[str, ...]:
-    """A sentence on the weights that `surplus_fault` lets pass."""
+    """A sentence on the weights that `weights_fault` lets pass."""
     names = sorted(unexpected)
     if not names:
         return ()
@@ -202,9 +203,6 @@ def explained(error: Exception, path_or_id: str, *, stage: str) -> Fault:
         found = re.search(pattern, said)
         if found:
             return Fault(fault.why.format(**found.groupdict()), fault.expected)
-    if re.search(_UNREACHABLE, said):
-        unreachable = "the hub cannot be reached and nothing is cached"
-        return Fault(unreachable, f"{_FOLDER} or a reachable hub id")
     return Fault(f"loading its {stage} failed with {type(error).__name__}: {first_line}", _LOADABLE)
 
 

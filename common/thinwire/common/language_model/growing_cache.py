@@ -24,11 +24,10 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Empty views of empty buffers with the shapes of the first (1, heads, tokens, head size) states."""
+        """Empty buffers with the shapes of the first (1, heads, tokens, head size) states."""
         self.dtype, self.device = key_states.dtype, key_states.device
-        self._key_buffer = key_states.new_empty(_with_tokens(key_states, 0))
-        self._value_buffer = value_states.new_empty(_with_tokens(value_states, 0))
-        self.keys, self.values = self._key_buffer, self._value_buffer
+        self.keys = self._key_buffer = key_states[..., :0, :]
+        self.values = self._value_buffer = value_states[..., :0, :]
         self.is_initialized = True
 
     def update(
@@ -57,12 +56,8 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         return self.keys, self.values
 
 
-def _with_tokens(states: torch.Tensor, tokens: int) -> tuple[int, ...]:
-    return (*states.shape[:-2], tokens, states.shape[-1])
-
-
 def _enlarged(states: torch.Tensor, capacity: int) -> torch.Tensor:
     """A buffer for `capacity` tokens that starts with `states`."""
-    buffer = states.new_empty(_with_tokens(states, capacity))
+    buffer = states.new_empty(*states.shape[:-2], capacity, states.shape[-1])
     buffer[..., : states.shape[-2], :] = states
     return buffer

@@ -10,7 +10,6 @@ attention and for no longer (`KvPool.gathered_bytes`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,34 +23,28 @@ PAGE_TOKENS = 64
 """Tokens a page: a session wastes half of this on average, and takes a new page every dozen rounds."""
 
 
-@dataclass(frozen=True, slots=True)
-class LayerShape:
-    """What one layer keeps of one token."""
-
-    heads: int
-    """Key-value heads."""
-    key_size: int
-    value_size: int
-
-
 class KvPool:
     """
     Args:
-        layers: what each layer keeps, in the order of `layer_idx`.
-        budget_bytes: the pool's size; what does not make a whole page is left out.
-        dtype: of the states.
-        device: where they are kept.
+        filled: a transformers cache of the model that has been filled: its layers' `keys` and `values` are
+            (batch, heads, tokens, head size), of the dtype and on the device of the pool's.
+        budget_bytes: the pool's size; what does not make a whole page is left out. None for `default_tokens`.
+        default_tokens: see there.
 
     Raises:
         ConfigError: the budget holds no page.
         ResourceExhaustedError: the device has not so much memory.
     """
 
-    def __init__(
-        self, layers: tuple[LayerShape, ...], *, budget_bytes: int, dtype: torch.dtype, device: str
-    ) -> None:
-        self.token_bytes = token_bytes(layers, dtype)
+    def __init__(self, filled: Any, *, budget_bytes: int | None, default_tokens: int) -> None:
+        layers = filled.layers
+        some: torch.Tensor = layers[0].keys
+        self.dtype, self.device = some.dtype, str(some.device)
+        numbers = sum(one.shape[1] * one.shape[3] for layer in layers for one in (layer.keys, layer.values))
+        self.token_bytes: int = numbers * some.element_size()
         """Bytes that one token takes in all layers."""
+        if budget_bytes is None:
+            budget_bytes = default_tokens * self.token_bytes
         pages = budget_bytes // (PAGE_TOKENS * self.token_bytes)
         if pages < 1:
             raise ConfigError(
@@ -61,19 +54,17 @@ class KvPool:
             )
         self.allocator = PageAllocator(pages)
         tokens = self.tokens
+
+        def room(states: torch.Tensor) -> torch.Tensor:
+            return some.new_empty(states.shape[1], tokens, states.shape[3])
+
         try:
-            self.keys = [
-                torch.empty(layer.heads, tokens, layer.key_size, dtype=dtype, device=device)
-                for layer in layers
-            ]
-            self.values = [
-                torch.empty(layer.heads, tokens, layer.value_size, dtype=dtype, device=device)
-                for layer in layers
-            ]
+            self.keys = [room(layer.keys) for layer in layers]
+            self.values = [room(layer.values) for layer in layers]
         except RuntimeError as error:
             raise ResourceExhaustedError(
                 f"the KV pool of {tokens * self.token_bytes} bytes cannot be allocated; expected that much "
-                f"memory on {device}, or a smaller --kv-bytes."
+                f"memory on {self.device}, or a smaller --kv-bytes."
             ) from error
         self.written_bytes = 0
         """States written since the start: all that is ever copied for the cache between passes."""
@@ -151,14 +142,7 @@ class PageTable:
     def __init__(self, pool: KvPool, *, reserve_tokens: int = 0) -> None:
         self._allocator = pool.allocator
         self._pages: list[int] = []
-        self._follow = True
-        """Whether every page but the first follows the one before it."""
         self.make_room(reserve_tokens)
-
-    @property
-    def pages(self) -> int:
-        """How many there are."""
-        return len(self._pages)
 
     def make_room(self, tokens: int) -> None:
         """
@@ -171,7 +155,6 @@ class PageTable:
         if missing > 0:
             last = self._pages[-1] if self._pages else None
             self._pages += self._allocator.take(missing, behind=last)
-            self._follow = self._in_order()
 
     def keep(self, tokens: int) -> None:
         """Give back the pages that a sequence of `tokens` tokens does not need."""
@@ -179,7 +162,6 @@ class PageTable:
         if kept < len(self._pages):
             self._allocator.give_back(self._pages[kept:])
             del self._pages[kept:]
-            self._follow = self._in_order()
 
     def slots(self, start: int, stop: int) -> npt.NDArray[np.int64]:
         """Where in the pool the tokens start to stop - 1 belong, (stop - start,) int64."""
@@ -189,33 +171,10 @@ class PageTable:
 
     def whereabouts(self, length: int) -> slice | npt.NDArray[np.int64]:
         """Places of the first `length` >= 1 tokens: a slice where they lie side by side, else slots."""
-        if self._follow:
-            first = self._pages[0] * PAGE_TOKENS
-            return slice(first, first + length)
+        first = self._pages[0]
+        if self._pages == list(range(first, first + len(self._pages))):
+            return slice(first * PAGE_TOKENS, first * PAGE_TOKENS + length)
         return self.slots(0, length)
-
-    def _in_order(self) -> bool:
-        return not self._pages or self._pages == list(
-            range(self._pages[0], self._pages[0] + len(self._pages))
-        )
-
-
-def token_bytes(layers: tuple[LayerShape, ...], dtype: torch.dtype) -> int:
-    """Bytes that one token takes in all layers together."""
-    numbers = sum(layer.heads * (layer.key_size + layer.value_size) for layer in layers)
-    return numbers * torch.empty(0, dtype=dtype).element_size()
-
-
-def layer_shapes(cache: Any) -> tuple[LayerShape, ...]:
-    """
-    What each layer of a transformers cache that has been filled keeps of a token.
-
-    Args:
-        cache: its layers' `keys` and `values` are (batch, heads, tokens, head size).
-    """
-    return tuple(
-        LayerShape(layer.keys.shape[1], layer.keys.shape[3], layer.values.shape[3]) for layer in cache.layers
-    )
 
 
 def _pages_for(tokens: int) -> int:

@@ -19,11 +19,10 @@ from thinwire.common.language_model.checkpoint_faults import (
     explained,
     layout_fault,
     left_out,
-    missing_fault,
     not_loadable,
     path_fault,
     quantisation_fault,
-    surplus_fault,
+    weights_fault,
 )
 from thinwire.common.language_model.context import context_length
 from thinwire.common.language_model.fingerprint import model_fingerprint
@@ -177,8 +176,7 @@ def _read(
         **where,
     )
     model, loading = loaded
-    refuse(missing_fault(loading["missing_keys"]))
-    refuse(surplus_fault(model, loading["unexpected_keys"]))
+    refuse(weights_fault(model, loading["missing_keys"], loading["unexpected_keys"]))
     check_stateless(model, name)
     return tokenizer, model, left_out(name, loading["unexpected_keys"])
 

@@ -148,13 +148,6 @@ class LanguageModel:
             return self._pooled.extend_batch(requests)
         return extend_one_by_one(requests)
 
-    def forward(self, token_ids: Sequence[int], cache: Any, logit_rows: int) -> npt.NDArray[Any]:
-        """Feed tokens after `cache`, in place; returns what `ScoredModule.logits` does."""
-        with torch.inference_mode():
-            fed = fed_ids(token_ids, self.scored.rows)
-            ids = torch.tensor([fed], dtype=torch.long, device=self.device)
-            return self.scored.logits(ids, logit_rows, past_key_values=cache, use_cache=True)
-
     def new_cache(self) -> Any:
         """An empty KV cache."""
         return new_cache(self.scored.module.config)
@@ -176,7 +169,11 @@ class ModelSequence:
     def extend(self, token_ids: Sequence[int], *, logit_rows: int) -> npt.NDArray[Any]:
         """Append tokens and score; see `CachedSequence.extend`."""
         assert 1 <= logit_rows <= len(token_ids), "more logit rows than tokens"
-        logits = self._model.forward(token_ids, self._cache, logit_rows)
+        scored = self._model.scored
+        with torch.inference_mode():
+            fed = fed_ids(token_ids, scored.rows)
+            ids = torch.tensor([fed], dtype=torch.long, device=self._model.device)
+            logits = scored.logits(ids, logit_rows, past_key_values=self._cache, use_cache=True)
         self._length += len(token_ids)
         error = non_finite(logits, self._model.name, self._length)
         if error is not None:

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
@@ -71,13 +70,11 @@ class PackedPass:
     Args:
         pool: where their states are.
         stretches: at least one.
-        dtype, device: the model's.
     """
 
-    def __init__(
-        self, pool: KvPool, stretches: Sequence[Stretch], *, dtype: torch.dtype, device: str
-    ) -> None:
+    def __init__(self, pool: KvPool, stretches: Sequence[Stretch]) -> None:
         self._pool = pool
+        device = pool.device
         ids: list[int] = []
         slots, positions = [], []
         self._spans: list[_Span] = []
@@ -86,8 +83,9 @@ class PackedPass:
             ids += stretch.token_ids
             positions.append(np.arange(stretch.past, stretch.length))
             slots.append(stretch.table.slots(stretch.past, stretch.length))
-            where = on_device(stretch.table.whereabouts(stretch.length), device)
-            mask = _causal_mask(len(stretch.token_ids), stretch.past, dtype=dtype, device=device)
+            places = stretch.table.whereabouts(stretch.length)
+            where = places if isinstance(places, slice) else torch.from_numpy(places).to(device)
+            mask = _causal_mask(len(stretch.token_ids), stretch.past, dtype=pool.dtype, device=device)
             self._spans.append(_Span(start, len(ids), where, mask))
         self.token_ids = torch.tensor([ids], dtype=torch.long, device=device)
         """(1, tokens)."""
@@ -104,6 +102,12 @@ class PackedPass:
         """Indices in the row of the last `counts[i]` tokens of each sequence i, (Σ counts,) int64."""
         rows = [np.arange(span.stop - n, span.stop) for span, n in zip(self._spans, counts, strict=True)]
         return torch.from_numpy(np.concatenate(rows)).to(self.token_ids.device)
+
+    def keep(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keep a layer's new states of one sequence alone; all its states, (1, heads, tokens, head size)."""
+        self._pool.write(layer, self._slots, key[0], value[0])
+        keys, values = self._pool.read(layer, self._spans[0].where)
+        return keys[None], values[None]
 
     def attend(
         self,
@@ -148,11 +152,6 @@ class PackedPass:
         if groups > 1:
             attended = attended.reshape(1, heads * groups, count, -1)
         return attended.transpose(1, 2)
-
-
-def on_device(where: slice | npt.NDArray[np.int64], device: str) -> slice | torch.Tensor:
-    """A sequence's whereabouts in the pool as `KvPool.read` takes them."""
-    return where if isinstance(where, slice) else torch.from_numpy(where).to(device)
 
 
 def register() -> None:

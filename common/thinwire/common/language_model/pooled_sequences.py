@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from thinwire.common.causal_model import Extended, ExtendRequest
 from thinwire.common.errors import ModelTrialError, ThinwireError
 from thinwire.common.language_model import packed_attention
 from thinwire.common.language_model.cache_kinds import new_cache
 from thinwire.common.language_model.growing_cache import GrowingLayer
-from thinwire.common.language_model.kv_pool import KvPool, PageTable, layer_shapes, token_bytes
+from thinwire.common.language_model.kv_pool import KvPool, PageTable
 from thinwire.common.language_model.logits import ScoredModule, fed_ids, non_finite
-from thinwire.common.language_model.packed_attention import PackedPass, Stretch, on_device
+from thinwire.common.language_model.packed_attention import PackedPass, Stretch
 from thinwire.common.language_model.trial import Trial
 from thinwire.common.language_model.trial_scripts import POOL_PAGES
 
@@ -54,10 +54,7 @@ class PooledSequences:
         trial: Trial,
     ) -> None:
         self.scored = scored
-        layers, self._dtype = layer_shapes(trial.cache), trial.cache.layers[0].keys.dtype
-        if budget_bytes is None:
-            budget_bytes = default_tokens * token_bytes(layers, self._dtype)
-        self.pool = KvPool(layers, budget_bytes=budget_bytes, dtype=self._dtype, device=scored.device)
+        self.pool = KvPool(trial.cache, budget_bytes=budget_bytes, default_tokens=default_tokens)
         self.packs = self._packs_in(trial)
         """Whether several sequences take one pass."""
 
@@ -97,9 +94,12 @@ class PooledSequences:
     def _pass(self, stretches: Sequence[Stretch], counts: Sequence[int]) -> npt.NDArray[Any]:
         """(Σ counts, V) logits after the last `counts[i]` tokens of each stretch, in order."""
         with torch.inference_mode():
-            packed = PackedPass(self.pool, stretches, dtype=self._dtype, device=self.scored.device)
+            packed = PackedPass(self.pool, stretches)
             if not self.packs:
-                cache = _pooled_cache(self.pool, stretches[0])
+                cache = DynamicCache()
+                cache.layers = [
+                    _PooledLayer(packed, layer, stretches[0]) for layer in range(len(self.pool.keys))
+                ]
                 return self.scored.logits(packed.token_ids, counts[0], past_key_values=cache, use_cache=True)
             return self.scored.logits(
                 packed.token_ids,
@@ -108,7 +108,7 @@ class PooledSequences:
                 packed_pass=packed,
                 use_cache=False,
                 # One of four dimensions is handed on as it is, and the packed attention has its own.
-                attention_mask=torch.zeros(1, 1, 1, 1, dtype=self._dtype, device=self.scored.device),
+                attention_mask=torch.zeros(1, 1, 1, 1, dtype=self.pool.dtype, device=self.pool.device),
             )
 
     def _packs_in(self, trial: Trial) -> bool:
@@ -186,15 +186,12 @@ class PooledSequence:
 class _PooledLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """A layer of the cache of one pass over one sequence in the pool."""
 
-    def __init__(self, pool: KvPool, index: int, stretch: Stretch) -> None:
+    def __init__(self, packed: PackedPass, index: int, stretch: Stretch) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._pool = pool
+        self._packed = packed
         self._index = index
         self._length = stretch.past
         self._after = stretch.length
-        device = str(pool.keys[index].device)
-        self._slots = torch.from_numpy(stretch.table.slots(stretch.past, stretch.length)).to(device)
-        self._where = on_device(stretch.table.whereabouts(stretch.length), device)
 
     def get_seq_length(self) -> int:
         """Tokens kept so far."""
@@ -204,19 +201,10 @@ class _PooledLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Keep new states; all of the sequence's, (1, heads, tokens, head size)."""
-        self._pool.write(self._index, self._slots, key_states[0], value_states[0])
         self._length = self._after
-        keys, values = self._pool.read(self._index, self._where)
-        return keys[None], values[None]
+        return self._packed.keep(self._index, key_states, value_states)
 
 
 def pools(config: Any) -> bool:
     """Whether every layer of the cache that `config` asks for is one the pool can hold."""
     return all(type(layer) is GrowingLayer for layer in new_cache(config).layers)
-
-
-def _pooled_cache(pool: KvPool, stretch: Stretch) -> Cache:
-    """The cache of one pass."""
-    cache = DynamicCache()
-    cache.layers = [_PooledLayer(pool, index, stretch) for index in range(len(pool.keys))]
-    return cache

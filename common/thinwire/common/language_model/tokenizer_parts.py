@@ -156,9 +156,9 @@ def _samples(tokenizer: Any) -> list[list[Any]]:
     added = [token.content for _, token in sorted(tokenizer.added_tokens_decoder.items())]
     defined = sorted(tokenizer.get_vocab().values())
     step = max(1, len(defined) // _SAMPLED_TOKENS)
-    tokens = [_text(tokenizer, [index]) for index in defined[::step]]
+    tokens = [text_of(tokenizer, [index]) for index in defined[::step]]
     texts = [*_SAMPLE_TEXTS, *added, "".join(added), " x ".join(added), *tokens]
-    return [[ids, _text(tokenizer, ids)] for ids in _ids(tokenizer, texts)]
+    return [[ids, text_of(tokenizer, ids)] for ids in _ids(tokenizer, texts)]
 
 
 def _ids(tokenizer: Any, texts: Sequence[str], **options: Any) -> list[list[int]]:
@@ -166,7 +166,8 @@ def _ids(tokenizer: Any, texts: Sequence[str], **options: Any) -> list[list[int]
         return [list(ids) for ids in tokenizer(list(texts), verbose=False, **options)["input_ids"]]
 
 
-def _text(tokenizer: Any, token_ids: Iterable[int]) -> str:
+def text_of(tokenizer: Any, token_ids: Iterable[int]) -> str:
+    """Text of `token_ids`; special tokens are left out, spaces are kept as they are."""
     options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
     return str(tokenizer.decode(list(token_ids), **options))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from thinwire.common.language_model.tokenizer_parts import part_digests
+from thinwire.common.language_model.tokenizer_parts import part_digests, text_of
 from thinwire.common.session.messages import VocabularyIdentity
 
 
@@ -47,14 +47,9 @@ class Vocabulary:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of all of `text`, with the special tokens the tokenizer itself puts around a text."""
-        return list(
-            self._tokenizer(text, verbose=False)["input_ids"]
-        )  # a prompt's length is judged elsewhere
+        # Not verbose: a prompt's length is judged elsewhere.
+        return list(self._tokenizer(text, verbose=False)["input_ids"])
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of `token_ids`; special tokens are left out, spaces are kept as they are."""
-        return str(
-            self._tokenizer.decode(
-                list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
-        )
+        return text_of(self._tokenizer, token_ids)
