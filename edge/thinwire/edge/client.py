@@ -241,21 +241,18 @@ class AsyncClient:
         self._stub = None if channel is None else wire.GeneratorStub(channel)
         self._is_closed = False
 
-    def generate(
-        self, prompt: str | GenerationRequest, **options: Unpack[GenerationOptions]
-    ) -> AsyncGeneration:
+    def generate(self, prompt: str, **options: Unpack[GenerationOptions]) -> AsyncGeneration:
         """
-        A text that continues the prompt, or that a whole request asks for; nothing is sent before it is iterated.
+        A text that continues the prompt; nothing is sent before it is iterated.
 
         Raises:
             ConfigError: a value out of its range; said here, where nothing was sent yet.
         """
-        request = prompt if isinstance(prompt, GenerationRequest) else _request(prompt, **options)
-        return AsyncGeneration(self.events(request))
+        return AsyncGeneration(self.events(_request(prompt, **options)))
 
     async def events(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         """
-        The events of one text as the edge sends them; leaving the iteration early cancels it.
+        The same for a whole request, as the edge's own events; leaving the iteration early cancels the text.
 
         Raises:
             ThinwireError: the edge's status as one of ours; DeadlineError when an event takes too long;
