@@ -308,9 +308,9 @@ class AsyncClient:
             raise wire.error_from_rpc(error) from None
         return wire.edge_status_from_proto(answer)
 
-    async def connect(self) -> wire.GeneratorStub:
+    async def connect(self) -> Any:
         """
-        Connect, unless it is connected; every call does so by itself.
+        The stub of the edge, connected with the first call; every other method does so by itself.
 
         Raises:
             RuntimeError: the client is closed.
