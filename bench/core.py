@@ -45,7 +45,7 @@ from thinwire.common.daemon.launcher import Daemon
 from thinwire.common.schemes import parse_scheme
 from thinwire.common.session.generation import GenerationFinished, GenerationRequest
 from thinwire.common.session.statistics import GenerationStatistics
-from thinwire.edge.client import EdgeClient, connect
+from thinwire.edge.client import AsyncClient, connect
 from thinwire.edge.demo import serve_pair, shared_core, target_threads
 
 TEMPERATURES = (1.0, 0.3)
@@ -130,7 +130,7 @@ class Thinwire:
         scheme: as the command line takes it; everything else at its default.
     """
 
-    def __init__(self, client: EdgeClient, drafting: dict[str, Any], scheme: str) -> None:
+    def __init__(self, client: AsyncClient, drafting: dict[str, Any], scheme: str) -> None:
         self._client = client
         self._drafting = drafting
         self._scheme = scheme
@@ -148,7 +148,7 @@ class Thinwire:
             **self._drafting,
         )
         started_s = time.perf_counter()
-        async for event in self._client.generate(asked):
+        async for event in self._client.events(asked):
             if isinstance(event, GenerationFinished):
                 made = event.statistics.output_tokens
                 assert made == tokens, f"{made} tokens instead of {tokens}"
@@ -170,7 +170,7 @@ class Thinwire:
 
 
 @asynccontextmanager
-async def daemons(pair: Path) -> AsyncIterator[EdgeClient]:
+async def daemons(pair: Path) -> AsyncIterator[AsyncClient]:
     """A cloud and an edge as two processes on loopback, as `make run` starts them; stopped at the end."""
     task = asyncio.current_task()
     assert task is not None, "runs in a task"

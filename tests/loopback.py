@@ -21,7 +21,7 @@ from thinwire.common.observe.tracing import NO_TRACING, Tracing
 from thinwire.common.schemes import DEFAULT_SCHEME, find_scheme, scheme_parameters
 from thinwire.common.session.generation import GenerationFinished, GenerationRequest, GenerationStarted, Token
 from thinwire.common.session.messages import FinishReason
-from thinwire.edge.client import EdgeClient, connect
+from thinwire.edge.client import AsyncClient, connect
 from thinwire.edge.daemon import EdgeServer
 from thinwire.edge.settings import EdgeSettings
 
@@ -56,7 +56,7 @@ class Loopback:
 
     cloud: CloudServer
     edge: EdgeServer
-    client: EdgeClient
+    client: AsyncClient
     edge_address: str
     cloud_address: str
 
@@ -172,10 +172,10 @@ def request_message(request: GenerationRequest, **changes: Any) -> Any:
     return wire.generate_request_to_proto(unchecked(request, **changes))
 
 
-async def generate(client: EdgeClient, request: GenerationRequest) -> Generated:
+async def generate(client: AsyncClient, request: GenerationRequest) -> Generated:
     """Run one generation to its end."""
     started, finished, tokens = None, None, []
-    async for event in client.generate(request):
+    async for event in client.events(request):
         if isinstance(event, GenerationStarted):
             started = event
         elif isinstance(event, GenerationFinished):

@@ -129,7 +129,7 @@ async def record(folder: Path, path: Path, *, count: int, tokens: int, threads: 
                 for seed, prompt in enumerate(read_prompts()[:count], 1):
                     proxy.sent, proxy.heard = [], []
                     asked = GenerationRequest(prompt, seed, max_tokens=tokens, ignore_eos=True)
-                    async for _ in client.generate(asked):
+                    async for _ in client.events(asked):
                         pass
                     crossed.append((prompt, proxy.sent, proxy.heard))
     finally:

@@ -32,7 +32,7 @@ from thinwire.common.door.security import ClientSecurity, read_authority
 from thinwire.common.errors import ThinwireError
 from thinwire.common.schemes import parse_scheme
 from thinwire.common.session.generation import GenerationFinished, GenerationRequest, GenerationStarted
-from thinwire.edge.client import EdgeClient
+from thinwire.edge.client import AsyncClient
 
 EVENT_TIMEOUT_S = 600.0
 """Longer than any round of the grid."""
@@ -115,10 +115,10 @@ class Client:
 
     async def _thinwire(self, request: Mapping[str, Any], arrived: Arrived) -> dict[str, Any]:
         assert self._edge is not None, "a text before `connect`"
-        client = EdgeClient(self._edge, event_timeout_s=EVENT_TIMEOUT_S)
+        client = AsyncClient(channel=self._edge, event_timeout_s=EVENT_TIMEOUT_S)
         statistics: dict[str, Any] = {}
         rounds = 0
-        async for event in client.generate(thinwire_request(request)):
+        async for event in client.events(thinwire_request(request)):
             if isinstance(event, GenerationFinished):
                 statistics = asdict(event.statistics)
             elif not isinstance(event, GenerationStarted):

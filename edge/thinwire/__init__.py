@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from thinwire.common.errors import ThinwireError as ThinwireError
     from thinwire.common.errors import TransportError as TransportError
     from thinwire.common.errors import UnauthenticatedError as UnauthenticatedError
-    from thinwire.edge.async_client import AsyncClient as AsyncClient
-    from thinwire.edge.async_client import AsyncGeneration as AsyncGeneration
     from thinwire.edge.blocking_client import Client as Client
     from thinwire.edge.blocking_client import Generation as Generation
+    from thinwire.edge.client import AsyncClient as AsyncClient
+    from thinwire.edge.client import AsyncGeneration as AsyncGeneration
 
 __path__ = extend_path(__path__, __name__)
 
 _HOMES = {
-    "AsyncClient": "thinwire.edge.async_client",
-    "AsyncGeneration": "thinwire.edge.async_client",
+    "AsyncClient": "thinwire.edge.client",
+    "AsyncGeneration": "thinwire.edge.client",
     "Client": "thinwire.edge.blocking_client",
     "ConfigError": "thinwire.common.errors",
     "Generation": "thinwire.edge.blocking_client",

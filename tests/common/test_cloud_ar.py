@@ -140,7 +140,7 @@ async def test_a_cut_link_is_mended_and_the_text_is_the_same() -> None:
         *models(), VOCABULARY, proxy=link, edge_settings=EdgeSettings(backoff_s=0.01)
     ) as both:
         tokens, finished = [], None
-        async for event in both.client.generate(make_request(scheme="cloud-ar", seed=5, max_tokens=60)):
+        async for event in both.client.events(make_request(scheme="cloud-ar", seed=5, max_tokens=60)):
             if isinstance(event, tuple):
                 tokens += event
                 if len(tokens) in (10, 20, 30):

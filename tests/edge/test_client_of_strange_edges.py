@@ -14,7 +14,7 @@ from thinwire.common import wire
 from thinwire.common.errors import RemoteProtocolError, ThinwireError, TransportError
 from thinwire.common.session.generation import GenerationStarted, Token
 from thinwire.common.session.messages import TokenKind
-from thinwire.edge.client import EdgeClient, connect
+from thinwire.edge.client import AsyncClient, connect
 from thinwire.edge.cloud_link import CloudLink
 from thinwire.edge.settings import EdgeSettings
 
@@ -55,7 +55,7 @@ async def strange_peer(service: str, answers: Sequence[bytes]) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def client_of(answers: Sequence[bytes]) -> AsyncIterator[EdgeClient]:
+async def client_of(answers: Sequence[bytes]) -> AsyncIterator[AsyncClient]:
     """A client of such an edge."""
     async with strange_peer(wire.GENERATOR_SERVICE, answers) as address, connect(address) as client:
         yield client

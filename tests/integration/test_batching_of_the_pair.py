@@ -153,7 +153,7 @@ async def test_pool_memory_returns_after_close_and_after_expiry() -> None:
     async with running(target, draft, CloudSettings(resume_ttl_s=0.2)) as both:
         await generate(both.client, make_request(PROMPTS[1], max_tokens=5))
         free = [await settled(both, pool.bytes, target)]
-        events = both.client.generate(make_request(PROMPTS[1], max_tokens=500, ignore_eos=True))
+        events = both.client.events(make_request(PROMPTS[1], max_tokens=500, ignore_eos=True))
         for _ in range(3):
             await anext(events)
         held = pool.bytes - pool.free_bytes

@@ -15,7 +15,7 @@ from loopback import make_request
 from tests.integration.operations import Samples, fetch
 from thinwire.common import demo_pair
 from thinwire.common.session.generation import GenerationFinished
-from thinwire.edge.client import EdgeClient, connect
+from thinwire.edge.client import AsyncClient, connect
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = "swordfish"
@@ -65,11 +65,11 @@ async def fetch_when_free(page: int) -> Samples:
     return samples
 
 
-async def watched_text(client: EdgeClient, page: int) -> tuple[Samples, str, GenerationFinished]:
+async def watched_text(client: AsyncClient, page: int) -> tuple[Samples, str, GenerationFinished]:
     """(the page at its first tokens, what it says, its last event) of a text."""
     during: Samples = {}
     text = ""
-    async for event in client.generate(make_request(WORDS, max_tokens=48, ignore_eos=True)):
+    async for event in client.events(make_request(WORDS, max_tokens=48, ignore_eos=True)):
         if isinstance(event, tuple):
             during = during or await fetch(page)
             text += "".join(token.text for token in event)

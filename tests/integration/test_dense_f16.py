@@ -88,7 +88,7 @@ async def test_the_same_seed_gives_the_same_text_over_a_link_that_is_cut() -> No
     ) as both:
         whole = await generate(both.client, request)
         tokens, finished = [], None
-        async for event in both.client.generate(request):
+        async for event in both.client.events(request):
             if isinstance(event, tuple):
                 tokens += event
                 if len(tokens) < 60:

@@ -38,7 +38,7 @@ async def test_a_text_that_the_drain_cuts_is_unavailable_with_the_reason(
     draft, target = model(), model()
     caplog.set_level(logging.INFO)
     async with loopback(target, draft, VOCABULARY) as both:
-        events = both.client.generate(make_request(max_tokens=90_000))
+        events = both.client.events(make_request(max_tokens=90_000))
         await anext(events)
         await anext(events)
         stopping = asyncio.create_task(both.edge.stop(grace_s))

@@ -173,7 +173,7 @@ async def test_a_client_that_goes_away_frees_both_sides_within_a_second() -> Non
     """A cancelled Generate closes the session here and at the cloud."""
     target, draft = models(context_length=100_000)
     async with loopback(target, draft, VOCABULARY) as both:
-        events = both.client.generate(make_request(max_tokens=90_000))
+        events = both.client.events(make_request(max_tokens=90_000))
         for _ in range(5):
             await anext(events)
         assert both.cloud.sessions == 1
@@ -199,7 +199,7 @@ async def test_a_cancelled_draft_stops_before_its_next_token() -> None:
 
     draft = WatchedModel(gated, vocabulary_size=SIZE, context_length=512)
     async with loopback(models()[0], draft, VOCABULARY) as both:
-        events = both.client.generate(make_request(draft_length=64))
+        events = both.client.events(make_request(draft_length=64))
         await anext(events)
         first_tokens = asyncio.ensure_future(anext(events))
         assert await asyncio.to_thread(entered.wait, 5)
@@ -230,7 +230,7 @@ async def test_a_cut_link_is_mended_and_the_text_is_the_same() -> None:
     async with loopback(*models(), VOCABULARY, proxy=link, edge_settings=settings) as both:
         whole = await generate(both.client, request)
         tokens, finished = [], None
-        async for event in both.client.generate(request):
+        async for event in both.client.events(request):
             if isinstance(event, tuple):
                 tokens += event
                 if len(tokens) < 200:
@@ -258,7 +258,7 @@ async def test_a_session_the_cloud_forgot_is_opened_again_and_the_text_is_the_sa
     ) as both:
         whole = await generate(both.client, request)
         tokens, finished, cuts = [], None, 0
-        async for event in both.client.generate(request):
+        async for event in both.client.events(request):
             if isinstance(event, tuple):
                 tokens += event
                 if len(tokens) > 100 * (cuts + 1) - 50 and cuts < 2:
@@ -282,7 +282,7 @@ async def test_one_generation_too_many_is_refused_with_a_pause_to_wait() -> None
     draft = WatchedModel(gated, vocabulary_size=SIZE, context_length=512)
     settings = EdgeSettings(max_generations=1)
     async with loopback(models()[0], draft, VOCABULARY, edge_settings=settings) as both:
-        first = both.client.generate(make_request(max_tokens=5))
+        first = both.client.events(make_request(max_tokens=5))
         await anext(first)
         with pytest.raises(ResourceExhaustedError, match="expected fewer than 1"):
             await generate(both.client, make_request())
@@ -326,7 +326,7 @@ async def test_a_draining_edge_lets_its_generation_finish() -> None:
 
     draft = WatchedModel(gated, vocabulary_size=SIZE, context_length=512)
     async with loopback(models()[0], draft, VOCABULARY) as both:
-        events = both.client.generate(make_request(max_tokens=20))
+        events = both.client.events(make_request(max_tokens=20))
         await anext(events)
         # A grace that no stalled machine outlasts: what is left when it ends is cancelled, as it should be.
         stopping = asyncio.ensure_future(both.edge.stop(60))

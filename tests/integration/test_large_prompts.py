@@ -59,7 +59,7 @@ async def test_another_text_goes_on_while_the_largest_prompt_is_tokenised() -> N
     """It is in the middle when the prompt comes, and whole before that one's ids are there."""
     vocabulary = HeldVocabulary()
     async with loopback(model(), model(), vocabulary) as both:
-        events = both.client.generate(make_request(max_tokens=40, draft_length=2))
+        events = both.client.events(make_request(max_tokens=40, draft_length=2))
         await anext(events)
         await anext(events)
         large = asyncio.create_task(generate(both.client, make_request(LARGEST)))

@@ -15,7 +15,7 @@ from thinwire.cloud.daemon import CloudServer
 from thinwire.common.causal_model import ServedModel
 from thinwire.common.errors import TargetChangedError
 from thinwire.common.session.generation import GenerationFinished, GenerationRequest
-from thinwire.edge.client import EdgeClient
+from thinwire.edge.client import AsyncClient
 
 SIZE = 8
 CONTEXT_LENGTH = 256
@@ -45,9 +45,9 @@ def table(law: Law) -> WatchedModel:
     return WatchedModel(law, vocabulary_size=SIZE, context_length=CONTEXT_LENGTH)
 
 
-async def collect(client: EdgeClient, request: GenerationRequest, tokens: list[int]) -> GenerationFinished:
+async def collect(client: AsyncClient, request: GenerationRequest, tokens: list[int]) -> GenerationFinished:
     """The text's tokens go to `tokens` as they come."""
-    async for event in client.generate(request):
+    async for event in client.events(request):
         if isinstance(event, tuple):
             tokens.extend(token.token_id for token in event)
         elif isinstance(event, GenerationFinished):

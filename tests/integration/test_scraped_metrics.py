@@ -78,7 +78,7 @@ async def test_gauges_show_a_text_while_it_runs_and_return_to_zero() -> None:
     """One session and one generation in the middle of a text; none after it, though its client went away."""
     target, draft = models(context_length=5000)
     async with loopback(target, draft, VOCABULARY) as both:
-        events = both.client.generate(make_request("abc", max_tokens=4000))
+        events = both.client.events(make_request("abc", max_tokens=4000))
         async for event in events:
             if isinstance(event, tuple):
                 break

@@ -182,7 +182,7 @@ async def test_a_torn_link_leaves_one_trace() -> None:
         target, draft, VOCABULARY, edge_tracing=tracings[0], cloud_tracing=tracings[1], proxy=link
     ) as both:
         events = []
-        async for event in both.client.generate(make_request(PROMPT, max_tokens=60)):
+        async for event in both.client.events(make_request(PROMPT, max_tokens=60)):
             events.append(event)
             if len(events) == 3:
                 link.cut()

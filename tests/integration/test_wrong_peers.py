@@ -16,7 +16,7 @@ from thinwire.common.causal_model import ServedModel
 from thinwire.common.door.security import ClientSecurity, ServerSecurity
 from thinwire.common.errors import EdgeTokenError, ResourceExhaustedError, TransportError, WrongDaemonError
 from thinwire.edge.cli import main
-from thinwire.edge.client import EdgeClient
+from thinwire.edge.client import AsyncClient
 from thinwire.edge.daemon import EdgeServer
 from thinwire.edge.settings import EdgeSettings
 
@@ -55,7 +55,7 @@ async def test_a_cloud_with_tokens_says_so_to_a_client_without(tmp_path: Path) -
         grpc.aio.insecure_channel(both.cloud_address) as channel,
     ):
         with pytest.raises(WrongDaemonError, match="a cloud answers there"):
-            await EdgeClient(channel, event_timeout_s=5).status(timeout_s=5)
+            await AsyncClient(channel=channel, event_timeout_s=5).status(timeout_s=5)
 
 
 async def test_an_edge_where_a_cloud_is_expected_says_so() -> None:
@@ -65,7 +65,7 @@ async def test_an_edge_where_a_cloud_is_expected_says_so() -> None:
         port = await mistaken.start("127.0.0.1:0")
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                client = EdgeClient(channel, event_timeout_s=20)
+                client = AsyncClient(channel=channel, event_timeout_s=20)
                 with pytest.raises(WrongDaemonError) as caught:
                     await generate(client, make_request())
                 status = await client.status(timeout_s=5)

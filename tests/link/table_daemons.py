@@ -25,7 +25,7 @@ from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common.causal_model import ServedModel
 from thinwire.common.door.security import ClientSecurity, ServerSecurity
-from thinwire.edge.client import EdgeClient, connect
+from thinwire.edge.client import AsyncClient, connect
 from thinwire.edge.daemon import EdgeServer
 from thinwire.edge.settings import EdgeSettings
 from thinwire.edge.telemetry import RoundLog
@@ -77,10 +77,10 @@ def _law(size: int, seed: int) -> Law:
     return lambda prefix: row
 
 
-async def _tokens(client: EdgeClient, request: Mapping[str, Any]) -> int:
+async def _tokens(client: AsyncClient, request: Mapping[str, Any]) -> int:
     """Of one text."""
     tokens = 0
-    async for event in client.generate(thinwire_request(request)):
+    async for event in client.events(thinwire_request(request)):
         tokens += len(event) if isinstance(event, tuple | list) else 0
     return tokens
 

@@ -46,7 +46,7 @@ async def calm_text() -> list[int]:
     try:
         port = await edge.start("127.0.0.1:0")
         async with connect(f"127.0.0.1:{port}", event_timeout_s=60.0) as client:
-            async for event in client.generate(make_request("abc", **REQUEST)):
+            async for event in client.events(make_request("abc", **REQUEST)):
                 ids += [token.token_id for token in event] if isinstance(event, tuple) else []
     finally:
         await edge.stop(0)

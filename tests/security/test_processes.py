@@ -16,7 +16,7 @@ from thinwire.cloud.token_file import revoke_tokens
 from thinwire.common import wire
 from thinwire.common.door.tenants import read_tenants
 from thinwire.common.errors import UnauthenticatedError
-from thinwire.edge.client import EdgeClient, connect
+from thinwire.edge.client import AsyncClient, connect
 
 
 async def test_a_token_revoked_by_sighup_ends_a_text_and_is_in_no_output(tmp_path: Path) -> None:
@@ -70,14 +70,14 @@ async def test_a_token_revoked_by_sighup_ends_a_text_and_is_in_no_output(tmp_pat
     assert token not in cloud.log + edge.log
 
 
-async def revoked_in_mid_text(client: EdgeClient, cloud: Daemon, tokens: Tokens) -> int:
+async def revoked_in_mid_text(client: AsyncClient, cloud: Daemon, tokens: Tokens) -> int:
     """Revoke once three tokens have come, after a bad file; returns how many came until the refusal."""
     good = tokens.path.read_text()
     (digest,) = (await asyncio.to_thread(read_tenants, str(tokens.path)))["acme"].token_sha256
     seen: list[int] = []
 
     async def read() -> None:
-        async for event in client.generate(make_request("abc", max_tokens=100, ignore_eos=True)):
+        async for event in client.events(make_request("abc", max_tokens=100, ignore_eos=True)):
             if isinstance(event, tuple):
                 seen.extend(token.token_id for token in event)
             if len(seen) >= 3 and tokens.path.read_text() == good:

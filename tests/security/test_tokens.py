@@ -20,16 +20,16 @@ from thinwire.common import wire
 from thinwire.common.door.security import ClientSecurity, ServerSecurity
 from thinwire.common.door.tenants import Access
 from thinwire.common.errors import SessionNotFoundError, ThinwireError, UnauthenticatedError
-from thinwire.edge.client import EdgeClient, connect
+from thinwire.edge.client import AsyncClient, connect
 from verify_peer import TARGET, EdgeText, RunningCloud, VerifyPeer, running_cloud
 
 SIZE = 8
 VOCABULARY = TableVocabulary(SIZE)
 
 
-async def generate_and_revoke(client: EdgeClient, tokens: Tokens, access: Access, seen: list[int]) -> None:
+async def generate_and_revoke(client: AsyncClient, tokens: Tokens, access: Access, seen: list[int]) -> None:
     """A long text; its tokens go to `seen`, and after a few of them every token of the file is revoked."""
-    async for event in client.generate(make_request(max_tokens=4000)):
+    async for event in client.events(make_request(max_tokens=4000)):
         if isinstance(event, tuple):
             seen.extend(token.token_id for token in event)
         if len(seen) >= 8:

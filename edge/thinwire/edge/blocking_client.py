@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar, Unpack
 from thinwire.common.errors import DeadlineError, TransportError
 from thinwire.common.session.generation import EdgeStatus
 from thinwire.edge.arguments import DEFAULT_EDGE
-from thinwire.edge.async_client import (
+from thinwire.edge.client import (
     AsyncClient,
     AsyncGeneration,
     ClientOptions,

@@ -145,7 +145,7 @@ async def _generate(
         edge, event_timeout_s=output.timeout_s, security=security, traceparent=traceparent
     ) as client:
         try:
-            async for event in client.generate(request):
+            async for event in client.events(request):
                 with writing_output():
                     display.show(event)
         except ThinwireError:

@@ -17,7 +17,6 @@ from thinwire.common.session.generation import (
     GenerationFinished,
     GenerationStarted,
     ServerInfo,
-    Token,
 )
 from thinwire.common.session.messages import TokenKind, VocabularyIdentity
 from thinwire.common.session.statistics import GenerationStatistics
@@ -125,7 +124,8 @@ class JsonLines:
         else:
             self._texts += [token.text for token in event]
             for token in event:
-                self._line(_token_to_dict(token))
+                kind = token.kind.value
+                self._line({"event": "token", "token_id": token.token_id, "kind": kind, "text": token.text})
 
     def broken_off(self) -> None:
         """Without statistics: the exit code and standard error tell."""
@@ -265,7 +265,3 @@ def _time_text(s: GenerationStatistics) -> str:
 
 def _number(value: float, digits: int) -> str:
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _token_to_dict(token: Token) -> dict[str, object]:
-    return {"event": "token", "token_id": token.token_id, "kind": token.kind.value, "text": token.text}
