@@ -55,7 +55,7 @@ Shape = Literal["o", "s", "^", "D", "v", "x", "+"]
 SHAPES: tuple[Shape, ...] = ("o", "s", "^", "D", "v", "x", "+")
 """Matplotlib's markers; series that name none get them in this order."""
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "thinwire",
     "font.family": "sans-serif",
@@ -246,7 +246,9 @@ def draw(title: str, panels: Sequence[Panel], *, columns: int, caption: str = ""
 
 def _legend(panels: Sequence[Panel]) -> dict[str, Any]:
     """A handle a name, in the order of their coming; a series' marker is taken from here too."""
-    drawn: list[Series | Bars] = [entry for panel in panels for entry in (*panel.bars, *panel.series)]
+    drawn: list[Series | Bars] = []
+    for panel in panels:
+        drawn += [*panel.bars, *panel.series]
     handles: dict[str, Any] = {}
     dotted = 0
     for entry in drawn:
@@ -344,8 +346,10 @@ def _round(value: float, *, up: bool) -> float:
 
 def _following_the_scheme(svg: str, title: str, panels: Sequence[Panel]) -> str:
     """The drawing with each colour as a variable that has a value for a light and for a dark scheme."""
-    entries = [entry for panel in panels for entry in (*panel.series, *panel.bars, *panel.tiles)]
-    colours = dict.fromkeys([INK, PAPER, FRAME, GRID, *(entry.colour for entry in entries)])
+    colours = dict.fromkeys([INK, PAPER, FRAME, GRID])
+    for panel in panels:
+        for entries in (panel.series, panel.bars, panel.tiles):
+            colours |= dict.fromkeys(entry.colour for entry in entries)
     light, dark = "", ""
     for number, colour in enumerate(colours):
         svg = svg.replace(f": {colour.light}", f": var(--c{number})")
