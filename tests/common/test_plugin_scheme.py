@@ -11,7 +11,7 @@ from fakes import TableModel, TableVocabulary, random_table
 from loopback import generate, loopback, make_request
 from thinwire.common import schemes
 from thinwire.common.errors import ConfigError
-from thinwire.common.schemes import find_scheme, parse_scheme, scheme_names, schemes_help
+from thinwire.common.schemes import SCHEMES, find_scheme, parse_scheme, scheme_names, schemes_help
 from thinwire.common.wire.schemes import scheme_from_proto, scheme_to_proto
 
 SOURCE = '''
@@ -65,7 +65,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 def test_it_is_a_scheme_like_any_other_and_takes_no_name_of_ours() -> None:
     """Listed last, with its parameters; `k-sqs` stays what it is."""
-    assert scheme_names()[5:] == ("mine", "nameless", "missing")
+    assert scheme_names()[len(SCHEMES) :] == ("mine", "nameless", "missing")
     assert find_scheme("k-sqs").__module__ == "thinwire.common.schemes.k_sqs"
     assert str(parse_scheme("mine:K=2,s=0.3,word=b,loud=1")) == "mine:ell=100,K=2,s=0.3,word=b,loud=1"
 

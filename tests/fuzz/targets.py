@@ -49,6 +49,7 @@ SCHEMES = (
     DenseF16.Parameters(),
     CloudAr.Parameters(),
 )
+"""The corpus names them by their place: a new one goes to the end."""
 VOCABULARY_SIZES = (2, 300, 8192, 152_064)
 SESSION_VOCABULARY_SIZE = 6
 CONTEXT_LENGTH = 64
