@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from bench.grid.processes import DaemonError
 from bench.grid.records import RecordError
 from bench.grid.store import StoreError
 from link.errors import LinkError, LinkRefusedError, LinkUnavailableError
+from thinwire.common.daemon.launcher import DaemonDiedError
 from thinwire.common.errors import ConfigError
 
 FAILED, USAGE, REFUSED, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 4, 130
@@ -28,7 +28,7 @@ _CODES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], int], ...] = 
     ((ConfigError, StoreError, RecordError), USAGE),
     (LinkUnavailableError, UNAVAILABLE),
     (LinkRefusedError, REFUSED),
-    ((LinkError, DaemonError, CommandError), FAILED),
+    ((LinkError, DaemonDiedError, CommandError), FAILED),
 )
 """The first that fits holds."""
 

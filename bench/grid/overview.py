@@ -30,9 +30,8 @@ def section(cells: Sequence[CellSummary], paced: str) -> str:
     """
     if len(cells) < 2 or not any(cell.named(BASE) for cell in cells):
         return ""
-    ordered = sorted(cells, key=lambda cell: (cell.cell.rtt_s, cell.cell.temperature))
     columns: Groups = {}
-    for cell in ordered:
+    for cell in sorted(cells, key=lambda cell: (cell.cell.rtt_s, cell.cell.temperature)):
         columns.setdefault(f"{cell.cell.rtt_s * 1000:g} ms, T {cell.cell.temperature:g}", []).append(cell)
     temperatures: Groups = {}
     for cell in sorted(cells, key=lambda cell: cell.cell.temperature):

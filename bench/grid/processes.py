@@ -6,6 +6,7 @@ All are real processes in the link's two namespaces; they end with the link, how
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import select
@@ -21,17 +22,17 @@ from bench.peers.pacing import Pacing
 from link.link import End, Link
 from link.self_test import module_environment
 from thinwire.cloud.certificates import write_certificates
+from thinwire.common.daemon.launcher import Daemon, DaemonDiedError
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 3600.0
 """Far beyond a text; the client's own event timeout comes first."""
-_POLL_S = 0.02
 _LAST_LOG_LINES = 15
 
 
-class DaemonError(Exception):
-    """A daemon died or did not start; the message ends in its last log lines."""
+class DaemonError(DaemonDiedError):
+    """A daemon or the client did not start or gives no answer; the message ends in its last log lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,52 +46,6 @@ class StageSettings:
     pacing: Pacing
     tls: bool = False
     """Between edge and cloud; the peers' stream is plaintext in any case."""
-
-
-class _Process:
-    """A process in a session of its own (Ctrl-C is ours to handle), with its log and its port."""
-
-    def __init__(self, name: str, end: End, folder: Path, command: list[str], **options: Any) -> None:
-        self.name = name
-        self._log = folder / f"{name}.log"
-        self._port_file = folder / f"{name}.port"
-        with self._log.open("wb") as log:
-            self.process = end.popen(
-                [sys.executable, "-m", *command],
-                **{"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, **options},
-                # Unbuffered, importable, and with what torch leaves in the temporary folder in ours.
-                env={**module_environment(), "PYTHONUNBUFFERED": "1", "TMPDIR": os.fspath(folder)},
-                start_new_session=True,
-            )
-
-    def port(self, give_up_at_s: float) -> int:
-        """Once it is bound."""
-        while not self._port_file.exists():
-            self.check()
-            if time.monotonic() > give_up_at_s:
-                raise DaemonError(f"the {self.name} daemon has bound no port. {self.last_words()}")
-            time.sleep(_POLL_S)
-        return int(self._port_file.read_text())
-
-    def check(self) -> None:
-        """DaemonError if it has ended."""
-        if self.process.poll() is not None:
-            raise DaemonError(
-                f"the {self.name} daemon ended with {self.process.returncode}. {self.last_words()}"
-            )
-
-    def last_words(self) -> str:
-        """The end of its log."""
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LOG_LINES:]
-        return "Its last log lines:\n" + "\n".join(f"  {line}" for line in lines)
-
-    def wait(self) -> None:
-        """Until it has ended; killed after the stop timeout."""
-        try:
-            self.process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
 
 
 class _Lines:
@@ -128,9 +83,10 @@ class Stage:
     def __init__(self, link: Link, folder: Path, settings: StageSettings) -> None:
         self._link = link
         self._folder = folder
+        self._client_log = folder / "client.log"
         self._logs = {name: _Lines(folder / f"{name}.lines") for name in ("cloud", "peers", "edge")}
-        self._daemons: list[_Process] = []
-        self._client: _Process | None = None
+        self._daemons: list[Daemon] = []
+        self._client: subprocess.Popen[bytes] | None = None
         try:
             self._start(settings)
         except BaseException:
@@ -160,7 +116,8 @@ class Stage:
         for daemon in self._daemons:
             daemon.check()
         if not line:
-            raise DaemonError(f"the client at the edge gave no answer. {self._client.last_words()}")
+            log = self._client_log.read_text(encoding="utf-8", errors="replace")
+            raise DaemonError(f"the client at the edge gave no answer. {_last_words(log)}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -173,13 +130,17 @@ class Stage:
         if self._client is not None:
             stdin, stdout = _pipes(self._client)
             stdin.close()
-            self._client.wait()
+            try:
+                self._client.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._client.kill()
+                self._client.wait()
             stdout.close()
             self._client = None
         for daemon in reversed(self._daemons):  # the edge first
-            daemon.process.terminate()
+            daemon.terminate()
         for daemon in self._daemons:
-            daemon.wait()
+            asyncio.run(daemon.stopped())
         self._daemons.clear()
 
     def _start(self, settings: StageSettings) -> None:
@@ -187,52 +148,76 @@ class Stage:
         link, folder = self._link, self._folder
         target, draft = str(settings.pair / "target"), str(settings.pair / "draft")
         draft_threads = str(settings.draft_threads)
-        at_cloud = ["--listen", f"{link.cloud.address}:0", "--insecure-plaintext"]
-        at_cloud += ["--threads", str(settings.target_threads), "--paced", settings.pacing.as_argument()]
+        at_cloud = ["--insecure-plaintext", "--threads", str(settings.target_threads)]
+        at_cloud += ["--paced", settings.pacing.as_argument()]
         tls, authority = _certificates(folder, link.cloud.address) if settings.tls else ([], "")
         cloud = self._daemon(
             "cloud", link.cloud, "--pass-log", "bench.grid.cloud", "--model", target, *at_cloud, *tls
         )
         models = ["--target", target, "--draft", draft, "--draft-threads", draft_threads]
         peers = self._daemon("peers", link.cloud, "--pass-log", "bench.peers", *models, *at_cloud)
-        cloud_address = f"{link.cloud.address}:{cloud.port(give_up_at_s)}"
+        cloud_address = _address(cloud, give_up_at_s)
         edge = self._daemon(
             *("edge", link.edge, "--round-log", "thinwire.edge", "edge"),
-            *("--model", draft, "--threads", draft_threads),
-            *("--cloud", cloud_address, "--listen", "127.0.0.1:0"),
+            *("--model", draft, "--threads", draft_threads, "--cloud", cloud_address),
             # No pings: nothing but the texts may be on the link.
             *("--keepalive", "0", "--round-timeout", "600", "--insecure-plaintext"),
             *(("--cloud-ca", authority) if authority else ()),
         )
-        pipes = {"bufsize": 0, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self._client = _Process("client", link.edge, folder, ["bench.grid.client"], **pipes)
+        with self._client_log.open("wb") as log:
+            self._client = link.edge.popen(
+                [sys.executable, "-m", "bench.grid.client"],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**module_environment(), "PYTHONUNBUFFERED": "1", "TMPDIR": os.fspath(folder)},
+                start_new_session=True,  # Ctrl-C is ours to handle
+            )
         answer = self.ask(
             {
                 "do": "connect",
-                "edge": f"127.0.0.1:{edge.port(give_up_at_s)}",
+                "edge": _address(edge, give_up_at_s),
                 "cloud": cloud_address,
                 "cloud_ca": authority,
-                "peers": f"{link.cloud.address}:{peers.port(give_up_at_s)}",
+                "peers": _address(peers, give_up_at_s),
                 "timeout_s": START_TIMEOUT_S,
             }
         )
         if answer.get("failure"):
-            words = "\n".join(daemon.last_words() for daemon in self._daemons)
+            words = "\n".join(_last_words(daemon.log) for daemon in self._daemons)
             raise DaemonError(f"{answer['failure']}. {words}")
 
-    def _daemon(self, name: str, end: End, log: str, *command: str) -> _Process:
-        """Started, with its port and the log that the option `log` names in files of ours."""
-        folder = self._folder
-        files = ["--port-file", str(folder / f"{name}.port"), log, str(folder / f"{name}.lines")]
-        self._daemons.append(_Process(name, end, folder, [*command, *files]))
-        return self._daemons[-1]
+    def _daemon(self, name: str, end: End, log: str, *command: str) -> Daemon:
+        """Started, with the log that the option `log` names in a file of ours."""
+        host = self._link.cloud.address if end is self._link.cloud else "127.0.0.1"
+        listen = f"{host}:0"
+        daemon = Daemon(name, self._folder, listen=listen, popen=end.popen, stop_timeout_s=STOP_TIMEOUT_S)
+        path = {"PYTHONPATH": module_environment()["PYTHONPATH"]}
+        daemon.start(*command, log, str(self._folder / f"{name}.lines"), environment=path)
+        self._daemons.append(daemon)
+        return daemon
 
 
-def _pipes(client: _Process) -> tuple[IO[bytes], IO[bytes]]:
+def _address(daemon: Daemon, give_up_at_s: float) -> str:
+    """HOST:PORT, once it is bound."""
+    try:
+        return asyncio.run(asyncio.wait_for(daemon.address(), give_up_at_s - time.monotonic()))
+    except TimeoutError:
+        raise DaemonError(f"the {daemon.name} daemon has bound no port. {_last_words(daemon.log)}") from None
+
+
+def _last_words(log: str) -> str:
+    """The end of a log."""
+    lines = log.splitlines()[-_LAST_LOG_LINES:]
+    return "Its last log lines:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _pipes(client: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
     """The client's standard input and output."""
-    assert client.process.stdin is not None, "a pipe"
-    assert client.process.stdout is not None, "a pipe"
-    return client.process.stdin, client.process.stdout
+    assert client.stdin is not None, "a pipe"
+    assert client.stdout is not None, "a pipe"
+    return client.stdin, client.stdout
 
 
 def _certificates(folder: Path, host: str) -> tuple[list[str], str]:
