@@ -18,40 +18,39 @@ from pkgutil import extend_path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thinwire.common.errors import ConfigError as ConfigError
-    from thinwire.common.errors import ModelError as ModelError
-    from thinwire.common.errors import RemoteProtocolError as RemoteProtocolError
-    from thinwire.common.errors import ResourceExhaustedError as ResourceExhaustedError
-    from thinwire.common.errors import ThinwireError as ThinwireError
-    from thinwire.common.errors import TransportError as TransportError
-    from thinwire.common.errors import UnauthenticatedError as UnauthenticatedError
-    from thinwire.edge.blocking_client import Client as Client
-    from thinwire.edge.blocking_client import Generation as Generation
-    from thinwire.edge.client import AsyncClient as AsyncClient
-    from thinwire.edge.client import AsyncGeneration as AsyncGeneration
+    from thinwire.common.errors import (
+        ConfigError,
+        ModelError,
+        RemoteProtocolError,
+        ResourceExhaustedError,
+        ThinwireError,
+        TransportError,
+        UnauthenticatedError,
+    )
+    from thinwire.edge.blocking_client import Client, Generation
+    from thinwire.edge.client import AsyncClient, AsyncGeneration
 
 __path__ = extend_path(__path__, __name__)
 
-_HOMES = {
-    "AsyncClient": "thinwire.edge.client",
-    "AsyncGeneration": "thinwire.edge.client",
-    "Client": "thinwire.edge.blocking_client",
-    "ConfigError": "thinwire.common.errors",
-    "Generation": "thinwire.edge.blocking_client",
-    "ModelError": "thinwire.common.errors",
-    "RemoteProtocolError": "thinwire.common.errors",
-    "ResourceExhaustedError": "thinwire.common.errors",
-    "ThinwireError": "thinwire.common.errors",
-    "TransportError": "thinwire.common.errors",
-    "UnauthenticatedError": "thinwire.common.errors",
-}
-"""Public name → the module that defines it."""
-
-__all__ = list(_HOMES)
+__all__ = [
+    "AsyncClient",
+    "AsyncGeneration",
+    "Client",
+    "ConfigError",
+    "Generation",
+    "ModelError",
+    "RemoteProtocolError",
+    "ResourceExhaustedError",
+    "ThinwireError",
+    "TransportError",
+    "UnauthenticatedError",
+]
+_CLIENTS = {"Client": "blocking_client", "Generation": "blocking_client"}
 
 
 def __getattr__(name: str) -> Any:
     """The public name, from the module that defines it."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'thinwire' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    home = "common.errors" if name.endswith("Error") else f"edge.{_CLIENTS.get(name, 'client')}"
+    return getattr(import_module(f"thinwire.{home}"), name)

@@ -17,22 +17,12 @@ def is_installed() -> bool:
 
 
 def draft_path() -> Path:
-    """
-    Folder of the draft model: weights, configuration and the shared tokenizer.
-
-    Raises:
-        ConfigError: the pair is not installed.
-    """
+    """Folder of the draft model, Hugging Face's format; ConfigError if the pair is not installed."""
     return _folder() / "draft"
 
 
 def target_path() -> Path:
-    """
-    Folder of the target model: weights, configuration and the shared tokenizer.
-
-    Raises:
-        ConfigError: the pair is not installed.
-    """
+    """Folder of the target model, Hugging Face's format; ConfigError if the pair is not installed."""
     return _folder() / "target"
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from thinwire.common.config import check_integer
-from thinwire.common.session.generation import GenerationRequest
+from thinwire.common.session.generation import GenerationRequest, Token
 from thinwire.common.session.messages import FinishReason, Opened, PrefixHasher, TokenKind
 from thinwire.common.session.prompt import check_prompt
-from thinwire.edge.events import EmittedToken
 from thinwire.edge.text_stream import TextStream
 
 
@@ -103,15 +102,13 @@ class CommittedSequence:
         if not self._ignore_eos:
             self._eos_token_ids = frozenset(opened.eos_token_ids)
 
-    def commit(
-        self, tokens: Iterable[tuple[int, TokenKind]]
-    ) -> tuple[list[EmittedToken], FinishReason | None]:
+    def commit(self, tokens: Iterable[tuple[int, TokenKind]]) -> tuple[list[Token], FinishReason | None]:
         """Commit ids one by one, up to the first that ends the text; returns what to emit, and the end."""
         base, emitted, ending = len(self._ids), [], None
         for token_id, kind in tokens:
             self._ids.append(token_id)
             text, ending = self._take(token_id)
-            emitted.append(EmittedToken(token_id, kind, text))
+            emitted.append(Token(token_id, kind, text))
             if ending is not None:
                 break
         self._hasher.extend(self._ids[base:])

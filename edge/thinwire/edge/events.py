@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from thinwire.common.errors import ThinwireError
 from thinwire.common.law.draft_token import DraftToken
 from thinwire.common.schemes.base import DraftDistribution, SchemeState
-from thinwire.common.session.messages import Close, DraftBlock, FinishReason, Open, Opened, TokenKind, Verdict
+from thinwire.common.session.generation import Token
+from thinwire.common.session.messages import Close, DraftBlock, FinishReason, Open, Opened, Verdict
 from thinwire.common.session.statistics import DraftMeasured
 
 
@@ -143,19 +144,10 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
-class EmittedToken:
-    """One committed output token and the text that became final with it."""
-
-    token_id: int
-    kind: TokenKind
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Emit:
     """Hand committed tokens to the client, in order."""
 
-    tokens: tuple[EmittedToken, ...]
+    tokens: tuple[Token, ...]
 
 
 @dataclass(frozen=True, slots=True)

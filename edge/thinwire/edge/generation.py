@@ -20,7 +20,7 @@ from typing import Protocol
 
 from thinwire.common import wire
 from thinwire.common.errors import LocalProtocolError, RemoteProtocolError, ThinwireError, TransportError
-from thinwire.common.session.generation import GenerationEvent, GenerationFinished, Token
+from thinwire.common.session.generation import GenerationEvent, GenerationFinished
 from thinwire.common.session.messages import Close, CloseReason, Opened, Verdict
 from thinwire.edge.cloud_link import CloudLink, CloudStream, FromCloud
 from thinwire.edge.drafter import Drafter, DraftingCancelledError
@@ -193,7 +193,7 @@ class _Driver:
                 self._draft(effect)
             case Emit(tokens):
                 self._meter.emitted(self._loop.time())
-                self._client.put(tuple(Token(t.token_id, t.kind, t.text) for t in tokens))
+                self._client.put(tokens)
             case Decided():
                 self._meter.decided(effect)
             case TruncateCache(length):
