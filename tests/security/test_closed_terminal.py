@@ -21,9 +21,10 @@ from security.credentials import Tokens
 from thinwire.common.daemon.controlling_terminal import HANG_UP_S, ControllingTerminal
 
 ON_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
-    "os.execv(sys.argv[1], sys.argv[1:])"
+    "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 )
+"""What is started under nohup ignores SIGHUP, and so would the daemon."""
 AGAIN = "the tokens were read again"
 
 
