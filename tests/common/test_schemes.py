@@ -151,9 +151,11 @@ def test_tokens_are_drawn_in_proportion_to_their_counts(name: str) -> None:
         ("target_dropped_mass", -0.1),
         ("initial_threshold", 1.01),
         ("initial_threshold", float("nan")),
+        ("initial_threshold", "x"),
+        ("support_size", None),
     ],
 )
-def test_a_parameter_out_of_range_is_refused_with_value_and_range(field: str, value: float) -> None:
-    """η in (0, 1], α* in [0, 1), β_1 <= 1, and the integer limits."""
+def test_a_parameter_out_of_range_is_refused_with_value_and_range(field: str, value: object) -> None:
+    """η in (0, 1], α* in [0, 1), β_1 <= 1, and the integer limits; another type is out of range."""
     with pytest.raises(ConfigError, match=f"{value!r}; expected"):
         scheme_parameters("k-sqs" if field == "support_size" else "c-sqs", **{field: value})

@@ -48,7 +48,7 @@ def real(default: float, *, short: str, means: str, expected: str, accepts: Call
     """A dataclass field: a finite number that `accepts` takes."""
 
     def check(name: str, value: Any) -> None:
-        check_real(name, value, expected, accepts(value))
+        check_real(name, value, expected, isinstance(value, (int, float)) and accepts(value))
 
     return field(default=default, metadata={"spec": Spec(short, means, expected, float, check, False)})
 
