@@ -22,11 +22,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int) -> s
     return "\n".join([f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
-def number(value: float, digits: int) -> str:
-    """With so many digits behind the point; `NONE` for NaN."""
-    return NONE if math.isnan(value) else f"{value:.{digits}f}"
+def number(value: float | None, digits: int) -> str:
+    """With so many digits behind the point; `NONE` for None and NaN."""
+    return NONE if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
-def bold(ratio: float) -> str:
-    """A ratio, bold from 1 up; `NONE` for NaN."""
-    return NONE if math.isnan(ratio) else f"**{ratio:.2f}**" if ratio >= 1 else f"{ratio:.2f}"
+def bold(ratio: float | None) -> str:
+    """A ratio, bold from 1 up; `NONE` for None and NaN."""
+    text = number(ratio, 2)
+    return f"**{text}**" if ratio is not None and ratio >= 1 else text

@@ -3,22 +3,24 @@
 
 A panel for each round trip and temperature, a line for each method over the uplink's rate: output tokens per
 second, and bytes up the link per output token.
+When it is worth having (`write_worth`): a row of panels for each baseline, in it one for each run (as it is,
+paced), in that a tile for each cell: Thinwire's default scheme over the baseline.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
+
+import polars as pl
+from polars import col
 
 from bench import charts, command
 from bench.grid.cells import rate_text
-from bench.grid.conditions import in_a_line
-from bench.grid.records import GenerationRecord
-from bench.grid.store import read_generations, read_settings
-from bench.grid.summaries import CellSummary, Summary, method_names, summarise
+from bench.grid.summaries import BASELINES, Run, is_lost, read_run
 
 Look = tuple[charts.Colour, charts.Line, charts.Shape]
 LOOKS: dict[str, Look] = {
@@ -45,40 +47,26 @@ OTHER_LOOKS: tuple[Look, ...] = (
 )
 SHIFT = 3.2
 """Pixels between methods at one rate, so that none hides behind another."""
+STRONGEST = 8.0
+"""Ratio either way at which a tile's colour is full."""
 
-
-class Value:
-    """What a figure shows of a method in a cell: one number for all texts, and one for each."""
-
-    def __init__(
-        self, summary: Callable[[Summary], float], text: Callable[[GenerationRecord], float]
-    ) -> None:
-        self.summary, self.text = summary, text
-
-    def mark(self, x: float, method: Summary) -> charts.Mark:
-        """A point with its bar from the least text to the greatest; hollow where the texts were cut short."""
-        each = [value for text in method.texts if not math.isnan(value := self.text(text))]
-        span = (min(each), max(each)) if each else None
-        return charts.Mark(x, self.summary(method), hollow=method.first.short, span=span)
-
-
-FIGURES: dict[str, tuple[str, str, str, Value]] = {
+FIGURES: dict[str, tuple[str, str, str, pl.Expr, pl.Expr]] = {
     "tokens-per-s.svg": (
         "Output tokens per second",
         "tokens/s",
         "median",
-        Value(lambda m: m.tokens_per_s, lambda text: text.tokens_per_s),
+        col("tokens_per_s").median(),
+        col("tokens_per_s"),
     ),
     "wire-up.svg": (
         "Bytes up the link per output token, headers and ACKs included",
         "bytes a token",
         "mean",
-        Value(
-            lambda m: m.pooled("wire_up_bytes", "output_tokens"),
-            lambda text: text.per_output_token("wire_up_bytes"),
-        ),
+        col("wire_up_bytes").sum() / col("output_tokens").sum(),
+        col("wire_up_bytes") / col("output_tokens"),
     ),
 }
+"""Title, unit, what a point is of all texts (in words, as an expression), and the value of one text."""
 
 
 def write(folder: Path, to: Path | None = None, *, prefix: str = "") -> list[Path]:
@@ -96,49 +84,50 @@ def write(folder: Path, to: Path | None = None, *, prefix: str = "") -> list[Pat
     Raises:
         StoreError: no lines there.
     """
-    records = read_generations(folder)
-    cells = summarise(records)
-    settings = read_settings(folder)
-    paced = " (paced)" if any(record.is_paced for record in records) else ""
+    run = read_run(folder)
     paths = []
-    for name, (title, unit, middle, value) in FIGURES.items():
+    for name, (title, unit, middle, value, each) in FIGURES.items():
         paths.append((to or folder) / f"{prefix}{name}")
-        text = draw(cells, title + paced, unit, value, caption(cells, settings, middle))
+        panels = _panels(run, unit, value, each)
+        columns = run.texts["rtt_s"].n_unique()
+        text = charts.draw(
+            title + run.paced, panels, columns=columns if columns > 1 else 2, caption=_caption(run, middle)
+        )
         paths[-1].write_text(text, encoding="utf-8")
     return paths
 
 
-def draw(cells: Sequence[CellSummary], title: str, unit: str, value: Value, below: str) -> str:
-    """One figure as an SVG document."""
-    names = method_names(cells)
-    rates = sorted({cell.cell.rate_up_bps for cell in cells})
-    rtts = sorted({cell.cell.rtt_s for cell in cells})
-    temperatures = sorted({cell.cell.temperature for cell in cells})
+def _panels(run: Run, unit: str, value: pl.Expr, each: pl.Expr) -> list[charts.Panel]:
+    cell = ("temperature", "rtt_s", "rate_up_bps")
+    points = (
+        run.texts.group_by(*cell, "method")
+        .agg(value.alias("y"), low=each.min(), high=each.max(), hollow=col("short").first())
+        .sort(cell)
+    )
+    rates = sorted(set(points["rate_up_bps"]))
     x = charts.categories("uplink, bit/s", [short_rate(rate) for rate in rates])
-    marks = [value.mark(0.0, m) for cell in cells for m in cell.methods]
-    y = charts.logarithmic(unit, [number for mark in marks for number in (mark.y, *(mark.ends or ()))])
-    looks = looks_of(names)
-
-    def series(number: int, name: str, chosen: Sequence[CellSummary]) -> charts.Series:
-        found = {c.cell.rate_up_bps: m for c in chosen if (m := c.named(name)) is not None}
-        marks = tuple(value.mark(float(rates.index(rate)), m) for rate, m in sorted(found.items()))
-        colour, line, shape = looks[name]
-        shift = SHIFT * (number - (len(names) - 1) / 2)
-        return charts.Series(name, colour, marks, line=line, shape=shape, shift=shift)
-
+    y = charts.logarithmic(unit, [*points["low"], *points["high"]])
+    looks = looks_of(run.names)
     panels = []
-    for temperature in temperatures:
-        for rtt_s in rtts:
-            chosen = [c for c in cells if (c.cell.temperature, c.cell.rtt_s) == (temperature, rtt_s)]
-            head = f"RTT {rtt_s * 1000:g} ms, temperature {temperature:g}"
-            lines = tuple(series(number, name, chosen) for number, name in enumerate(names))
-            panels.append(charts.Panel(head, x, y, lines))
-    return charts.draw(title, panels, columns=len(rtts) if len(rtts) > 1 else 2, caption=below)
+    for (temperature, rtt_s), here in points.group_by("temperature", "rtt_s", maintain_order=True):
+        series = []
+        for number, (name, (colour, line, shape)) in enumerate(looks.items()):
+            marks = tuple(
+                charts.Mark(
+                    rates.index(p["rate_up_bps"]), p["y"], hollow=p["hollow"], span=(p["low"], p["high"])
+                )
+                for p in here.filter(method=name).iter_rows(named=True)
+            )
+            shift = SHIFT * (number - (len(looks) - 1) / 2)
+            series.append(charts.Series(name, colour, marks, line=line, shape=shape, shift=shift))
+        head = f"RTT {rtt_s * 1000:g} ms, temperature {temperature:g}"
+        panels.append(charts.Panel(head, x, y, tuple(series)))
+    return panels
 
 
 def looks_of(names: Sequence[str]) -> dict[str, Look]:
     """Colour, line and dots of each method; the same name looks the same in every figure with these names."""
-    sparse, other = iter(SPARSE_LOOKS * len(names)), iter(OTHER_LOOKS * len(names))
+    sparse, other = (chain.from_iterable(repeat(looks)) for looks in (SPARSE_LOOKS, OTHER_LOOKS))
     looks: dict[str, Look] = {}
     for name in names:
         kind = name.partition(":")[0]
@@ -149,16 +138,78 @@ def looks_of(names: Sequence[str]) -> dict[str, Look]:
     return looks
 
 
-def caption(cells: Sequence[CellSummary], settings: Mapping[str, Any], middle: str) -> str:
-    """What the points are and what they were measured under."""
-    texts = [text for cell in cells for method in cell.methods for text in method.texts]
-    counts = sorted({len(method.texts) for cell in cells for method in cell.methods})
-    many = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    tokens = max(text.requested_tokens for text in texts)
-    cut = " Hollow: rounds so slow that fewer tokens were run." if any(text.short for text in texts) else ""
+def _caption(run: Run, middle: str) -> str:
+    least, most = min(run.methods["texts"]), max(run.methods["texts"])
+    many = f"{least}" if least == most else f"{least} to {most}"
+    cut = " Hollow: rounds so slow that fewer tokens were run." if any(run.texts["short"]) else ""
     return (
-        f"Points: {middle} of {many} texts of {tokens} tokens. Bars: from the least text to the greatest."
-        f"{cut} Methods at one rate stand side by side.\n{in_a_line(settings)}"
+        f"Points: {middle} of {many} texts of {max(run.texts['requested_tokens']):g} tokens. Bars: from the "
+        f"least text to the greatest.{cut} Methods at one rate stand side by side.\n{_conditions(run)}"
+    )
+
+
+def _conditions(run: Run) -> str:
+    """Link, machine, date and pacing."""
+    get = run.settings.get
+    return (
+        f"Link: {get('link_kind', '?')}, {get('congestion_control', '?')}, down four times up. "
+        f"{get('machine', 'unknown machine')}; {str(get('started_at', 'unknown date'))[:10]}; "
+        f"{get('pacing', 'unknown pacing')}."
+    )
+
+
+def write_worth(folders: Sequence[Path], path: Path) -> bool:
+    """
+    Draw when it is worth having, of one run or of several.
+
+    Returns:
+        whether there was anything of ours beside a baseline to draw.
+
+    Raises:
+        StoreError: no lines there.
+    """
+    runs = [read_run(folder) for folder in folders]
+    shown = [run.methods.filter(col("method") == col("shown")) for run in runs]
+    there = [name for name in BASELINES if any(rows[f"over:{name}"].count() for rows in shown)]
+    panels = [_worth(run, rows, name) for name in there for run, rows in zip(runs, shown, strict=True)]
+    lost = [not tile.bold for panel in panels for tile in panel.tiles]
+    below = (
+        "Numbers: our output tokens/s over theirs, text by text, median. Blue and bold: as fast or faster. "
+        f"Orange: slower, a cell we lose ({sum(lost)} of {len(lost)}). Rows: round trip in ms and temperature"
+        ". Paced: a target pass lasts at least so long, to stand for a large model."
+    )
+    if there:
+        names = sorted({name for rows in shown for name in rows["method"]})
+        title = f"{', '.join(names)}: tokens/s over those of each baseline, cell by cell"
+        caption = "\n".join([below, *dict.fromkeys(map(_conditions, runs))])
+        text = charts.draw(title, panels, columns=max(2, len(runs)), caption=caption)
+        path.write_text(text, encoding="utf-8")
+    return bool(there)
+
+
+def _worth(run: Run, shown: pl.DataFrame, baseline: str) -> charts.Panel:
+    found = shown.select("rate_up_bps", "rtt_s", "temperature", f"over:{baseline}").drop_nulls().rows()
+    first = run.records[0]
+    base_ms, token_ms = first.pacing_base_s * 1000, first.pacing_per_token_s * 1000
+    pace = f"paced {base_ms:g} + {token_ms:g} ms" if first.is_paced else "as it is"
+    rates = sorted({rate for rate, *_ in found})
+    rows = sorted({(rtt_s, temperature) for _, rtt_s, temperature, _ in found}, reverse=True)
+    tiles = [
+        charts.Tile(
+            rates.index(rate),
+            rows.index((rtt_s, temperature)),
+            f"{ratio:.2f}" if ratio < 10 else charts.tick_text(round(ratio)),
+            charts.ORANGE if is_lost(ratio) else charts.BLUE,
+            0.12 + 0.5 * min(1.0, abs(math.log(ratio)) / math.log(STRONGEST)),
+            bold=not is_lost(ratio),
+        )
+        for rate, rtt_s, temperature, ratio in found
+    ]
+    return charts.Panel(
+        f"over {baseline}, {pace}{'' if found else ': not run'}",
+        charts.categories("uplink, bit/s", [short_rate(rate) for rate in rates]),
+        charts.categories("", [f"{rtt_s * 1000:g}, {temperature:g}" for rtt_s, temperature in rows]),
+        tiles=tuple(tiles),
     )
 
 

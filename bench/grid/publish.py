@@ -22,17 +22,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import command
-from bench.grid import figures, report, worth
+from bench.grid import figures, report
 from bench.grid.store import read_generations, read_lines, read_settings
 
 LINES = ("generations", "links")
-"""Files that tables and figures are made of; the rounds are not among them."""
-SIMULATED_LINES = (*LINES, "rounds")
-"""Files that a simulation is fitted to."""
+"""Files that tables and figures are made of; a simulation is fitted to the rounds too."""
 COMMAND = "python -m bench.grid.publish"
 
 
-def publish(folder: Path, docs: Path, name: str, *, paced: Path | None = None) -> list[Path]:
+def publish(folder: Path, docs: Path, name: str, paced: Path | None = None) -> list[Path]:
     """
     One run's page, figures and lines.
 
@@ -55,7 +53,7 @@ def publish(folder: Path, docs: Path, name: str, *, paced: Path | None = None) -
     paths = figures.write(folder, drawn, prefix=f"{name}-")
     shown = [(path.stem.removeprefix(f"{name}-"), path) for path in paths]
     path = drawn / (f"{name}-worth.svg" if paced is None else "worth.svg")
-    if worth.write([folder] if paced is None else [folder, paced], path):
+    if figures.write_worth([folder] if paced is None else [folder, paced], path):
         paths.append(path)
         shown.insert(0, ("tokens/s over each baseline's", path))
     images = "\n\n".join(f"![{words}](../figures/{path.name})" for words, path in shown)
@@ -90,33 +88,20 @@ def keep_lines(folder: Path, to: Path, names: Sequence[str] = LINES) -> list[Pat
     return paths
 
 
-def publish_simulation(folder: Path, docs: Path) -> list[Path]:
-    """
-    Page and figures of a simulation, and the lines it was fitted to where it lies in their run's folder.
-
-    Args:
-        folder: that `bench.simulation` wrote; nothing is done where there is none.
-    """
+def _publish_simulation(folder: Path, docs: Path) -> list[Path]:
+    """What `bench.simulation` wrote, if it did, and the lines behind it where it lies beside them."""
     page = folder / "simulation.md"
     if not page.exists():
         return []
-    drawn = docs / "figures"
-    drawn.mkdir(parents=True, exist_ok=True)
     paths = [docs / "results" / "simulation.md"]
     text = re.sub(r"\]\(([\w-]+\.svg)\)", r"](../figures/simulation-\1)", page.read_text(encoding="utf-8"))
     paths[0].write_text(text, encoding="utf-8")
     for figure in sorted(folder.glob("*.svg")):
-        paths.append(drawn / f"simulation-{figure.name}")
+        paths.append(docs / "figures" / f"simulation-{figure.name}")
         paths[-1].write_bytes(figure.read_bytes())
     if (folder.parent / "rounds.jsonl").exists():
-        paths += keep_lines(folder.parent, docs / "results" / "lines" / "simulation", SIMULATED_LINES)
+        paths += keep_lines(folder.parent, docs / "results" / "lines" / "simulation", (*LINES, "rounds"))
     return paths
-
-
-def name_of(folder: Path) -> str:
-    """A page's name from the run's plan, with -paced where it was."""
-    plan = read_settings(folder).get("plan", {}).get("name", folder.name)
-    return f"{plan}-paced" if any(record.is_paced for record in read_generations(folder)) else str(plan)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -133,15 +118,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--simulation", type=Path, metavar="DIR", help="of bench.simulation (default: DIR/simulation)")
     add("--name", help="of the page (default: the plan's, with -paced where it was)")
     add("--docs", type=Path, default=Path("docs"), metavar="DIR")
-    arguments = parser.parse_args(argv)
+    given = parser.parse_args(argv)
 
     def work() -> int:
-        docs: Path = arguments.docs
-        name = arguments.name or name_of(arguments.folder)
-        paths = publish(arguments.folder, docs, name, paced=arguments.paced)
-        if arguments.paced is not None:
-            paths += publish(arguments.paced, docs, f"{name}-paced")
-        paths += publish_simulation(arguments.simulation or arguments.folder / "simulation", docs)
+        folder: Path = given.folder
+        plan = read_settings(folder).get("plan", {}).get("name", folder.name)
+        is_paced = any(record.is_paced for record in read_generations(folder))
+        name = given.name or (f"{plan}-paced" if is_paced else plan)
+        paths = publish(folder, given.docs, name, given.paced)
+        if given.paced is not None:
+            paths += publish(given.paced, given.docs, f"{name}-paced")
+        paths += _publish_simulation(given.simulation or folder / "simulation", given.docs)
         print("\n".join(str(path) for path in paths))
         return 0
 

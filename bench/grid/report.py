@@ -6,20 +6,37 @@ Rates and ratios are medians over texts; counts are pooled over texts before the
 
 from __future__ import annotations
 
+import math
+import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import polars as pl
+from polars import col
+from polars.dataframe.group_by import GroupBy
 
 from bench import command
-from bench.grid import conditions, overview, tuning_report
-from bench.grid.records import MEASURED
-from bench.grid.store import read_generations, read_lines, read_settings
-from bench.grid.summaries import CellSummary, Summary, method_names, ratio, summarise
+from bench.grid.cells import Cell, rate_text
+from bench.grid.records import MEASURED, TUNING, GenerationRecord
+from bench.grid.store import read_lines
+from bench.grid.summaries import BASELINES, Run, is_lost, pooled, read_run
 from bench.markdown import NONE, bold, number, table
 
 TAIL_FROM = 200
 """Texts from which on a 99th percentile means anything."""
-LETTERS = {"draft_length": "γ", "lattice_resolution": "ℓ", "support_size": "K", "initial_threshold": "β"}
+LATE_S = 0.002
+"""A link that released a packet later than this is mentioned."""
+BASE, NAIVE = "cloud-stream", "cloud-ar"
+"""Of the overview: the target's own plain stream, and a round trip a token."""
+LENGTH = "draft_length"
+
+Column = tuple[str, pl.Expr, Callable[[Any], str]]
+"""Title, value of a method in a cell, and how it is written."""
+Groups = Mapping[str, pl.Expr]
+"""Which cells, by what they have in common, in words."""
 
 
 def render(folder: Path, *, head: str = "", images: str = "") -> str:
@@ -34,145 +51,348 @@ def render(folder: Path, *, head: str = "", images: str = "") -> str:
     Raises:
         StoreError: no lines there.
     """
-    records = read_generations(folder)
-    cells = summarise(records)
-    settings = read_settings(folder)
-    plan = settings.get("plan", {})
-    measured = [record for record in records if record.purpose == MEASURED]
-    paced = " (paced)" if any(record.is_paced for record in measured) else ""
+    run = read_run(folder)
     failed = [
-        f"- {r.cell}, {r.method}, prompt {r.prompt} ({r.purpose}): {r.failure}" for r in records if r.failure
+        f"- {r.cell}, {r.method}, prompt {r.prompt} ({r.purpose}): {r.failure}"
+        for r in run.records
+        if r.failure
     ]
     parts = [
-        f"# Benchmark: {plan.get('name', folder.name)}{paced}",
+        f"# Benchmark: {run.settings.get('plan', {}).get('name', folder.name)}{run.paced}",
         head,
-        conditions.conditions(settings, measured),
+        _conditions(run),
         images,
-        conditions.links(read_lines(folder / "links.jsonl")),
-        overview.section(cells, paced),
-        *_fastest(cells, paced),
-        _matrix(cells, paced),
-        tuning_report.section(records, tuple(plan.get("tuning_link") or ())),
-        *(part for cell in cells for part in (_speed(cell, paced), _account(cell, paced))),
+        _links(read_lines(folder / "links.jsonl")),
+        *_overview(run),
+        *_fastest(run),
+        _matrix(run),
+        *_tuning(run),
+        *(
+            part
+            for (cell,), here in run.methods.group_by("cell", maintain_order=True)
+            for part in _cell(cell, here, run.paced)
+        ),
         "\n".join([f"## Failed: {len(failed)}", "", *failed]) if failed else "",
         GLOSSARY,
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _fastest(cells: Sequence[CellSummary], paced: str) -> list[str]:
+def _conditions(run: Run) -> str:
+    """What every figure was measured under."""
+    plan = run.settings.get("plan", {})
+    prompts = f"on {plan.get('tuning_prompts', 0)} prompts of their own"
+    how = f"at most {plan.get('tuning_candidates', 0)} values each were run, {prompts}"
+    if plan.get("tuning_link"):
+        rate_bps, rtt_s = plan["tuning_link"]
+        how = TRANSFER.format(link=f"{rate_text(rate_bps)} up and RTT {rtt_s * 1000:g} ms", prompts=prompts)
+    known = {
+        **run.settings,
+        "versions": ", ".join(
+            f"{name} {number}" for name, number in run.settings.get("versions", {}).items()
+        ),
+        "texts": sum(record.purpose == MEASURED for record in run.records),
+        "security": "TLS; the peers' stream is plaintext"
+        if run.settings.get("tls")
+        else "plaintext, as the peers' stream",
+        "tokens": plan.get("tokens", "?"),
+        "tuned": ", ".join(plan.get("tuned", [])) or "nothing",
+        "how": how,
+    }
+    return CONDITIONS.format_map(defaultdict(lambda: "?", known))
+
+
+def _links(lines: Iterable[Mapping[str, Any]]) -> str:
+    """The links' self-tests and lateness; of a link's lines the last holds."""
+    rows = []
+    for line in {line["run_id"]: line for line in lines}.values():
+        test = line["self_test"]
+        late = max((side["max_s"] or 0.0 for side in line["lateness"].values()), default=0.0)
+        worst = max((abs(r["measured_bps"] / r["expected_bps"] - 1) for r in test["rates"]), default=math.nan)
+        trip = max((abs(t["median_s"] - t["expected_s"]) for t in test["round_trips"]), default=math.nan)
+        rows.append(
+            f"| {line['rate_up_bps']} / {line['rate_down_bps']} | {line['rtt_s'] * 1000:g} "
+            f"| {worst:.2%} | {trip * 1000:.2f} | {late * 1000:.1f}{' **late**' if late > LATE_S else ''} "
+            f"| {'on' if line['real_time'] else 'off'} |"
+        )
+    return "\n".join([LINKS, *rows]) if rows else ""
+
+
+def _overview(run: Run) -> list[str]:
+    """Each method's medians over links, and spreads over baselines; of several cells with `BASE`."""
+    methods = run.methods
+    if methods["cell"].n_unique() < 2 or BASE not in run.names:
+        return []
+    links = methods.select("rtt_s", "temperature").unique().sort("rtt_s", "temperature").rows()
+    temperatures = {f"{t:g}": col("temperature") == t for t in sorted({t for _, t in links})}
+    columns = {
+        f"{rtt_s * 1000:g} ms, T {t:g}": (col("rtt_s") == rtt_s) & (col("temperature") == t)
+        for rtt_s, t in links
+    }
+    every = {"all": pl.lit(value=True)}
+    parts = [
+        f"## At a glance{run.paced}",
+        f"Tokens/s over those of `{BASE}` in the same cell, median over the uplinks; wire bytes and target "
+        "passes an output token, median over the cells of a temperature:",
+        _by_method(methods, columns, temperatures),
+    ]
+    shown = methods.filter(col("method") == col("shown"))
+    if there := [name for name in BASELINES if shown[f"over:{name}"].count()]:
+        parts += [
+            f"Tokens/s of {', '.join(sorted(set(shown['method'])))} over those of each baseline: median over "
+            "the cells, least to most, and in how many cells it is as fast or faster:",
+            _spreads(
+                "cells",
+                {words: shown.filter(where) for words, where in (columns | every).items()},
+                {f"over {name}": col(f"over:{name}") for name in there},
+            ),
+        ]
+    drafting = methods.filter(~col("is_peer") & (col("way") != NAIVE))
+    if drafting["method"].n_unique() > 1 and NAIVE in run.names:  # of one alone the table above says it
+        groups = {f"T {t}": where for t, where in temperatures.items()} | every
+        parts += [
+            f"The same of every method that drafts at the edge, over `{NAIVE}`:",
+            _spreads(
+                "method",
+                {name: rows for (name,), rows in drafting.group_by("method", maintain_order=True)},
+                {words: col(f"over:{NAIVE}").filter(where) for words, where in groups.items()},
+            ),
+        ]
+    if methods.filter("is_ours")["method"].n_unique() > 1:
+        best = methods.filter(col("method") == col("best_of_ours"))
+        counts = {t: Counter(best.filter(where)["method"]) for t, where in temperatures.items()}
+        lines = [
+            f"- temperature {t}: {', '.join(f'{name} in {n}' for name, n in count.most_common())} "
+            f"of {count.total()} cells"
+            for t, count in counts.items()
+            if count
+        ]
+        parts.append("\n".join(["Our fastest scheme:", "", *lines]))
+    return parts
+
+
+def _by_method(methods: pl.DataFrame, links: Groups, temperatures: Groups) -> str:
+    counted = (
+        ("bytes up", "wire_up_bytes", 0),
+        ("down", "wire_down_bytes", 0),
+        ("passes", "target_passes", 2),
+    )
+    columns: list[Column] = [
+        ("method", col("method").first(), str),
+        *((words, col(f"over:{BASE}").filter(where).median(), places(2)) for words, where in links.items()),
+        *(
+            (f"{what}, T {t}", pooled(name).filter(where).median(), places(digits))
+            for what, name, digits in counted
+            for t, where in temperatures.items()
+        ),
+    ]
+    return _columns(methods.group_by(by="method", maintain_order=True), columns, left=1)
+
+
+def _spreads(corner: str, rows: Mapping[str, pl.DataFrame], columns: Groups) -> str:
+    """Of each row's ratios: median, least to most, and how many are won."""
+
+    def spread(ratios: list[float]) -> str:
+        if not ratios:
+            return NONE
+        won = f"{sum(not is_lost(ratio) for ratio in ratios)} of {len(ratios)}"
+        return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), {won}"
+
+    lines = [
+        [
+            words,
+            *(spread(frame.select(ratio).to_series().drop_nulls().to_list()) for ratio in columns.values()),
+        ]
+        for words, frame in rows.items()
+    ]
+    return table([corner, *columns], lines, left=1)
+
+
+def _fastest(run: Run) -> list[str]:
     """Our fastest scheme against the fastest stream, and the cells where it loses."""
+    methods = run.methods.with_columns(name=NAME[1], passes=pooled("target_passes"))
+    ours = methods.filter(col("method") == col("best_of_ours"))
+    streams = methods.filter(col("method") == col("best_stream"))
     rows, lost = [], []
-    for cell in cells:
-        ours, theirs = cell.best_of_ours, cell.best_streamed
-        if ours is None or theirs is None:
-            continue
-        verdict = ours.ratio_to(theirs)
-        speeds = [f"{m.method}{_mark(m)} {m.tokens_per_s:.1f}" for m in (ours, theirs)]
-        passes = " / ".join(f"{m.pooled('target_passes'):.2f}" for m in (ours, theirs))
-        rows.append([str(cell.cell), *speeds, bold(verdict), passes])
-        if verdict < 1:
-            lost.append(f"- {cell.cell}: {verdict:.2f} ({ours.method} against {theirs.method})")
+    for pair in ours.join(streams, on="cell", suffix="_s", maintain_order="left").iter_rows(named=True):
+        verdict = pair["over:best_stream"]
+        speeds = [f"{pair[f'name{which}']} {pair[f'speed{which}']:.1f}" for which in ("", "_s")]
+        passes = f"{pair['passes']:.2f} / {pair['passes_s']:.2f}"
+        rows.append([pair["cell"], *speeds, bold(verdict), passes])
+        if verdict is not None and verdict < 1:
+            lost.append(f"- {pair['cell']}: {verdict:.2f} ({pair['method']} against {pair['method_s']})")
     if not rows:
         return []
     head = ("cell", "ours, tokens/s", "streamed from the cloud, tokens/s", "ratio", "target passes a token")
-    flattered = (
-        "Ours is the fastest of our schemes on these very texts, which flatters it; of one scheme alone the "
-        "losses are more, as the figure over each baseline shows."
-    )
-    title = f"## Cells we lose: {len(lost)} of {len(rows)}"
     return [
-        f"## Our fastest against the fastest stream{paced}\n\n{table(head, rows, left=3)}",
-        "\n".join([title, "", flattered, "", *(lost or ["None."])]),
+        f"## Our fastest against the fastest stream{run.paced}",
+        table(head, rows, left=3),
+        f"## Cells we lose: {len(lost)} of {len(rows)}",
+        "Ours is the fastest of our schemes on these very texts, which flatters it; of one scheme alone the "
+        "losses are more, as the figure over each baseline shows.",
+        "\n".join(lost or ["None."]),
     ]
 
 
-def _matrix(cells: Sequence[CellSummary], paced: str) -> str:
-    names = method_names(cells)
-    rows = [
-        [str(cell.cell), *(f"{bold(ratio(m, best))}{_mark(m)}" for m in map(cell.named, names))]
-        for cell in cells
-        if (best := cell.best_streamed) is not None
-    ]
-    title = f"## tokens/s over the fastest stream's{paced}"
-    return f"{title}\n\n{table(['cell', *names], rows, left=1)}" if rows else ""
+def _matrix(run: Run) -> str:
+    rows = []
+    judged = run.methods.filter(col("best_stream").is_not_null())
+    for (cell,), here in judged.group_by("cell", maintain_order=True):
+        ratios = here.select("method", "over:best_stream", SHORT).iter_rows()
+        texts = {name: bold(ratio) + short for name, ratio, short in ratios}
+        rows.append([cell, *(texts.get(name, NONE) for name in run.names)])
+    title = f"## tokens/s over the fastest stream's{run.paced}"
+    return f"{title}\n\n{table(['cell', *run.names], rows, left=1)}" if rows else ""
 
 
-Column = tuple[str, Callable[[Summary], str]]
-"""Title, and what stands there of a method."""
-
-
-def _rows(columns: Sequence[Column], summary: CellSummary, *, left: int) -> str:
-    head = ["method", *(title for title, _ in columns)]
-    rows = [[m.method + _mark(m), *(text(m) for _, text in columns)] for m in summary.methods]
-    return table(head, rows, left=left)
-
-
-def _s_per_token(share: float, least: int = 0) -> Callable[[Summary], str]:
-    """A percentile of the seconds of an output token; nothing of fewer texts than the least."""
-    return lambda m: (
-        number(m.over(lambda t: t.seconds_per_token, share), 4) if len(m.texts) >= least else NONE
+def _tuning(run: Run) -> list[str]:
+    """What tuning by transfer was worth: predictions beside what was measured, choices beside all others."""
+    rate_bps, rtt_s = run.settings.get("plan", {}).get("tuning_link") or (math.nan, math.nan)
+    # A text's first round waits for the prompt's pass.
+    later_s = (col("last_token_s") - col("first_token_s")) / (col("rounds") - col("texts"))
+    error = col("predicted_token_s") / later_s * pooled("output_tokens", "rounds") - 1
+    made = (
+        run.methods.filter(
+            (col("rate_up_bps") != rate_bps) | (col("rtt_s") != rtt_s), col("rounds") > col("texts")
+        )
+        .select("cell", "method", error=error, size=error.abs())
+        .drop_nulls()
+        .sort("size", maintain_order=True)
     )
-
-
-def _a_token(name: str, digits: int) -> Callable[[Summary], str]:
-    return lambda m: number(m.pooled(name), digits)
-
-
-def _speed(summary: CellSummary, paced: str) -> str:
-    best = summary.best_streamed
-    most = max(len(m.texts) for m in summary.methods)
-    columns: list[Column] = [
-        ("settings", _settings_text),
-        ("tokens/s", lambda m: number(m.tokens_per_s, 1)),
-        ("/ best stream", lambda m: bold(ratio(m, best))),
-        ("s/token p50", _s_per_token(0.5)),
-        ("p95", _s_per_token(0.95)),
-        *([("p99", _s_per_token(0.99, TAIL_FROM))] if most >= TAIL_FROM else []),
-        ("first token, s", lambda m: number(m.over(lambda t: t.first_token_s), 3)),
-        ("largest gap, s", lambda m: number(max(t.largest_gap_s for t in m.texts), 3)),
-        ("wire B up a token", _a_token("wire_up_bytes", 0)),
-        ("down", _a_token("wire_down_bytes", 0)),
+    if made.is_empty():
+        return []
+    sizes = made["size"]
+    cell, method, worst, _ = made.row(-1)
+    parts = [
+        "## What tuning by transfer was worth",
+        "Off the tuning link, seconds of an output token that the transfer expected against those measured "
+        "(other prompts, so acceptance differs too): "
+        f"{len(made)} methods and cells, median error {statistics.median(sizes):.1%}, nine tenths within "
+        f"{sizes[(9 * len(sizes) - 1) // 10]:.1%}, worst {worst:+.1%} ({method}; {cell}).",
     ]
-    return f"## {summary.cell}{paced}\n\n{most} texts a method.\n\n{_rows(columns, summary, left=2)}"
+    shares, rows = [], []
+    for (where, method), (chosen, seconds) in sorted(_checked(run.records).items()):
+        fastest = min(seconds, key=seconds.__getitem__)
+        shares.append(seconds[fastest] / seconds[chosen])
+        rows.append([str(where), method, str(chosen), str(fastest), number(shares[-1], 2)])
+    if rows:
+        hits = sum(chosen == fastest for _, _, chosen, fastest, _ in rows)
+        head = ("cell", "method", "chosen γ", "fastest γ", "speed of the choice over the fastest's")
+        parts += [
+            "In the cells where every draft length was run on the tuning prompts, the choice was the fastest "
+            f"in {hits} of {len(rows)}; its speed over the fastest's was {statistics.median(shares):.2f} at "
+            f"the median and {min(shares):.2f} at worst. The fastest of a few is partly luck.",
+            table(head, rows, left=2),
+        ]
+    return parts
 
 
-def _account(summary: CellSummary, paced: str) -> str:
-    def drafted(column: Callable[[Summary], str]) -> Callable[[Summary], str]:
-        return lambda m: column(m) if m.total("drafted_tokens") else NONE
+def _checked(records: Sequence[GenerationRecord]) -> dict[tuple[Cell, str], tuple[int, dict[int, float]]]:
+    """Where more draft lengths ran than the transfer's own two: the one chosen, and each one's s/token."""
+    chosen = {
+        (r.cell, r.method): r.parameters
+        for r in records
+        if r.purpose == MEASURED and r.tuned_by == "transfer" and not r.is_peer
+    }
+    tried: dict[tuple[Cell, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for r in records:
+        best = chosen.get((r.cell, r.method))
+        if (
+            r.purpose == TUNING
+            and not r.failure
+            and best == {**r.parameters, LENGTH: (best or {}).get(LENGTH)}
+        ):
+            tried[r.cell, r.method][r.parameters[LENGTH]].append(1 / r.tokens_per_s)
+    return {
+        key: (chosen[key][LENGTH], {length: statistics.mean(s) for length, s in lengths.items()})
+        for key, lengths in tried.items()
+        if len(lengths) > 2 and chosen[key][LENGTH] in lengths
+    }
 
-    def ours(column: Callable[[Summary], str]) -> Callable[[Summary], str]:
-        return lambda m: NONE if m.first.is_peer else column(m)
 
-    bits = "uplink_payload_bits"
-    columns: list[Column] = [
-        ("payload bits a drafted token", ours(lambda m: number(m.pooled(bits, "drafted_tokens"), 1))),
-        ("an output token", ours(_a_token(bits, 1))),
-        ("acceptance", lambda m: number(m.pooled("accepted_tokens", "tested_tokens"), 3)),
-        ("resampling", drafted(_a_token("resampled_tokens", 3))),
-        ("tokens a round", lambda m: number(m.pooled("output_tokens", "rounds"), 2)),
-        ("target passes a token", _a_token("target_passes", 3)),
-        ("target s a token", _a_token("target_s", 4)),
-        ("draft s a token", drafted(_a_token("draft_s", 4))),
-        ("network s a token", _a_token("network_s", 4)),
-        ("dropped packets", lambda m: f"{m.total('dropped_packets'):.0f}"),
+def places(digits: int) -> Callable[[float | None], str]:
+    """Writes a number with so many digits behind the point."""
+    return lambda value: number(value, digits)
+
+
+def _if(holds: pl.Expr, value: pl.Expr) -> pl.Expr:
+    return pl.when(holds).then(value)
+
+
+DRAFTS, OURS = col("drafted_tokens") > 0, ~col("is_peer")
+SHORT = pl.when("any_short").then(pl.lit(" *short*")).otherwise(pl.lit(""))
+NAME: Column = ("method", col("method") + SHORT, str)
+SPEED: tuple[Column, ...] = (
+    NAME,
+    ("settings", col("settings"), str),
+    ("tokens/s", col("speed"), places(1)),
+    ("/ best stream", col("over:best_stream"), bold),
+    ("s/token p50", col("p50"), places(4)),
+    ("p95", col("p95"), places(4)),
+    ("p99", _if(col("texts") >= TAIL_FROM, col("p99")), places(4)),
+    ("first token, s", col("first_s"), places(3)),
+    ("largest gap, s", col("gap_s"), places(3)),
+    ("wire B up a token", pooled("wire_up_bytes"), places(0)),
+    ("down", pooled("wire_down_bytes"), places(0)),
+)
+ACCOUNT: tuple[Column, ...] = (
+    NAME,
+    ("payload bits a drafted token", _if(OURS, pooled("uplink_payload_bits", "drafted_tokens")), places(1)),
+    ("an output token", _if(OURS, pooled("uplink_payload_bits")), places(1)),
+    ("acceptance", pooled("accepted_tokens", "tested_tokens"), places(3)),
+    ("resampling", _if(DRAFTS, pooled("resampled_tokens")), places(3)),
+    ("tokens a round", pooled("output_tokens", "rounds"), places(2)),
+    ("target passes a token", pooled("target_passes"), places(3)),
+    ("target s a token", pooled("target_s"), places(4)),
+    ("draft s a token", _if(DRAFTS, pooled("draft_s")), places(4)),
+    ("network s a token", pooled("network_s"), places(4)),
+    ("dropped packets", col("dropped_packets"), places(0)),
+)
+
+
+def _cell(cell: str, methods: pl.DataFrame, paced: str) -> list[str]:
+    most = max(methods["texts"])
+    speed = [column for column in SPEED if column[0] != "p99" or most >= TAIL_FROM]
+    return [
+        f"## {cell}{paced}",
+        f"{most} texts a method.",
+        _columns(methods, speed, left=2),
+        f"Where it goes{paced}:",
+        _columns(methods, ACCOUNT, left=1),
     ]
-    return f"Where it goes{paced}:\n\n{_rows(columns, summary, left=1)}"
 
 
-def _settings_text(summary: Summary) -> str:
-    texts = []
-    for name, value in summary.first.parameters.items():
-        shown = "own schedule" if name == "draft_length" and value == 0 else f"{value:g}"
-        texts.append(f"{LETTERS.get(name, name)} {shown}")
-    by = " (by arithmetic)" if summary.first.tuned_by == "arithmetic" else ""
-    return ", ".join(texts) + by if texts else NONE
+def _columns(methods: pl.DataFrame | GroupBy, columns: Sequence[Column], *, left: int) -> str:
+    """A table with a row for each method, or for each group of them."""
+    values = [value.alias(title) for title, value, _ in columns]
+    found = methods.select(values) if isinstance(methods, pl.DataFrame) else methods.agg(values).drop("by")
+    rows = [
+        [words(value) for (_, _, words), value in zip(columns, row, strict=True)] for row in found.iter_rows()
+    ]
+    return table(found.columns, rows, left=left)
 
 
-def _mark(summary: Summary | None) -> str:
-    return " *short*" if summary is not None and any(text.short for text in summary.texts) else ""
+CONDITIONS = """\
+Pacing: {pacing}.
+Machine: {machine}; {versions}; source {revision}.
+Started {started_at}; {texts} texts.
+Link: kind {link_kind}, {congestion_control}, down four times up; \
+client and draft model at its edge end, target and peers at its cloud end.
+Between edge and cloud: {security}.
+Same for all methods: N = {tokens} tokens, top-k off, top-p 1, end-of-text ignored, \
+the same prompts and seeds; target on {target_threads} threads, draft model on {draft_threads}, \
+pinning {pinning}.
+Tuned where the name leaves it open: {tuned}; {how}."""
+TRANSFER = """\
+by transfer: acceptance, bits and times were measured at each temperature on the link of {link}, {prompts}, \
+and say which values are fastest in every other cell (bench/grid/transfer.py)"""
+LINKS = """\
+## Links
 
+Every link passed its self-test before anything ran on it.
 
+| bit/s up / down | RTT, ms | rate off by | round trip off by, ms | latest packet, ms | real time |
+|---:|---:|---:|---:|---:|---|"""
 GLOSSARY = """\
 ## How to read this
 

@@ -196,3 +196,11 @@ def run_over_fakes(
     settings, store = run_settings(prompts), Store(out, {})
     Runner(plan, methods, settings, store, progress, open_=stages, quiet_s=0.0).run()
     return stages, progress
+
+
+def keep(folder: Path, *records: GenerationRecord, **settings: Any) -> Path:
+    """The folder of a run with these texts."""
+    store = Store(folder, settings)
+    for record in records:
+        store.add(record)
+    return folder

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from bench.grid import tuning_report
 from bench.grid.arithmetic import Costs, estimate
 from bench.grid.cells import FULL, HOUR, Cell
 from bench.grid.methods import parse_method
@@ -177,37 +176,3 @@ def test_a_part_of_a_plan_tunes_on_its_own_fastest_link() -> None:
     assert part.checked == (Cell(32_000, 0.04, 1.0),)
     with pytest.raises(ConfigError, match="no cell of hour has"):
         HOUR.part([1], [], [])
-
-
-def test_the_report_says_how_far_off_the_transfer_was() -> None:
-    """Off the tuning link only; the first round is left out, so a long prompt does not count against it."""
-    measured = {"tuned_by": "transfer", "predicted_token_s": 0.5, "rounds": 3, "output_tokens": 9}
-    records = [
-        make_record(**measured),  # (4.0 - 0.8) s over 2 later rounds of 3 tokens: 0.533 s a token
-        make_record(rate_up_bps=20_000_000, rtt_s=0.005, **{**measured, "predicted_token_s": 99.0}),
-    ]
-
-    (one, _) = tuning_report.predictions(records)
-    text = tuning_report.section(records, (20_000_000, 0.005))
-
-    assert one.measured_s == pytest.approx(3.2 / 2 / 3)
-    assert "1 methods and cells, median error 6.2%" in text
-    assert tuning_report.section([make_record()], None) == ""
-
-
-def test_the_report_sets_each_choice_beside_the_fastest_tried() -> None:
-    """Of the cells where every length was run: γ = 4 was chosen, 2 was a quarter faster."""
-    chosen = make_record(tuned_by="transfer", predicted_token_s=0.5)
-    tried = [
-        make_record(
-            purpose=TUNING, trial=f"{n}", parameters={**chosen.parameters, "draft_length": n}, last_token_s=s
-        )
-        for n, s in ((1, 6.0), (2, 4.0), (4, 5.0))
-    ]
-
-    (check,) = tuning_report.checks([chosen, *tried])
-    text = tuning_report.section([chosen, *tried], None)
-
-    assert (check.chosen, check.fastest, check.share) == (4, 2, pytest.approx(0.8))
-    assert "the choice was the fastest in 0 of 1" in text
-    assert "temperature 1 | k-sqs:K=8 | 4 | 2 | 0.80 |" in text
