@@ -14,24 +14,22 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import cycle
 from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-PANEL_IN, GAP_IN = (3.3, 2.4), (0.95, 0.95)
-"""Width and height of a panel, and between two, in inches."""
-MARGIN_IN = 0.85
-"""At the left and right of all panels, in inches."""
-LINE_IN = 0.19
-"""Height of a line of words, in inches."""
-CHARACTER_IN = 0.07
-"""Width of a character, on average, in inches."""
+PANEL_IN, GAP_IN, MARGIN_IN = (3.3, 2.4), 0.95, 0.85
+"""Width and height of a panel, between two, and at the left and right of all, in inches."""
+LINE_IN, CHARACTER_IN = 0.19, 0.07
+"""Height of a line of words, and width of a character on average, in inches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +58,9 @@ _STYLE: Any = {
     "svg.hashsalt": "thinwire",
     "font.family": "sans-serif",
     "font.size": 9,
-    "text.color": INK.light,
-    "axes.labelcolor": INK.light,
-    "xtick.color": INK.light,
-    "ytick.color": INK.light,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK.light),
+    **dict.fromkeys(("axes.facecolor", "figure.facecolor"), PAPER.light),
     "axes.edgecolor": FRAME.light,
-    "axes.facecolor": PAPER.light,
-    "figure.facecolor": PAPER.light,
     "grid.color": GRID.light,
     "axes.axisbelow": True,
     "axes.titlesize": 9,
@@ -84,18 +78,16 @@ class Mark:
 
     x: float
     y: float
-    error: float = math.nan
-    """Half the length of the error bar; NaN for none."""
+    error: float | tuple[float, float] = math.nan
+    """Half the length of the error bar, or its two ends; NaN for none."""
     hollow: bool = False
-    span: tuple[float, float] | None = None
-    """Ends of an error bar that is not as long on both sides; None for `error`."""
 
     @property
     def ends(self) -> tuple[float, float] | None:
         """Ends of the error bar; None without one."""
-        if self.span is not None:
-            return self.span if self.span[1] > self.span[0] else None
-        return (self.y - self.error, self.y + self.error) if self.error > 0 else None
+        error = self.error
+        low, high = error if isinstance(error, tuple) else (self.y - error, self.y + error)
+        return (low, high) if high > low else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +202,7 @@ def draw(title: str, panels: Sequence[Panel], *, columns: int, caption: str = ""
     """
     columns = min(columns, max(1, len(panels)))
     rows = math.ceil(len(panels) / columns)
-    width = 2 * MARGIN_IN + columns * PANEL_IN[0] + (columns - 1) * GAP_IN[0]
+    width = 2 * MARGIN_IN + columns * PANEL_IN[0] + (columns - 1) * GAP_IN
     characters = int((width - 2 * MARGIN_IN) / CHARACTER_IN)
     head = textwrap.wrap(title, int(characters / 1.4))
     words = [line for part in caption.splitlines() for line in textwrap.wrap(part, characters) or [""]]
@@ -220,15 +212,15 @@ def draw(title: str, panels: Sequence[Panel], *, columns: int, caption: str = ""
         across = max(1, min(len(legend), int((width - MARGIN_IN) / (0.75 + CHARACTER_IN * longest))))
         above = 0.45 + 0.24 * len(head)
         below = 0.62 + LINE_IN * (math.ceil(len(legend) / across) + len(words) + 1)
-        height = above + rows * PANEL_IN[1] + (rows - 1) * GAP_IN[1] + below
+        height = above + rows * PANEL_IN[1] + (rows - 1) * GAP_IN + below
         figure = Figure(figsize=(width, height))
-        figure.text(MARGIN_IN / width, 1 - 0.12 / height, "\n".join(head), weight="bold", size=11, va="top")
+        left = MARGIN_IN / width
+        figure.text(left, 1 - 0.12 / height, "\n".join(head), weight="bold", size=11, va="top")
         for number, panel in enumerate(panels):
-            left = MARGIN_IN + number % columns * (PANEL_IN[0] + GAP_IN[0])
-            top = above + number // columns * (PANEL_IN[1] + GAP_IN[1])
-            place = (left / width, 1 - (top + PANEL_IN[1]) / height)
-            axes = figure.add_axes((*place, PANEL_IN[0] / width, PANEL_IN[1] / height))
-            _panel(axes, panel, legend)
+            x = MARGIN_IN + number % columns * (PANEL_IN[0] + GAP_IN)
+            y = above + number // columns * (PANEL_IN[1] + GAP_IN) + PANEL_IN[1]
+            place = (x / width, 1 - y / height, PANEL_IN[0] / width, PANEL_IN[1] / height)
+            _panel(figure, figure.add_axes(place), panel, legend)
         if legend:
             figure.legend(
                 *(list(legend.values()), list(legend)),
@@ -238,7 +230,7 @@ def draw(title: str, panels: Sequence[Panel], *, columns: int, caption: str = ""
                 handlelength=3,
                 borderpad=0,
             )
-        figure.text(MARGIN_IN / width, 0.1 / height, "\n".join(words), va="bottom", linespacing=1.45)
+        figure.text(left, 0.1 / height, "\n".join(words), va="bottom", linespacing=1.45)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     return _following_the_scheme(out.getvalue(), title, panels)
@@ -246,40 +238,36 @@ def draw(title: str, panels: Sequence[Panel], *, columns: int, caption: str = ""
 
 def _legend(panels: Sequence[Panel]) -> dict[str, Any]:
     """A handle a name, in the order of their coming; a series' marker is taken from here too."""
-    drawn: list[Series | Bars] = []
-    for panel in panels:
-        drawn += [*panel.bars, *panel.series]
     handles: dict[str, Any] = {}
-    dotted = 0
-    for entry in drawn:
+    shapes = cycle(SHAPES)
+    for entry in (entry for panel in panels for entry in (*panel.bars, *panel.series)):
         if not entry.name or entry.name in handles:
             continue
+        colour = entry.colour.light
         if isinstance(entry, Bars):
-            handles[entry.name] = Patch(color=entry.colour.light)
+            handles[entry.name] = Patch(color=colour)
             continue
-        shape = entry.shape or SHAPES[dotted % len(SHAPES)]
-        dotted += entry.dots
+        following = next(shapes) if entry.dots else ""
         hollow = bool(entry.marks) and all(mark.hollow for mark in entry.marks)
         handles[entry.name] = Line2D(
             *([], []),
-            color=entry.colour.light,
+            color=colour,
             linestyle=entry.line,
-            marker=shape if entry.dots else "",
-            markerfacecolor=PAPER.light if hollow else entry.colour.light,
+            marker=entry.shape or following if entry.dots else "",
+            markerfacecolor=PAPER.light if hollow else colour,
         )
     return handles
 
 
-def _panel(axes: Axes, panel: Panel, legend: dict[str, Any]) -> None:
+def _panel(figure: Figure, axes: Axes, panel: Panel, legend: dict[str, Any]) -> None:
     axes.set_title(panel.title)
     for which, axis in (("x", panel.x), ("y", panel.y)):
         _axis(axes, which, axis)
     if not panel.tiles:
         axes.grid(axis="y")
     for bars in panel.bars:
-        x, low, high = zip(*bars.spans, strict=True) if bars.spans else ((), (), ())
-        tall = [b - a for a, b in zip(low, high, strict=True)]
-        axes.bar(x, tall, bottom=low, width=bars.width, color=bars.colour.light)
+        for x, low, high in bars.spans:
+            axes.bar(x, high - low, bottom=low, width=bars.width, color=bars.colour.light)
     for tile in panel.tiles:
         box = Rectangle((tile.x - 0.49, tile.y - 0.48), 0.98, 0.96, lw=0, alpha=tile.opacity)
         box.set_facecolor(tile.colour.light)
@@ -287,7 +275,32 @@ def _panel(axes: Axes, panel: Panel, legend: dict[str, Any]) -> None:
         weight = "bold" if tile.bold else "normal"
         axes.text(tile.x, tile.y, tile.text, ha="center", va="center", size=8, weight=weight)
     for series in panel.series:
-        _series(axes, series, legend[series.name].get_marker() if series.name else series.shape or "")
+        marks = [m for m in series.marks if _fits(m.x, panel.x) and _fits(m.y, panel.y)]
+        moved = axes.transData + ScaledTranslation(series.shift / 72, 0, figure.dpi_scale_trans)
+        style: Any = {"color": series.colour.light, "transform": moved}
+        axes.plot([m.x for m in marks], [m.y for m in marks], ls=series.line, **style)
+        marker = legend[series.name].get_marker() if series.name else series.shape or ""
+        for hollow in (False, True):
+            alike = [mark for mark in marks if mark.hollow is hollow]
+            if not series.dots or not alike:
+                continue
+            ends = [mark.ends or (mark.y, mark.y) for mark in alike]
+            errors = [(m.y - low, high - m.y) for m, (low, high) in zip(alike, ends, strict=True)]
+            axes.errorbar(
+                [mark.x for mark in alike],
+                [mark.y for mark in alike],
+                yerr=np.transpose(errors) if np.any(errors) else None,
+                fmt=marker,
+                markerfacecolor=PAPER.light if hollow else series.colour.light,
+                elinewidth=0.9,
+                capsize=2,
+                clip_on=False,
+                **style,
+            )
+
+
+def _fits(value: float, axis: Axis) -> bool:
+    return math.isfinite(value) and (value > 0 or not axis.is_log)
 
 
 def _axis(axes: Axes, which: str, axis: Axis) -> None:
@@ -297,42 +310,10 @@ def _axis(axes: Axes, which: str, axis: Axis) -> None:
         few = math.log10(axis.high / axis.low) <= 2.1
         side.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
         side.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
-        side.set_minor_locator(mpl.ticker.NullLocator())
     if axis.ticks:
         side.set_ticks([value for value, _ in axis.ticks], [label for _, label in axis.ticks])
-        side.set_minor_locator(mpl.ticker.NullLocator())
-    getattr(axes, f"set_{which}lim")(axis.low, axis.high)
-    getattr(axes, f"set_{which}label")(axis.title)
-
-
-def _series(axes: Axes, series: Series, marker: str) -> None:
-    def shows(value: float, scale: str) -> bool:
-        return math.isfinite(value) and (value > 0 or scale != "log")
-
-    marks = [m for m in series.marks if shows(m.x, axes.get_xscale()) and shows(m.y, axes.get_yscale())]
-    figure = axes.get_figure()
-    assert figure is not None, "axes of a figure"
-    moved = axes.transData + ScaledTranslation(series.shift / 72, 0, figure.dpi_scale_trans)
-    colour = series.colour.light
-    axes.plot([m.x for m in marks], [m.y for m in marks], color=colour, ls=series.line, transform=moved)
-    for hollow in (False, True):
-        alike = [mark for mark in marks if mark.hollow is hollow]
-        if not series.dots or not alike:
-            continue
-        ends = [mark.ends or (mark.y, mark.y) for mark in alike]
-        errors = [[m.y - low, high - m.y] for m, (low, high) in zip(alike, ends, strict=True)]
-        axes.errorbar(
-            [mark.x for mark in alike],
-            [mark.y for mark in alike],
-            yerr=[list(side) for side in zip(*errors, strict=True)] if any(map(any, errors)) else None,
-            fmt=marker,
-            color=colour,
-            markerfacecolor=PAPER.light if hollow else colour,
-            elinewidth=0.9,
-            capsize=2,
-            transform=moved,
-            clip_on=False,
-        )
+    side.set_minor_locator(NullLocator())
+    axes.set(**{f"{which}lim": (axis.low, axis.high), f"{which}label": axis.title})
 
 
 def _round(value: float, *, up: bool) -> float:

@@ -8,14 +8,14 @@ before a run. No result depends on it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench import round_time
 from bench.grid.cells import Cell, Plan
 from bench.grid.methods import OWN_SCHEDULE, Method, Parameters
-from bench.grid.transfer import trials
+from bench.grid.transfer import trial_name, trials
 from bench.peers.messages import ASSISTED
 from bench.peers.pacing import Pacing
 
@@ -58,22 +58,19 @@ def token_bits(method: Method, parameters: Parameters, temperature: float) -> fl
     """Payload bits of a drafted token, near enough."""
     if method.is_peer:
         return 0.0
-    scheme = method.scheme(temperature, parameters)
-    size, ell = VOCABULARY_SIZE, scheme.values().get("lattice_resolution", 0)
-    match method.way:
-        case "dense-f16":
-            return 16.0 * size + 16
-        case "dense-qs":
-            return _log2_choose(ell + size - 1, size - 1) + math.log2(ell)
-        case "k-sqs" | "c-sqs":
-            count = scheme.values()["support_size"] if method.way == "k-sqs" else THRESHOLD_SUPPORT
-            return (
-                _log2_choose(size, count)
-                + _log2_choose(ell + count - 1, count - 1)
-                + math.log2(max(2, count))
-            )
-        case _:
-            return UNKNOWN_BITS
+    values = method.scheme(temperature, parameters).values()
+    supports = {
+        "dense-qs": VOCABULARY_SIZE,
+        "k-sqs": values.get("support_size"),
+        "c-sqs": THRESHOLD_SUPPORT,
+    }
+    if method.way == "dense-f16":
+        return 16.0 * VOCABULARY_SIZE + 16
+    if (size := supports.get(method.way)) is None:
+        return UNKNOWN_BITS
+    ell = values["lattice_resolution"]
+    points = math.comb(VOCABULARY_SIZE, size) * math.comb(ell + size - 1, size - 1)
+    return math.log2(points) + math.log2(max(2, min(size, ell)))
 
 
 def round_s(cell: Cell, method: Method, parameters: Parameters, costs: Costs) -> float:
@@ -97,22 +94,6 @@ def token_s(cell: Cell, method: Method, parameters: Parameters, costs: Costs) ->
     return round_s(cell, method, parameters, costs) / tokens_per_round(method, parameters)
 
 
-def best_first(
-    cell: Cell, method: Method, start: Parameters, axis: str, values: Iterable[Any], costs: Costs
-) -> list[Any]:
-    """The values of one parameter, the likeliest to be fast first; the others as in `start`."""
-    return sorted(values, key=lambda value: token_s(cell, method, {**start, axis: value}, costs))
-
-
-def by_arithmetic(cell: Cell, method: Method, tuned: Sequence[str], costs: Costs) -> dict[str, Any]:
-    """What the arithmetic alone would choose; of ℓ, K and β it knows the cost and not the worth."""
-    parameters = method.defaults()
-    if "draft_length" in tuned and method.drafts_openly:
-        lengths = [value for value in method.axes["draft_length"] if value != OWN_SCHEDULE]
-        parameters["draft_length"] = best_first(cell, method, parameters, "draft_length", lengths, costs)[0]
-    return parameters
-
-
 def is_slow(cell: Cell, method: Method, parameters: Parameters, plan: Plan, costs: Costs) -> bool:
     """Whether a round is so slow that only a few are run."""
     return round_s(cell, method, parameters, costs) > plan.slow_round_s
@@ -132,14 +113,29 @@ def text_s(cell: Cell, method: Method, parameters: Parameters, tokens: int, cost
     return opening_s + prompt_s + tokens * token_s(cell, method, parameters, costs) + SETTLE_S
 
 
-def candidates(
+# --- tuning in a cell ---------------------------------------------------------------------------------------
+
+
+def best_first(
+    cell: Cell, method: Method, start: Parameters, axis: str, values: Iterable[Any], costs: Costs
+) -> list[Any]:
+    """The values of one parameter, the likeliest to be fast first; the others as in `start`."""
+    return sorted(values, key=lambda value: token_s(cell, method, {**start, axis: value}, costs))
+
+
+def by_arithmetic(cell: Cell, method: Method, tuned: Sequence[str], costs: Costs) -> dict[str, Any]:
+    """What the arithmetic alone would choose; of ℓ, K and β it knows the cost and not the worth."""
+    parameters = method.defaults()
+    if "draft_length" in tuned and method.drafts_openly:
+        lengths = [value for value in method.axes["draft_length"] if value != OWN_SCHEDULE]
+        parameters["draft_length"] = best_first(cell, method, parameters, "draft_length", lengths, costs)[0]
+    return parameters
+
+
+def _candidates(
     cell: Cell, method: Method, parameters: Parameters, axis: str, plan: Plan, costs: Costs
 ) -> list[dict[str, Any]]:
-    """
-    What tuning runs of one parameter in a cell, the likeliest first; the others as in `parameters`.
-
-    A value that makes rounds slow is left out, unless it stands in `parameters`.
-    """
+    """Values of one parameter, the likeliest first; one that makes rounds slow only if it stands already."""
     values = best_first(cell, method, parameters, axis, method.axes[axis], costs)
     found = [{**parameters, axis: value} for value in values]
     known = [one for one in found if one == parameters or not is_slow(cell, method, one, plan, costs)]
@@ -152,7 +148,44 @@ def tuning_texts(cell: Cell, method: Method, plan: Plan, costs: Costs) -> Iterat
     if plan.tuning_candidates and not is_slow(cell, method, parameters, plan, costs):
         for axis in method.axes:
             if axis in plan.tuned:
-                yield from candidates(cell, method, parameters, axis, plan, costs)
+                yield from _candidates(cell, method, parameters, axis, plan, costs)
+
+
+def tune(
+    cell: Cell, method: Method, plan: Plan, costs: Costs, run: Callable[[Parameters], float | None]
+) -> tuple[dict[str, Any], str]:
+    """
+    The parameters a method is measured with: one after the other, the others as they stand.
+
+    Of each the values that the arithmetic likes best are run, and the fastest per output token stays. None of
+    them makes rounds slow: the arithmetic knows that those lose.
+
+    Args:
+        run: the tuning prompts with some parameters; seconds per output token, None if it failed.
+
+    Returns:
+        parameters, and where they come from: "name" (nothing was open), "arithmetic" or "measured".
+    """
+    open_axes = [axis for axis in method.axes if axis in plan.tuned]
+    parameters = by_arithmetic(cell, method, plan.tuned, costs)
+    if not open_axes:
+        return parameters, "name"
+    if plan.tuning_candidates == 0 or is_slow(cell, method, parameters, plan, costs):
+        return parameters, "arithmetic"
+    seen: dict[str, float | None] = {}
+    for axis in open_axes:
+        scored = []
+        for candidate in _candidates(cell, method, parameters, axis, plan, costs):
+            name = trial_name(candidate)
+            if name not in seen:
+                seen[name] = run(candidate)
+            if (seconds := seen[name]) is not None:
+                scored.append((seconds, candidate))
+        parameters = min(scored, key=lambda pair: pair[0], default=(0.0, parameters))[1]
+    return parameters, "measured"
+
+
+# --- a whole plan -------------------------------------------------------------------------------------------
 
 
 def checked_lengths(cell: Cell, method: Method, plan: Plan) -> tuple[int, ...]:
@@ -170,32 +203,8 @@ def transfer_texts(plan: Plan, methods: Sequence[Method]) -> Iterator[tuple[Cell
                 yield cell, method, parameters
 
 
-def transfer_s(plan: Plan, methods: Sequence[Method], costs: Costs, cells: Sequence[Cell]) -> float:
-    """Seconds that tuning by transfer takes in some cells: its own texts, and those that check it."""
-    tried = [texts for texts in transfer_texts(plan, methods) if texts[0] in cells]
-    tried += [
-        (cell, method, {**method.defaults(), "draft_length": length})
-        for cell in cells
-        for method in methods
-        for length in checked_lengths(cell, method, plan)
-    ]
-    return plan.tuning_prompts * sum(text_s(*text, plan.tuning_tokens, costs) for text in tried)
-
-
-def measured_s(plan: Plan, methods: Sequence[Method], costs: Costs, cells: Sequence[Cell]) -> float:
-    """Seconds that the measured texts of some cells take, with what the arithmetic alone would choose."""
-    seconds = 0.0
-    for cell in cells:
-        for method in methods:
-            parameters = by_arithmetic(cell, method, plan.tuned, costs)
-            tokens = tokens_to_run(cell, method, parameters, plan, costs)
-            seconds += plan.prompts * text_s(cell, method, parameters, tokens, costs)
-    return seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """How long a whole plan takes."""
+class Estimate(NamedTuple):
+    """How long a plan takes, daemons and self-tests included."""
 
     texts: int
     tuning_texts: int
@@ -210,22 +219,27 @@ class Estimate:
         )
 
 
-def estimate(plan: Plan, methods: Sequence[Method], costs: Costs) -> Estimate:
-    """How long a plan takes, daemons and self-tests included."""
-    pairs = [(cell, method) for cell in plan.cells for method in methods]
-    tried = [(*pair, one) for pair in pairs for one in tuning_texts(*pair, plan, costs)]
-    tuning = len(tried) + len(list(transfer_texts(plan, methods)))
-    tuning += sum(len(checked_lengths(cell, method, plan)) for cell, method in pairs)
-    seconds = START_S * len(plan.links) + transfer_s(plan, methods, costs, plan.cells)
-    seconds += measured_s(plan, methods, costs, plan.cells)
-    seconds += plan.tuning_prompts * sum(text_s(*text, plan.tuning_tokens, costs) for text in tried)
-    return Estimate(len(pairs) * plan.prompts, plan.tuning_prompts * tuning, len(plan.links), seconds)
+def estimate(
+    plan: Plan, methods: Sequence[Method], costs: Costs, links: Sequence[Sequence[Cell]] | None = None
+) -> Estimate:
+    """Of some of a plan's links; None for all. Measured with what the arithmetic alone would choose."""
+    links = plan.links if links is None else links
+    cells = [cell for link in links for cell in link]
+    tuned = [text for text in transfer_texts(plan, methods) if text[0] in cells]
+    seconds = START_S * len(links)
+    for cell in cells:
+        for method in methods:
+            tuned += [(cell, method, one) for one in tuning_texts(cell, method, plan, costs)]
+            lengths = checked_lengths(cell, method, plan)
+            tuned += [(cell, method, {**method.defaults(), "draft_length": length}) for length in lengths]
+            parameters = by_arithmetic(cell, method, plan.tuned, costs)
+            tokens = tokens_to_run(cell, method, parameters, plan, costs)
+            seconds += plan.prompts * text_s(cell, method, parameters, tokens, costs)
+    seconds += plan.tuning_prompts * sum(text_s(*text, plan.tuning_tokens, costs) for text in tuned)
+    texts = len(cells) * len(methods) * plan.prompts
+    return Estimate(texts, plan.tuning_prompts * len(tuned), len(links), seconds)
 
 
 def _length(method: Method, parameters: Parameters) -> int:
     length = int(parameters.get("draft_length", 0))
     return 6 if method.way == ASSISTED and length == OWN_SCHEDULE else length
-
-
-def _log2_choose(n: int, k: int) -> float:
-    return (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)) / math.log(2)

@@ -113,9 +113,7 @@ def _panels(run: Run, unit: str, value: pl.Expr, each: pl.Expr) -> list[charts.P
         series = []
         for number, (name, (colour, line, shape)) in enumerate(looks.items()):
             marks = tuple(
-                charts.Mark(
-                    rates.index(p["rate_up_bps"]), p["y"], hollow=p["hollow"], span=(p["low"], p["high"])
-                )
+                charts.Mark(rates.index(p["rate_up_bps"]), p["y"], (p["low"], p["high"]), p["hollow"])
                 for p in here.filter(method=name).iter_rows(named=True)
             )
             shift = SHIFT * (number - (len(looks) - 1) / 2)

@@ -19,7 +19,6 @@ from bench.grid.stages import Daemons, OnLink, Open, RunSettings, link_with_daem
 from bench.grid.store import Store
 from bench.grid.texts import Prompt, command_for, read_prompts
 from bench.grid.transfer import Transfer, Trial, trial_name, trials
-from bench.grid.tuning import tune
 from link.carrier import LinkCounters
 
 QUIET_S = 0.12
@@ -114,10 +113,8 @@ class Runner:
 
     def _skip(self, cells: Sequence[Cell]) -> None:
         """A link whose texts are all there."""
-        plan = self._plan, self._methods, self._costs, cells
-        self._progress.advance(
-            arithmetic.START_S + arithmetic.measured_s(*plan) + arithmetic.transfer_s(*plan)
-        )
+        done = arithmetic.estimate(self._plan, self._methods, self._costs, [cells])
+        self._progress.advance(done.seconds)
 
     def _warm_up(self, on: On, cell: Cell) -> None:
         """One short text each way round every daemon, not recorded: caches, connections, code paths."""
@@ -160,7 +157,7 @@ class Runner:
             seconds = [1 / record.tokens_per_s for record in self._trial(on, cell, method, parameters)]
             return sum(seconds) / len(seconds) if seconds else None
 
-        return (*tune(cell, method, self._plan, self._costs, run), None)
+        return (*arithmetic.tune(cell, method, self._plan, self._costs, run), None)
 
     def _trial(self, on: On, cell: Cell, method: Method, parameters: Parameters) -> list[GenerationRecord]:
         """The tuning prompts with some parameters, run or found; those that failed left out."""

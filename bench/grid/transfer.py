@@ -21,7 +21,6 @@ but for the threshold of c-sqs, which moves with what was taken. A streamed meth
 depends on the link: the fastest on the tuning link is taken everywhere.
 The formula knows nothing of TCP: of a round that is longer than the line's queue packets are dropped, so that
 the next rounds wait for a congestion window. No such length is chosen.
-The report says how far the model was off, and how good its choices were in the cells where all were run.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import mean, median
-from typing import Any
+from typing import Any, NamedTuple
 
-from bench import round_time
 from bench.grid.cells import Cell, Plan
 from bench.grid.methods import Method
 from bench.grid.records import GenerationRecord
+from bench.round_time import ROUND_HEADER_BYTES, lines_s
 from link.description import default_queue_bytes
 
 MARGIN = 0.1
@@ -49,12 +48,11 @@ Rounds = Sequence[Mapping[str, Any]]
 def trials(method: Method, plan: Plan) -> list[dict[str, Any]]:
     """Parameters that are run of a method on the tuning link, its defaults first; none if nothing is open."""
     axes = {name: values for name, values in method.axes.items() if name in plan.tuned}
-    lengths = axes.pop("draft_length", ())
+    lengths = list(axes.pop("draft_length", ()))
     base = method.defaults()
-    if method.is_peer:
-        return [{**base, "draft_length": length} for length in lengths]
-    ends = {max(lengths), 1} if lengths else ()
-    found = [{**base, "draft_length": length} for length in sorted(ends, reverse=True)]
+    if lengths and not method.is_peer:
+        lengths = sorted({max(lengths), 1}, reverse=True)
+    found = [{**base, "draft_length": length} for length in lengths]
     if not found and axes:
         found = [base]
     for name, values in axes.items():
@@ -65,29 +63,35 @@ def trials(method: Method, plan: Plan) -> list[dict[str, Any]]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+def trial_name(parameters: Mapping[str, Any]) -> str:
+    """Parameters as one string, for keys."""
+    return json.dumps(dict(sorted(parameters.items())))
+
+
+class Trial(NamedTuple):
     """Texts of one method, temperature and setting on the tuning link."""
 
     parameters: Mapping[str, Any]
     texts: tuple[tuple[GenerationRecord, Rounds], ...]
     """At least one, none failed."""
 
-    @property
-    def seconds_per_token(self) -> float:
-        """Whole texts, prompt and all; for streams."""
-        records = [record for record, _ in self.texts]
-        return sum(text.last_token_s for text in records) / sum(text.output_tokens for text in records)
+
+class Choice(NamedTuple):
+    """Parameters for a cell."""
+
+    parameters: dict[str, Any]
+    token_s: float | None
+    """Predicted; None for a stream."""
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class _Block:
     """What a setting's rounds of whole length say; see the module."""
 
+    parameters: Mapping[str, Any]
     length: int
-    """γ that was drafted."""
     accepted: tuple[int, ...]
-    """A count for each block of that length."""
+    """A count for each block."""
     token_bytes: float
     """Payload a drafted token."""
     fixed_up_bytes: float
@@ -95,7 +99,6 @@ class Block:
     down_bytes: float
     draft_token_s: float
     cloud_s: float
-    """For a block of that length."""
     other_s: float
 
     def tokens(self, length: int) -> float:
@@ -107,7 +110,7 @@ class Block:
         return self.fixed_up_bytes + length * self.token_bytes
 
 
-def measured_block(trial: Trial) -> Block | None:
+def _measured(trial: Trial) -> _Block | None:
     """From a trial's rounds of whole length; None where there is none."""
     length = int(trial.parameters.get("draft_length", 0))
     # A text's first round waits for the prompt's pass.
@@ -116,18 +119,19 @@ def measured_block(trial: Trial) -> Block | None:
     if not rounds or length == 0:
         return None
     payload = mean(line["uplink_payload_bits"] / 8 for line in rounds)
-    up_bytes = round_time.ROUND_HEADER_BYTES + mean(line["uplink_message_bytes"] for line in rounds)
-    down_bytes = round_time.ROUND_HEADER_BYTES + mean(line["downlink_message_bytes"] for line in rounds)
+    up_bytes = ROUND_HEADER_BYTES + mean(line["uplink_message_bytes"] for line in rounds)
+    down_bytes = ROUND_HEADER_BYTES + mean(line["downlink_message_bytes"] for line in rounds)
     cloud_s = median(line["queue_s"] + line["verify_s"] for line in rounds)
-    link_s = round_time.lines_s(trial.texts[0][0].cell, up_bytes, down_bytes)
+    link_s = lines_s(trial.texts[0][0].cell, up_bytes, down_bytes)
     edge_s = median(
         line["arrival_s"] - before["arrival_s"] - line["draft_s"] - line["round_trip_s"]
         for _, lines in trial.texts
         for before, line in pairwise(lines)
     )
     stacks_s = median(line["round_trip_s"] for line in rounds) - cloud_s - link_s
-    return Block(
-        length=length,
+    return _Block(
+        trial.parameters,
+        length,
         accepted=tuple(min(int(line["accepted"]), length) for line in rounds),
         token_bytes=payload / length,
         fixed_up_bytes=up_bytes - payload,
@@ -136,15 +140,6 @@ def measured_block(trial: Trial) -> Block | None:
         cloud_s=cloud_s,
         other_s=max(0.0, stacks_s) + max(0.0, edge_s),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Parameters for a cell."""
-
-    parameters: dict[str, Any]
-    token_s: float | None
-    """Predicted; None for a stream."""
 
 
 class Transfer:
@@ -158,55 +153,45 @@ class Transfer:
     """
 
     def __init__(self, method: Method, done: Sequence[Trial], lengths: Sequence[int]) -> None:
-        self._streams = list(done) if method.is_peer else []
+        self._streams = done if method.is_peer else ()
         self._lengths = sorted(lengths)
-        drafting = () if method.is_peer else done
-        self._blocks = [(one, block) for one in drafting if (block := measured_block(one)) is not None]
-        # The defaults' longest block: its seconds count whatever the setting, as only chance differs.
-        self._base = max((block for _, block in self._blocks), key=lambda block: block.length, default=None)
+        blocks = [block for one in done if not method.is_peer and (block := _measured(one)) is not None]
+        longest = max((block.length for block in blocks), default=0)
+        self._blocks = [block for block in blocks if block.length == longest]
+        """The defaults' first: its seconds count whatever the setting, as only chance differs."""
+        self._short = next((block for block in blocks if block.length == 1), None)
 
     def best(self, cell: Cell) -> Choice | None:
         """The parameters for a cell; None where the trials say nothing."""
         if self._streams:
-            fastest = min(self._streams, key=lambda trial: trial.seconds_per_token)
-            return Choice(dict(fastest.parameters), None)
-        if self._base is None:
+            return Choice(dict(min(self._streams, key=_whole_token_s).parameters), None)
+        if not self._blocks:
             return None
-        longest = [pair for pair in self._blocks if pair[1].length == self._base.length]
-        choices = [self._choice(cell, self._base, trial, block) for trial, block in longest]
-        seconds, choice = min(choices, key=lambda pair: pair[0])
-        return choice if seconds < (1 - MARGIN) * choices[0][0] else choices[0][1]
+        scored = [self._shortened(cell, block) for block in self._blocks]
+        seconds, parameters = min(scored, key=lambda pair: pair[0])
+        if seconds >= (1 - MARGIN) * scored[0][0]:
+            seconds, parameters = scored[0]
+        return Choice(parameters, seconds)
 
-    def token_s(self, cell: Cell, parameters: Mapping[str, Any]) -> float | None:
-        """Predicted seconds of an output token; None for what was not tried."""
-        length = int(parameters["draft_length"])
-        for trial, block in self._blocks:
-            alike = {**trial.parameters, "draft_length": length} == dict(parameters)
-            if self._base is not None and alike and block.length >= length:
-                return self._token_s(cell, self._base, block, length)
-        return None
-
-    def _token_s(self, cell: Cell, base: Block, block: Block, length: int) -> float:
-        work_s = length * base.draft_token_s + self._cloud_s(base, length) + base.other_s
-        lines_s = round_time.lines_s(cell, block.up_bytes(length), block.down_bytes)
-        return (work_s + lines_s) / block.tokens(length)
-
-    def _cloud_s(self, base: Block, length: int) -> float:
-        """The cloud's seconds of a block: a line through the longest and length 1, never falling."""
-        short = next((block for _, block in self._blocks if block.length == 1), base)
-        if base.length == short.length or base.cloud_s <= short.cloud_s:
-            return base.cloud_s
-        per_row_s = (base.cloud_s - short.cloud_s) / (base.length - short.length)
-        return base.cloud_s - per_row_s * (base.length - length)
-
-    def _choice(self, cell: Cell, base: Block, trial: Trial, block: Block) -> tuple[float, Choice]:
+    def _shortened(self, cell: Cell, block: _Block) -> tuple[float, dict[str, Any]]:
+        """The least seconds of an output token with a setting, and the setting with its best length."""
         queue_bytes = default_queue_bytes(cell.rate_up_bps)
         whole = [length for length in self._lengths if length <= block.length]
         fit = [n for n in whole if n == self._lengths[0] or block.up_bytes(n) <= queue_bytes]
-        seconds, length = min((self._token_s(cell, base, block, n), n) for n in fit)
-        return seconds, Choice({**trial.parameters, "draft_length": length}, seconds)
+        seconds, length = min((self._token_s(cell, block, n), n) for n in fit)
+        return seconds, {**block.parameters, "draft_length": length}
+
+    def _token_s(self, cell: Cell, block: _Block, length: int) -> float:
+        base = self._blocks[0]
+        short = self._short or base
+        # The cloud's seconds of a block: a line through the longest and length 1, never falling.
+        per_row_s = max(0.0, base.cloud_s - short.cloud_s) / max(1, base.length - short.length)
+        cloud_s = base.cloud_s - per_row_s * (base.length - length)
+        link_s = lines_s(cell, block.up_bytes(length), block.down_bytes)
+        return (length * base.draft_token_s + cloud_s + base.other_s + link_s) / block.tokens(length)
 
 
-def trial_name(parameters: Mapping[str, Any]) -> str:
-    """Parameters as one string, for keys."""
-    return json.dumps(dict(sorted(parameters.items())))
+def _whole_token_s(trial: Trial) -> float:
+    """Seconds of an output token of whole texts, prompt and all."""
+    records = [record for record, _ in trial.texts]
+    return sum(text.last_token_s for text in records) / sum(text.output_tokens for text in records)

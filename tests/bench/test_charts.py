@@ -56,8 +56,8 @@ def test_the_colours_follow_the_readers_scheme() -> None:
 
 def test_error_bars_are_drawn_where_there_is_an_error() -> None:
     """A bar with two caps for each point that has one; an end of it may be the longer one."""
-    plain = Series("a", charts.RED, (Mark(1.0, 10.0), Mark(2.0, 10.0, span=(10.0, 10.0))))
-    barred = Series("a", charts.RED, (Mark(1.0, 10.0, span=(8.0, 20.0)), Mark(2.0, 10.0, 1.0)))
+    plain = Series("a", charts.RED, (Mark(1.0, 10.0), Mark(2.0, 10.0, (10.0, 10.0))))
+    barred = Series("a", charts.RED, (Mark(1.0, 10.0, (8.0, 20.0)), Mark(2.0, 10.0, 1.0)))
     without, with_bars = (drawn(Panel("p", X, Y, (one,))).count("LineCollection") for one in (plain, barred))
 
     assert without == 0
