@@ -16,6 +16,8 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
+from thinwire.common.pb import verifier_pb2
+
 ETHERNET_BYTES = 14
 IP_BYTES = 20
 TCP_BYTES = 20
@@ -46,16 +48,13 @@ class Rated(Protocol):
     """A link, or a cell of the grid."""
 
     @property
-    def rate_up_bps(self) -> float:
-        """Edge to cloud."""
+    def rate_up_bps(self) -> float: ...  # edge to cloud
 
     @property
-    def rate_down_bps(self) -> float:
-        """Cloud to edge."""
+    def rate_down_bps(self) -> float: ...  # cloud to edge
 
     @property
-    def rtt_s(self) -> float:
-        """Round trip of an empty packet."""
+    def rtt_s(self) -> float: ...  # of an empty packet
 
 
 def lines_s(link: Rated, up_bytes: float, down_bytes: float) -> float:
@@ -97,39 +96,26 @@ def draft_block_bytes(
     Args:
         code: the support-size code, None where the round leaves it out.
     """
-    inner = (
-        _varint_field(round_number)
-        + _varint_field(base_length)
-        + _FIXED32_FIELD  # prefix hash
-        + _varint_field(draft_length)
-        + (0 if code is None else 1 + _varint(code))  # `optional`: 0 is sent too
-        + (1 + _varint(payload_bytes) + payload_bytes if payload_bytes else 0)
-        + _FIXED32_FIELD  # checksum
+    block = verifier_pb2.DraftBlock(
+        round=round_number,
+        base_length=base_length,
+        prefix_hash=1,
+        draft_length=draft_length,
+        coding=code,
+        payload=bytes(payload_bytes),
+        crc32c=1,
     )
-    return 1 + _varint(inner) + inner
+    return verifier_pb2.VerifyRequest(draft_block=block).ByteSize()
 
 
 def verdict_bytes(*, round_number: int, accepted: int, next_token_id: int, committed_length: int) -> int:
     """Serialised bytes of a `VerifyResponse` with a `Verdict`; neither of its times is ever 0."""
-    inner = (
-        _varint_field(round_number)
-        + _varint_field(accepted)
-        + _varint_field(next_token_id)
-        + _varint_field(committed_length)
-        + 2 * _FIXED32_FIELD
+    verdict = verifier_pb2.Verdict(
+        round=round_number,
+        accepted=accepted,
+        next_token_id=next_token_id,
+        committed_length=committed_length,
+        queue_us=1,
+        verify_us=1,
     )
-    return 1 + _varint(inner) + inner
-
-
-_FIXED32_FIELD = 5
-"""Tag and value."""
-
-
-def _varint(value: int) -> int:
-    """Seven bits a byte."""
-    return max(1, math.ceil(value.bit_length() / 7))
-
-
-def _varint_field(value: int) -> int:
-    """Tag and value; a 0 is left out."""
-    return 1 + _varint(value) if value else 0
+    return verifier_pb2.VerifyResponse(verdict=verdict).ByteSize()
