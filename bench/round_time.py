@@ -18,11 +18,8 @@ from typing import Protocol
 
 from thinwire.common.pb import verifier_pb2
 
-ETHERNET_BYTES = 14
-IP_BYTES = 20
-TCP_BYTES = 20
-TIMESTAMP_BYTES = 12
-"""TCP's time stamps, on by default in Linux."""
+ETHERNET_BYTES, IP_BYTES, TCP_BYTES, TIMESTAMP_BYTES = 14, 20, 20, 12
+"""TCP's time stamps are on by default in Linux."""
 PACKET_BYTES = ETHERNET_BYTES + IP_BYTES + TCP_BYTES + TIMESTAMP_BYTES
 MTU_BYTES = 1500
 SEGMENT_BYTES = MTU_BYTES - (PACKET_BYTES - ETHERNET_BYTES)
@@ -60,11 +57,6 @@ class Rated(Protocol):
 def lines_s(link: Rated, up_bytes: float, down_bytes: float) -> float:
     """Seconds of a round on the link: both lines' bytes, headers of the wire included, and the round trip."""
     return 8 * up_bytes / link.rate_up_bps + 8 * down_bytes / link.rate_down_bps + link.rtt_s
-
-
-def tokens_per_round(acceptance: float, draft_length: int) -> float:
-    """Output tokens where each draft after an accepted one is accepted with the same probability: Σ aᵏ."""
-    return sum(acceptance**k for k in range(draft_length + 1))
 
 
 def message_wire_bytes(message_bytes: int) -> int:

@@ -85,8 +85,8 @@ def round_s(cell: Cell, method: Method, parameters: Parameters, costs: Costs) ->
 
 
 def tokens_per_round(method: Method, parameters: Parameters) -> float:
-    """1 + Σ aᵏ."""
-    return round_time.tokens_per_round(ACCEPTANCE, _length(method, parameters))
+    """Output tokens where each draft behind an accepted one is accepted with the same probability: Σ aᵏ."""
+    return sum(ACCEPTANCE**k for k in range(_length(method, parameters) + 1))
 
 
 def token_s(cell: Cell, method: Method, parameters: Parameters, costs: Costs) -> float:

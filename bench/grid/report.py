@@ -10,7 +10,7 @@ import math
 import statistics
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ BASE, NAIVE = "cloud-stream", "cloud-ar"
 """Of the overview: the target's own plain stream, and a round trip a token."""
 LENGTH = "draft_length"
 
-Column = tuple[str, pl.Expr, Callable[[Any], str]]
-"""Title, value of a method in a cell, and how it is written."""
+Column = tuple[str, pl.Expr, int | None]
+"""Title, value of a method in a cell, and digits behind its point; None for words."""
 Groups = Mapping[str, pl.Expr]
 """Which cells, by what they have in common, in words."""
 
@@ -120,7 +120,7 @@ def _links(lines: Iterable[Mapping[str, Any]]) -> str:
 
 def _overview(run: Run) -> list[str]:
     """Each method's medians over links, and spreads over baselines; of several cells with `BASE`."""
-    methods = run.methods
+    methods, every = run.methods, {"all": pl.lit(value=True)}
     if methods["cell"].n_unique() < 2 or BASE not in run.names:
         return []
     links = methods.select("rtt_s", "temperature").unique().sort("rtt_s", "temperature").rows()
@@ -129,7 +129,6 @@ def _overview(run: Run) -> list[str]:
         f"{rtt_s * 1000:g} ms, T {t:g}": (col("rtt_s") == rtt_s) & (col("temperature") == t)
         for rtt_s, t in links
     }
-    every = {"all": pl.lit(value=True)}
     parts = [
         f"## At a glance{run.paced}",
         f"Tokens/s over those of `{BASE}` in the same cell, median over the uplinks; wire bytes and target "
@@ -155,7 +154,7 @@ def _overview(run: Run) -> list[str]:
             _spreads(
                 "method",
                 {name: rows for (name,), rows in drafting.group_by("method", maintain_order=True)},
-                {words: col(f"over:{NAIVE}").filter(where) for words, where in groups.items()},
+                {words: pl.when(where).then(f"over:{NAIVE}") for words, where in groups.items()},
             ),
         ]
     if methods.filter("is_ours")["method"].n_unique() > 1:
@@ -178,10 +177,10 @@ def _by_method(methods: pl.DataFrame, links: Groups, temperatures: Groups) -> st
         ("passes", "target_passes", 2),
     )
     columns: list[Column] = [
-        ("method", col("method").first(), str),
-        *((words, col(f"over:{BASE}").filter(where).median(), places(2)) for words, where in links.items()),
+        ("method", col("method").first(), None),
+        *((words, col(f"over:{BASE}").filter(where).median(), 2) for words, where in links.items()),
         *(
-            (f"{what}, T {t}", pooled(name).filter(where).median(), places(digits))
+            (f"{what}, T {t}", pooled(name).filter(where).median(), digits)
             for what, name, digits in counted
             for t, where in temperatures.items()
         ),
@@ -192,20 +191,14 @@ def _by_method(methods: pl.DataFrame, links: Groups, temperatures: Groups) -> st
 def _spreads(corner: str, rows: Mapping[str, pl.DataFrame], columns: Groups) -> str:
     """Of each row's ratios: median, least to most, and how many are won."""
 
-    def spread(ratios: list[float]) -> str:
-        if not ratios:
+    def spread(values: pl.Series) -> str:
+        if not (ratios := values.drop_nulls().to_list()):
             return NONE
         won = f"{sum(not is_lost(ratio) for ratio in ratios)} of {len(ratios)}"
         return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), {won}"
 
-    lines = [
-        [
-            words,
-            *(spread(frame.select(ratio).to_series().drop_nulls().to_list()) for ratio in columns.values()),
-        ]
-        for words, frame in rows.items()
-    ]
-    return table([corner, *columns], lines, left=1)
+    texts = [[words, *map(spread, frame.select(**columns))] for words, frame in rows.items()]
+    return table([corner, *columns], texts, left=1)
 
 
 def _fastest(run: Run) -> list[str]:
@@ -296,12 +289,9 @@ def _checked(records: Sequence[GenerationRecord]) -> dict[tuple[Cell, str], tupl
     }
     tried: dict[tuple[Cell, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for r in records:
-        best = chosen.get((r.cell, r.method))
-        if (
-            r.purpose == TUNING
-            and not r.failure
-            and best == {**r.parameters, LENGTH: (best or {}).get(LENGTH)}
-        ):
+        best = chosen.get((r.cell, r.method), {})
+        alike = {**r.parameters, LENGTH: best.get(LENGTH)} == best
+        if r.purpose == TUNING and not r.failure and alike:
             tried[r.cell, r.method][r.parameters[LENGTH]].append(1 / r.tokens_per_s)
     return {
         key: (chosen[key][LENGTH], {length: statistics.mean(s) for length, s in lengths.items()})
@@ -310,43 +300,35 @@ def _checked(records: Sequence[GenerationRecord]) -> dict[tuple[Cell, str], tupl
     }
 
 
-def places(digits: int) -> Callable[[float | None], str]:
-    """Writes a number with so many digits behind the point."""
-    return lambda value: number(value, digits)
-
-
-def _if(holds: pl.Expr, value: pl.Expr) -> pl.Expr:
-    return pl.when(holds).then(value)
-
-
-DRAFTS, OURS = col("drafted_tokens") > 0, ~col("is_peer")
+DRAFTS, OURS = pl.when(col("drafted_tokens") > 0), pl.when(~col("is_peer"))
+RATIO = "/ best stream"
 SHORT = pl.when("any_short").then(pl.lit(" *short*")).otherwise(pl.lit(""))
-NAME: Column = ("method", col("method") + SHORT, str)
+NAME: Column = ("method", col("method") + SHORT, None)
 SPEED: tuple[Column, ...] = (
     NAME,
-    ("settings", col("settings"), str),
-    ("tokens/s", col("speed"), places(1)),
-    ("/ best stream", col("over:best_stream"), bold),
-    ("s/token p50", col("p50"), places(4)),
-    ("p95", col("p95"), places(4)),
-    ("p99", _if(col("texts") >= TAIL_FROM, col("p99")), places(4)),
-    ("first token, s", col("first_s"), places(3)),
-    ("largest gap, s", col("gap_s"), places(3)),
-    ("wire B up a token", pooled("wire_up_bytes"), places(0)),
-    ("down", pooled("wire_down_bytes"), places(0)),
+    ("settings", col("settings"), None),
+    ("tokens/s", col("speed"), 1),
+    (RATIO, col("over:best_stream"), 2),
+    ("s/token p50", col("p50"), 4),
+    ("p95", col("p95"), 4),
+    ("p99", pl.when(col("texts") >= TAIL_FROM).then("p99"), 4),
+    ("first token, s", col("first_s"), 3),
+    ("largest gap, s", col("gap_s"), 3),
+    ("wire B up a token", pooled("wire_up_bytes"), 0),
+    ("down", pooled("wire_down_bytes"), 0),
 )
 ACCOUNT: tuple[Column, ...] = (
     NAME,
-    ("payload bits a drafted token", _if(OURS, pooled("uplink_payload_bits", "drafted_tokens")), places(1)),
-    ("an output token", _if(OURS, pooled("uplink_payload_bits")), places(1)),
-    ("acceptance", pooled("accepted_tokens", "tested_tokens"), places(3)),
-    ("resampling", _if(DRAFTS, pooled("resampled_tokens")), places(3)),
-    ("tokens a round", pooled("output_tokens", "rounds"), places(2)),
-    ("target passes a token", pooled("target_passes"), places(3)),
-    ("target s a token", pooled("target_s"), places(4)),
-    ("draft s a token", _if(DRAFTS, pooled("draft_s")), places(4)),
-    ("network s a token", pooled("network_s"), places(4)),
-    ("dropped packets", col("dropped_packets"), places(0)),
+    ("payload bits a drafted token", OURS.then(pooled("uplink_payload_bits", "drafted_tokens")), 1),
+    ("an output token", OURS.then(pooled("uplink_payload_bits")), 1),
+    ("acceptance", pooled("accepted_tokens", "tested_tokens"), 3),
+    ("resampling", DRAFTS.then(pooled("resampled_tokens")), 3),
+    ("tokens a round", pooled("output_tokens", "rounds"), 2),
+    ("target passes a token", pooled("target_passes"), 3),
+    ("target s a token", pooled("target_s"), 4),
+    ("draft s a token", DRAFTS.then(pooled("draft_s")), 4),
+    ("network s a token", pooled("network_s"), 4),
+    ("dropped packets", col("dropped_packets"), 0),
 )
 
 
@@ -363,12 +345,15 @@ def _cell(cell: str, methods: pl.DataFrame, paced: str) -> list[str]:
 
 
 def _columns(methods: pl.DataFrame | GroupBy, columns: Sequence[Column], *, left: int) -> str:
-    """A table with a row for each method, or for each group of them."""
+    """A table with a row for each method, or for each group of them; ratios to the best stream are bold."""
     values = [value.alias(title) for title, value, _ in columns]
     found = methods.select(values) if isinstance(methods, pl.DataFrame) else methods.agg(values).drop("by")
-    rows = [
-        [words(value) for (_, _, words), value in zip(columns, row, strict=True)] for row in found.iter_rows()
-    ]
+
+    def text(column: Column, value: Any) -> str:
+        title, _, digits = column
+        return value if digits is None else bold(value) if title == RATIO else number(value, digits)
+
+    rows = [list(map(text, columns, row)) for row in found.iter_rows()]
     return table(found.columns, rows, left=left)
 
 
