@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import mean, median
 from typing import Any, NamedTuple
@@ -84,22 +83,34 @@ class Choice(NamedTuple):
     """Predicted; None for a stream."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Block:
-    """What a setting's rounds of whole length say; see the module."""
+    """
+    What a setting's rounds of whole length say; see the module.
 
-    parameters: Mapping[str, Any]
-    length: int
-    accepted: tuple[int, ...]
-    """A count for each block."""
-    token_bytes: float
-    """Payload a drafted token."""
-    fixed_up_bytes: float
-    """A round's bytes up the link without its payload."""
-    down_bytes: float
-    draft_token_s: float
-    cloud_s: float
-    other_s: float
+    Args:
+        trial: the setting and its texts.
+        rounds: at least one, of whole length, no text's first: that one waits for the prompt's pass.
+    """
+
+    def __init__(self, trial: Trial, rounds: Rounds) -> None:
+        self.parameters = trial.parameters
+        self.length = int(rounds[0]["draft_length"])
+        self.accepted = [min(int(line["accepted"]), self.length) for line in rounds]
+        payload = mean(line["uplink_payload_bits"] / 8 for line in rounds)
+        up_bytes = ROUND_HEADER_BYTES + mean(line["uplink_message_bytes"] for line in rounds)
+        self.token_bytes: float = payload / self.length
+        self.fixed_up_bytes: float = up_bytes - payload
+        self.down_bytes: float = ROUND_HEADER_BYTES + mean(line["downlink_message_bytes"] for line in rounds)
+        self.draft_token_s: float = median(line["draft_s"] for line in rounds) / self.length
+        self.cloud_s: float = median(line["queue_s"] + line["verify_s"] for line in rounds)
+        link_s = lines_s(trial.texts[0][0].cell, up_bytes, self.down_bytes)
+        stacks_s = median(line["round_trip_s"] for line in rounds) - self.cloud_s - link_s
+        edge_s = median(
+            line["arrival_s"] - before["arrival_s"] - line["draft_s"] - line["round_trip_s"]
+            for _, lines in trial.texts
+            for before, line in pairwise(lines)
+        )
+        self.other_s: float = max(0.0, stacks_s) + max(0.0, edge_s)
 
     def tokens(self, length: int) -> float:
         """Output tokens a round of a shorter block."""
@@ -108,38 +119,6 @@ class _Block:
     def up_bytes(self, length: int) -> float:
         """Bytes up the link of a shorter block's round."""
         return self.fixed_up_bytes + length * self.token_bytes
-
-
-def _measured(trial: Trial) -> _Block | None:
-    """From a trial's rounds of whole length; None where there is none."""
-    length = int(trial.parameters.get("draft_length", 0))
-    # A text's first round waits for the prompt's pass.
-    later = [line for _, lines in trial.texts for line in lines[1:]]
-    rounds = [line for line in later if int(line["draft_length"]) == length]
-    if not rounds or length == 0:
-        return None
-    payload = mean(line["uplink_payload_bits"] / 8 for line in rounds)
-    up_bytes = ROUND_HEADER_BYTES + mean(line["uplink_message_bytes"] for line in rounds)
-    down_bytes = ROUND_HEADER_BYTES + mean(line["downlink_message_bytes"] for line in rounds)
-    cloud_s = median(line["queue_s"] + line["verify_s"] for line in rounds)
-    link_s = lines_s(trial.texts[0][0].cell, up_bytes, down_bytes)
-    edge_s = median(
-        line["arrival_s"] - before["arrival_s"] - line["draft_s"] - line["round_trip_s"]
-        for _, lines in trial.texts
-        for before, line in pairwise(lines)
-    )
-    stacks_s = median(line["round_trip_s"] for line in rounds) - cloud_s - link_s
-    return _Block(
-        trial.parameters,
-        length,
-        accepted=tuple(min(int(line["accepted"]), length) for line in rounds),
-        token_bytes=payload / length,
-        fixed_up_bytes=up_bytes - payload,
-        down_bytes=down_bytes,
-        draft_token_s=median(line["draft_s"] for line in rounds) / length,
-        cloud_s=cloud_s,
-        other_s=max(0.0, stacks_s) + max(0.0, edge_s),
-    )
 
 
 class Transfer:
@@ -155,7 +134,12 @@ class Transfer:
     def __init__(self, method: Method, done: Sequence[Trial], lengths: Sequence[int]) -> None:
         self._streams = done if method.is_peer else ()
         self._lengths = sorted(lengths)
-        blocks = [block for one in done if not method.is_peer and (block := _measured(one)) is not None]
+        blocks = []
+        for trial in () if method.is_peer else done:
+            later = [line for _, lines in trial.texts for line in lines[1:]]
+            length = trial.parameters.get("draft_length", 0)
+            if length and (whole := [line for line in later if line["draft_length"] == length]):
+                blocks.append(_Block(trial, whole))
         longest = max((block.length for block in blocks), default=0)
         self._blocks = [block for block in blocks if block.length == longest]
         """The defaults' first: its seconds count whatever the setting, as only chance differs."""
