@@ -132,25 +132,6 @@ def by_arithmetic(cell: Cell, method: Method, tuned: Sequence[str], costs: Costs
     return parameters
 
 
-def _candidates(
-    cell: Cell, method: Method, parameters: Parameters, axis: str, plan: Plan, costs: Costs
-) -> list[dict[str, Any]]:
-    """Values of one parameter, the likeliest first; one that makes rounds slow only if it stands already."""
-    values = best_first(cell, method, parameters, axis, method.axes[axis], costs)
-    found = [{**parameters, axis: value} for value in values]
-    known = [one for one in found if one == parameters or not is_slow(cell, method, one, plan, costs)]
-    return known[: plan.tuning_candidates]
-
-
-def tuning_texts(cell: Cell, method: Method, plan: Plan, costs: Costs) -> Iterator[Parameters]:
-    """Every setting that tuning runs in a cell, once for each tuning prompt; none by transfer."""
-    parameters = by_arithmetic(cell, method, plan.tuned, costs)
-    if plan.tuning_candidates and not is_slow(cell, method, parameters, plan, costs):
-        for axis in method.axes:
-            if axis in plan.tuned:
-                yield from _candidates(cell, method, parameters, axis, plan, costs)
-
-
 def tune(
     cell: Cell, method: Method, plan: Plan, costs: Costs, run: Callable[[Parameters], float | None]
 ) -> tuple[dict[str, Any], str]:
@@ -158,7 +139,7 @@ def tune(
     The parameters a method is measured with: one after the other, the others as they stand.
 
     Of each the values that the arithmetic likes best are run, and the fastest per output token stays. None of
-    them makes rounds slow: the arithmetic knows that those lose.
+    them makes rounds slow, unless it stands already: the arithmetic knows that those lose.
 
     Args:
         run: the tuning prompts with some parameters; seconds per output token, None if it failed.
@@ -172,17 +153,27 @@ def tune(
         return parameters, "name"
     if plan.tuning_candidates == 0 or is_slow(cell, method, parameters, plan, costs):
         return parameters, "arithmetic"
-    seen: dict[str, float | None] = {}
+    seconds: dict[str, float | None] = {}
     for axis in open_axes:
+        values = best_first(cell, method, parameters, axis, method.axes[axis], costs)
+        found = [{**parameters, axis: value} for value in values]
+        known = [one for one in found if one == parameters or not is_slow(cell, method, one, plan, costs)]
         scored = []
-        for candidate in _candidates(cell, method, parameters, axis, plan, costs):
+        for candidate in known[: plan.tuning_candidates]:
             name = trial_name(candidate)
-            if name not in seen:
-                seen[name] = run(candidate)
-            if (seconds := seen[name]) is not None:
-                scored.append((seconds, candidate))
+            if name not in seconds:
+                seconds[name] = run(candidate)
+            if (token_seconds := seconds[name]) is not None:
+                scored.append((token_seconds, candidate))
         parameters = min(scored, key=lambda pair: pair[0], default=(0.0, parameters))[1]
     return parameters, "measured"
+
+
+def tuning_texts(cell: Cell, method: Method, plan: Plan, costs: Costs) -> list[Parameters]:
+    """Every setting that tuning runs in a cell, once for each tuning prompt; none by transfer."""
+    tried: list[Parameters] = []
+    tune(cell, method, plan, costs, tried.append)
+    return tried
 
 
 # --- a whole plan -------------------------------------------------------------------------------------------

@@ -263,25 +263,21 @@ def _tuning(run: Run) -> list[str]:
         f"{len(made)} methods and cells, median error {statistics.median(sizes):.1%}, nine tenths within "
         f"{sizes[(9 * len(sizes) - 1) // 10]:.1%}, worst {worst:+.1%} ({method}; {cell}).",
     ]
-    shares, rows = [], []
-    for (where, method), (chosen, seconds) in sorted(_checked(run.records).items()):
-        fastest = min(seconds, key=seconds.__getitem__)
-        shares.append(seconds[fastest] / seconds[chosen])
-        rows.append([str(where), method, str(chosen), str(fastest), number(shares[-1], 2)])
-    if rows:
+    if rows := _choices(run.records):
         hits = sum(chosen == fastest for _, _, chosen, fastest, _ in rows)
+        shares = [share for *_, share in rows]
         head = ("cell", "method", "chosen γ", "fastest γ", "speed of the choice over the fastest's")
         parts += [
             "In the cells where every draft length was run on the tuning prompts, the choice was the fastest "
             f"in {hits} of {len(rows)}; its speed over the fastest's was {statistics.median(shares):.2f} at "
             f"the median and {min(shares):.2f} at worst. The fastest of a few is partly luck.",
-            table(head, rows, left=2),
+            table(head, [[*map(str, words), number(share, 2)] for *words, share in rows], left=2),
         ]
     return parts
 
 
-def _checked(records: Sequence[GenerationRecord]) -> dict[tuple[Cell, str], tuple[int, dict[int, float]]]:
-    """Where more draft lengths ran than the transfer's own two: the one chosen, and each one's s/token."""
+def _choices(records: Sequence[GenerationRecord]) -> list[tuple[Cell, str, int, int, float]]:
+    """Where more draft lengths ran than the transfer's own two: chosen, fastest, and the choice's speed."""
     chosen = {
         (r.cell, r.method): r.parameters
         for r in records
@@ -293,11 +289,14 @@ def _checked(records: Sequence[GenerationRecord]) -> dict[tuple[Cell, str], tupl
         alike = {**r.parameters, LENGTH: best.get(LENGTH)} == best
         if r.purpose == TUNING and not r.failure and alike:
             tried[r.cell, r.method][r.parameters[LENGTH]].append(1 / r.tokens_per_s)
-    return {
-        key: (chosen[key][LENGTH], {length: statistics.mean(s) for length, s in lengths.items()})
-        for key, lengths in tried.items()
-        if len(lengths) > 2 and chosen[key][LENGTH] in lengths
-    }
+    rows = []
+    for key, lengths in sorted(tried.items()):
+        length = chosen[key][LENGTH]
+        seconds = {tried_length: statistics.mean(each) for tried_length, each in lengths.items()}
+        if len(seconds) > 2 and length in seconds:
+            fastest = min(seconds, key=seconds.__getitem__)
+            rows.append((*key, length, fastest, seconds[fastest] / seconds[length]))
+    return rows
 
 
 DRAFTS, OURS = pl.when(col("drafted_tokens") > 0), pl.when(~col("is_peer"))
