@@ -89,10 +89,8 @@ def write(folder: Path, to: Path | None = None, *, prefix: str = "") -> list[Pat
     for name, (title, unit, middle, value, each) in FIGURES.items():
         paths.append((to or folder) / f"{prefix}{name}")
         panels = _panels(run, unit, value, each)
-        columns = run.texts["rtt_s"].n_unique()
-        text = charts.draw(
-            title + run.paced, panels, columns=columns if columns > 1 else 2, caption=_caption(run, middle)
-        )
+        columns = max(2, run.texts["rtt_s"].n_unique())
+        text = charts.draw(title + run.paced, panels, columns=columns, caption=_caption(run, middle))
         paths[-1].write_text(text, encoding="utf-8")
     return paths
 
@@ -103,6 +101,7 @@ def _panels(run: Run, unit: str, value: pl.Expr, each: pl.Expr) -> list[charts.P
         run.texts.group_by(*cell, "method")
         .agg(value.alias("y"), low=each.min(), high=each.max(), hollow=col("short").first())
         .sort(cell)
+        .fill_null(math.nan)
     )
     rates = sorted(set(points["rate_up_bps"]))
     x = charts.categories("uplink, bit/s", [short_rate(rate) for rate in rates])

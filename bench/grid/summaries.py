@@ -97,14 +97,8 @@ def _texts(records: Iterable[GenerationRecord]) -> pl.DataFrame:
     starts = (pl.when(col("method").str.starts_with(start)).then(n) for n, start in enumerate(SHOWN))
 
     def least(key: str, of: str) -> pl.Expr:
-        kind = col(of)
-        return (
-            col("method")
-            .filter(kind)
-            .sort_by(col(key).filter(kind), maintain_order=True)
-            .first()
-            .over("cell")
-        )
+        kind = col("method").filter(of).sort_by(col(key).filter(of), maintain_order=True)
+        return kind.first().over("cell")
 
     def over(other: pl.Expr) -> pl.Expr:
         theirs = col("tokens_per_s").filter(col("method") == other).first().over("cell", "prompt", "seed")
