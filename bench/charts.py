@@ -113,8 +113,6 @@ class Bars:
     colour: Colour
     spans: tuple[tuple[float, float, float], ...]
     """(x, low, high)."""
-    width: float = 0.7
-    """In units of a linear x axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +265,7 @@ def _panel(figure: Figure, axes: Axes, panel: Panel, legend: dict[str, Any]) -> 
         axes.grid(axis="y")
     for bars in panel.bars:
         for x, low, high in bars.spans:
-            axes.bar(x, high - low, bottom=low, width=bars.width, color=bars.colour.light)
+            axes.bar(x, high - low, bottom=low, width=0.7, color=bars.colour.light)
     for tile in panel.tiles:
         box = Rectangle((tile.x - 0.49, tile.y - 0.48), 0.98, 0.96, lw=0, alpha=tile.opacity)
         box.set_facecolor(tile.colour.light)

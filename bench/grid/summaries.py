@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -13,6 +14,7 @@ import polars as pl
 import polars.selectors as cs
 from polars import col
 
+from bench.grid.cells import Cell
 from bench.grid.records import MEASURED, GenerationRecord
 from bench.grid.store import read_generations, read_settings
 from bench.markdown import NONE
@@ -57,8 +59,17 @@ class Run:
 def read_run(folder: Path) -> Run:
     """Raises StoreError where a folder has no lines."""
     records = tuple(read_generations(folder))
-    texts = _texts(record for record in records if record.purpose == MEASURED and not record.failure)
+    texts = _texts(chain.from_iterable(by_method(records).values()))
     return Run(read_settings(folder), records, texts, _methods(texts))
+
+
+def by_method(records: Iterable[GenerationRecord]) -> dict[tuple[Cell, str], list[GenerationRecord]]:
+    """Measured texts that did not fail, by cell and method: cells sorted, methods as they ran first."""
+    found: dict[tuple[Cell, str], list[GenerationRecord]] = {}
+    for record in records:
+        if record.purpose == MEASURED and not record.failure:
+            found.setdefault((record.cell, record.method), []).append(record)
+    return dict(sorted(found.items(), key=lambda pair: pair[0][0]))
 
 
 def pooled(above: str, below: str = "output_tokens") -> pl.Expr:
@@ -91,9 +102,7 @@ def _texts(records: Iterable[GenerationRecord]) -> pl.DataFrame:
         | {"is_ours": not record.is_peer and record.way not in BASELINE_SCHEMES}
         for record in records
     ]
-    texts = pl.DataFrame(rows, schema=_FIELDS | _RATES | _WORDS).sort(
-        "rate_up_bps", "rtt_s", "temperature", maintain_order=True
-    )
+    texts = pl.DataFrame(rows, schema=_FIELDS | _RATES | _WORDS)
     starts = (pl.when(col("method").str.starts_with(start)).then(n) for n, start in enumerate(SHOWN))
 
     def least(key: str, of: str) -> pl.Expr:
