@@ -238,7 +238,8 @@ def _legend(panels: Sequence[Panel]) -> dict[str, Any]:
     """A handle a name, in the order of their coming; a series' marker is taken from here too."""
     handles: dict[str, Any] = {}
     shapes = cycle(SHAPES)
-    for entry in (entry for panel in panels for entry in (*panel.bars, *panel.series)):
+    drawn: list[Series | Bars] = [entry for panel in panels for entry in (*panel.bars, *panel.series)]
+    for entry in drawn:
         if not entry.name or entry.name in handles:
             continue
         colour = entry.colour.light
