@@ -204,3 +204,11 @@ def keep(folder: Path, *records: GenerationRecord, **settings: Any) -> Path:
     for record in records:
         store.add(record)
     return folder
+
+
+def beside_a_stream(stream_s: Mapping[int, float], *prompts: str, **changes: Any) -> list[GenerationRecord]:
+    """Ours, and the target's stream in so many seconds, at each of these uplinks' rates."""
+    where = [(prompt, rate) for prompt in prompts or ("p000",) for rate in stream_s]
+    ours = [make_record(prompt=prompt, rate_up_bps=rate, **changes) for prompt, rate in where]
+    streams = [stream(prompt, stream_s[rate], rate_up_bps=rate, **changes) for prompt, rate in where]
+    return ours + streams

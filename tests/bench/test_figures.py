@@ -11,7 +11,7 @@ import pytest
 from bench.charts import Panel
 from bench.grid.figures import FIGURES, looks_of, main, write, write_worth
 from bench.grid.methods import DEFAULT_METHODS
-from tests.bench.bench_data import keep, make_record, stream
+from tests.bench.bench_data import beside_a_stream, keep, make_record
 
 Drawn = list[Sequence[Panel]]
 
@@ -73,16 +73,9 @@ def test_the_figure_of_worth_shows_every_cell_and_marks_those_we_lose(tmp_path: 
     """
     folders = []
     for name, lost_s, changes in (("plain", 2.0, {}), ("paced", 8.0, {"pacing_base_s": 0.1})):
-        texts = [
-            text
-            for rate, stream_s in ((32_000, 8.0), (512_000, lost_s))
-            for text in (
-                make_record(method="c-sqs", way="c-sqs", last_token_s=0.1, rate_up_bps=rate, **changes),
-                make_record(rate_up_bps=rate, **changes),
-                stream("p000", stream_s, rate_up_bps=rate, **changes),
-            )
-        ]
-        folders.append(keep(tmp_path / name, *texts))
+        faster = make_record(method="c-sqs", way="c-sqs", last_token_s=0.1, **changes)
+        texts = beside_a_stream({32_000: 8.0, 512_000: lost_s}, **changes)
+        folders.append(keep(tmp_path / name, faster, *texts))
 
     assert write_worth(folders, tmp_path / "worth.svg")
 

@@ -10,7 +10,7 @@ import pytest
 from bench.grid.records import TUNING, GenerationRecord
 from bench.grid.report import main, render
 from bench.grid.summaries import is_lost, percentile
-from tests.bench.bench_data import keep, make_record, stream
+from tests.bench.bench_data import beside_a_stream, keep, make_record, stream
 
 RATES = (32_000, 512_000, 20_000_000)
 
@@ -18,12 +18,7 @@ RATES = (32_000, 512_000, 20_000_000)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """One cell that we win and one that we lose, by a factor of two each; one failure."""
-    texts = [
-        text
-        for prompt in ("p000", "p001", "p002")
-        for rate, stream_s in ((32_000, 8.0), (512_000, 2.0))
-        for text in (make_record(prompt=prompt, rate_up_bps=rate), stream(prompt, stream_s, rate_up_bps=rate))
-    ]
+    texts = beside_a_stream({32_000: 8.0, 512_000: 2.0}, "p000", "p001", "p002")
     tuned = make_record(purpose=TUNING, trial="{}", last_token_s=100.0)
     failed = make_record(method="dense-qs", way="dense-qs", failure="UNAVAILABLE: gone")
     plan = {"name": "canned", "tokens": 9}
@@ -61,8 +56,7 @@ def test_a_row_has_every_figure_that_was_asked_for(folder: Path) -> None:
 
 def test_a_paced_run_says_so_over_every_table_and_a_short_text_is_marked(tmp_path: Path) -> None:
     """In the title and over each section with figures of time; the mark is in every table."""
-    paced = {"pacing_base_s": 0.1}
-    text = render(keep(tmp_path, make_record(**paced, short=True), stream("p000", 8.0, **paced)))
+    text = render(keep(tmp_path, make_record(pacing_base_s=0.1, short=True), stream("p000", 8.0)))
 
     headings = [line for line in text.splitlines() if line.startswith(("# ", "## ", "Where it goes"))]
     tables = [h for h in headings if not h.startswith(("## Cells we lose", "## How to read"))]
@@ -109,16 +103,14 @@ def test_the_command_prints_the_report_and_refuses_a_folder_without_a_run(
 
 def texts_of(*last_token_s: float, temperature: float = 1.0) -> list[GenerationRecord]:
     """Three uplinks: ours in 4 s, naive ones in 12 and 6 s, the target's stream in what is given."""
-    records = []
-    for rate, stream_s in zip(RATES, last_token_s, strict=True):
-        cell = {"rate_up_bps": rate, "temperature": temperature}
-        records += [
-            make_record(**cell),
-            make_record(method="dense-f16", way="dense-f16", last_token_s=12.0, **cell),
-            make_record(method="cloud-ar", way="cloud-ar", last_token_s=6.0, wire_up_bytes=1350, **cell),
-            stream("p000", stream_s, target_passes=9, **cell),
-        ]
-    return records
+    more = {"temperature": temperature, "wire_up_bytes": 1350, "target_passes": 9}
+    naive = [
+        make_record(method=way, way=way, last_token_s=seconds, rate_up_bps=rate, **more)
+        for rate in RATES
+        for way, seconds in (("dense-f16", 12.0), ("cloud-ar", 6.0))
+    ]
+    stream_s = dict(zip(RATES, last_token_s, strict=True))
+    return beside_a_stream(stream_s, temperature=temperature) + naive
 
 
 def overview(folder: Path, *records: GenerationRecord) -> list[str]:
@@ -132,8 +124,8 @@ def test_the_overview_has_medians_over_the_links_and_spreads_over_the_baselines(
     lines = overview(tmp_path, *texts_of(2.0, 3.0, 8.0))
 
     assert "| k-sqs:K=8 | 0.75 | 100 | 50 | 0.44 |" in lines
-    assert "| cloud-ar | 0.50 | 150 | 50 | 0.44 |" in lines
-    assert "| cloud-stream | 1.00 | 100 | 50 | 1.00 |" in lines
+    assert "| cloud-ar | 0.50 | 150 | 50 | 1.00 |" in lines
+    assert "| cloud-stream | 1.00 | 100 | 50 | 0.44 |" in lines
     assert "| cells | over cloud-ar | over cloud-stream |" in lines
     assert "| 40 ms, T 1 | 1.50 (1.50 to 1.50), 3 of 3 | 0.75 (0.50 to 2.00), 1 of 3 |" in lines
     naive = lines[lines.index("The same of every method that drafts at the edge, over `cloud-ar`:") :]
@@ -156,7 +148,9 @@ def test_temperatures_have_columns_of_their_own_and_our_fastest_is_counted(tmp_p
 
 def test_a_run_of_one_cell_or_without_the_targets_stream_has_no_overview(tmp_path: Path) -> None:
     """There is nothing to take a median of, or nothing to compare with."""
-    assert overview(tmp_path / "cell", *texts_of(2.0, 3.0, 8.0)[:4]) == []
+    one_cell = [text for text in texts_of(2.0, 3.0, 8.0) if text.rate_up_bps == RATES[0]]
+
+    assert overview(tmp_path / "cell", *one_cell) == []
     assert overview(tmp_path / "ours", *(make_record(rate_up_bps=rate) for rate in RATES)) == []
 
 
