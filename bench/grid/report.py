@@ -52,6 +52,7 @@ def render(folder: Path, *, head: str = "", images: str = "") -> str:
         StoreError: no lines there.
     """
     run = read_run(folder)
+    cells = run.methods.group_by("cell", maintain_order=True)
     failed = [
         f"- {r.cell}, {r.method}, prompt {r.prompt} ({r.purpose}): {r.failure}"
         for r in run.records
@@ -67,11 +68,7 @@ def render(folder: Path, *, head: str = "", images: str = "") -> str:
         *_fastest(run),
         _matrix(run),
         *_tuning(run),
-        *(
-            part
-            for (cell,), here in run.methods.group_by("cell", maintain_order=True)
-            for part in _cell(cell, here, run.paced)
-        ),
+        *(part for (cell,), here in cells for part in _cell(cell, here, run.paced)),
         "\n".join([f"## Failed: {len(failed)}", "", *failed]) if failed else "",
         GLOSSARY,
     ]
