@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from operator import attrgetter
 from typing import Any
 
-from bench.grid.cells import Cell
 from bench.grid.records import GenerationRecord
+from bench.grid.summaries import Summary, summarise
 from bench.simulation.fit import Fit, draft_length_of, fixed_parameters, link_of
 from bench.simulation.model import run_texts
 from bench.simulation.scenario import Text
@@ -16,12 +17,15 @@ from thinwire.common.errors import ConfigError
 CHECK_TEXTS = 300
 """Simulated a cell."""
 LEAST_CELLS = 6
-FIGURES = {
-    "tokens_per_s": "output tokens/s",
-    "seconds_per_token": "seconds a token after the first",
+COUNTS = {
     "wire_up_bytes": "bytes up a token",
     "wire_down_bytes": "bytes down a token",
     "target_passes": "target passes a token",
+}
+FIGURES = {
+    "tokens_per_s": "output tokens/s",
+    "seconds_per_token": "seconds a token after the first",
+    **COUNTS,
 }
 """What is compared, and its words."""
 HEADLINE = "tokens_per_s"
@@ -39,16 +43,13 @@ def check(fitted: Fit, texts: Sequence[GenerationRecord]) -> tuple[list[dict[str
     Raises:
         ConfigError: fewer than six predictions.
     """
-    cells: dict[tuple[Cell, str], list[GenerationRecord]] = {}
-    for text in texts:
-        if link_of(text) not in fitted.links:
-            cells.setdefault((text.cell, text.method), []).append(text)
+    cells = summarise(text for text in texts if link_of(text) not in fitted.links)
     predictions, left_out = [], []
-    for (cell, method), measured in sorted(cells.items()):
+    for measured in (one for cell in cells for one in sorted(cell.methods, key=attrgetter("method"))):
         try:
             predictions.append(_predict(fitted, measured))
         except ConfigError as error:
-            left_out.append(f"{cell}, {method}: {error.message}")
+            left_out.append(f"{measured.cell}, {measured.method}: {error.message}")
     if len(predictions) < LEAST_CELLS:
         raise ConfigError(
             f"{len(predictions)} cells can be predicted; expected at least {LEAST_CELLS} off the links of "
@@ -62,44 +63,39 @@ def worst(predictions: Sequence[dict[str, Any]], figure: str) -> dict[str, Any]:
     return max(predictions, key=lambda one: abs(one["error"][figure]))
 
 
-def _predict(fitted: Fit, texts: Sequence[GenerationRecord]) -> dict[str, Any]:
-    """Of the texts of one method in one cell."""
-    first = texts[0]
-    if first.method not in fitted.times:
-        raise ConfigError(f"{first.method} did not run on the link of the fit.")
-    own, of_fit = fixed_parameters(first), fitted.parameters.get((first.method, first.temperature))
+def _predict(fitted: Fit, of: Summary) -> dict[str, Any]:
+    first = of.first
+    if of.method not in fitted.times:
+        raise ConfigError(f"{of.method} did not run on the link of the fit.")
+    own, of_fit = fixed_parameters(first), fitted.parameters.get((of.method, first.temperature))
     if own != of_fit:
         raise ConfigError(f"the parameters are {own}; expected those of the fit, {of_fit}.")
     length = draft_length_of(first)
-    outcome = run_texts(
-        fitted.scenario(first.cell, first.method, length, first.requested_tokens), CHECK_TEXTS
-    )
+    outcome = run_texts(fitted.scenario(of.cell, of.method, length, first.requested_tokens), CHECK_TEXTS)
     measured = _pooled(
-        [Text(text.first_token_s, text.last_token_s, text.output_tokens) for text in texts],
-        sum(text.wire_up_bytes for text in texts),
-        sum(text.wire_down_bytes for text in texts),
-        sum(text.target_passes for text in texts),
+        [Text(text.first_token_s, text.last_token_s, text.output_tokens) for text in of.texts],
+        [of.total(name) for name in COUNTS],
     )
     # The prompt has a pass of its own, except that a stream's gives its first token.
     passes = outcome.passes + (0 if first.is_peer else len(outcome.texts))
-    predicted = _pooled(outcome.texts, outcome.wire_up_bytes, outcome.wire_down_bytes, passes)
+    predicted = _pooled(outcome.texts, (outcome.wire_up_bytes, outcome.wire_down_bytes, passes))
     return {
-        **asdict(first.cell),
-        "method": first.method,
+        **asdict(of.cell),
+        "method": of.method,
         "draft_length": length,
-        "texts": len(texts),
+        "texts": len(of.texts),
         "measured": measured,
         "predicted": predicted,
         "error": {figure: predicted[figure] / measured[figure] - 1 for figure in FIGURES},
     }
 
 
-def _pooled(texts: Sequence[Text], up_bytes: int, down_bytes: int, passes: int) -> dict[str, float]:
-    """The figures over all texts together."""
+def _pooled(texts: Sequence[Text], counts: Sequence[float]) -> dict[str, float]:
+    """The figures over all texts together; `counts` are those of `COUNTS`."""
     tokens = sum(text.tokens for text in texts)
     values = (
         tokens / sum(text.last_s for text in texts),
         sum(text.last_s - text.first_s for text in texts) / (tokens - len(texts)),
-        *(count / tokens for count in (up_bytes, down_bytes, passes)),
+        *(count / tokens for count in counts),
     )
     return dict(zip(FIGURES, values, strict=True))

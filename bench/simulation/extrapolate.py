@@ -8,11 +8,12 @@ Scaled: payloads, from the bundled vocabulary to that of large models, by what `
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from operator import itemgetter
 from typing import Any
@@ -99,14 +100,13 @@ class LargeModels:
         longest = max(self.fitted.rounds[name, self.temperature]["draft_length"])
         return sorted({longest, *(length for length in DRAFT_LENGTHS if length <= longest)})
 
-    def scenario(self, name: str, draft_length: int, rate_up_bps: int, batching: str) -> Scenario:
+    def scenario(self, name: str, draft_length: int, cell: Cell, batching: str) -> Scenario:
         """
         One edge: measured acceptance, scaled payloads and cited times.
 
         Raises:
             ConfigError: no blocks so long were measured.
         """
-        cell = Cell(rate_up_bps, RTT_S, self.temperature)
         measured, way = self.fitted.scenario(cell, name, draft_length, TEXT_TOKENS), _way(name)
         rounds, factor = measured.rounds, LARGE_VOCABULARY.get(way, 1.0)
         if rounds:
@@ -169,14 +169,9 @@ class LargeModels:
     def _combinations(self, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any], list[Scenario]]]:
         """A method, where it is, and its scenario at every draft length."""
         for batching, rate, name in itertools.product(self.batchings, self.rates_up_bps, names):
-            where = {
-                "batching": batching,
-                "rate_up_bps": rate,
-                "rtt_s": RTT_S,
-                "temperature": self.temperature,
-            }
-            tried = [self.scenario(name, length, rate, batching) for length in self.draft_lengths(name)]
-            yield name, where, tried
+            cell = Cell(rate, RTT_S, self.temperature)
+            tried = [self.scenario(name, length, cell, batching) for length in self.draft_lengths(name)]
+            yield name, {"batching": batching, **asdict(cell)}, tried
 
 
 def mean_s(outcome: Outcome, edges: int) -> float:
@@ -186,14 +181,11 @@ def mean_s(outcome: Outcome, edges: int) -> float:
 
 def most_edges(holds: Callable[[int], bool], limit: int = MOST_EDGES) -> int:
     """The largest number up to `limit` for which a falling predicate holds; 0 if it never does."""
-    good, bad = 0, 1
+    bad = 1
     while bad <= limit and holds(bad):
-        good, bad = bad, 2 * bad
-    bad = min(bad, limit + 1)
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        good, bad = (middle, bad) if holds(middle) else (good, middle)
-    return good
+        bad *= 2
+    between = range(bad // 2 + 1, min(bad, limit + 1))
+    return bad // 2 + bisect.bisect_left(between, True, key=lambda edges: not holds(edges))
 
 
 def steady(scenario: Scenario) -> Outcome:

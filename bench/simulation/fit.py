@@ -57,7 +57,7 @@ class Fit:
     transport_s: float
     times: Mapping[str, MethodTimes]
     """By method."""
-    rounds: Mapping[tuple[str, float], pl.DataFrame]
+    rounds: Mapping[tuple[Any, ...], pl.DataFrame]
     """
     By method and temperature: rounds of whole length, first ones included, as what was accepted does not
     depend on the prompt's pass. A text's last blocks are cut to what is still wanted, and left out.
@@ -145,25 +145,14 @@ def fit(texts: Sequence[GenerationRecord], rounds: pl.DataFrame, links: Sequence
     chosen = [text for own in by_method.values() for text in own]
     rounds = _with_seconds([text for text in chosen if text.method not in STREAMS], rounds)
     transport_s = pl.col("transport_s").filter("later").mean()
-    means = _means(rounds)
-    kinds = means.select("rows", "cloud_s").to_dict(as_series=False).values()
-    # No slope with one kind of pass, or where it would fall.
-    per_row_s = max(0.0, statistics.linear_regression(*kinds).slope) if means["rows"].n_unique() > 1 else 0.0
-    block_s = (pl.col("cloud_s") - per_row_s * pl.col("rows")).clip(lower_bound=0.0)
-    of_rounds = means.select("method", "prompt_s", "draft_step_s", "edge_round_s", block_s=block_s)
-    times = {row.pop("method"): MethodTimes(**row) for row in of_rounds.iter_rows(named=True)}
+    per_row_s, times = _round_times(rounds)
     whole = rounds.filter(pl.col("draft_length") == pl.col("asked"))
     result = Fit(
         links=tuple(links),
         per_row_s=per_row_s,
         transport_s=max(0.0, rounds.select(transport_s).item() or 0.0),
         times={name: times.get(name) or _stream_times(own, per_row_s) for name, own in by_method.items()},
-        rounds={
-            (str(name), float(temperature)): lines
-            for (name, temperature), lines in whole.partition_by(
-                ("method", "temperature"), as_dict=True, maintain_order=True
-            ).items()
-        },
+        rounds=whole.partition_by(("method", "temperature"), as_dict=True, maintain_order=True),
         parameters={(text.method, text.temperature): fixed_parameters(text) for text in chosen},
     )
     return replace(result, times={name: _with_ends(result, name, own) for name, own in by_method.items()})
@@ -209,24 +198,29 @@ def _with_seconds(texts: Sequence[GenerationRecord], rounds: pl.DataFrame) -> pl
     )
 
 
-def _means(rounds: pl.DataFrame) -> pl.DataFrame:
-    """A row a method: rows and seconds of its rounds, and of the prompt; 0 where it has no later round."""
-    of_text = rounds.group_by("method", "attempt").agg(prompt_s=pl.first("target_s") - pl.sum("verify_s"))
+def _round_times(rounds: pl.DataFrame) -> tuple[float, dict[str, MethodTimes]]:
+    """Seconds of a further row, and each method's own times; 0 where it has no later round."""
     # A little short, as a round's seconds hold its decoding too.
-    prompts = of_text.group_by("method").agg(pl.mean("prompt_s").clip(lower_bound=0.0))
+    prompt_s = pl.first("target_s") - pl.sum("verify_s")
+    prompts = rounds.group_by("method", "attempt", maintain_order=True).agg(prompt_s=prompt_s)
+    drafted = pl.col("draft_length").filter("later").sum()
     later = rounds.group_by("method", maintain_order=True).agg(
         rows=(pl.col("draft_length") + 1).filter("later").mean(),
         cloud_s=pl.col("cloud_s").filter("later").mean(),
-        drafted=pl.col("draft_length").filter("later").sum(),
-        draft_s=pl.col("draft_s").filter("later").sum(),
-        edge_round_s=pl.col("edge_s").filter("later").mean().clip(lower_bound=0.0),
+        draft_step_s=pl.when(drafted > 0).then(pl.col("draft_s").filter("later").sum() / drafted),
+        edge_round_s=pl.col("edge_s").filter("later").mean(),
     )
-    drafts = pl.when(pl.col("drafted") > 0).then(pl.col("draft_s") / pl.col("drafted"))
-    return (
-        later.join(prompts, on="method", maintain_order="left")
-        .with_columns(draft_step_s=drafts)
-        .fill_null(0.0)
+    prompts = prompts.group_by("method").agg(pl.mean("prompt_s"))
+    means = later.join(prompts, on="method", maintain_order="left").fill_null(0.0)
+    rows, cloud_s = means["rows"].to_list(), means["cloud_s"].to_list()
+    # No slope with one kind of pass, or where it would fall.
+    per_row_s = max(0.0, statistics.linear_regression(rows, cloud_s).slope) if len(set(rows)) > 1 else 0.0
+    columns = means.select(
+        "method",
+        *(pl.col(name).clip(lower_bound=0.0) for name in ("prompt_s", "draft_step_s", "edge_round_s")),
+        block_s=(pl.col("cloud_s") - per_row_s * pl.col("rows")).clip(lower_bound=0.0),
     )
+    return per_row_s, {row.pop("method"): MethodTimes(**row) for row in columns.iter_rows(named=True)}
 
 
 def _stream_times(texts: Sequence[GenerationRecord], per_row_s: float) -> MethodTimes:

@@ -229,7 +229,7 @@ def test_the_cited_figures_are_a_line() -> None:
 
 def test_large_models_take_cited_times_and_larger_payloads(models: LargeModels) -> None:
     """Acceptance stays what was measured."""
-    scenario = models.scenario(K_SQS, 4, 32_000, BY_ROW)
+    scenario = models.scenario(K_SQS, 4, Cell(32_000, 0.04, 1.0), BY_ROW)
 
     assert scenario.times.draft_step_s == pytest.approx(1 / 65.02)
     assert scenario.rounds is not None
