@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ import pytest
 from bench import round_time
 from bench.charts import Panel
 from bench.grid.cells import Cell
+from bench.grid.records import GenerationRecord
 from bench.simulation import report
 from bench.simulation.__main__ import main
 from bench.simulation.check import FIGURES, check
 from bench.simulation.citations import CHECK, DRAFTS, TARGET
 from bench.simulation.extrapolate import BATCHINGS, BY_BLOCK, BY_ROW, ONE, LargeModels, most_edges
-from bench.simulation.fit import Fit, fit, read_rounds, read_texts
+from bench.simulation.fit import Fit, LinkKey, fit, read_rounds, read_texts
 from tests.bench.bench_data import make_record
 from thinwire.common.errors import ConfigError
 
@@ -35,15 +36,34 @@ K_SQS = "k-sqs:K=8"
 METHODS = {"cloud-stream": 0, "cloud-ar": 0, K_SQS: 4}
 
 
-def make_text(rate: int, rtt_s: float, method: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def make_text(link: LinkKey, method: str) -> tuple[GenerationRecord, list[dict[str, Any]]]:
     """One text whose rounds all take the same time and all accept one token of four."""
-    length, tokens_a_round = METHODS[method], 2 if METHODS[method] else 1
+    (rate, rtt_s), length, is_peer = link, METHODS[method], method == "cloud-stream"
+    tokens_a_round = 2 if length else 1
     up, down = (round_time.message_wire_bytes(size) for size in MESSAGE_BYTES[length])
     round_trip_s = 8 * up / rate + 8 * down / (4 * rate) + rtt_s + TRANSPORT_S + PASS_S[length]
-    is_peer = method == "cloud-stream"
     step_s = TOKEN_S if is_peer else EDGE_ROUND_S + length * DRAFT_STEP_S + round_trip_s
-    attempt = f"{rate}-{rtt_s}-{method}"
-    head = {"schema": 1, "kind": "round", "attempt": attempt, "tokens": tokens_a_round}
+    count = TOKENS // tokens_a_round
+    if is_peer:
+        up, down = round_time.ACK_BYTES, round_time.ACK_BYTES + 24
+    record = make_record(
+        rate_up_bps=rate,
+        rtt_s=rtt_s,
+        method=method,
+        way=method.partition(":")[0],
+        is_peer=is_peer,
+        attempt=f"{rate}-{rtt_s}-{method}",
+        parameters={"draft_length": length} if length else {},
+        requested_tokens=tokens_a_round * count,
+        output_tokens=tokens_a_round * count,
+        first_token_s=0.5 + step_s,
+        last_token_s=0.5 + step_s * count,
+        rounds=count,
+        wire_up_bytes=600 + count * up,
+        wire_down_bytes=300 + count * down,
+        target_passes=count + (0 if is_peer else 1),
+        target_s=PROMPT_S + count * (PASS_S[length] - 0.001),
+    )
     ours = {
         "draft_length": length,
         "accepted": 1 if length else 0,
@@ -55,75 +75,38 @@ def make_text(rate: int, rtt_s: float, method: str) -> tuple[dict[str, Any], lis
         "queue_s": 0.001,
         "verify_s": PASS_S[length] - 0.001,
     }
-    rounds = [
-        {**head, "round": number, "arrival_s": 0.5 + step_s * number, **({} if is_peer else ours)}
-        for number in range(1, TOKENS // tokens_a_round + 1)
-    ]
-    count, tokens = len(rounds), tokens_a_round * len(rounds)
-    if is_peer:
-        up, down = round_time.ACK_BYTES, round_time.ACK_BYTES + 24
-    record = make_record(
-        rate_up_bps=rate,
-        rtt_s=rtt_s,
-        method=method,
-        way=method.partition(":")[0],
-        is_peer=is_peer,
-        attempt=attempt,
-        parameters={"draft_length": length} if length else {},
-        requested_tokens=tokens,
-        output_tokens=tokens,
-        first_token_s=rounds[0]["arrival_s"],
-        last_token_s=rounds[-1]["arrival_s"],
-        rounds=count,
-        wire_up_bytes=600 + count * up,
-        wire_down_bytes=300 + count * down,
-        target_passes=count + (0 if is_peer else 1),
-        target_s=PROMPT_S + count * (PASS_S[length] - 0.001),
-    )
-    return json.loads(record.to_json()), rounds
+    head = {"attempt": record.attempt, "tokens": tokens_a_round, **({} if is_peer else ours)}
+    arrivals = [0.5 + step_s * number for number in range(1, count + 1)]
+    return record, [{**head, "round": n, "arrival_s": at_s} for n, at_s in enumerate(arrivals, 1)]
 
 
-def write_run(folder: Path, links: list[tuple[int, float]]) -> Path:
-    """A benchmark's folder; lines go after those that are there."""
-    texts = [make_text(rate, rtt_s, method) for rate, rtt_s in links for method in METHODS]
-    with (folder / "generations.jsonl").open("a") as file:
-        file.writelines(json.dumps(record) + "\n" for record, _ in texts)
-    with (folder / "rounds.jsonl").open("a") as file:
-        file.writelines(json.dumps(line) + "\n" for _, rounds in texts for line in rounds)
+@pytest.fixture(name="folder", scope="module")
+def folder_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A benchmark's folder: three links, three methods."""
+    folder = tmp_path_factory.mktemp("run")
+    texts = [make_text(link, method) for link in LINKS for method in METHODS]
+    lines = [json.dumps(line) + "\n" for _, rounds in texts for line in rounds]
+    (folder / "rounds.jsonl").write_text("".join(lines))
+    (folder / "generations.jsonl").write_text("".join(record.to_json() + "\n" for record, _ in texts))
     return folder
 
 
-def change(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
-    """Every text's line, edited in place."""
-    path = folder / "generations.jsonl"
-    records = [json.loads(line) for line in path.read_text().splitlines()]
-    for record in records:
-        edit(record)
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+@pytest.fixture(name="texts", scope="module")
+def texts_fixture(folder: Path) -> list[GenerationRecord]:
+    """Those of the folder."""
+    return read_texts(folder)
 
 
-@pytest.fixture(name="folder")
-def folder_fixture(tmp_path: Path) -> Path:
-    """Three links, three methods."""
-    return write_run(tmp_path, LINKS)
+@pytest.fixture(name="fitted", scope="module")
+def fitted_fixture(folder: Path, texts: list[GenerationRecord]) -> Fit:
+    """To the link in the middle."""
+    return fit(texts, read_rounds(folder), [FITTED])
 
 
-@pytest.fixture(name="fitted")
-def fitted_fixture(folder: Path) -> Fit:
-    """To the one in the middle."""
-    return fit(read_texts(folder), read_rounds(folder), [FITTED])
-
-
-@pytest.fixture(name="models")
+@pytest.fixture(name="models", scope="module")
 def models_fixture(fitted: Fit) -> LargeModels:
     """One uplink, one block a pass."""
     return LargeModels(fitted, 1.0, DRAFTS["jetson"], rates_up_bps=(512_000,), batchings=(ONE,))
-
-
-def predictions_of(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """Of every link but the one of the fit."""
-    texts = read_texts(folder)
-    return check(fit(texts, read_rounds(folder), [FITTED]), texts)
 
 
 def test_the_fit_finds_what_the_lines_were_made_of(fitted: Fit) -> None:
@@ -142,26 +125,31 @@ def test_the_fit_finds_what_the_lines_were_made_of(fitted: Fit) -> None:
 
 
 def test_shorter_blocks_are_longer_ones_cut(fitted: Fit, models: LargeModels) -> None:
-    """Never the other way round: what would have been accepted after the last token nobody measured."""
+    """Of the draft lengths below the measured one."""
     assert set(fitted.samples(K_SQS, 1.0, 2)) == {(1, 15)}
     assert models.draft_lengths(K_SQS) == [1, 2, 4]
-    with pytest.raises(ConfigError, match="a draft length of 5 or more was measured"):
-        fitted.samples(K_SQS, 1.0, 5)
-    with pytest.raises(ConfigError, match=r"no round of k-sqs:K=8 at temperature 0.3"):
-        fitted.samples(K_SQS, 0.3, 4)
 
 
-def test_a_method_that_did_not_run_is_refused(fitted: Fit) -> None:
-    """The stream of the grid is known; other peers are left out rather than guessed."""
-    cell = Cell(8_000, 0.0, 1.0)
-    assert fitted.scenario(cell, "cloud-stream", 0, 2).rounds is None
-    with pytest.raises(ConfigError, match="method is 'cloud-generate'; expected one of cloud-stream"):
-        fitted.scenario(cell, "cloud-generate", 0, 2)
+@pytest.mark.parametrize(
+    ("method", "temperature", "draft_length", "fault"),
+    [
+        # What would have been accepted after the last token nobody measured.
+        (K_SQS, 1.0, 5, "a draft length of 5 or more was measured"),
+        (K_SQS, 0.3, 4, "no round of k-sqs:K=8 at temperature 0.3"),
+        ("cloud-generate", 1.0, 0, "method is 'cloud-generate'; expected one of cloud-stream"),
+    ],
+)
+def test_what_was_not_measured_is_refused(
+    fitted: Fit, method: str, temperature: float, draft_length: int, fault: str
+) -> None:
+    """Rather than guessed."""
+    with pytest.raises(ConfigError, match=fault):
+        fitted.scenario(Cell(8_000, 0.0, temperature), method, draft_length, 2)
 
 
-def test_cells_off_the_fit_come_out_right(folder: Path) -> None:
+def test_cells_off_the_fit_come_out_right(fitted: Fit, texts: list[GenerationRecord]) -> None:
     """Seconds a token of links that were not fitted to, from lines that follow the formula."""
-    predictions, left_out = predictions_of(folder)
+    predictions, left_out = check(fitted, texts)
 
     assert left_out == []
     assert {(one["rate_up_bps"], one["rtt_s"]) for one in predictions} == {LINKS[0], LINKS[2]}
@@ -173,45 +161,36 @@ def test_cells_off_the_fit_come_out_right(folder: Path) -> None:
         assert set(one["measured"]) == set(one["predicted"]) == set(FIGURES)
 
 
-def test_a_wrong_model_is_found_out(folder: Path) -> None:
-    """Lines of one link made twice as slow: the error says so."""
+def test_a_wrong_model_is_found_out(fitted: Fit, texts: list[GenerationRecord]) -> None:
+    """Texts that took twice as long: the error says so."""
+    slow = [
+        replace(text, first_token_s=2 * text.first_token_s, last_token_s=2 * text.last_token_s)
+        for text in texts
+    ]
 
-    def slower(record: dict[str, Any]) -> None:
-        if record["rate_up_bps"] == LINKS[2][0]:
-            record["first_token_s"] *= 2
-            record["last_token_s"] *= 2
-
-    change(folder, slower)
-    slow = [one for one in predictions_of(folder)[0] if one["rate_up_bps"] == LINKS[2][0]]
-
-    assert len(slow) == 3
-    assert all(one["error"]["tokens_per_s"] > 0.6 for one in slow)
-    assert main([str(folder), "--check"]) == 1
+    assert all(one["error"]["tokens_per_s"] > 0.6 for one in check(fitted, slow)[0])
 
 
-def test_other_parameters_are_not_predicted(folder: Path) -> None:
+def test_other_parameters_are_not_predicted(fitted: Fit, texts: list[GenerationRecord]) -> None:
     """A cell that was tuned to another K has other payloads than the fit."""
+    other, _ = make_text((128_000, 0.005), K_SQS)
+    retuned = replace(other, parameters={"draft_length": 4, "support_size": 32})
+    predictions, (reason,) = check(fitted, [*texts, retuned])
 
-    def retuned(record: dict[str, Any]) -> None:
-        if (record["rate_up_bps"], record["method"]) == (LINKS[0][0], K_SQS):
-            record["parameters"]["support_size"] = 32
-
-    change(folder, retuned)
-    predictions, (reason,) = predictions_of(write_run(folder, [(128_000, 0.005)]))
-
-    assert len(predictions) == 8
+    assert len(predictions) == 6
     assert "expected those of the fit" in reason
 
 
-def test_what_the_model_does_not_know_is_left_out(folder: Path) -> None:
+def test_what_the_model_does_not_know_is_left_out(tmp_path: Path) -> None:
     """transformers' own streams, and messages longer than a frame."""
-    before = read_texts(folder)
-    with (folder / "generations.jsonl").open("a") as file:
-        for changes in ({"way": "dense-f16"}, {"way": "assisted", "is_peer": True}):
-            record = make_record(method=changes["way"], attempt=changes["way"], **changes)
-            file.write(record.to_json() + "\n")
+    known, dense, assisted = (
+        make_record(method=way, attempt=way, way=way, is_peer=is_peer)
+        for way, is_peer in (("k-sqs", False), ("dense-f16", False), ("assisted", True))
+    )
+    lines = [record.to_json() + "\n" for record in (known, dense, assisted)]
+    (tmp_path / "generations.jsonl").write_text("".join(lines))
 
-    assert read_texts(folder) == before
+    assert read_texts(tmp_path) == [known]
 
 
 # --- large models ------------------------------------------------------------------------------------------
@@ -308,7 +287,9 @@ def test_the_report_cites_what_it_rests_on(models: LargeModels) -> None:
 
 
 def test_the_command_writes_what_it_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Markdown, JSON lines and no figure, as nothing was extrapolated."""
+    """Markdown, JSON lines and no figure, as nothing was extrapolated; 1 when a cell is off by more."""
+    assert main([str(folder), "--check", "--limit", "0.001"]) == 1
+    capsys.readouterr()
     assert main([str(folder), "--check", "--limit", "0.5"]) == 0
 
     out = folder / "simulation"
