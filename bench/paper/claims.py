@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import polars as pl
@@ -28,15 +27,13 @@ CLAIMS = (
 )
 K_BETTER_LOW, C_STEADIER, C_BETTER_HIGH, ADAPTIVITY_HELPS = CLAIMS
 C_BETTER_AT_EQUAL_BITS = "C-SQS rejects less than K-SQS at the same bits"
+GROWTH = "growth from {first} to {last}, K-SQS less C-SQS"
 _DIFFERENCES = (
     (K_BETTER_LOW, "C-SQS less K-SQS, temperature {low}", "adaptive low", "sparse low"),
     (C_BETTER_HIGH, "K-SQS less C-SQS, temperature {high}", "sparse high", "adaptive high"),
     (ADAPTIVITY_HELPS, "frozen less adaptive, temperature {every}", "frozen every", "adaptive every"),
     (ADAPTIVITY_HELPS, "frozen less adaptive, temperature {high}", "frozen high", "adaptive high"),
-    (
-        *(C_STEADIER, "growth from {first} to {last}, K-SQS less C-SQS"),
-        *("sparse last", "sparse first", "adaptive last", "adaptive first"),
-    ),
+    (C_STEADIER, GROWTH, "sparse last", "sparse first", "adaptive last", "adaptive first"),
 )
 """Claim, words, and the means over settings and temperatures: the first less the second, less the same."""
 
@@ -68,34 +65,26 @@ class Finding:
 
 def findings(data: Data) -> list[Finding]:
     """Every claim in every figure of merit there are lines of; lower is better in each."""
-    adaptive = [f"β = {beta:g}" for beta in data.plan.compared_thresholds]
-    settings = {
-        "sparse": [f"K = {size}" for size in data.plan.compared_support_sizes],
-        "adaptive": adaptive,
-        "frozen": [f"{name}, frozen" for name in adaptive],
-    }
-    measures = (
+    settings = dict(zip(("sparse", "adaptive", "frozen"), data.plan.compared(), strict=True))
+    found = []
+    for measure, unit, lines, column in (
         ("latency", "ms a token", data.texts, "latency_ms"),
         ("resampling rate", "of output tokens", data.texts, "resampling_rate"),
         ("rejections in process", "of tested tokens", data.theorem_runs, "rejection_rate"),
-    )
-    found = []
-    for (measure, unit, lines, column), (claim, words, *terms) in product(measures, _DIFFERENCES):
+    ):
         every = sorted(set(lines["temperature"])) if not lines.is_empty() else []
         low = [temperature for temperature in every if temperature <= LOW_TEMPERATURE]
         high = [temperature for temperature in every if temperature >= HIGH_TEMPERATURE]
         at = {"every": every, "low": low, "high": high, "first": every[:1], "last": every[-1:]}
-        if not every or (claim == C_STEADIER and not (low and high)):
-            continue
-        named = (term.split() for term in terms)
-        means = [_over(lines, column, settings[who], at[where]) for who, where in named]
-        seeds = set(means[0]).intersection(*means)
-        differences = [
-            sum(sign * of_seed[seed] for sign, of_seed in zip((1, -1, -1, 1), means, strict=False))
-            for seed in sorted(seeds)
-        ]
         where = {name: distinct(temperatures) for name, temperatures in at.items()}
-        found.append(Finding(claim, f"{measure}: {words.format(**where)}", unit, estimate(differences)))
+        for claim, words, *terms in _DIFFERENCES if every else ():
+            if claim == C_STEADIER and not (low and high):
+                continue
+            named = (term.split() for term in terms)
+            means = [_mean(column, settings[who], at[when]) for who, when in named]
+            less = sum(sign * mean for sign, mean in zip((1, -1, -1, 1), means, strict=False))
+            by_seed = lines.group_by("seed").agg(less=less)["less"].drop_nulls()
+            found.append(Finding(claim, f"{measure}: {words.format(**where)}", unit, estimate(by_seed)))
     return sorted(found, key=lambda finding: CLAIMS.index(finding.claim))
 
 
@@ -106,14 +95,14 @@ def equal_bits_findings(data: Data) -> list[Finding]:
     K-SQS is read off on the line through its points, straight on a logarithmic axis of bits; outside there is
     none. The paper compares K = 2 and 3 with β = 0.1 and 0.2, which need not send as much.
     """
-    settings = [f"β = {beta:g}" for beta in data.plan.compared_thresholds]
+    _, adaptive, _ = data.plan.compared()
     found = []
     for temperature in data.plan.step_temperatures:
         differences = []
         runs = data.theorem_runs.filter(pl.col("temperature") == temperature)
         for of_seed in runs.sort("seed").partition_by("seed"):
             of_k = of_seed.filter(pl.col("scheme") == "k-sqs").sort("bits")
-            of_c = of_seed.filter(pl.col("setting").is_in(settings))
+            of_c = of_seed.filter(pl.col("setting").is_in(adaptive))
             if of_k.is_empty() or of_c.is_empty():
                 continue
             bits, known = np.log(of_c["bits"]), np.log(of_k["bits"])
@@ -124,14 +113,8 @@ def equal_bits_findings(data: Data) -> list[Finding]:
     return found
 
 
-def _over(
-    lines: pl.DataFrame, column: str, settings: list[str], temperatures: list[float]
-) -> dict[int, float]:
-    """Seed → mean over settings and temperatures; only seeds that have them all."""
-    chosen = lines.filter(pl.col("setting").is_in(settings), pl.col("temperature").is_in(temperatures))
-    means = (
-        chosen.group_by("seed")
-        .agg(pl.mean(column), pl.len())
-        .filter(pl.col("len") == len(settings) * len(temperatures))
-    )
-    return dict(means.select("seed", column).iter_rows())
+def _mean(column: str, settings: list[str], temperatures: list[float]) -> pl.Expr:
+    """Over settings and temperatures; null where not all are there."""
+    asked = pl.col("setting").is_in(settings) & pl.col("temperature").is_in(temperatures)
+    chosen = pl.col(column).filter(asked)
+    return pl.when(chosen.len() == len(settings) * len(temperatures)).then(chosen.mean())

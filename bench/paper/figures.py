@@ -62,20 +62,21 @@ def figures(data: Data) -> dict[str, str]:
 
 
 def _figure_2(data: Data, title: str) -> str:
-    sparse = zip(data.plan.compared_support_sizes, K_COLOURS, strict=False)
-    adaptive = zip(data.plan.compared_thresholds, BETA_COLOURS, strict=False)
-    looks = [Look(f"K-SQS, K = {size}", colour, _is(f"K = {size}")) for size, colour in sparse]
-    looks += [Look(f"C-SQS, β = {beta:g}", colour, _is(f"β = {beta:g}")) for beta, colour in adaptive]
+    sparse, adaptive, _ = data.plan.compared()
+    looks = [
+        Look(f"{scheme}, {name}", colour, _is(name))
+        for scheme, names, colours in (("K-SQS", sparse, K_COLOURS), ("C-SQS", adaptive, BETA_COLOURS))
+        for name, colour in zip(names, colours, strict=False)
+    ]
     return _against_temperature(data, title, looks)
 
 
 def _figure_5(data: Data, title: str) -> str:
+    _, adaptive, frozen = data.plan.compared()
     looks = []
-    for beta, colour in zip(data.plan.compared_thresholds, BETA_COLOURS[::2], strict=False):
-        looks.append(Look(f"β = {beta:g}, adaptive", colour, _is(f"β = {beta:g}")))
-        looks.append(
-            Look(f"β = {beta:g}, frozen", colour, _is(f"β = {beta:g}, frozen"), "dashed", hollow=True)
-        )
+    for steered, held, colour in zip(adaptive, frozen, BETA_COLOURS[::2], strict=False):
+        looks.append(Look(f"{steered}, adaptive", colour, _is(steered)))
+        looks.append(Look(held, colour, _is(held), "dashed", hollow=True))
     return _against_temperature(data, title, looks)
 
 
@@ -126,9 +127,9 @@ def _theorem_1(data: Data, title: str) -> str:
 def _theorem_2(data: Data, title: str) -> str:
     """Running mean of the dropped mass under both guarantees, adaptive C-SQS."""
     panels = []
-    parts = by_temperature(data.theorem_runs)
-    for beta, (temperature, part) in product(data.plan.compared_thresholds, parts):
-        runs = part.filter(_is(f"β = {beta:g}"))
+    _, adaptive, _ = data.plan.compared()
+    for setting, (temperature, part) in product(adaptive, by_temperature(data.theorem_runs)):
+        runs = part.filter(_is(setting))
         if runs.is_empty():
             continue
         scheme = runs.row(0, named=True)
@@ -149,7 +150,7 @@ def _theorem_2(data: Data, title: str) -> str:
         for name, colour, line, steps, means in curves:
             shown = tuple(Mark(float(a), b) for a, b in zip(steps, means, strict=True) if b <= y.high)
             series.append(Series(name, colour, shown, line=line, dots=False))
-        name = f"β = {beta:g}, temperature {temperature:g}, α* = {target:g}"
+        name = f"{setting}, temperature {temperature:g}, α* = {target:g}"
         x = charts.logarithmic("T, steps", [1.0, float(at[-1])])
         panels.append(Panel(name, x, y, tuple(series)))
     title = f"{title} under both guarantees"

@@ -106,6 +106,12 @@ class PaperPlan:
         names += [f"c-sqs:beta={beta:g},frozen=1" for beta in self.compared_thresholds]
         return [parse_method(f"{name},{FIXED}") for name in names]
 
+    def compared(self) -> tuple[list[str], list[str], list[str]]:
+        """Settings of Figures 2 and 5 and of the claims by name: k-sqs, c-sqs adaptive, the same frozen."""
+        adaptive = [f"β = {beta:g}" for beta in self.compared_thresholds]
+        sparse = [f"K = {size}" for size in self.compared_support_sizes]
+        return sparse, adaptive, [f"{name}, frozen" for name in adaptive]
+
     def theorem_schemes(self, temperature: float) -> list[SchemeParameters]:
         """Settings of Theorem 1's figure: those of the methods."""
         return [method.scheme(temperature, method.fixed) for method in self.methods()]

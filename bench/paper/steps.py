@@ -82,14 +82,12 @@ class StepsRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> tuple[float, int, int, str]:
         """What is run once."""
-        return run_key(self.temperature, self.seed, self.texts, self.scheme)
+        return self.temperature, self.seed, self.texts, scheme_key(self.scheme)
 
 
-def run_key(
-    temperature: float, seed: int, texts: int, scheme: Mapping[str, Any]
-) -> tuple[float, int, int, str]:
-    """A run by what defines it, the scheme as sorted JSON."""
-    return temperature, seed, texts, json.dumps(scheme, sort_keys=True)
+def scheme_key(scheme: Mapping[str, Any]) -> str:
+    """Every parameter, in one order."""
+    return json.dumps(scheme, sort_keys=True)
 
 
 def read_steps(folder: Path) -> list[StepsRecord]:
@@ -156,7 +154,7 @@ def make_tasks(plan: PaperPlan, done: Iterable[StepsRecord]) -> list[Task]:
         missing = tuple(
             (texts, scheme)
             for texts, scheme in plan.runs(temperature)
-            if run_key(temperature, seed, texts, scheme_fields(scheme)) not in keys
+            if (temperature, seed, texts, scheme_key(scheme_fields(scheme))) not in keys
         )
         if missing:
             tasks.append(Task(temperature, seed, plan.texts_each, missing))

@@ -9,21 +9,22 @@ from __future__ import annotations
 import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
 from bench.charts import Panel
+from bench.grid.store import read_generations
 from bench.markdown import NONE
 from bench.paper.__main__ import draw, keep_lines, main
 from bench.paper.claims import findings
-from bench.paper.data import BROKEN, IS_ADAPTIVE, STEPS, STOOD, VACUOUS, VOID, make_data, read_data
+from bench.paper.data import BROKEN, LATENCY, STEPS, STOOD, VACUOUS, VOID, make_data, read_data
 from bench.paper.figures import LINK_FIGURES, STEP_FIGURES
 from bench.paper.plan import SMOKE
 from bench.paper.steps import read_steps
-from tests.bench.bench_data import PAPER_RECORDED, make_record
+from tests.bench.bench_data import PAPER_RECORDED
 from thinwire.common.schemes.c_sqs import CSqs
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -90,6 +91,8 @@ def test_the_page_states_every_verdict_and_guarantee(docs: Path) -> None:
     figures = [f"](figures/{name})" for name in (*LINK_FIGURES, *STEP_FIGURES)]
     for words in ("begun 2026-", "torch 2.", " cores", *figures):
         assert words in text
+    void = [row for row in text.splitlines() if "void 2" in row]
+    assert [row.startswith("| 0.1 | 0.05 | 0.05 |") for row in void] == [True]  # more than K_max keeps
     begins = f"| 1 | β = 0.1 | {SHIPPED.target_dropped_mass:g} |"
     rows = [row for row in text.splitlines() if row.startswith(begins)]
     assert len(rows) == 2  # over the link and in process
@@ -107,14 +110,6 @@ def test_without_lines_of_one_kind_the_other_figures_are_drawn(
     assert {path.name for path in draw(out, tmp_path)} == {*names, PAGE}
 
 
-def test_a_setting_whose_cap_bound_is_void_in_the_frontier() -> None:
-    """α* = 0.05 at temperature 1 asks for more than K_max keeps; the default does not."""
-    adaptive = read_data(PAPER_RECORDED).frontier_runs.filter(IS_ADAPTIVE)
-    of_c = set(adaptive["target_dropped_mass", "guarantee"].rows())
-
-    assert of_c == {(0.05, VOID), (SHIPPED.target_dropped_mass, STOOD)}
-
-
 @pytest.mark.parametrize(
     ("bound", "mean", "rate", "status"),
     [
@@ -128,30 +123,21 @@ def test_a_setting_whose_cap_bound_is_void_in_the_frontier() -> None:
 def test_a_guarantee_stands_or_is_said_not_to(
     bound: float | None, mean: float, rate: float, status: str
 ) -> None:
-    """As in the report of a generation: void from 1 % of binding caps, vacuous above 1."""
-    scheme: dict[str, Any] = {"scheme": "c-sqs", "initial_threshold": 0.1, "frozen_threshold": False}
+    """
+    As in the report of a generation: void from 1 % of binding caps, vacuous above 1.
+
+    In process it must stand after every step: one excess over all T breaks it.
+    """
+    record = read_generations(PAPER_RECORDED / LATENCY)[0]
     counts = {"dropped_mass_guarantee": bound, "mean_dropped_mass": mean, "cap_binding_rate": rate}
-    record = make_record(scheme=scheme, **counts)
+    texts = make_data(SMOKE, [replace(record, **counts)], []).texts
+    assert texts["guarantee"].to_list() == [status]
 
-    assert make_data(SMOKE, [record], []).texts["guarantee"].to_list() == [status]
-
-
-@pytest.mark.parametrize(
-    ("change", "status"),
-    [
-        ({}, STOOD),
-        ({"largest_excess": 0.01}, BROKEN),
-        ({"cap_bound": 800}, VOID),
-        ({"largest_excess": None}, NONE),
-    ],
-)
-def test_in_process_the_guarantee_must_stand_after_every_step(change: dict[str, Any], status: str) -> None:
-    """One excess over all T breaks it."""
-    adaptive = [record for record in read_steps(PAPER_RECORDED / STEPS) if record.running_at]
-    stood = next(r for r in adaptive if r.scheme["target_dropped_mass"] == SHIPPED.target_dropped_mass)
-    record = msgspec.structs.replace(stood, **change)
-
-    assert make_data(SMOKE, [], [record]).frontier_runs["guarantee"].to_list() == [status]
+    if status != VACUOUS:
+        run = read_steps(PAPER_RECORDED / STEPS)[0]
+        excess = None if bound is None else mean - bound
+        run = msgspec.structs.replace(run, largest_excess=excess, cap_bound=round(rate * run.steps))
+        assert make_data(SMOKE, [], [run]).frontier_runs["guarantee"].to_list() == [status]
 
 
 # --- the command -------------------------------------------------------------------------------------------
