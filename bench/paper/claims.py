@@ -65,7 +65,6 @@ class Finding:
 
 def findings(data: Data) -> list[Finding]:
     """Every claim in every figure of merit there are lines of; lower is better in each."""
-    settings = dict(zip(("sparse", "adaptive", "frozen"), data.plan.compared(), strict=True))
     found = []
     for measure, unit, lines, column in (
         ("latency", "ms a token", data.texts, "latency_ms"),
@@ -81,7 +80,7 @@ def findings(data: Data) -> list[Finding]:
             if claim == C_STEADIER and not (low and high):
                 continue
             named = (term.split() for term in terms)
-            means = [_mean(column, settings[who], at[when]) for who, when in named]
+            means = [_mean(column, getattr(data.plan, who), at[when]) for who, when in named]
             less = sum(sign * mean for sign, mean in zip((1, -1, -1, 1), means, strict=False))
             by_seed = lines.group_by("seed").agg(less=less)["less"].drop_nulls()
             found.append(Finding(claim, f"{measure}: {words.format(**where)}", unit, estimate(by_seed)))
@@ -95,14 +94,13 @@ def equal_bits_findings(data: Data) -> list[Finding]:
     K-SQS is read off on the line through its points, straight on a logarithmic axis of bits; outside there is
     none. The paper compares K = 2 and 3 with β = 0.1 and 0.2, which need not send as much.
     """
-    _, adaptive, _ = data.plan.compared()
     found = []
     for temperature in data.plan.step_temperatures:
         differences = []
         runs = data.theorem_runs.filter(pl.col("temperature") == temperature)
         for of_seed in runs.sort("seed").partition_by("seed"):
             of_k = of_seed.filter(pl.col("scheme") == "k-sqs").sort("bits")
-            of_c = of_seed.filter(pl.col("setting").is_in(adaptive))
+            of_c = of_seed.filter(pl.col("setting").is_in(data.plan.adaptive))
             if of_k.is_empty() or of_c.is_empty():
                 continue
             bits, known = np.log(of_c["bits"]), np.log(of_k["bits"])
@@ -113,7 +111,7 @@ def equal_bits_findings(data: Data) -> list[Finding]:
     return found
 
 
-def _mean(column: str, settings: list[str], temperatures: list[float]) -> pl.Expr:
+def _mean(column: str, settings: tuple[str, ...], temperatures: list[float]) -> pl.Expr:
     """Over settings and temperatures; null where not all are there."""
     asked = pl.col("setting").is_in(settings) & pl.col("temperature").is_in(temperatures)
     chosen = pl.col(column).filter(asked)

@@ -62,19 +62,21 @@ def figures(data: Data) -> dict[str, str]:
 
 
 def _figure_2(data: Data, title: str) -> str:
-    sparse, adaptive, _ = data.plan.compared()
+    plan = data.plan
     looks = [
         Look(f"{scheme}, {name}", colour, _is(name))
-        for scheme, names, colours in (("K-SQS", sparse, K_COLOURS), ("C-SQS", adaptive, BETA_COLOURS))
+        for scheme, names, colours in (
+            ("K-SQS", plan.sparse, K_COLOURS),
+            ("C-SQS", plan.adaptive, BETA_COLOURS),
+        )
         for name, colour in zip(names, colours, strict=False)
     ]
     return _against_temperature(data, title, looks)
 
 
 def _figure_5(data: Data, title: str) -> str:
-    _, adaptive, frozen = data.plan.compared()
     looks = []
-    for steered, held, colour in zip(adaptive, frozen, BETA_COLOURS[::2], strict=False):
+    for steered, held, colour in zip(data.plan.adaptive, data.plan.frozen, BETA_COLOURS[::2], strict=False):
         looks.append(Look(f"{steered}, adaptive", colour, _is(steered)))
         looks.append(Look(held, colour, _is(held), "dashed", hollow=True))
     return _against_temperature(data, title, looks)
@@ -97,8 +99,8 @@ def _figure_4(data: Data, title: str) -> str:
     k_sqs, c_sqs = data.texts.filter(pl.col("scheme") == "k-sqs"), data.texts.filter(IS_ADAPTIVE)
     of_k = _series(k_sqs, looks, "support_size", "latency_ms", shift=5.0)
     of_beta = _series(c_sqs, looks, "initial_threshold", "latency_ms", shift=5.0)
-    k = charts.at_values("K", data.plan.support_sizes, is_log=True)
-    beta = charts.at_values("initial threshold β", data.plan.thresholds, is_log=True)
+    k = charts.at_values("K", k_sqs["support_size"], is_log=True)
+    beta = charts.at_values("initial threshold β", c_sqs["initial_threshold"], is_log=True)
     y = charts.linear(LATENCY, _reach((*of_k, *of_beta)))
     panels = [Panel("K-SQS", k, y, of_k), Panel("C-SQS, adaptive", beta, y, of_beta)]
     return charts.draw(title, panels, columns=2, caption=words.link_caption(data))
@@ -127,8 +129,7 @@ def _theorem_1(data: Data, title: str) -> str:
 def _theorem_2(data: Data, title: str) -> str:
     """Running mean of the dropped mass under both guarantees, adaptive C-SQS."""
     panels = []
-    _, adaptive, _ = data.plan.compared()
-    for setting, (temperature, part) in product(adaptive, by_temperature(data.theorem_runs)):
+    for setting, (temperature, part) in product(data.plan.adaptive, by_temperature(data.theorem_runs)):
         runs = part.filter(_is(setting))
         if runs.is_empty():
             continue

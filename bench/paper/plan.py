@@ -52,14 +52,16 @@ class PaperPlan:
     """Texts a point, each with a prompt and a seed of its own; the same for every setting."""
     tokens: int = 64
     """N of each text."""
-    support_sizes: tuple[int, ...] = (1, 2, 3, 8, 32)
-    """K of Figure 4."""
-    thresholds: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
-    """β of Figure 4."""
-    compared_support_sizes: tuple[int, ...] = (2, 3)
-    """K of Figure 2."""
-    compared_thresholds: tuple[float, ...] = (0.1, 0.2)
-    """β of Figures 2 and 5, of Theorem 2 and of the claims."""
+    settings: tuple[str, ...] = (
+        *("k-sqs:K=1", "k-sqs:K=2", "k-sqs:K=3", "k-sqs:K=8", "k-sqs:K=32"),
+        *("c-sqs:beta=0.02", "c-sqs:beta=0.05", "c-sqs:beta=0.1", "c-sqs:beta=0.2"),
+        *("c-sqs:beta=0.1,frozen=1", "c-sqs:beta=0.2,frozen=1"),
+    )
+    """Of Figures 2, 4 and 5 and of Theorem 1; η, α* and K_max are the defaults."""
+    sparse: tuple[str, ...] = ("K = 2", "K = 3")
+    """The settings of k-sqs that Figure 2 and the claims compare, by name."""
+    adaptive: tuple[str, ...] = ("β = 0.1", "β = 0.2")
+    """The same of c-sqs, in Figure 5 and Theorem 2 too."""
     step_temperatures: tuple[float, ...] = (0.2, 0.6, 1.0)
     """Of Theorems 1 and 2 and of the frontier."""
     step_seeds: int = 3
@@ -99,18 +101,14 @@ class PaperPlan:
             self_test_flood_s=self.self_test_flood_s,
         )
 
-    def methods(self) -> list[Method]:
-        """The settings of Figures 2, 4 and 5 by the grid's names; η, α* and K_max are the defaults."""
-        names = [f"k-sqs:K={size}" for size in self.support_sizes]
-        names += [f"c-sqs:beta={beta:g}" for beta in self.thresholds]
-        names += [f"c-sqs:beta={beta:g},frozen=1" for beta in self.compared_thresholds]
-        return [parse_method(f"{name},{FIXED}") for name in names]
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """What the adaptive settings are compared with."""
+        return tuple(f"{name}, frozen" for name in self.adaptive)
 
-    def compared(self) -> tuple[list[str], list[str], list[str]]:
-        """Settings of Figures 2 and 5 and of the claims by name: k-sqs, c-sqs adaptive, the same frozen."""
-        adaptive = [f"β = {beta:g}" for beta in self.compared_thresholds]
-        sparse = [f"K = {size}" for size in self.compared_support_sizes]
-        return sparse, adaptive, [f"{name}, frozen" for name in adaptive]
+    def methods(self) -> list[Method]:
+        """The settings as the grid's methods."""
+        return [parse_method(f"{setting},{FIXED}") for setting in self.settings]
 
     def theorem_schemes(self, temperature: float) -> list[SchemeParameters]:
         """Settings of Theorem 1's figure: those of the methods."""
@@ -156,10 +154,9 @@ SMOKE = PaperPlan(
     temperatures=(0.2, 1.0),
     seeds=2,
     tokens=16,
-    support_sizes=(2,),
-    thresholds=(0.1,),
-    compared_support_sizes=(2,),
-    compared_thresholds=(0.1,),
+    settings=("k-sqs:K=2", "c-sqs:beta=0.1", "c-sqs:beta=0.1,frozen=1"),
+    sparse=("K = 2",),
+    adaptive=("β = 0.1",),
     step_temperatures=(1.0,),
     step_seeds=2,
     texts_each=1,
