@@ -57,15 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def draw(out: Path, docs: Path) -> list[Path]:
-    """
-    Figures and page from the lines alone.
-
-    Returns:
-        the files.
-
-    Raises:
-        StoreError: no lines there.
-    """
+    """Write figures and page from the lines alone; returns the files. StoreError: no lines there."""
     data = read_data(out)
     folder = docs / "figures"
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +98,7 @@ def _measure(arguments: argparse.Namespace, plan: PaperPlan, out: Path) -> None:
     cores = os.cpu_count() or 1
     grid_plan, methods = plan.grid_plan(), plan.methods()
     tasks = steps.make_tasks(plan, steps.read_steps(out / STEPS)) if in_process else []
-    steps_s = steps.estimate_s(tasks, cores)
+    steps_s = sum(task.seconds for task in tasks) / min(cores, max(1, len(tasks)))
     on_link = estimate(grid_plan, methods, Costs())
     print(f"paper, {plan.name}: over the link {on_link if with_link else 'nothing'}", file=sys.stderr)
     print(f"in process: about {steps_s:.0f} s, {len(tasks)} texts; results in {out}", file=sys.stderr)

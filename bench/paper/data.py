@@ -91,12 +91,7 @@ def estimate(values: Iterable[float]) -> Estimate:
 
 
 def read_data(out: Path) -> Data:
-    """
-    Every line of a run.
-
-    Raises:
-        StoreError: there are none.
-    """
+    """Every line of a run; StoreError where there are none."""
     plan = PLANS.get(read_settings(out).get("plan", ""))
     if plan is None:
         raise StoreError(f"{out} holds no settings.json of bench.paper; expected a folder that it made.")
@@ -105,12 +100,7 @@ def read_data(out: Path) -> Data:
 
 
 def make_data(plan: PaperPlan, texts: Sequence[GenerationRecord], steps: Sequence[StepsRecord]) -> Data:
-    """
-    The frames of records of both kinds.
-
-    Raises:
-        StoreError: there are neither.
-    """
+    """The frames of records of both kinds; StoreError where there are neither."""
     if not texts and not steps:
         raise StoreError("the folder holds no line yet; expected some.")
     on_link = _frame(

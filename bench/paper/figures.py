@@ -194,12 +194,7 @@ def _frontier(data: Data, title: str) -> str:
 def _series(
     lines: pl.DataFrame, looks: Sequence[Look], x: str, y: str, *, by: str | None = None, shift: float = 0.0
 ) -> tuple[Series, ...]:
-    """
-    A series a look: a mark for each value of `by` (if None, of `x`), ascending in x.
-
-    Args:
-        shift: points between neighbours, so that marks at one x do not cover each other.
-    """
+    """A series a look, `shift` points apart: a mark a value of `by` (if None, of `x`), ascending in x."""
     series = []
     for number, look in enumerate(looks):
         parts = lines.filter(look.of).partition_by(by or x, maintain_order=True)

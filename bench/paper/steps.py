@@ -161,18 +161,8 @@ def make_tasks(plan: PaperPlan, done: Iterable[StepsRecord]) -> list[Task]:
     return tasks
 
 
-def estimate_s(tasks: Sequence[Task], workers: int) -> float:
-    """How long the tasks take."""
-    return sum(task.seconds for task in tasks) / min(workers, max(1, len(tasks)))
-
-
 def measure(tasks: Sequence[Task], folder: Path, progress: Progress, *, workers: int) -> None:
-    """
-    Run the tasks side by side, and write each run's line.
-
-    Raises:
-        multiprocessing.TimeoutError: no task ended within `TASK_TIMEOUT_S`.
-    """
+    """Run the tasks and write each run's line; TimeoutError if no task ended within `TASK_TIMEOUT_S`."""
     if not tasks:
         return
     workers = min(workers, len(tasks))

@@ -12,7 +12,7 @@ import pytest
 from bench.grid.measure import Observed, finished_record
 from bench.grid.store import StoreError, read_generations
 from bench.paper.plan import PAPER, PLANS, SMOKE, STEP_PROMPTS, PaperPlan, scheme_fields, setting_name
-from bench.paper.steps import estimate_s, make_tasks, read_steps, run, theorem_2_bounds, write_steps
+from bench.paper.steps import make_tasks, read_steps, run, theorem_2_bounds, write_steps
 from bench.scheme_steps import Rows, run_scheme
 from tests.bench.bench_data import make_counters, make_record, run_over_fakes
 from thinwire.common.schemes import SchemeParameters
@@ -108,7 +108,7 @@ def test_a_resumed_run_makes_only_what_is_missing(rows: Rows) -> None:
     partly, other = make_tasks(plan, done[:3])
     assert (partly.runs, other) == (tasks[0].runs[3:], tasks[1])
     assert make_tasks(plan, done) == tasks[1:]
-    assert 0 < estimate_s(tasks[1:], 2) < estimate_s(tasks, 1)
+    assert 0 < partly.seconds < other.seconds
 
 
 # --- the plan ----------------------------------------------------------------------------------------------
