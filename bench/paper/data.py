@@ -17,7 +17,7 @@ from bench.grid.records import MEASURED, GenerationRecord
 from bench.grid.store import StoreError, read_generations, read_settings
 from bench.markdown import NONE
 from bench.paper.plan import PLANS, STEP_PROMPTS, PaperPlan, scheme_fields, setting_name
-from bench.paper.steps import StepsRecord, read_steps
+from bench.paper.steps import STEERING, StepsRecord, read_steps
 from thinwire.common.schemes import SCHEMES
 from thinwire.edge.report import CAP_BINDING_LIMIT
 
@@ -26,7 +26,7 @@ LATENCY, STEPS = "latency", "steps"
 STOOD, BROKEN, VOID, VACUOUS = "stood", "BROKEN", "void", "vacuous"
 ROUNDING = 1e-6
 """q is float32: its sums are off by about 1e-7."""
-ERROR_BARS = " Error bars: standard error over seeds."
+ERROR_BARS = "Error bars: standard error over seeds."
 IS_ADAPTIVE = (pl.col("scheme") == "c-sqs") & pl.col("frozen_threshold").not_()
 """Whether Theorem 2 speaks of a row."""
 _NULLABLE = {
@@ -66,6 +66,45 @@ class Data:
     """The same over the texts that all settings share."""
     failed: int
     """Texts over the link that failed."""
+
+    @property
+    def link_caption(self) -> str:
+        """What the figures with time in them were measured under."""
+        texts = self.texts
+        rate_up_bps, rtt_s = texts["rate_up_bps"][0], texts["rtt_s"][0]
+        return (
+            f"Real texts over a real link: {rate_up_bps / 1000:g} kbit/s up, "
+            f"{DOWN_PER_UP * rate_up_bps / 1000:g} down, RTT {rtt_s * 1000:g} ms. "
+            f"γ = {distinct(texts['draft_length'])}, ℓ = {distinct(texts['lattice_resolution'])}. "
+            f"{_c_sqs_text(texts)} {texts['seed'].n_unique()} seeds a point, each with a prompt of its own; "
+            f"{distinct(texts['requested_tokens'])} tokens a text.\n"
+            f"Latency: arrival of the last token over the number of tokens. {ERROR_BARS}"
+        )
+
+    @property
+    def theorem_caption(self) -> str:
+        """The same of the theorems; without the words for error bars."""
+        runs = self.theorem_runs
+        return f"{_steps_text(runs)} ℓ = {distinct(runs['lattice_resolution'])}. {_c_sqs_text(runs)}"
+
+    @property
+    def frontier_caption(self) -> str:
+        """The same of the frontier."""
+        runs = self.frontier_runs
+        adaptive = runs.filter(IS_ADAPTIVE).sort("temperature")
+        swept = ", ".join(
+            f"{letter} {{{distinct(adaptive[name])}}}"
+            for letter, name in zip(("β", "η", "α*"), STEERING, strict=True)
+        )
+        caps = adaptive.unique("temperature", maintain_order=True).select("max_support_size", "temperature")
+        frozen = distinct(runs.filter("frozen_threshold")["initial_threshold"])
+        sizes = distinct(runs.filter(pl.col("scheme") == "k-sqs")["support_size"])
+        return (
+            f"{_steps_text(runs)} k-sqs: K {{{sizes}}}. c-sqs: frozen β {{{frozen}}}; {swept}, "
+            f"K_max {', '.join(f'{cap} at {at:g}' for cap, at in caps.iter_rows())}; hollow: "
+            f"K_max bound on {100 * CAP_BINDING_LIMIT:g} % of the steps or more. "
+            f"{ERROR_BARS} Each panel has axes of its own."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,47 +198,9 @@ def groups(lines: pl.DataFrame) -> list[tuple[float, str, pl.DataFrame]]:
     return [(t, setting, part) for (t, setting), part in parts.items() if not part.is_empty()]
 
 
-# --- what was measured under which settings, below every figure ---------------------------------------------
-
-
 def distinct(values: Iterable[float]) -> str:
     """Different values, ascending."""
     return ", ".join(f"{value:g}" for value in sorted(set(values)))
-
-
-def link_caption(data: Data) -> str:
-    """Of the figures with time in them."""
-    texts = data.texts
-    rate_up_bps, rtt_s = texts["rate_up_bps"][0], texts["rtt_s"][0]
-    return (
-        f"Real texts over a real link: {rate_up_bps / 1000:g} kbit/s up, "
-        f"{DOWN_PER_UP * rate_up_bps / 1000:g} down, RTT {rtt_s * 1000:g} ms. "
-        f"γ = {distinct(texts['draft_length'])}, ℓ = {distinct(texts['lattice_resolution'])}. "
-        f"{_c_sqs_text(texts)} {texts['seed'].n_unique()} seeds a point, each with a prompt of its own; "
-        f"{distinct(texts['requested_tokens'])} tokens a text.\n"
-        f"Latency: arrival of the last token over the number of tokens.{ERROR_BARS}"
-    )
-
-
-def steps_caption(runs: pl.DataFrame) -> str:
-    """Of the figures of the theorems."""
-    return f"{_steps_text(runs)} ℓ = {distinct(runs['lattice_resolution'])}. {_c_sqs_text(runs)}"
-
-
-def frontier_caption(runs: pl.DataFrame) -> str:
-    """Of the frontier."""
-    adaptive = runs.filter(IS_ADAPTIVE).sort("temperature")
-    swept = (("β", "initial_threshold"), ("η", "threshold_step"), ("α*", "target_dropped_mass"))
-    listed = ", ".join(f"{letter} {{{distinct(adaptive[name])}}}" for letter, name in swept)
-    caps = adaptive.unique("temperature", maintain_order=True).select("max_support_size", "temperature")
-    frozen = distinct(runs.filter("frozen_threshold")["initial_threshold"])
-    sizes = distinct(runs.filter(pl.col("scheme") == "k-sqs")["support_size"])
-    return (
-        f"{_steps_text(runs)} k-sqs: K {{{sizes}}}. c-sqs: frozen β {{{frozen}}}; {listed}, "
-        f"K_max {', '.join(f'{cap} at {at:g}' for cap, at in caps.iter_rows())}; hollow: "
-        f"K_max bound on {100 * CAP_BINDING_LIMIT:g} % of the steps or more."
-        f"{ERROR_BARS} Each panel has axes of its own."
-    )
 
 
 def _steps_text(runs: pl.DataFrame) -> str:

@@ -14,10 +14,8 @@ import polars as pl
 
 from bench import charts
 from bench.charts import Bars, Colour, Line, Mark, Panel, Series, Shape
-from bench.paper import data as words
-from bench.paper.data import IS_ADAPTIVE, Data, by_temperature, estimate, groups
+from bench.paper.data import ERROR_BARS, IS_ADAPTIVE, VOID, Data, by_temperature, estimate, groups
 from bench.paper.steps import theorem_2_bounds
-from thinwire.edge.report import CAP_BINDING_LIMIT
 
 TITLES = {
     "paper-figure-2.svg": "Figure 2: latency and resampling rate against temperature",
@@ -90,7 +88,7 @@ def _against_temperature(data: Data, title: str, looks: Sequence[Look]) -> str:
     ):
         series = _series(data.texts, looks, "temperature", column, shift=5.0)
         panels.append(Panel(name, x, charts.linear(axis, _reach(series)), series))
-    return charts.draw(title, panels, columns=2, caption=words.link_caption(data))
+    return charts.draw(title, panels, columns=2, caption=data.link_caption)
 
 
 def _figure_4(data: Data, title: str) -> str:
@@ -103,7 +101,7 @@ def _figure_4(data: Data, title: str) -> str:
     beta = charts.at_values("initial threshold β", c_sqs["initial_threshold"], is_log=True)
     y = charts.linear(LATENCY, _reach((*of_k, *of_beta)))
     panels = [Panel("K-SQS", k, y, of_k), Panel("C-SQS, adaptive", beta, y, of_beta)]
-    return charts.draw(title, panels, columns=2, caption=words.link_caption(data))
+    return charts.draw(title, panels, columns=2, caption=data.link_caption)
 
 
 def _theorem_1(data: Data, title: str) -> str:
@@ -121,7 +119,7 @@ def _theorem_1(data: Data, title: str) -> str:
         panels.append((f"temperature {temperature:g}", charts.categories("", names), (series,), tuple(bars)))
         highest += tops
     y = charts.linear("probability, a tested token", highest)
-    caption = f"K of K-SQS; β of C-SQS, * frozen. {words.steps_caption(data.theorem_runs)}{words.ERROR_BARS}"
+    caption = f"K of K-SQS; β of C-SQS, * frozen. {data.theorem_caption} {ERROR_BARS}"
     drawn = [Panel(name, x, y, series, bars) for name, x, series, bars in panels]
     return charts.draw(title, drawn, columns=3, caption=caption)
 
@@ -155,17 +153,17 @@ def _theorem_2(data: Data, title: str) -> str:
         x = charts.logarithmic("T, steps", [1.0, float(at[-1])])
         panels.append(Panel(name, x, y, tuple(series)))
     title = f"{title} under both guarantees"
-    return charts.draw(title, panels, columns=3, caption=words.steps_caption(data.theorem_runs))
+    return charts.draw(title, panels, columns=3, caption=data.theorem_caption)
 
 
 def _frontier(data: Data, title: str) -> str:
     """A panel per temperature; the dotted line is what the unquantised draft would be accepted at."""
     scheme, ell, frozen = pl.col("scheme"), pl.col("lattice_resolution"), pl.col("frozen_threshold")
-    is_void = (pl.col("cap_binding_rate").max() >= CAP_BINDING_LIMIT).over("temperature", "key")
+    is_void = (pl.col("guarantee") == VOID).any().over("temperature", "key")
     every = data.frontier_runs.with_columns(is_void=is_void)
     resolutions = sorted(set(every.filter(scheme == "k-sqs")["lattice_resolution"]))
-    colours = cycle((charts.LIGHT_BLUE, *K_COLOURS[:1], *K_COLOURS[2:]))
-    adaptive, void = "c-sqs over β, η, α*", "the same, guarantee void"
+    colours = cycle((charts.LIGHT_BLUE, charts.BLUE, charts.TEAL, charts.VIOLET))
+    adaptive, void = IS_ADAPTIVE & ~pl.col("is_void"), IS_ADAPTIVE & pl.col("is_void")
     looks = [
         Look("dense-qs over ℓ", charts.GREY, scheme == "dense-qs"),
         *(
@@ -173,8 +171,8 @@ def _frontier(data: Data, title: str) -> str:
             for value, colour in zip(resolutions, colours, strict=False)
         ),
         Look("c-sqs over β, frozen", charts.BROWN, (scheme == "c-sqs") & frozen, "dashed", shape="x"),
-        Look(adaptive, charts.ORANGE, IS_ADAPTIVE & ~pl.col("is_void"), "none", shape="v"),
-        Look(void, charts.RED, IS_ADAPTIVE & pl.col("is_void"), "none", hollow=True, shape="v"),
+        Look("c-sqs over β, η, α*", charts.ORANGE, adaptive, "none", shape="v"),
+        Look("the same, guarantee void", charts.RED, void, "none", hollow=True, shape="v"),
     ]
     panels = []
     for temperature, runs in by_temperature(every):
@@ -188,7 +186,7 @@ def _frontier(data: Data, title: str) -> str:
         series.append(Series(name, charts.INK, ends, line="dotted", dots=False))
         panels.append(Panel(f"temperature {temperature:g}", x, y, tuple(series)))
     title = f"{title}, every setting"
-    return charts.draw(title, panels, columns=3, caption=words.frontier_caption(data.frontier_runs))
+    return charts.draw(title, panels, columns=3, caption=data.frontier_caption)
 
 
 def _series(

@@ -10,9 +10,8 @@ import polars as pl
 
 from bench.grid.store import read_lines, read_settings
 from bench.markdown import NONE, table
-from bench.paper import data as words
 from bench.paper.claims import Finding, equal_bits_findings, findings
-from bench.paper.data import IS_ADAPTIVE, LATENCY, STEPS, Data, estimate, groups
+from bench.paper.data import ERROR_BARS, IS_ADAPTIVE, LATENCY, STEPS, Data, estimate, groups
 from bench.paper.figures import LINK_FIGURES, STEP_FIGURES, TITLES
 from bench.paper.steps import STEERING, theorem_2_bounds
 
@@ -125,15 +124,15 @@ def render(data: Data, folder: Path) -> str:
         parts += [EQUAL_BITS, _verdicts(equal_bits_findings(data))]
     if not texts.is_empty():
         of_c = texts.filter(pl.col("scheme") == "c-sqs")
-        parts += [*_figures(LINK_FIGURES), words.link_caption(data), _table("", LINK, texts)]
+        parts += [*_figures(LINK_FIGURES), data.link_caption, _table("", LINK, texts)]
         parts += [_table("### C-SQS over the link: K_max and the guarantee", LINK_GUARANTEES, of_c)]
     if not runs.is_empty():
         title = "### Adaptive C-SQS in process: K_max and the guarantee after every step"
-        parts += [*_figures(STEP_FIGURES[:2]), words.steps_caption(runs) + words.ERROR_BARS]
+        parts += [*_figures(STEP_FIGURES[:2]), f"{data.theorem_caption} {ERROR_BARS}"]
         parts += [_table("All but the bits a tested token:", THEOREM_1, runs)]
         parts += [_table(title, THEOREM_2, runs.filter(IS_ADAPTIVE))]
     if not frontier.is_empty():
-        parts += [*_figures(STEP_FIGURES[2:]), words.frontier_caption(frontier), _frontier_table(frontier)]
+        parts += [*_figures(STEP_FIGURES[2:]), data.frontier_caption, _frontier_table(frontier)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
