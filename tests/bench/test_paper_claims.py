@@ -26,7 +26,8 @@ from bench.paper.plan import SMOKE, scheme_fields
 from bench.paper.steps import read_steps
 from tests.bench.bench_data import PAPER_RECORDED, make_record
 
-PLAN = replace(SMOKE, seeds=3, settings=("k-sqs:K=1", "k-sqs:K=3", *SMOKE.settings))
+SETTINGS = ("k-sqs:K=1", "k-sqs:K=3", *SMOKE.settings)
+PLAN = replace(SMOKE, seeds=3, settings=SETTINGS, sparse=("K = 2", "K = 3"))
 
 
 def texts(latency: Callable[[str, float, int], float]) -> list[GenerationRecord]:
