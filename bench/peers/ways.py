@@ -24,58 +24,46 @@ Emit = Callable[[int, list[int]], None]
 """(number of a target pass from 1, the token ids it gave); may raise to end the text."""
 
 
-class Ways:
+def make_texts(
+    target: LanguageModel, draft: LanguageModel, requests: Sequence[PeerRequest], emit: Emit
+) -> None:
     """
-    The models and the ways.
+    Make one text, or those of a batch together.
 
     Args:
-        target, draft: with one vocabulary.
+        target, draft: with one vocabulary; end-of-text ignored (`ignore_end_of_text`).
+        requests: one, or those of a batch; what they ask for is the same but for the prompt.
+        emit: called after each target pass; of a batch with one token a text.
+
+    Raises:
+        ConfigError: a prompt cannot be continued.
     """
+    first = requests[0]
+    room = target.context_length - first.max_tokens
+    prompts = [target.vocabulary.encode(request.prompt) for request in requests]
+    for prompt in prompts:
+        check_prompt(tuple(prompt), target.vocabulary_size, room)
+    if first.way == OWN:
+        _own(target, first, prompts[0], emit)
+    else:
+        generate(target.module, draft.module if first.way == ASSISTED else None, prompts, first, emit)
 
-    def __init__(self, target: LanguageModel, draft: LanguageModel) -> None:
-        self._target = target
-        self._modules = target.module, draft.module
-        for module in self._modules:
-            ignore_end_of_text(module)
 
-    def run(self, requests: Sequence[PeerRequest], emit: Emit) -> None:
-        """
-        Make one text, or those of a batch together.
-
-        Args:
-            requests: one, or those of a batch; what they ask for is the same but for the prompt.
-            emit: called after each target pass; of a batch with one token a text.
-
-        Raises:
-            ConfigError: a prompt cannot be continued.
-        """
-        first = requests[0]
-        room = self._target.context_length - first.max_tokens
-        prompts = [self._target.vocabulary.encode(request.prompt) for request in requests]
-        for prompt in prompts:
-            check_prompt(tuple(prompt), self._target.vocabulary_size, room)
-        if first.way == OWN:
-            self._own(first, prompts[0], emit)
-        else:
-            target, draft = self._modules
-            generate(target, draft if first.way == ASSISTED else None, prompts, first, emit)
-
-    def _own(self, request: PeerRequest, prompt_ids: list[int], emit: Emit) -> None:
-        """The target's own tokens, drawn as the cloud daemon draws a bonus token: same seed, same text."""
-        sampling = SamplingParameters(temperature=request.temperature)
-        draws = KeyedDraws(request.seed)
-        sequence = self._target.open_sequence()
-        try:
-            for start in range(0, len(prompt_ids), PREFILL_CHUNK_TOKENS):
-                rows = sequence.extend(prompt_ids[start : start + PREFILL_CHUNK_TOKENS], logit_rows=1)
-            for index in range(request.max_tokens):
-                position = len(prompt_ids) + index
-                token_id, _ = draws.race(Stream.BONUS, position, warp(rows[0], sampling))
-                emit(index + 1, [token_id])
-                if index + 1 < request.max_tokens:
-                    rows = sequence.extend([token_id], logit_rows=1)
-        finally:
-            sequence.close()
+def _own(target: LanguageModel, request: PeerRequest, prompt_ids: list[int], emit: Emit) -> None:
+    """The target's own tokens, drawn as the cloud daemon draws a bonus token: same seed, same text."""
+    sampling = SamplingParameters(temperature=request.temperature)
+    draws = KeyedDraws(request.seed)
+    sequence = target.open_sequence()
+    try:
+        for start in range(0, len(prompt_ids), PREFILL_CHUNK_TOKENS):
+            rows = sequence.extend(prompt_ids[start : start + PREFILL_CHUNK_TOKENS], logit_rows=1)
+        for index in range(request.max_tokens):
+            token_id, _ = draws.race(Stream.BONUS, len(prompt_ids) + index, warp(rows[0], sampling))
+            emit(index + 1, [token_id])
+            if index + 1 < request.max_tokens:
+                rows = sequence.extend([token_id], logit_rows=1)
+    finally:
+        sequence.close()
 
 
 def ignore_end_of_text(module: Any) -> None:
@@ -100,7 +88,7 @@ def generate(
     Returns:
         the tokens of each text.
     """
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {"do_sample": request.temperature > 0}
     if draft is not None:
         settings = draft.generation_config
         settings.num_assistant_tokens = request.draft_length or OWN_SCHEDULE_TOKENS
@@ -108,9 +96,7 @@ def generate(
         settings.assistant_confidence_threshold = 0.0 if request.draft_length else OWN_SCHEDULE_CONFIDENCE
         extra["assistant_model"] = draft
     if request.temperature > 0:
-        extra |= {"do_sample": True, "temperature": request.temperature, "top_k": 0, "top_p": 1.0}
-    else:
-        extra["do_sample"] = False
+        extra |= {"temperature": request.temperature, "top_k": 0, "top_p": 1.0}
     if emit is not None:
         extra["streamer"] = _PassStreamer(emit)
     longest = max(map(len, prompts))

@@ -19,7 +19,6 @@ from bench.peers.forward_watch import PassLog, watch_forward
 from bench.peers.messages import STREAM, PeerRequest, StreamedToken
 from bench.peers.pacing import Pacing
 from bench.peers.service import PeersServer
-from bench.peers.ways import Ways
 from loopback import generate, loopback, make_request
 from model.checkpoints import save_checkpoint
 from thinwire.common import wire
@@ -82,7 +81,7 @@ async def peers(models: tuple[LanguageModel, LanguageModel], tmp_path: Path) -> 
         watch_forward(model.module, role=role, pacing=Pacing(), log=log)
     server = PeersServer(executor=ThreadPoolExecutor(1), log=log)
     port = await server.start("127.0.0.1:0")
-    await server.models_loaded(Ways(target, draft), target.vocabulary)
+    server.models_loaded(target, draft)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=wire.channel_options()) as channel:
         yield Peers(channel, tmp_path / "passes")
     await server.stop(0)
