@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
+from itertools import cycle, islice
 from typing import Any
 
 import grpc
@@ -19,6 +22,8 @@ ROUND_TIMEOUT_S = 30.0
 LOST_STATUS_PAUSE_S = 0.1
 """Before the next attempt after a refusal whose own pause was lost."""
 Metadata = tuple[tuple[str, str], ...]
+Answer = tuple[float, float, int]
+"""(monotonic second of the answer, seconds that it took, output tokens)."""
 
 
 class LostRefusalError(ResourceExhaustedError):
@@ -45,65 +50,70 @@ class ReplayedSession:
         self,
         channel: grpc.aio.Channel,
         metadata: Metadata,
-        texts: list[RecordedText],
-        first: int,
+        texts: Sequence[RecordedText],
+        first: int = 0,
         *,
         in_vain: bool = False,
     ) -> None:
         self._stub = wire.VerifierStub(channel)
         self._metadata = metadata
-        self._texts = texts
-        self._turn = first
+        self._texts = islice(cycle(texts), first % len(texts), None)
         self._in_vain = in_vain
-        self._session_id = b""
-        self._round = 0
-        """Index of the round to send next."""
         self._call: Any = None
         self.counts: Counter[str] = Counter()
         """`texts` that ended, and `other_verdicts`: rounds decided otherwise than recorded."""
+        self._begin_text()
 
     @property
     def draft_s(self) -> float:
         """What the next round took to draft."""
         return self._next.draft_s
 
-    async def exchange(self) -> tuple[float, float, int]:
+    async def exchange(self, timeout_s: float = ROUND_TIMEOUT_S) -> Answer:
         """
         Send the next round, on a stream opened where there is none, and wait for its verdict.
-
-        Returns:
-            the monotonic seconds of its sending and of its verdict, and the output tokens it gave.
 
         Raises:
             ForgottenSessionError: another text begins at the next call.
             ResourceExhaustedError: refused; the same round comes again at the next call.
+            TimeoutError: no verdict in time.
         """
-        loop = asyncio.get_running_loop()
-        sent_s = loop.time()
+        sent_s = time.monotonic()
         try:
-            async with asyncio.timeout(ROUND_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 if self._call is None:
                     await self._open()
-                sent_s = loop.time()
-                await self._call.write(request_of(self._next.request))
-                verdict = wire.message_from_cloud(await answer(self._call))
-                heard_s = loop.time()
+                sent_s = time.monotonic()
+                verdict = await self._ask(request_of(self._next.request))
+                heard_s = time.monotonic()
                 assert isinstance(verdict, Verdict), verdict
                 await self._proceed(verdict)
-                return sent_s, heard_s, verdict.accepted + 1
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-            refusal = await self._refusal(error)
-            if refusal is None:
-                return sent_s, loop.time(), 0
-            raise refusal from None
+                return heard_s, heard_s - sent_s, verdict.accepted + 1
+        except grpc.aio.AioRpcError as error:
+            self.abandon()
+            if self._in_vain and self._session_id and error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                self._begin_text()
+                return time.monotonic(), time.monotonic() - sent_s, 0
+            try:
+                refused = refusal_of(error)
+            except SessionNotFoundError as forgotten:
+                self._begin_text()
+                refused = ForgottenSessionError(forgotten.message, retry_after_s=0.0)
+            raise refused from None
 
-    @property
-    def _text(self) -> RecordedText:
-        return self._texts[self._turn % len(self._texts)]
+    def abandon(self) -> None:
+        """Let go of the stream."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
 
     @property
     def _next(self) -> RecordedRound:
         return self._text.rounds[self._round]
+
+    def _begin_text(self) -> None:
+        self._text = next(self._texts)
+        self._round, self._session_id = 0, b""
 
     async def _open(self) -> None:
         self._call = self._stub.Verify(metadata=self._metadata)
@@ -111,10 +121,19 @@ class ReplayedSession:
         if self._session_id:
             request.open.session_id = self._session_id
             del request.open.prompt_token_ids[:]
-        await self._call.write(request)
-        opened = wire.message_from_cloud(await answer(self._call))
+        opened = await self._ask(request)
         assert isinstance(opened, Opened), opened
         self._session_id = opened.session_id
+
+    async def _ask(self, request: Any) -> Opened | Verdict | None:
+        """The cloud's answer; AioRpcError where the stream has ended."""
+        # A write that finds the stream ended: the reading says why.
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await self._call.write(request)
+        response = await self._call.read()
+        if response is grpc.aio.EOF:
+            raise ConnectionError("the stream ended in good order; expected an answer")
+        return wire.message_from_cloud(response)
 
     async def _proceed(self, verdict: Verdict) -> None:
         """To the next round, or after the last one that can follow to the next text."""
@@ -125,52 +144,9 @@ class ReplayedSession:
         if same and self._round < len(self._text.rounds):
             return
         self.counts["texts"] += 1
-        call, self._call = self._call, None
-        self._begin_anew()
-        try:
-            await call.write(wire.EdgeStreamWriter().to_proto(Close(CloseReason.FINISHED)))
-            await answer(call)
-        finally:
-            call.cancel()
-
-    def _begin_anew(self) -> None:
-        self._turn += 1
-        self._round, self._session_id = 0, b""
-
-    async def _refusal(self, error: Exception) -> ResourceExhaustedError | None:
-        """The refusal that ended the stream, None for a block decoded in vain; raises what is neither."""
-        if not isinstance(error, grpc.aio.AioRpcError):
-            try:  # a write found the stream ended; the reading says why
-                await answer(self._call)
-            except grpc.aio.AioRpcError as found:
-                error = found
-        if not isinstance(error, grpc.aio.AioRpcError):
-            raise error
+        self._begin_text()
+        await self._ask(wire.EdgeStreamWriter().to_proto(Close(CloseReason.FINISHED)))
         self.abandon()
-        if self._in_vain and self._session_id and error.code() is grpc.StatusCode.INVALID_ARGUMENT:
-            self._begin_anew()
-            return None
-        try:
-            return refusal_of(error)
-        except SessionNotFoundError as forgotten:
-            self._begin_anew()
-            return ForgottenSessionError(forgotten.message, retry_after_s=0.0)
-
-    def abandon(self) -> None:
-        """Let go of the stream."""
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-
-async def answer(call: Any) -> Any:
-    """The next message; raises the stream's error where it has ended."""
-    response = await call.read()
-    if response is grpc.aio.EOF:
-        with suppress(asyncio.CancelledError):
-            await call.code()
-        raise ConnectionError("the stream ended in good order; expected an answer")
-    return response
 
 
 def refusal_of(error: grpc.aio.AioRpcError) -> ResourceExhaustedError:
