@@ -1,5 +1,10 @@
 """
-`python -m bench.capacity`: how many edges one cloud carries (`bench.capacity.edges`).
+`make bench-capacity`: output tokens a second and round times of 1 to 64 edges against one cloud.
+
+Beside it, in turn and in the same run: the same cloud with one sequence a pass, and transformers' batched
+`generate` of the target, streamed to as many clients.
+Unpaced, and with target passes of at least 50 ms, which stand in for a larger target.
+The edges replay real drafts of the bundled pair, recorded at the beginning.
 
 `--tenants` measures instead what one tenant notices of another's load (`bench.capacity.tenants`).
 """
@@ -8,19 +13,170 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
+import os
+import platform
 import sys
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from bench import command
-from bench.capacity import edges, tenants
-from bench.capacity.load import DECODING
-from bench.capacity.measure import Plan
+from bench.capacity import tenants
+from bench.capacity.daemons import CLOUD, PEERS, serving
+from bench.capacity.load import DECODING, QUOTAS, Job
+from bench.capacity.measure import Plan, Seen, append_lines, measure, say
+from bench.capacity.texts import DRAFT_LENGTH, record
+from bench.markdown import table
+from bench.peers import messages
+from bench.peers.messages import PeerRequest
 from thinwire.edge.demo import target_threads
 
-EDGES, TENANTS = Plan(slices=2, seconds=3.5), Plan(slices=6, seconds=5.0)
-SMALL_EDGES = Plan(edges=(1, 4), paced_ms=(0.0,), texts=4, tokens=32, slices=1, seconds=3.0)
-SMALL_TENANTS = Plan(texts=4, tokens=32, slices=1, seconds=2.0, settle_s=1.0)
+EDGES = Plan(slices=2, seconds=3.5)
+TENANTS = Plan(offers=QUOTAS, slices=6, settle_s=1.5, seconds=5.0)
+SMALL_EDGES = Plan(texts=4, tokens=32, edges=(1, 4), paced_ms=(0.0,), slices=1, seconds=3.0)
+SMALL_TENANTS = Plan(texts=4, tokens=32, offers=QUOTAS, slices=1, settle_s=1.0, seconds=2.0)
+OWN, SINGLE, RIVAL = WAYS = "one cloud", "one sequence a pass", "transformers, batched"
+MAX_PROCESSES = 2
+"""Full of clients: the machine's cores are shared with the daemon."""
+SLICE_START_S, DAEMONS_START_S, RECORDING_S = 6.0, 15.0, 30.0
+"""Besides: load generators that start and warm up, daemons that load, texts that are drafted."""
+HEAD = (
+    *("Edges", f"{OWN}: tokens/s", "round p50 / p95, ms", "CPU, ms a token"),
+    *(f"{SINGLE}: tokens/s", "p50 / p95", "CPU", "ratio of tokens/s", "ratio of CPU"),
+    *(f"{RIVAL}: tokens/s", "token p50 / p95", "CPU", "ratio of tokens/s"),
+)
+WANTED_EDGES, WANTED_RATIO = 16, 3.0
+"""At 16 edges, at least three times as many tokens a second as with one sequence a pass."""
+Line = Mapping[str, Any]
+"""Of `Seen.line`, one a cell."""
+
+
+async def run(plan: Plan, out: Path | None) -> str:
+    """Everything; returns the tables in Markdown."""
+    with tempfile.TemporaryDirectory(prefix="thinwire-capacity-") as name:
+        folder = Path(name)
+        texts = folder / "texts.jsonl"
+        say(f"about {estimated_s(plan) / 60:.0f} minutes")
+        say(f"recording {plan.texts} texts of {plan.tokens} tokens")
+        draft_ms = await record(folder, texts, count=plan.texts, tokens=plan.tokens, threads=plan.threads)
+        sections = [
+            f"# Capacity\n\n{os.cpu_count()} cores ({platform.machine()}), target on {plan.threads} "
+            f"thread(s), the load on the same machine; bundled pair, k-sqs, γ ≤ {DRAFT_LENGTH}, temperature "
+            f"1, texts of {plan.tokens} tokens, drafts of {draft_ms:.0f} ms (median of what was recorded), "
+            f"{plan.slices} times {plan.seconds:g} s a cell.\nOnly ratios within this run say anything."
+        ]
+        for paced_ms in plan.paced_ms:
+            lines, memory_bytes = await _measure_all(plan, folder, texts, paced_ms, out)
+            sections.append(_section(lines, paced_ms, memory_bytes))
+    return "\n\n".join(sections)
+
+
+def estimated_s(plan: Plan) -> float:
+    """How long all of it takes, about."""
+    slices = len(plan.edges) * len(WAYS) * plan.slices
+    return len(plan.paced_ms) * (slices * (plan.seconds + SLICE_START_S) + DAEMONS_START_S) + RECORDING_S
+
+
+async def _measure_all(
+    plan: Plan, folder: Path, texts: Path, paced_ms: float, out: Path | None
+) -> tuple[list[Line], float]:
+    """Every cell of one pacing, the ways in turn; and bytes of memory a session."""
+    most = max(plan.edges)
+    common = ("--threads", str(plan.threads), "--paced", f"{paced_ms:g},0")
+    cloud = (CLOUD, *common, "--max-sessions", str(2 * most), "--max-batch-sequences")
+    commands = {OWN: (*cloud, str(most)), SINGLE: (*cloud, "1"), RIVAL: (PEERS, *common)}
+    lines: list[Line] = []
+    memory_bytes = math.nan
+    async with serving(folder, commands) as daemons:
+        before = daemons[OWN].rss_bytes
+        # The most edges first, so that the memory they take is all fresh.
+        for edges in sorted(plan.edges, reverse=True):
+            row = {way: Seen(way=way, edges=edges, paced_ms=paced_ms) for way in WAYS}
+            for _ in range(plan.slices):
+                for way, seen in row.items():
+                    rival = PeerRequest(messages.BATCHED, "", plan.tokens, 1.0, 0, together=edges)
+                    jobs = [
+                        Job(texts=texts, numbers=numbers, rival=rival if way == RIVAL else None)
+                        for numbers in _shares(edges)
+                    ]
+                    (part,), loads, (cpu_s,) = await measure(daemons[way], jobs, replace(plan, slices=1))
+                    seen.add(part, loads, cpu_s, *(load.counts for load in loads))
+                if edges == most and math.isnan(memory_bytes):  # later, torn sessions are still kept beside
+                    memory_bytes = (daemons[OWN].rss_bytes - before) / most
+            fresh = [seen.line() for seen in row.values()]
+            speeds = ", ".join(f"{line['way']} {line['tokens_per_s']:.0f} tokens/s" for line in fresh)
+            say(f"{edges} edges: {speeds}")
+            lines += fresh
+            append_lines(out, fresh)
+    return lines, memory_bytes
+
+
+def _shares(edges: int) -> list[range]:
+    """The edges over the processes."""
+    count = min(edges, MAX_PROCESSES)
+    return [range(edges * n // count, edges * (n + 1) // count) for n in range(count)]
+
+
+def _section(lines: Sequence[Line], paced_ms: float, memory_bytes: float) -> str:
+    """One pacing's table, and what follows from it."""
+    found = {(line["way"], line["edges"]): line for line in lines}
+    numbers = sorted({line["edges"] for line in lines})
+    rows = []
+    for n in numbers:
+        own, single, rival = (found[way, n] for way in WAYS)
+        cpu_ratio = single["cpu_ms_per_token"] / own["cpu_ms_per_token"]
+        ratios = f"{_ratio(own, single):.2f}", f"{cpu_ratio:.2f}"
+        rivals = *_figures(rival), f"{_ratio(own, rival):.2f}"
+        rows.append([f"{n}", *_figures(own), *_figures(single), *ratios, *rivals])
+    title = f"Passes of at least {paced_ms:g} ms" if paced_ms else "Unpaced"
+    words = [f"## {title}", "", table(HEAD, rows, left=1), ""]
+    if WANTED_EDGES in numbers:
+        ratio = _ratio(found[OWN, WANTED_EDGES], found[SINGLE, WANTED_EDGES])
+        met = "met" if ratio >= WANTED_RATIO else "missed"
+        words.append(
+            f"At {WANTED_EDGES} edges {ratio:.2f} times the tokens of {SINGLE} "
+            f"(≥ {WANTED_RATIO:g} wanted: {met})."
+        )
+    words.append(order_of([(n, _ratio(found[OWN, n], found[RIVAL, n])) for n in numbers]))
+    ours = [line for line in lines if line["way"] != RIVAL]
+    others, refusals, rounds = (
+        sum(line.get(name, 0) for line in ours) for name in ("other_verdicts", "refusals", "rounds")
+    )
+    words.append(
+        f"Rounds decided otherwise than recorded: {others} of {rounds}; refusals: {refusals}. "
+        f"Memory of the cloud's process a session, at {max(numbers)}: {memory_bytes / 1e6:.2f} MB "
+        "(resident, all that grew)."
+    )
+    return "\n".join(words)
+
+
+def order_of(ratios: Sequence[tuple[int, float]]) -> str:
+    """With how many edges the order of ours and the rival's changes."""
+    flips = [
+        f"between {n} and {m} edges ({'lost' if before > 1 else 'won'} from there on)"
+        for (n, before), (m, behind) in pairwise(ratios)
+        if (before > 1) != (behind > 1)
+    ]
+    if flips:
+        return f"Against {RIVAL} the order flips " + ", ".join(flips) + "."
+    return f"Against {RIVAL}: {'won' if ratios[0][1] > 1 else 'lost'} at every number of edges."
+
+
+def _ratio(one: Line, other: Line) -> float:
+    return float(one["tokens_per_s"] / other["tokens_per_s"]) if other["tokens"] else math.nan
+
+
+def _figures(line: Line) -> tuple[str, str, str]:
+    """Three columns."""
+    return (
+        f"{line['tokens_per_s']:.1f}",
+        f"{line['round_p50_ms']:.0f} / {line['round_p95_ms']:.0f}",
+        f"{line['cpu_ms_per_token']:.2f}",
+    )
 
 
 def main() -> int:
@@ -44,8 +200,8 @@ def main() -> int:
     if arguments.tenants and arguments.edges:
         parser.error("--edges has no place beside --tenants; expected one of them")
 
-    run, full, small = (
-        (tenants.run, TENANTS, SMALL_TENANTS) if arguments.tenants else (edges.run, EDGES, SMALL_EDGES)
+    measuring, full, small = (
+        (tenants.run, TENANTS, SMALL_TENANTS) if arguments.tenants else (run, EDGES, SMALL_EDGES)
     )
     given = {name: getattr(arguments, name) for name in ("edges", "seconds", "slices", "threads")}
     if arguments.decoding:
@@ -55,19 +211,14 @@ def main() -> int:
     )
 
     def work() -> int:
-        print(asyncio.run(run(plan, arguments.out)))
+        print(asyncio.run(measuring(plan, arguments.out)))
         return 0
 
     return command.run("bench.capacity", work, interrupted="interrupted.")
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """
-    "1,2,4" as numbers.
-
-    Raises:
-        argparse.ArgumentTypeError: not numbers from 1 to 1000.
-    """
+    """ "1,2,4" as numbers."""
     try:
         numbers = tuple(int(part) for part in text.split(","))
     except ValueError:

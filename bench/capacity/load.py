@@ -25,13 +25,7 @@ from pathlib import Path
 
 import grpc
 
-from bench.capacity.session import (
-    ROUND_TIMEOUT_S,
-    Answer,
-    ForgottenSessionError,
-    LostRefusalError,
-    ReplayedSession,
-)
+from bench.capacity.session import ROUND_TIMEOUT_S, Answer, NoRefusalError, ReplayedSession
 from bench.capacity.texts import RecordedText, random_texts, read_texts
 from bench.peers.messages import STREAM, PeerRequest
 from thinwire.common import wire
@@ -126,13 +120,7 @@ class Load:
 
 
 def work(parent: Connection, address: str, job: Job) -> None:
-    """
-    The process: say None once each client has had an answer, hear the slices, say what was seen in them.
-
-    Args:
-        parent: to say and hear.
-        address: HOST:PORT of the daemon.
-    """
+    """The process: say None once each client has had an answer, hear the slices, say what was seen in them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     os.nice(job.niceness)
     parent.send(asyncio.run(_run(parent, address, job)))
@@ -275,7 +263,7 @@ def kind_of_refusal(refused: ResourceExhaustedError) -> str:
     """As which it counts: `quota_refusals`; none, for a session forgotten or a reason lost; else no room."""
     if isinstance(refused, QuotaExceededError):
         return "quota_refusals"
-    return "" if isinstance(refused, LostRefusalError | ForgottenSessionError) else "other_refusals"
+    return "" if isinstance(refused, NoRefusalError) else "other_refusals"
 
 
 def _pause_s(refused: ResourceExhaustedError) -> float:

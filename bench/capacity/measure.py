@@ -35,18 +35,18 @@ class Plan:
     """Recorded."""
     tokens: int = 96
     """Of each text."""
+    edges: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    paced_ms: tuple[float, ...] = (0.0, 50.0)
+    offers: tuple[Offer, ...] = QUOTAS[:1]
+    """Of the tenant with the quota; the one that the others are held against first."""
     slices: int
     """Of time for each cell or offer; these take turns, so that what else the machine does meets all."""
+    settle_s: float = 0.0
+    """Before the counted seconds of each slice."""
     seconds: float
     """Counted of each slice."""
     threads: int = 1
     """Of the target, in every daemon."""
-    edges: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
-    paced_ms: tuple[float, ...] = (0.0, 50.0)
-    offers: tuple[Offer, ...] = QUOTAS
-    """Of the tenant with the quota; the one that the others are held against first."""
-    settle_s: float = 1.5
-    """Before the counted seconds of an offer."""
     niceness: int = 15
     """
     Of the limited tenant's process, relative to the cloud's: its edges are elsewhere, and what they compute
@@ -54,39 +54,25 @@ class Plan:
     """
 
 
-def schedule(
-    begin_s: float, *, cycles: int, seconds: float, settle_s: float, offers: Sequence[Offer]
-) -> list[Slice]:
+def schedule(plan: Plan, begin_s: float) -> list[Slice]:
     """
     Every offer once a cycle, in turn, every second cycle backwards, so that what else the machine does meets
     all of them and a drift none more than another.
-
-    Args:
-        begin_s: monotonic.
-        cycles: of all offers.
-        seconds: counted of each slice.
-        settle_s: before them.
-        offers: the one that the others are held against first.
     """
     slices = []
-    for cycle in range(cycles):
-        for offer in offers if cycle % 2 == 0 else reversed(offers):
-            slices.append(Slice(offer, begin_s, begin_s + settle_s, begin_s + settle_s + seconds))
-            begin_s += settle_s + seconds
+    for cycle in range(plan.slices):
+        for offer in plan.offers if cycle % 2 == 0 else reversed(plan.offers):
+            counted_s = begin_s + plan.settle_s
+            slices.append(Slice(offer, begin_s, counted_s, counted_s + plan.seconds))
+            begin_s = slices[-1].end_s
     return slices
 
 
 async def measure(
-    daemon: MeasuredDaemon,
-    jobs: Sequence[Job],
-    *,
-    seconds: float,
-    cycles: int = 1,
-    settle_s: float = 0.0,
-    offers: Sequence[Offer] = QUOTAS[:1],
+    daemon: MeasuredDaemon, jobs: Sequence[Job], plan: Plan
 ) -> tuple[list[Slice], list[Load], list[float]]:
     """
-    One process for each job, from warming up to the end of the last slice (`schedule`).
+    One process for each job, from warming up to the end of the last slice.
 
     Returns:
         the slices, what each process saw, and the daemon's seconds of CPU in the counted ones of each slice.
@@ -107,8 +93,7 @@ async def measure(
             theirs.close()
         for ours, _ in pipes:
             await asyncio.to_thread(_heard, ours, START_TIMEOUT_S)
-        begin_s = time.monotonic() + LEAD_S
-        slices = schedule(begin_s, cycles=cycles, seconds=seconds, settle_s=settle_s, offers=offers)
+        slices = schedule(plan, time.monotonic() + LEAD_S)
         for ours, _ in pipes:
             ours.send(slices)
         cpu_s = []
@@ -136,19 +121,13 @@ def _heard(connection: Connection, timeout_s: float) -> Any:
 
 
 class Seen:
-    """
-    What was seen in some slices of time.
-
-    Args:
-        label: what they have in common, for the line.
-    """
+    """What was seen in some slices of time; `label` is what they have in common."""
 
     def __init__(self, **label: Any) -> None:
         self._label = label
         self._seconds = 0.0
         self._cpu_s = 0.0
         self._answers: list[list[tuple[float, int]]] = []
-        """By slice (`Load.within`)."""
         self._counts: Counter[str] = Counter()
 
     def add(self, part: Slice, loads: Sequence[Load], cpu_s: float, *counts: Mapping[str, int]) -> None:

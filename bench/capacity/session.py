@@ -26,12 +26,13 @@ Answer = tuple[float, float, int]
 """(monotonic second of the answer, seconds that it took, output tokens)."""
 
 
-class LostRefusalError(ResourceExhaustedError):
-    """A refusal of which gRPC has lost what it was for."""
+class NoRefusalError(ResourceExhaustedError):
+    """
+    Waited out like a refusal, but neither for want of room nor of quota, as far as is known.
 
-
-class ForgottenSessionError(ResourceExhaustedError):
-    """The cloud has let go of a session while its refused round waited; its text begins anew."""
+    Either gRPC has lost what a refusal was for, or the cloud has let go of a session while its refused round
+    waited, whose text begins anew.
+    """
 
 
 class ReplayedSession:
@@ -74,7 +75,7 @@ class ReplayedSession:
         Send the next round, on a stream opened where there is none, and wait for its verdict.
 
         Raises:
-            ForgottenSessionError: another text begins at the next call.
+            NoRefusalError: refused, or forgotten, and then another text begins at the next call.
             ResourceExhaustedError: refused; the same round comes again at the next call.
             TimeoutError: no verdict in time.
         """
@@ -98,7 +99,7 @@ class ReplayedSession:
                 refused = refusal_of(error)
             except SessionNotFoundError as forgotten:
                 self._begin_text()
-                refused = ForgottenSessionError(forgotten.message, retry_after_s=0.0)
+                refused = NoRefusalError(forgotten.message, retry_after_s=0.0)
             raise refused from None
 
     def abandon(self) -> None:
@@ -160,7 +161,7 @@ def refusal_of(error: grpc.aio.AioRpcError) -> ResourceExhaustedError:
         ThinwireError: what ended it was no refusal.
     """
     if error.code() is grpc.StatusCode.INTERNAL and wire.reason_of(error) is None:
-        return LostRefusalError(error.details() or "INTERNAL", retry_after_s=LOST_STATUS_PAUSE_S)
+        return NoRefusalError(error.details() or "INTERNAL", retry_after_s=LOST_STATUS_PAUSE_S)
     ended_by = wire.error_from_rpc(error)
     if not isinstance(ended_by, ResourceExhaustedError):
         raise ended_by from None

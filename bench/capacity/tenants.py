@@ -11,12 +11,9 @@ Or, for what decoding does (`--decoding`): nothing, and its quota of blocks that
 
 from __future__ import annotations
 
-import asyncio
 import os
 import platform
-import signal
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,10 +24,6 @@ from bench.capacity.measure import Plan, Seen, append_lines, measure, say
 from bench.capacity.texts import DRAFT_LENGTH, record
 from bench.markdown import table
 from thinwire.cloud.token_file import add_token
-from thinwire.common.door.security import ClientSecurity
-from thinwire.common.errors import ThinwireError
-from thinwire.edge.cloud_link import CloudLink
-from thinwire.edge.settings import EdgeSettings
 
 STEADY, LIMITED = "steady", "limited"
 STEADY_SESSIONS = 2
@@ -43,7 +36,6 @@ QUOTA_SHARE = 0.4
 CALIBRATION_S = 3.0
 WANTED_RATIO = 1.2
 """The steady tenant's p95 at ten quotas is at most so many times its p95 at one."""
-_RELOAD_TIMEOUT_S = 10.0
 HEAD = (
     *("limited tenant", "steady tenant: rounds", "round p50 / p95, ms", "ratio of p95", "p95 by slice, ms"),
     *("limited: attempts/s", "admitted rounds/s", "refusals/s", "torn/s", "cloud's CPU, cores"),
@@ -51,12 +43,7 @@ HEAD = (
 
 
 async def run(plan: Plan, out: Path | None) -> str:
-    """
-    Everything.
-
-    Returns:
-        the table in Markdown.
-    """
+    """Everything; returns the table in Markdown."""
     with tempfile.TemporaryDirectory(prefix="thinwire-tenants-") as name:
         folder = Path(name)
         texts, tokens_file = folder / "texts.jsonl", str(folder / "tokens.json")
@@ -68,17 +55,16 @@ async def run(plan: Plan, out: Path | None) -> str:
             *(CLOUD, "--threads", str(plan.threads), "--tokens", tokens_file),
             *("--max-sessions", str(2 * sessions)),
         )
-        async with serving(folder, {"cloud": command}) as daemons:
-            cloud = daemons["cloud"]
+        async with serving(folder, {"calibrated": command}) as daemons:
             back_to_back = Job(texts=texts, numbers=range(1), token=steady, think_s=None)
-            (part,), (seen,), _ = await measure(cloud, [back_to_back], seconds=CALIBRATION_S)
-            alone = len(seen.within(part)) / CALIBRATION_S
-            quota = QUOTA_SHARE * alone
-            limited = add_token(tokens_file, LIMITED, {"rounds_per_s": quota})
-            cloud.signal(signal.SIGHUP)  # it reads its token file again
-            await _let_in(await cloud.address(), limited)
-            say(f"{alone:.1f} rounds/s one pass at a time, so a quota of {quota:.1f}")
-            lines = await measure_tenants(plan, cloud, texts, (steady, limited), quota)
+            calibration = Plan(slices=1, seconds=CALIBRATION_S)
+            (part,), (seen,), _ = await measure(daemons["calibrated"], [back_to_back], calibration)
+        alone = len(seen.within(part)) / CALIBRATION_S
+        quota = QUOTA_SHARE * alone
+        say(f"{alone:.1f} rounds/s one pass at a time, so a quota of {quota:.1f}")
+        limited = add_token(tokens_file, LIMITED, {"rounds_per_s": quota})
+        async with serving(folder, {"cloud": command}) as daemons:
+            lines = await measure_tenants(plan, daemons["cloud"], texts, (steady, limited), quota)
     append_lines(out, lines)
     return report(plan, lines, alone=alone, quota=quota)
 
@@ -86,67 +72,23 @@ async def run(plan: Plan, out: Path | None) -> str:
 async def measure_tenants(
     plan: Plan, cloud: MeasuredDaemon, texts: Path, tokens: tuple[str, str], quota: float
 ) -> list[dict[str, Any]]:
-    """
-    Both tenants' processes from beginning to end.
-
-    Args:
-        plan: how long.
-        cloud: serving.
-        texts: the recording.
-        tokens: of the steady tenant and of the limited one.
-        quota: of the limited tenant, rounds a second.
-
-    Returns:
-        a line an offer (`Seen.line`).
-    """
+    """A line an offer (`Seen.line`); `tokens` are the tenants', `quota` the limited one's rounds a second."""
     steady, limited = tokens
     jobs = (
         Job(texts=texts, numbers=range(STEADY_SESSIONS), token=steady, think_s=THINK_S),
         Job(texts=texts, numbers=range(LIMITED_SESSIONS), token=limited, rate=quota, niceness=plan.niceness),
     )
-    slices, loads, cpu_s = await measure(
-        *(cloud, jobs),
-        seconds=plan.seconds,
-        cycles=plan.slices,
-        settle_s=plan.settle_s,
-        offers=plan.offers,
-    )
-    return by_offer(slices, loads, cpu_s)
+    return by_offer(*await measure(cloud, jobs, plan))
 
 
 def by_offer(slices: Sequence[Slice], loads: Sequence[Load], cpu_s: Sequence[float]) -> list[dict[str, Any]]:
-    """
-    A line an offer.
-
-    Args:
-        slices: as they were told to both processes.
-        loads: what the steady tenant's process saw, and what the other's did.
-        cpu_s: the cloud's, of the counted seconds of each slice.
-    """
+    """A line an offer of what `measure` gives; the steady tenant's process is the first."""
     steady, limited = loads
     found = {part.offer: Seen(offer=part.offer.name) for part in slices}
     for part, counts, cpu in zip(slices, limited.slices, cpu_s, strict=True):
         found[part.offer].add(part, [steady], cpu, counts)
     first, *others = (seen.line() for seen in found.values())
     return [{**first, "steady_refusals": steady.counts["refusals"]}, *others]
-
-
-async def _let_in(address: str, token: str) -> None:
-    """
-    Wait until the cloud has read its token file again.
-
-    Raises:
-        ThinwireError: it lets this token's owner in within no reasonable time.
-    """
-    link = CloudLink(address, EdgeSettings(), ClientSecurity(token=token))
-    try:
-        give_up_at_s = time.monotonic() + _RELOAD_TIMEOUT_S
-        while isinstance(answer := await link.server_info(), ThinwireError):
-            if time.monotonic() > give_up_at_s:
-                raise answer
-            await asyncio.sleep(0.05)
-    finally:
-        await link.close()
 
 
 def report(plan: Plan, lines: Sequence[Mapping[str, Any]], *, alone: float, quota: float) -> str:
@@ -156,8 +98,7 @@ def report(plan: Plan, lines: Sequence[Mapping[str, Any]], *, alone: float, quot
     Args:
         plan: for the heading.
         lines: one an offer, the one that the others are held against first.
-        alone: rounds a second, one pass at a time.
-        quota: rounds a second.
+        alone, quota: rounds a second, one pass at a time and of the limited tenant.
     """
     against, *held = lines
     words = [

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from transformers.generation.streamers import BaseStreamer
 
 from bench.peers.messages import ASSISTED, OWN, PeerRequest
 from thinwire.common.config import SamplingParameters
@@ -98,7 +99,7 @@ def generate(
     if request.temperature > 0:
         extra |= {"temperature": request.temperature, "top_k": 0, "top_p": 1.0}
     if emit is not None:
-        extra["streamer"] = _PassStreamer(emit)
+        extra["streamer"] = _pass_streamer(emit)
     longest = max(map(len, prompts))
     ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
@@ -110,23 +111,17 @@ def generate(
     return int(made.shape[1]) - longest
 
 
-class _PassStreamer(BaseStreamer):
+def _pass_streamer(emit: Emit) -> Any:
     """
     Hands tokens on as `generate` has them, one target pass a call.
 
     transformers' own text streamers hold a token back until its word is complete; this one does not, which is
     in the peer's favour.
     """
+    calls = count()
 
-    def __init__(self, emit: Emit) -> None:
-        self._emit = emit
-        self._calls = 0
+    def put(value: torch.Tensor) -> None:
+        if target_pass := next(calls):  # the prompt comes first
+            emit(target_pass, value.flatten().tolist())
 
-    def put(self, value: torch.Tensor) -> None:
-        """The prompt at first, then the tokens of each target pass."""
-        if self._calls:
-            self._emit(self._calls, value.flatten().tolist())
-        self._calls += 1
-
-    def end(self) -> None:
-        """Nothing is held back."""
+    return SimpleNamespace(put=put, end=lambda: None)
