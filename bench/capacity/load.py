@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 import time
 from collections import Counter
@@ -25,12 +24,11 @@ from pathlib import Path
 
 import grpc
 
-from bench.capacity.session import ROUND_TIMEOUT_S, Answer, NoRefusalError, ReplayedSession
+from bench.capacity.session import ROUND_TIMEOUT_S, Answer, ReplayedSession
 from bench.capacity.texts import RecordedText, random_texts, read_texts
 from bench.peers.messages import STREAM, PeerRequest
 from thinwire.common import wire
 from thinwire.common.door.security import ClientSecurity
-from thinwire.common.errors import QuotaExceededError, ResourceExhaustedError
 
 EXCESS = 10
 """What a tenant offers above its quota, in quotas."""
@@ -102,25 +100,25 @@ class Load:
     """What a process saw."""
 
     answers: list[Answer] = field(default_factory=list)
-    """
-    Of clients that do not offer: of an edge from a round's sending to its verdict; of a stream from one token
-    to the next.
-    """
+    """Of clients that do not offer."""
     counts: Counter[str] = field(default_factory=Counter)
     """
     `texts` that ended, `other_verdicts` (rounds decided otherwise than recorded), and `refusals` of edges
     that do not offer, whatever for.
     """
     slices: list[Counter[str]] = field(default_factory=list)
-    """Of a tenant that offers, what became of its rounds in each slice (`_attempt`)."""
+    """
+    Of a tenant that offers, in each slice: `attempts` (repeated ones each time), and of these what became of
+    them (`Answer.kind`).
+    """
 
-    def within(self, part: Slice) -> list[tuple[float, int]]:
-        """(seconds that it took, output tokens) of the answers that count for a slice."""
-        return [(took_s, tokens) for now_s, took_s, tokens in self.answers if part.counts(now_s)]
+    def within(self, part: Slice) -> list[Answer]:
+        """Those that count for a slice."""
+        return [answer for answer in self.answers if part.counts(answer.at_s)]
 
 
 def work(parent: Connection, address: str, job: Job) -> None:
-    """The process: say None once each client has had an answer, hear the slices, say what was seen in them."""
+    """The process: say None once each client has had an answer, hear the slices, say what was seen."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     os.nice(job.niceness)
     parent.send(asyncio.run(_run(parent, address, job)))
@@ -176,11 +174,12 @@ async def _edge(session: ReplayedSession, job: Job, load: Load) -> AsyncIterator
     while True:
         if job.think_s is not None:
             await asyncio.sleep(job.think_s + session.draft_s)
-        try:
-            yield await session.exchange()
-        except ResourceExhaustedError as refused:
+        answer = await session.exchange()
+        if answer.pause_s is None:
+            yield answer
+        else:
             load.counts["refusals"] += 1
-            await asyncio.sleep(_pause_s(refused))
+            await asyncio.sleep(answer.pause_s)
 
 
 async def _stream(
@@ -194,7 +193,7 @@ async def _stream(
             before_s = time.monotonic()
             async for _ in call:
                 now_s = time.monotonic()
-                yield now_s, now_s - before_s, 1
+                yield Answer(now_s, now_s - before_s, 1)
                 before_s = now_s
         finally:
             call.cancel()
@@ -219,53 +218,24 @@ async def _offer(
     """
     period_s = len(job.numbers) / job.rate
     for part, counts in zip(slices, load.slices, strict=True):
-        taking_part = len(job.numbers) * part.offer.quotas
+        offer, sender = part.offer, in_vain if part.offer.is_random else session
+        taking_part = len(job.numbers) * offer.quotas
         tick_s = part.begin_s + period_s * number / taking_part if number < taking_part else part.end_s
         due_s = tick_s
         while due_s < part.end_s:
             await asyncio.sleep(due_s - time.monotonic())
-            sender = in_vain if part.offer.is_random else session
-            refused = await _attempt(sender, part, counts, period_s if part.offer.tears else ROUND_TIMEOUT_S)
-            if refused is not None and part.offer.pauses:
-                due_s = time.monotonic() + _pause_s(refused)
+            try:
+                answer = await sender.exchange(period_s if offer.tears else ROUND_TIMEOUT_S)
+            except TimeoutError:
+                if not offer.tears:
+                    raise
+                sender.abandon()
+                answer = Answer(time.monotonic(), period_s, 0, "torn")
+            if part.counts(answer.at_s):
+                counts.update(filter(None, ["attempts", answer.kind]))
+            if answer.pause_s is not None and offer.pauses:
+                due_s = time.monotonic() + answer.pause_s
             else:
                 tick_s += period_s
                 due_s = max(tick_s, time.monotonic())
         await asyncio.sleep(part.end_s - time.monotonic())
-
-
-async def _attempt(
-    session: ReplayedSession, part: Slice, counts: Counter[str], longest_s: float
-) -> ResourceExhaustedError | None:
-    """
-    Send a round and count what becomes of it; it is given up after `longest_s`.
-
-    Args:
-        counts: `attempts` (repeated ones each time), of these `admitted`, `torn` (given up before an answer),
-            and the refusals by `kind_of_refusal`.
-    """
-    refused, ended = None, "admitted"
-    try:
-        await session.exchange(longest_s)
-    except ResourceExhaustedError as error:
-        refused, ended = error, kind_of_refusal(error)
-    except TimeoutError:
-        if not part.offer.tears:
-            raise
-        session.abandon()
-        ended = "torn"
-    if part.counts(time.monotonic()):
-        counts.update(filter(None, ["attempts", ended]))
-    return refused
-
-
-def kind_of_refusal(refused: ResourceExhaustedError) -> str:
-    """As which it counts: `quota_refusals`; none, for a session forgotten or a reason lost; else no room."""
-    if isinstance(refused, QuotaExceededError):
-        return "quota_refusals"
-    return "" if isinstance(refused, NoRefusalError) else "other_refusals"
-
-
-def _pause_s(refused: ResourceExhaustedError) -> float:
-    """As the edge makes it."""
-    return refused.retry_after_s * random.uniform(1.0, 1.5)

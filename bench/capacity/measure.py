@@ -18,6 +18,7 @@ from typing import Any
 
 from bench.capacity.daemons import MeasuredDaemon
 from bench.capacity.load import QUOTAS, Job, Load, Offer, Slice, work
+from bench.capacity.session import Answer
 from bench.command import CommandError
 from bench.grid.summaries import percentile
 
@@ -127,14 +128,14 @@ class Seen:
         self._label = label
         self._seconds = 0.0
         self._cpu_s = 0.0
-        self._answers: list[list[tuple[float, int]]] = []
+        self._answers: list[list[Answer]] = []
         self._counts: Counter[str] = Counter()
 
     def add(self, part: Slice, loads: Sequence[Load], cpu_s: float, *counts: Mapping[str, int]) -> None:
         """One slice more, the daemon's seconds of CPU in it, and what else the processes count."""
         self._seconds += part.end_s - part.counted_s
         self._cpu_s += cpu_s
-        self._answers.append([answer for load in loads for answer in load.within(part)])
+        self._answers.append(list(chain(*(load.within(part) for load in loads))))
         for one in counts:
             self._counts.update(one)
 
@@ -145,8 +146,8 @@ class Seen:
         `tokens` are all output tokens of clients that do not offer and `rounds` their answers, with p50 and
         p95 over all slices; what the daemon's process spends on a token is NaN before any.
         """
-        tokens = sum(tokens for answers in self._answers for _, tokens in answers)
-        by_slice_ms = [[1e3 * took_s for took_s, _ in answers] for answers in self._answers]
+        tokens = sum(answer.tokens for answers in self._answers for answer in answers)
+        by_slice_ms = [[1e3 * answer.took_s for answer in answers] for answers in self._answers]
         every_ms = list(chain(*by_slice_ms))
         return {
             **self._label,

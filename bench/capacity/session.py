@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
 from bench.capacity.texts import RecordedRound, RecordedText, request_of
 from thinwire.common import wire
-from thinwire.common.errors import ResourceExhaustedError, SessionNotFoundError
+from thinwire.common.errors import QuotaExceededError, ResourceExhaustedError, SessionNotFoundError
 from thinwire.common.session.messages import Close, CloseReason, Opened, Verdict
 
 ROUND_TIMEOUT_S = 30.0
@@ -22,17 +23,21 @@ ROUND_TIMEOUT_S = 30.0
 LOST_STATUS_PAUSE_S = 0.1
 """Before the next attempt after a refusal whose own pause was lost."""
 Metadata = tuple[tuple[str, str], ...]
-Answer = tuple[float, float, int]
-"""(monotonic second of the answer, seconds that it took, output tokens)."""
 
 
-class NoRefusalError(ResourceExhaustedError):
-    """
-    Waited out like a refusal, but neither for want of room nor of quota, as far as is known.
+class Answer(NamedTuple):
+    """What came of a round, or one token of a stream."""
 
-    Either gRPC has lost what a refusal was for, or the cloud has let go of a session while its refused round
-    waited, whose text begins anew.
-    """
+    at_s: float
+    """Monotonic."""
+    took_s: float
+    """Of an edge from a round's sending to its verdict; of a stream from one token to the next."""
+    tokens: int
+    """Of the output."""
+    kind: str = "admitted"
+    """As which it counts; see `refusal_of`, and `torn` where it was given up."""
+    pause_s: float | None = None
+    """To wait before the next attempt; None unless it was refused."""
 
 
 class ReplayedSession:
@@ -74,10 +79,12 @@ class ReplayedSession:
         """
         Send the next round, on a stream opened where there is none, and wait for its verdict.
 
+        After a refusal the same round comes again at the next call, unless its session was forgotten: then
+        another text begins.
+
         Raises:
-            NoRefusalError: refused, or forgotten, and then another text begins at the next call.
-            ResourceExhaustedError: refused; the same round comes again at the next call.
             TimeoutError: no verdict in time.
+            ThinwireError: the stream ended, and not with a refusal.
         """
         sent_s = time.monotonic()
         try:
@@ -89,18 +96,18 @@ class ReplayedSession:
                 heard_s = time.monotonic()
                 assert isinstance(verdict, Verdict), verdict
                 await self._proceed(verdict)
-                return heard_s, heard_s - sent_s, verdict.accepted + 1
+                return Answer(heard_s, heard_s - sent_s, verdict.accepted + 1)
         except grpc.aio.AioRpcError as error:
             self.abandon()
+            heard_s = time.monotonic()
             if self._in_vain and self._session_id and error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                 self._begin_text()
-                return time.monotonic(), time.monotonic() - sent_s, 0
-            try:
-                refused = refusal_of(error)
-            except SessionNotFoundError as forgotten:
+                return Answer(heard_s, heard_s - sent_s, 0)
+            kind, retry_after_s = refusal_of(error)
+            if error.code() is grpc.StatusCode.NOT_FOUND:
                 self._begin_text()
-                refused = NoRefusalError(forgotten.message, retry_after_s=0.0)
-            raise refused from None
+            pause_s = retry_after_s * random.uniform(1.0, 1.5)  # as the edge makes it
+            return Answer(heard_s, heard_s - sent_s, 0, kind, pause_s)
 
     def abandon(self) -> None:
         """Let go of the stream."""
@@ -150,19 +157,25 @@ class ReplayedSession:
         self.abandon()
 
 
-def refusal_of(error: grpc.aio.AioRpcError) -> ResourceExhaustedError:
+def refusal_of(error: grpc.aio.AioRpcError) -> tuple[str, float]:
     """
-    The refusal that ended a stream.
+    As which a refusal that ended a stream counts, and the seconds that it asks to wait.
 
-    gRPC forgets a status that a write of ours crosses and gives INTERNAL, without details, in its place: a
-    refusal too, since a cloud that means INTERNAL gives a reason.
+    `quota_refusals`; `other_refusals`, for want of room; or nothing, where it is not known to be either.
+    That is a session that the cloud has let go of while its refused round waited, or a status that gRPC has
+    forgotten because a write of ours crossed it: it gives INTERNAL, without details, in its place, and a
+    cloud that means INTERNAL gives a reason.
 
     Raises:
         ThinwireError: what ended it was no refusal.
     """
     if error.code() is grpc.StatusCode.INTERNAL and wire.reason_of(error) is None:
-        return NoRefusalError(error.details() or "INTERNAL", retry_after_s=LOST_STATUS_PAUSE_S)
-    ended_by = wire.error_from_rpc(error)
-    if not isinstance(ended_by, ResourceExhaustedError):
-        raise ended_by from None
-    return ended_by
+        return "", LOST_STATUS_PAUSE_S
+    match ended_by := wire.error_from_rpc(error):
+        case SessionNotFoundError():
+            return "", 0.0
+        case QuotaExceededError():
+            return "quota_refusals", ended_by.retry_after_s
+        case ResourceExhaustedError():
+            return "other_refusals", ended_by.retry_after_s
+    raise ended_by from None

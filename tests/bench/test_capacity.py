@@ -13,14 +13,14 @@ from unittest.mock import AsyncMock
 
 import grpc
 import pytest
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 from bench.capacity import __main__ as command
 from bench.capacity import tenants
-from bench.capacity.load import DECODING, EXCESS, QUOTAS, Load, Slice, kind_of_refusal
+from bench.capacity.load import DECODING, EXCESS, QUOTAS, Load, Slice
 from bench.capacity.measure import Plan, Seen, append_lines, schedule
-from bench.capacity.session import LOST_STATUS_PAUSE_S, NoRefusalError, ReplayedSession, refusal_of
+from bench.capacity.session import LOST_STATUS_PAUSE_S, Answer, ReplayedSession, refusal_of
 from bench.capacity.texts import (
     RANDOM_TEXTS,
     RecordedRound,
@@ -35,7 +35,12 @@ from security.credentials import Tokens
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import wire
 from thinwire.common.door.security import ClientSecurity, ServerSecurity
-from thinwire.common.errors import ResourceExhaustedError, SessionNotFoundError, ThinwireError
+from thinwire.common.errors import (
+    QuotaExceededError,
+    ResourceExhaustedError,
+    SessionNotFoundError,
+    ThinwireError,
+)
 from thinwire.common.session.messages import Verdict
 from verify_peer import TARGET, EdgeText, running_cloud
 
@@ -80,8 +85,8 @@ def test_the_figures_of_a_cell(tmp_path: Path) -> None:
     """Tokens a second, the daemon's CPU a token, and the percentiles of its rounds; sums over slices."""
     part = Slice(QUOTAS[0], 9.0, 10.0, 20.0)
     cell = Seen(way="x", edges=4)
-    cell.add(part, [Load([(15.0, n / 1000, 1) for n in range(1, 51)])], 0.25, {"texts": 1})
-    cell.add(part, [Load([(15.0, n / 1000, 1) for n in range(51, 102)])], 0.255, {"texts": 2})
+    cell.add(part, [Load([Answer(15.0, n / 1000, 1) for n in range(1, 51)])], 0.25, {"texts": 1})
+    cell.add(part, [Load([Answer(15.0, n / 1000, 1) for n in range(51, 102)])], 0.255, {"texts": 2})
     append_lines(tmp_path / "lines", [cell.line()])
 
     assert json.loads((tmp_path / "lines").read_text()) == {
@@ -122,43 +127,45 @@ def test_the_whole_table_is_estimated_at_about_a_quarter_of_an_hour() -> None:
     assert 13 * 60 <= command.estimated_s(command.EDGES) <= 17 * 60
 
 
-def ended(code: grpc.StatusCode, reason: str | None = None, pause_s: int | None = None) -> Any:
-    """What a stream raises that ended so; with details where there is a reason."""
-    details: list[Any] = []
+def ended(code: grpc.StatusCode, reason: type[ThinwireError] | None) -> grpc.aio.AioRpcError:
+    """What a stream raises that ended so; with details, a pause of 2 s among them, if there is a reason."""
+    status = status_pb2.Status(code=code.value[0])
     if reason is not None:
-        details.append(error_details_pb2.ErrorInfo(reason=reason, domain="thinwire"))
-    if pause_s is not None:
-        details.append(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=pause_s)))
-    packed = [any_pb2.Any() for _ in details]
-    for one, detail in zip(packed, details, strict=True):
-        one.Pack(detail)
-    status = status_pb2.Status(code=code.value[0], details=packed).SerializeToString()
-    trailing = grpc.aio.Metadata(("grpc-status-details-bin", status)) if details else grpc.aio.Metadata()
-    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details="Internal error from Core")
+        status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason.reason, domain="thinwire"))
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=Duration(seconds=2)))
+    details = [("grpc-status-details-bin", status.SerializeToString())] if reason else []
+    words = "Internal error from Core"
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*details), details=words)
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "pause_s"),
+    ("code", "reason", "refusal"),
     [
         # INTERNAL without details is gRPC's own; it is waited out like a refusal that kept its status.
-        (ended(grpc.StatusCode.INTERNAL), NoRefusalError, LOST_STATUS_PAUSE_S),
-        (
-            ended(grpc.StatusCode.RESOURCE_EXHAUSTED, ResourceExhaustedError.reason, 2),
-            *(ResourceExhaustedError, 2.0),
-        ),
-        # What is no refusal is raised; an INTERNAL that the cloud means says so.
-        (ended(grpc.StatusCode.INTERNAL, ThinwireError.reason), ThinwireError, None),
-        (ended(grpc.StatusCode.NOT_FOUND, SessionNotFoundError.reason), SessionNotFoundError, None),
-        (ended(grpc.StatusCode.UNKNOWN), ThinwireError, None),
+        (grpc.StatusCode.INTERNAL, None, ("", LOST_STATUS_PAUSE_S)),
+        (grpc.StatusCode.NOT_FOUND, SessionNotFoundError, ("", 0.0)),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, QuotaExceededError, ("quota_refusals", 2.0)),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, ResourceExhaustedError, ("other_refusals", 2.0)),
     ],
 )
-def test_what_ended_a_stream(error: Any, kind: type[ThinwireError], pause_s: float | None) -> None:
-    """A refusal with its pause, or an error."""
-    with pytest.raises(ThinwireError, match="Internal error from Core") as found:
-        raise refusal_of(error)
+def test_a_refusal_says_what_it_was_for(
+    code: grpc.StatusCode, reason: type[ThinwireError] | None, refusal: tuple[str, float]
+) -> None:
+    """And how long to wait."""
+    assert refusal_of(ended(code, reason)) == refusal
 
-    assert type(found.value) is kind
-    assert getattr(found.value, "retry_after_s", None) == pause_s
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(grpc.StatusCode.INTERNAL, ThinwireError), (grpc.StatusCode.UNKNOWN, None)]
+)
+def test_what_ended_a_stream_and_is_no_refusal_is_raised(
+    code: grpc.StatusCode, reason: type[ThinwireError] | None
+) -> None:
+    """An INTERNAL that the cloud means says so."""
+    with pytest.raises(ThinwireError, match="Internal error from Core") as found:
+        refusal_of(ended(code, reason))
+
+    assert type(found.value) is ThinwireError
 
 
 def test_every_offer_gets_as_much_time_and_every_second_cycle_runs_backwards() -> None:
@@ -176,7 +183,7 @@ def test_what_ends_in_a_slice_counts_for_its_offer() -> None:
     """Neither the settling before it nor the instant of its end; the same offer's slices come together."""
     slices = schedule(replace(PLAN, seconds=2.0, settle_s=1.0), 0.0)
     ends_s = [0.5, 1.0, 2.5, 3.0, 4.5, 22.5]
-    steady = Load([(end_s, 0.010 + end_s / 1000, 1) for end_s in ends_s], counts=Counter(refusals=3))
+    steady = Load([Answer(end_s, 0.010 + end_s / 1000, 1) for end_s in ends_s], counts=Counter(refusals=3))
     limited = Load(slices=[Counter(attempts=5, admitted=2, quota_refusals=3, torn=1) for _ in slices])
 
     lines = tenants.by_offer(slices, [steady, limited], [0.25] * 8)
@@ -195,7 +202,7 @@ def test_the_ratio_is_that_of_the_ninety_fifth_percentiles(slowed_by: float, wor
     """1.2 is the most that is wanted."""
     slices = schedule(Plan(offers=QUOTAS, slices=1, seconds=10.0), 0.0)
     answers = [
-        (part.begin_s, (slowed_by if part.offer is QUOTAS[2] else 1.0) * n / 1000, 1)
+        Answer(part.begin_s, (slowed_by if part.offer is QUOTAS[2] else 1.0) * n / 1000, 1)
         for part in slices
         for n in range(1, 102)
     ]
@@ -222,17 +229,16 @@ async def test_a_refused_round_is_sent_again_until_its_text_is_over(tmp_path: Pa
     metadata = wire.call_metadata(ClientSecurity(token=tokens.add("acme", rounds_per_s=4.0)))
     async with running_cloud(WatchedModel(TARGET), security=ServerSecurity(access=tokens.access())) as cloud:
         session = ReplayedSession(cloud.channel, metadata, [recorded])
-        answers, refusals = [], []
-        while len(answers) < 7:
-            try:
-                answers.append(await session.exchange())
-            except ResourceExhaustedError as refused:
-                refusals.append(kind_of_refusal(refused))
+        admitted, refused = [], []
+        while len(admitted) < 7:
+            answer = await session.exchange()
+            (admitted if answer.pause_s is None else refused).append(answer)
             held = cloud.server.sessions
         session.abandon()
 
-    assert set(refusals) == {"quota_refusals"}
-    assert all(0 < took_s < now_s for now_s, took_s, _ in answers)
+    assert {answer.kind for answer in admitted} == {"admitted"}
+    assert {answer.kind for answer in refused} == {"quota_refusals"}
+    assert all(0 < answer.took_s < answer.at_s for answer in admitted)
     assert held == 1, "the first text's session was closed"
     assert session.counts == {"texts": 1, "other_verdicts": 0}
     assert session.draft_s == recorded.rounds[1].draft_s, "the second text's first round is decided"
@@ -248,14 +254,12 @@ async def test_a_session_the_cloud_forgot_begins_anew_and_wants_no_room() -> Non
             await session.exchange()
         session.abandon()
         assert await model.freed_within(10)
-        with pytest.raises(NoRefusalError) as forgotten:
-            await session.exchange()
-        await session.exchange()
+        forgotten, answer = await session.exchange(), await session.exchange()
         session.abandon()
 
     assert session.draft_s == recorded.rounds[1].draft_s, "the next text's first round is decided"
-    assert not kind_of_refusal(forgotten.value)
-    assert kind_of_refusal(ResourceExhaustedError("all slots are taken.")) == "other_refusals"
+    assert (forgotten.kind, forgotten.pause_s) == ("", 0.0)
+    assert answer.kind == "admitted"
 
 
 async def test_a_block_of_random_bytes_is_decoded_in_vain() -> None:
@@ -266,7 +270,7 @@ async def test_a_block_of_random_bytes_is_decoded_in_vain() -> None:
         answers = [await session.exchange() for _ in range(3)]
 
     assert len({text.rounds[0].request for text in texts}) == RANDOM_TEXTS
-    assert [tokens for _, _, tokens in answers] == [0, 0, 0]
+    assert [(answer.tokens, answer.kind) for answer in answers] == 3 * [(0, "admitted")]
     assert not session.counts["texts"]
 
 
