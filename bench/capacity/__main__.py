@@ -171,7 +171,6 @@ def _ratio(one: Line, other: Line) -> float:
 
 
 def _figures(line: Line) -> tuple[str, str, str]:
-    """Three columns."""
     return (
         f"{line['tokens_per_s']:.1f}",
         f"{line['round_p50_ms']:.0f} / {line['round_p95_ms']:.0f}",

@@ -112,10 +112,6 @@ class Load:
     them (`Answer.kind`).
     """
 
-    def within(self, part: Slice) -> list[Answer]:
-        """Those that count for a slice."""
-        return [answer for answer in self.answers if part.counts(answer.at_s)]
-
 
 def work(parent: Connection, address: str, job: Job) -> None:
     """The process: say None once each client has had an answer, hear the slices, say what was seen."""

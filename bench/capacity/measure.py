@@ -135,7 +135,8 @@ class Seen:
         """One slice more, the daemon's seconds of CPU in it, and what else the processes count."""
         self._seconds += part.end_s - part.counted_s
         self._cpu_s += cpu_s
-        self._answers.append(list(chain(*(load.within(part) for load in loads))))
+        answers = chain(*(load.answers for load in loads))
+        self._answers.append([answer for answer in answers if part.counts(answer.at_s)])
         for one in counts:
             self._counts.update(one)
 

@@ -59,7 +59,7 @@ async def run(plan: Plan, out: Path | None) -> str:
             back_to_back = Job(texts=texts, numbers=range(1), token=steady, think_s=None)
             calibration = Plan(slices=1, seconds=CALIBRATION_S)
             (part,), (seen,), _ = await measure(daemons["calibrated"], [back_to_back], calibration)
-        alone = len(seen.within(part)) / CALIBRATION_S
+        alone = sum(part.counts(answer.at_s) for answer in seen.answers) / CALIBRATION_S
         quota = QUOTA_SHARE * alone
         say(f"{alone:.1f} rounds/s one pass at a time, so a quota of {quota:.1f}")
         limited = add_token(tokens_file, LIMITED, {"rounds_per_s": quota})
@@ -117,7 +117,7 @@ def report(plan: Plan, lines: Sequence[Mapping[str, Any]], *, alone: float, quot
         "",
     ]
     for line in held:
-        ratio = _ratio(line, against)
+        ratio = _p95_ratio(line, against)
         met = "met" if ratio <= WANTED_RATIO else "missed"
         words.append(
             f"{line['offer']}: p95 {ratio:.2f} times that {against['offer']} "
@@ -132,7 +132,6 @@ def report(plan: Plan, lines: Sequence[Mapping[str, Any]], *, alone: float, quot
 
 
 def _row(line: Mapping[str, Any], against: Mapping[str, Any]) -> list[str]:
-    """A line of the table."""
     by_slice, seconds = line["p95_ms_by_slice"], line["seconds"]
     attempts, admitted, torn, *refusals = (
         line.get(name, 0) for name in ("attempts", "admitted", "torn", "quota_refusals", "other_refusals")
@@ -141,13 +140,12 @@ def _row(line: Mapping[str, Any], against: Mapping[str, Any]) -> list[str]:
         line["offer"],
         f"{line['rounds']}",
         f"{line['round_p50_ms']:.1f} / {line['round_p95_ms']:.1f}",
-        f"{_ratio(line, against):.2f}",
+        f"{_p95_ratio(line, against):.2f}",
         f"{min(by_slice):.1f} to {max(by_slice):.1f}",
         *(f"{n / seconds:.1f}" for n in (attempts, admitted, sum(refusals), torn)),
         f"{line['cpu_s'] / seconds:.2f}",
     ]
 
 
-def _ratio(line: Mapping[str, Any], against: Mapping[str, Any]) -> float:
-    """Of the p95."""
+def _p95_ratio(line: Mapping[str, Any], against: Mapping[str, Any]) -> float:
     return float(line["round_p95_ms"] / against["round_p95_ms"])

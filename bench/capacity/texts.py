@@ -129,17 +129,19 @@ async def record(folder: Path, path: Path, *, count: int, tokens: int, threads: 
             *(EDGE, "edge", "--model", str(demo_pair.draft_path()), "--threads", "1"),
             *("--cloud", address, "--round-log", str(round_log)),
         )
-        async with (
-            serving(folder, {"recording": edge}) as daemons,
-            connect(await daemons["recording"].address()) as client,
-        ):
-            for seed, prompt in enumerate(read_prompts()[:count], 1):
-                proxy.kept = defaultdict(list)
-                asked = GenerationRequest(prompt, seed, max_tokens=tokens, ignore_eos=True)
-                async for _ in client.events(asked):
-                    pass
-                crossed.append((prompt, proxy.kept))
-        await server.stop(0)
+        try:
+            async with (
+                serving(folder, {"recording": edge}) as daemons,
+                connect(await daemons["recording"].address()) as client,
+            ):
+                for seed, prompt in enumerate(read_prompts()[:count], 1):
+                    proxy.kept = defaultdict(list)
+                    asked = GenerationRequest(prompt, seed, max_tokens=tokens, ignore_eos=True)
+                    async for _ in client.events(asked):
+                        pass
+                    crossed.append((prompt, proxy.kept))
+        finally:
+            await server.stop(0)
     lines = (json.loads(line) for line in round_log.read_text(encoding="utf-8").splitlines())
     draft_times_s = (line["draft_s"] for line in lines if line["kind"] == "round")
     texts = [_text(prompt, kept, draft_times_s) for prompt, kept in crossed]
