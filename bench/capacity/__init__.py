@@ -2,7 +2,5 @@
 How many edges one cloud carries: real drafts of the bundled pair, replayed against it by many edges at once.
 
 `texts` records them, `session` replays one text, `load` is a process full of clients, `measure` what is seen
-of a daemon meanwhile, `__main__` the table.
-`tenants` is what one tenant notices of another: `slices` says when the other offers how much, and
-`random_payloads` is its dearest block.
+of a daemon (`daemons`) meanwhile, `__main__` the table; `tenants` is what one tenant notices of another.
 """

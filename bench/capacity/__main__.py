@@ -18,185 +18,143 @@ import os
 import platform
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from bench import command
-from bench.capacity.load import Job
-from bench.capacity.measure import (
-    MeasuredDaemon,
-    Seen,
-    append_lines,
-    at_work,
-    lone_slice,
-    measure_slices,
-    say,
-)
-from bench.capacity.slices import DECODING, QUOTAS
-from bench.capacity.tenants import TenantPlan, run_tenants
+from bench.capacity import tenants
+from bench.capacity.daemons import CLOUD, PEERS, serving
+from bench.capacity.load import DECODING, QUOTAS, Job
+from bench.capacity.measure import Plan, Seen, append_lines, measure, say
 from bench.capacity.texts import DRAFT_LENGTH, record
 from bench.markdown import table
-from bench.peers.messages import SERVICE
-from thinwire.common import wire
+from bench.peers import messages
+from bench.peers.messages import PeerRequest
 from thinwire.edge.demo import target_threads
 
-EDGES = (1, 2, 4, 8, 16, 32, 64)
-PACED_MS = (0.0, 50.0)
-BATCHED, SINGLE, RIVAL = "one cloud", "one sequence a pass", "transformers, batched"
-WAYS = 3
+EDGES = Plan(slices=2, seconds=3.5)
+TENANTS = Plan(offers=QUOTAS, slices=6, settle_s=1.5, seconds=5.0)
+SMALL_EDGES = Plan(texts=4, tokens=32, edges=(1, 4), paced_ms=(0.0,), slices=1, seconds=3.0)
+SMALL_TENANTS = Plan(texts=4, tokens=32, offers=QUOTAS, slices=1, settle_s=1.0, seconds=2.0)
+OWN, SINGLE, RIVAL = WAYS = "one cloud", "one sequence a pass", "transformers, batched"
 MAX_PROCESSES = 2
 """Full of clients: the machine's cores are shared with the daemon."""
 SLICE_START_S, DAEMONS_START_S, RECORDING_S = 6.0, 15.0, 30.0
 """Besides: load generators that start and warm up, daemons that load, texts that are drafted."""
 HEAD = (
-    *("Edges", f"{BATCHED}: tokens/s", "round p50 / p95, ms", "CPU, ms a token"),
+    *("Edges", f"{OWN}: tokens/s", "round p50 / p95, ms", "CPU, ms a token"),
     *(f"{SINGLE}: tokens/s", "p50 / p95", "CPU", "ratio of tokens/s", "ratio of CPU"),
     *(f"{RIVAL}: tokens/s", "token p50 / p95", "CPU", "ratio of tokens/s"),
 )
 WANTED_EDGES, WANTED_RATIO = 16, 3.0
 """At 16 edges, at least three times as many tokens a second as with one sequence a pass."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How much is measured."""
-
-    edges: tuple[int, ...]
-    paced_ms: tuple[float, ...]
-    texts: int
-    tokens: int
-    """Of each text."""
-    slices: int
-    """Of time for each cell; the ways take turns, so that what else the machine does meets all of them."""
-    seconds: float
-    """Of each slice."""
-    threads: int
-    """Of the target, in every daemon."""
-
-    @property
-    def estimated_s(self) -> float:
-        """How long all of it takes, about."""
-        slices = len(self.edges) * WAYS * self.slices
-        return len(self.paced_ms) * (slices * (self.seconds + SLICE_START_S) + DAEMONS_START_S) + RECORDING_S
+Line = Mapping[str, Any]
+"""Of `Seen.line`, one a cell."""
 
 
 async def run(plan: Plan, out: Path | None) -> str:
-    """
-    Everything.
-
-    Returns:
-        the tables in Markdown.
-    """
-    sections = []
+    """Everything; returns the tables in Markdown."""
     with tempfile.TemporaryDirectory(prefix="thinwire-capacity-") as name:
         folder = Path(name)
         texts = folder / "texts.jsonl"
-        say(f"about {plan.estimated_s / 60:.0f} minutes")
+        say(f"about {estimated_s(plan) / 60:.0f} minutes")
         say(f"recording {plan.texts} texts of {plan.tokens} tokens")
         draft_ms = await record(folder, texts, count=plan.texts, tokens=plan.tokens, threads=plan.threads)
+        sections = [
+            f"# Capacity\n\n{os.cpu_count()} cores ({platform.machine()}), target on {plan.threads} "
+            f"thread(s), the load on the same machine; bundled pair, k-sqs, γ ≤ {DRAFT_LENGTH}, temperature "
+            f"1, texts of {plan.tokens} tokens, drafts of {draft_ms:.0f} ms (median of what was recorded), "
+            f"{plan.slices} times {plan.seconds:g} s a cell.\nOnly ratios within this run say anything."
+        ]
         for paced_ms in plan.paced_ms:
-            cells, memory = await _measure_all(plan, folder, texts, paced_ms, out)
-            sections.append(_section(cells, paced_ms, memory))
-    return "\n\n".join([_heading(plan, draft_ms), *sections])
+            lines, memory_bytes = await _measure_all(plan, folder, texts, paced_ms, out)
+            sections.append(_section(lines, paced_ms, memory_bytes))
+    return "\n\n".join(sections)
+
+
+def estimated_s(plan: Plan) -> float:
+    """How long all of it takes, about."""
+    slices = len(plan.edges) * len(WAYS) * plan.slices
+    return len(plan.paced_ms) * (slices * (plan.seconds + SLICE_START_S) + DAEMONS_START_S) + RECORDING_S
 
 
 async def _measure_all(
     plan: Plan, folder: Path, texts: Path, paced_ms: float, out: Path | None
-) -> tuple[list[Seen], float]:
+) -> tuple[list[Line], float]:
     """Every cell of one pacing, the ways in turn; and bytes of memory a session."""
     most = max(plan.edges)
-    daemons = {way: MeasuredDaemon(f"{way}-{paced_ms:g}", folder) for way in (BATCHED, SINGLE, RIVAL)}
     common = ("--threads", str(plan.threads), "--paced", f"{paced_ms:g},0")
-    cloud = ("bench.grid.cloud", *common, "--max-sessions", str(2 * most), "--max-batch-sequences")
-    try:
-        daemons[BATCHED].start(*cloud, str(most))
-        daemons[SINGLE].start(*cloud, "1")
-        daemons[RIVAL].start("bench.peers", *common)
-        for way, daemon in daemons.items():
-            await daemon.serving(SERVICE if way == RIVAL else wire.VERIFIER_SERVICE)
-        cells: list[Seen] = []
-        memory = math.nan
-        before = daemons[BATCHED].rss_bytes
+    cloud = (CLOUD, *common, "--max-sessions", str(2 * most), "--max-batch-sequences")
+    commands = {OWN: (*cloud, str(most)), SINGLE: (*cloud, "1"), RIVAL: (PEERS, *common)}
+    lines: list[Line] = []
+    memory_bytes = math.nan
+    async with serving(folder, commands) as daemons:
+        before = daemons[OWN].rss_bytes
         # The most edges first, so that the memory they take is all fresh.
         for edges in sorted(plan.edges, reverse=True):
-            row = {way: Seen(way=way, edges=edges, paced_ms=paced_ms) for way in daemons}
+            row = {way: Seen(way=way, edges=edges, paced_ms=paced_ms) for way in WAYS}
             for _ in range(plan.slices):
-                for way, daemon in daemons.items():
-                    jobs = _jobs(texts, edges, plan.tokens if way == RIVAL else 0)
-                    await _measure(daemon, row[way], jobs, plan.seconds)
-                if edges == most and math.isnan(memory):  # later, torn sessions are still kept beside
-                    memory = (daemons[BATCHED].rss_bytes - before) / most
-            speeds = ", ".join(f"{way} {seen.tokens_per_s:.0f} tokens/s" for way, seen in row.items())
+                for way, seen in row.items():
+                    rival = PeerRequest(messages.BATCHED, "", plan.tokens, 1.0, 0, together=edges)
+                    jobs = [
+                        Job(texts=texts, numbers=numbers, rival=rival if way == RIVAL else None)
+                        for numbers in _shares(edges)
+                    ]
+                    (part,), loads, (cpu_s,) = await measure(daemons[way], jobs, replace(plan, slices=1))
+                    seen.add(part, loads, cpu_s, *(load.counts for load in loads))
+                if edges == most and math.isnan(memory_bytes):  # later, torn sessions are still kept beside
+                    memory_bytes = (daemons[OWN].rss_bytes - before) / most
+            fresh = [seen.line() for seen in row.values()]
+            speeds = ", ".join(f"{line['way']} {line['tokens_per_s']:.0f} tokens/s" for line in fresh)
             say(f"{edges} edges: {speeds}")
-            cells += row.values()
-            append_lines(out, row.values())
-        return cells, memory
-    finally:
-        for daemon in daemons.values():
-            daemon.terminate()
-        await asyncio.gather(*(daemon.stopped() for daemon in daemons.values()))
+            lines += fresh
+            append_lines(out, fresh)
+    return lines, memory_bytes
 
 
-def _jobs(texts: Path, edges: int, tokens: int) -> list[Job]:
-    """The edges over the processes; where `tokens` are given, as many readers of the rival's streams."""
+def _shares(edges: int) -> list[range]:
+    """The edges over the processes."""
     count = min(edges, MAX_PROCESSES)
-    firsts = [edges * n // count for n in range(count + 1)]
-    return [
-        Job(texts=texts, clients=last - first, first=first, together=edges if tokens else 0, tokens=tokens)
-        for first, last in pairwise(firsts)
-    ]
+    return [range(edges * n // count, edges * (n + 1) // count) for n in range(count)]
 
 
-async def _measure(daemon: MeasuredDaemon, cell: Seen, jobs: list[Job], seconds: float) -> None:
-    """One slice of time for one cell, once every edge has had an answer."""
-    async with at_work(daemon, jobs) as processes:
-        part = lone_slice(seconds)
-        loads, (cpu_s,) = await measure_slices(daemon, processes, [part])
-    cell.add(part, loads, cpu_s, *(load.counts for load in loads))
-
-
-def _heading(plan: Plan, draft_ms: float) -> str:
-    return (
-        f"# Capacity\n\n{os.cpu_count()} cores ({platform.machine()}), target on {plan.threads} thread(s), "
-        f"the load on the same machine; bundled pair, k-sqs, γ ≤ {DRAFT_LENGTH}, temperature 1, "
-        f"texts of {plan.tokens} tokens, drafts of {draft_ms:.0f} ms (median of what was recorded), "
-        f"{plan.slices} times {plan.seconds:g} s a cell.\nOnly ratios within this run say anything."
-    )
-
-
-def _section(cells: list[Seen], paced_ms: float, memory: float) -> str:
+def _section(lines: Sequence[Line], paced_ms: float, memory_bytes: float) -> str:
     """One pacing's table, and what follows from it."""
-    found = {(cell.label["way"], cell.label["edges"]): cell for cell in cells}
-    numbers = sorted({cell.label["edges"] for cell in cells})
+    found = {(line["way"], line["edges"]): line for line in lines}
+    numbers = sorted({line["edges"] for line in lines})
     rows = []
     for n in numbers:
-        own, single, rival = (found[way, n] for way in (BATCHED, SINGLE, RIVAL))
-        cpu_ratio = single.cpu_ms_per_token / own.cpu_ms_per_token
-        ratios = (f"{_ratio(own, single):.2f}", f"{cpu_ratio:.2f}")
-        rivals = (*_figures(rival), f"{_ratio(own, rival):.2f}")
+        own, single, rival = (found[way, n] for way in WAYS)
+        cpu_ratio = single["cpu_ms_per_token"] / own["cpu_ms_per_token"]
+        ratios = f"{_ratio(own, single):.2f}", f"{cpu_ratio:.2f}"
+        rivals = *_figures(rival), f"{_ratio(own, rival):.2f}"
         rows.append([f"{n}", *_figures(own), *_figures(single), *ratios, *rivals])
     title = f"Passes of at least {paced_ms:g} ms" if paced_ms else "Unpaced"
-    lines = [f"## {title}", "", table(HEAD, rows, left=1), ""]
+    words = [f"## {title}", "", table(HEAD, rows, left=1), ""]
     if WANTED_EDGES in numbers:
-        ratio = _ratio(found[BATCHED, WANTED_EDGES], found[SINGLE, WANTED_EDGES])
+        ratio = _ratio(found[OWN, WANTED_EDGES], found[SINGLE, WANTED_EDGES])
         met = "met" if ratio >= WANTED_RATIO else "missed"
-        lines.append(
+        words.append(
             f"At {WANTED_EDGES} edges {ratio:.2f} times the tokens of {SINGLE} "
             f"(≥ {WANTED_RATIO:g} wanted: {met})."
         )
-    lines.append(order_of([(n, _ratio(found[BATCHED, n], found[RIVAL, n])) for n in numbers]))
-    ours = [cell for cell in cells if cell.label["way"] != RIVAL]
-    others, refusals = (sum(cell.counts[name] for cell in ours) for name in ("other_verdicts", "refusals"))
-    lines.append(
-        f"Rounds decided otherwise than recorded: {others} of {sum(cell.rounds for cell in ours)}; "
-        f"refusals: {refusals}. Memory of the cloud's process a session, at {max(numbers)}: "
-        f"{memory / 1e6:.2f} MB (resident, all that grew)."
+    words.append(order_of([(n, _ratio(found[OWN, n], found[RIVAL, n])) for n in numbers]))
+    ours = [line for line in lines if line["way"] != RIVAL]
+    others, refusals, rounds = (
+        sum(line.get(name, 0) for line in ours) for name in ("other_verdicts", "refusals", "rounds")
     )
-    return "\n".join(lines)
+    words.append(
+        f"Rounds decided otherwise than recorded: {others} of {rounds}; refusals: {refusals}. "
+        f"Memory of the cloud's process a session, at {max(numbers)}: {memory_bytes / 1e6:.2f} MB "
+        "(resident, all that grew)."
+    )
+    return "\n".join(words)
 
 
-def order_of(ratios: list[tuple[int, float]]) -> str:
+def order_of(ratios: Sequence[tuple[int, float]]) -> str:
     """With how many edges the order of ours and the rival's changes."""
     flips = [
         f"between {n} and {m} edges ({'lost' if before > 1 else 'won'} from there on)"
@@ -208,30 +166,16 @@ def order_of(ratios: list[tuple[int, float]]) -> str:
     return f"Against {RIVAL}: {'won' if ratios[0][1] > 1 else 'lost'} at every number of edges."
 
 
-def _ratio(one: Seen, other: Seen) -> float:
-    return one.tokens_per_s / other.tokens_per_s if other.tokens_per_s else float("nan")
+def _ratio(one: Line, other: Line) -> float:
+    return float(one["tokens_per_s"] / other["tokens_per_s"]) if other["tokens"] else math.nan
 
 
-def _figures(cell: Seen) -> tuple[str, str, str]:
-    """Three columns."""
-    p50_ms, p95_ms = cell.percentiles_ms
-    return f"{cell.tokens_per_s:.1f}", f"{p50_ms:.0f} / {p95_ms:.0f}", f"{cell.cpu_ms_per_token:.2f}"
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    """
-    "1,2,4" as numbers.
-
-    Raises:
-        argparse.ArgumentTypeError: not numbers from 1 to 1000.
-    """
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
-    if not numbers or not all(1 <= number <= 1000 for number in numbers):
-        raise argparse.ArgumentTypeError(f"{text!r}; expected numbers from 1 to 1000, such as 1,16,64")
-    return numbers
+def _figures(line: Line) -> tuple[str, str, str]:
+    return (
+        f"{line['tokens_per_s']:.1f}",
+        f"{line['round_p50_ms']:.0f} / {line['round_p95_ms']:.0f}",
+        f"{line['cpu_ms_per_token']:.2f}",
+    )
 
 
 def main() -> int:
@@ -255,35 +199,32 @@ def main() -> int:
     if arguments.tenants and arguments.edges:
         parser.error("--edges has no place beside --tenants; expected one of them")
 
-    measuring = (
-        run_tenants(_tenant_plan(arguments), arguments.out)
-        if arguments.tenants
-        else run(_plan(arguments), arguments.out)
+    measuring, full, small = (
+        (tenants.run, TENANTS, SMALL_TENANTS) if arguments.tenants else (run, EDGES, SMALL_EDGES)
+    )
+    given = {name: getattr(arguments, name) for name in ("edges", "seconds", "slices", "threads")}
+    if arguments.decoding:
+        given["offers"] = DECODING
+    plan = replace(
+        small if arguments.smoke else full, **{name: value for name, value in given.items() if value}
     )
 
     def work() -> int:
-        print(asyncio.run(measuring))
+        print(asyncio.run(measuring(plan, arguments.out)))
         return 0
 
     return command.run("bench.capacity", work, interrupted="interrupted.")
 
 
-def _plan(arguments: argparse.Namespace) -> Plan:
-    if arguments.smoke:
-        return Plan((1, 4), (0.0,), texts=4, tokens=32, slices=1, seconds=3.0, threads=arguments.threads)
-    slices, seconds = arguments.slices or 2, arguments.seconds or 3.5
-    return Plan(
-        arguments.edges or EDGES, PACED_MS, 12, 96, slices=slices, seconds=seconds, threads=arguments.threads
-    )
-
-
-def _tenant_plan(arguments: argparse.Namespace) -> TenantPlan:
-    offers = DECODING if arguments.decoding else QUOTAS
-    threads = arguments.threads
-    if arguments.smoke:
-        return TenantPlan(4, 32, cycles=1, seconds=2.0, settle_s=1.0, threads=threads, offers=offers)
-    cycles, seconds = arguments.slices or 6, arguments.seconds or 5.0
-    return TenantPlan(12, 96, cycles=cycles, seconds=seconds, settle_s=1.5, threads=threads, offers=offers)
+def _numbers(text: str) -> tuple[int, ...]:
+    """ "1,2,4" as numbers."""
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(1 <= number <= 1000 for number in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected numbers from 1 to 1000, such as 1,16,64")
+    return numbers
 
 
 if __name__ == "__main__":

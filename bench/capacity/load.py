@@ -12,25 +12,67 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
+import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import grpc
 
-from bench.capacity.random_payloads import random_texts
-from bench.capacity.session import ROUND_TIMEOUT_S, ForgottenSessionError, LostRefusalError, ReplayedSession
-from bench.capacity.slices import EXCESS, Offer, Slice
-from bench.capacity.texts import RecordedText, read_texts
-from bench.peers.messages import BATCHED, STREAM, PeerRequest
+from bench.capacity.session import ROUND_TIMEOUT_S, Answer, ReplayedSession
+from bench.capacity.texts import RecordedText, random_texts, read_texts
+from bench.peers.messages import STREAM, PeerRequest
 from thinwire.common import wire
 from thinwire.common.door.security import ClientSecurity
-from thinwire.common.errors import QuotaExceededError, ResourceExhaustedError
+
+EXCESS = 10
+"""What a tenant offers above its quota, in quotas."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """How much the tenant with the quota offers, and what it does when it is refused."""
+
+    name: str
+    quotas: int
+    """Offered: so many times the sessions that it has at its quota, each at the same pace."""
+    pauses: bool = False
+    """Whether the pauses asked for are made, as a real edge does; else only the refusal is waited for."""
+    tears: bool = False
+    """Attempts come what may: a stream unanswered by the next is torn for a new one."""
+    is_random: bool = False
+    """Whether each round is a session of its own with the block that takes longest to decode."""
+
+
+QUOTAS = (
+    Offer("at quota", 1, pauses=True),
+    Offer("ten times, patient", EXCESS, pauses=True),
+    Offer("ten times, hostile", EXCESS),
+    Offer("ten times, tearing", EXCESS, tears=True),
+)
+"""What offering ten quotas does, held against one."""
+DECODING = (Offer("alone", 0), Offer("at quota, random payloads", 1, pauses=True, is_random=True))
+"""What one quota of the dearest blocks does, held against none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A stretch of monotonic time; the seconds before `counted_s` let the former offer's rounds run out."""
+
+    offer: Offer
+    begin_s: float
+    counted_s: float
+    """What ends from here on counts."""
+    end_s: float
+
+    def counts(self, now_s: float) -> bool:
+        """Whether what ends now counts."""
+        return self.counted_s <= now_s < self.end_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,105 +81,78 @@ class Job:
 
     texts: Path
     """The recording."""
-    clients: int
-    """How many; of a tenant that offers, at its quota."""
-    first: int = 0
-    """Number of the first of them."""
+    numbers: range
+    """Of its clients; of a tenant that offers, from 0 and at its quota."""
     token: str | None = field(default=None, repr=False)
     """The tenant's."""
     niceness: int = 0
     """Relative to everybody else's."""
-    drafts: bool = True
-    """Whether a block's recorded draft time is waited for."""
-    think_s: float = 0.0
-    """Beside the drafting."""
+    think_s: float | None = 0.0
+    """Beside a block's recorded draft time; None waits for neither."""
     rate: float = 0.0
     """Offer this quota, rounds a second; 0 does not offer."""
-    together: int = 0
-    """Read the rival's streams, so many together; 0 replays edges."""
-    tokens: int = 0
-    """Of each text of the rival."""
+    rival: PeerRequest | None = None
+    """Read the rival's streams, of such texts; None replays edges."""
 
 
 @dataclass(slots=True)
 class Load:
     """What a process saw."""
 
-    answers: list[tuple[float, float, int]] = field(default_factory=list)
-    """
-    (monotonic second of the answer, seconds that it took, output tokens) of clients that do not offer.
-
-    Of an edge from a round's sending to its verdict; of a stream from one token to the next.
-    """
+    answers: list[Answer] = field(default_factory=list)
+    """Of clients that do not offer."""
     counts: Counter[str] = field(default_factory=Counter)
     """
     `texts` that ended, `other_verdicts` (rounds decided otherwise than recorded), and `refusals` of edges
     that do not offer, whatever for.
     """
     slices: list[Counter[str]] = field(default_factory=list)
-    """Of a tenant that offers, what became of its rounds in each slice (`_attempt`)."""
-
-    def within(self, part: Slice) -> list[tuple[float, int]]:
-        """(seconds that it took, output tokens) of the answers that count for a slice."""
-        return [(took_s, tokens) for now_s, took_s, tokens in self.answers if part.counts(now_s)]
+    """
+    Of a tenant that offers, in each slice: `attempts` (repeated ones each time), and of these what became of
+    them (`Answer.kind`).
+    """
 
 
 def work(parent: Connection, address: str, job: Job) -> None:
-    """
-    The process: say None once each client has had an answer, hear the slices, say what was seen in them.
-
-    Args:
-        parent: to say and hear.
-        address: HOST:PORT of the daemon.
-    """
+    """The process: say None once each client has had an answer, hear the slices, say what was seen."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     os.nice(job.niceness)
     parent.send(asyncio.run(_run(parent, address, job)))
 
 
 async def _run(parent: Connection, address: str, job: Job) -> Load:
-    texts = read_texts(job.texts)
+    texts, load = read_texts(job.texts), Load()
     metadata = wire.call_metadata(ClientSecurity(token=job.token))
     options = [*wire.channel_options(), ("grpc.use_local_subchannel_pool", 1)]
-    count = job.clients * (EXCESS if job.rate else 1)
-    channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(count)]
+    # No two clients are at the same text at the same time while there are enough.
+    numbers = range(EXCESS * len(job.numbers)) if job.rate else job.numbers
+    channels = [grpc.aio.insecure_channel(address, options=options) for _ in numbers]
     for channel in channels:
         async with asyncio.timeout(ROUND_TIMEOUT_S):
             await channel.channel_ready()
-    # No two clients are at the same text at the same time while there are enough.
-    numbered = list(enumerate(channels, job.first))
-    sessions = [ReplayedSession(channel, metadata, texts, number) for number, channel in numbered]
-    load, warm = Load(), [asyncio.Event() for _ in channels]
-    told: asyncio.Future[list[Slice]] = asyncio.get_running_loop().create_future()
-
-    async def offer(number: int) -> None:
-        text = random_texts(texts[0], number) if number < job.clients else texts
-        in_vain = ReplayedSession(channels[number], metadata, text, 0, in_vain=True)
-        await _offer(sessions[number], in_vain, await told, load, number=number, job=job)
-
-    clients: list[Coroutine[Any, Any, None]]
-    if job.together:
-        clients = [
-            _read_streams(channel, texts, number, job, load, event.set)
-            for (number, channel), event in zip(numbered, warm, strict=True)
-        ]
-    elif job.rate:
-        for session, event in zip(sessions, warm, strict=True):
-            await _steady(session, Load(), event.set, job, until=event.is_set)
-        clients = [offer(number) for number in range(count)]
+    numbered = list(zip(channels, numbers, strict=True))
+    sessions = [ReplayedSession(channel, metadata, texts, number) for channel, number in numbered]
+    if job.rival is not None:
+        clients = [_stream(channel, texts, number, job.rival, load) for channel, number in numbered]
     else:
-        clients = [
-            _steady(session, load, event.set, job) for session, event in zip(sessions, warm, strict=True)
-        ]
+        clients = [_edge(session, job, load) for session in sessions]
+    offers = []
+    if job.rate:
+        for client in clients:  # one after another, as the quota lets them in
+            await anext(client)
+        for (channel, number), session in zip(numbered, sessions, strict=True):
+            made = random_texts(texts[0], number)
+            in_vain = ReplayedSession(channel, metadata, made, in_vain=True)
+            offers.append(partial(_offer, session, in_vain, number, job))
+    else:
+        await asyncio.gather(*map(anext, clients))
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(client) for client in clients]
-        for event in warm:
-            await event.wait()
+        tasks = [] if job.rate else [group.create_task(_keep(client, load)) for client in clients]
         parent.send(None)
         slices: list[Slice] = await asyncio.to_thread(parent.recv)
         load.slices = [Counter() for _ in slices]
-        told.set_result(slices)
-        await asyncio.sleep(slices[-1].end_s - asyncio.get_running_loop().time())
+        tasks += [group.create_task(offer(slices, load)) for offer in offers]
+        await asyncio.sleep(slices[-1].end_s - time.monotonic())
         for task in tasks:
             task.cancel()
     for session in sessions:
@@ -145,63 +160,49 @@ async def _run(parent: Connection, address: str, job: Job) -> Load:
     return load
 
 
-async def _steady(
-    session: ReplayedSession,
-    load: Load,
-    answered: Callable[[], None],
-    job: Job,
-    *,
-    until: Callable[[], bool] = lambda: False,
-) -> None:
+async def _keep(answers: AsyncIterator[Answer], load: Load) -> None:
+    async for answer in answers:
+        load.answers.append(answer)
+
+
+async def _edge(session: ReplayedSession, job: Job, load: Load) -> AsyncIterator[Answer]:
     """An edge that does not offer."""
-    while not until():
-        if not job.rate:
-            await asyncio.sleep(job.think_s + (session.draft_s if job.drafts else 0.0))
-        try:
-            sent_s, heard_s, tokens = await session.exchange()
-            load.answers.append((heard_s, heard_s - sent_s, tokens))
-            answered()
-        except ResourceExhaustedError as refused:
-            load.counts["refusals"] += 1
-            await asyncio.sleep(_pause_s(refused))
-
-
-async def _read_streams(
-    channel: grpc.aio.Channel,
-    texts: list[RecordedText],
-    number: int,
-    job: Job,
-    load: Load,
-    answered: Callable[[], None],
-) -> None:
-    """A reader of the rival's streams, one text after another."""
-    loop = asyncio.get_running_loop()
-    turn = number
     while True:
-        prompt = texts[turn % len(texts)].prompt
-        asked = PeerRequest(BATCHED, prompt, job.tokens, 1.0, number, together=job.together)
-        call = channel.unary_stream(STREAM)(asked.to_bytes())
+        if job.think_s is not None:
+            await asyncio.sleep(job.think_s + session.draft_s)
+        answer = await session.exchange()
+        if answer.pause_s is None:
+            yield answer
+        else:
+            load.counts["refusals"] += 1
+            await asyncio.sleep(answer.pause_s)
+
+
+async def _stream(
+    channel: grpc.aio.Channel, texts: Sequence[RecordedText], number: int, asked: PeerRequest, load: Load
+) -> AsyncIterator[Answer]:
+    """A reader of the rival's streams, one text after another."""
+    for turn in count(number):
+        request = replace(asked, prompt=texts[turn % len(texts)].prompt, seed=number)
+        call = channel.unary_stream(STREAM)(request.to_bytes())
         try:
-            before_s = loop.time()
+            before_s = time.monotonic()
             async for _ in call:
-                now_s = loop.time()
-                load.answers.append((now_s, now_s - before_s, 1))
+                now_s = time.monotonic()
+                yield Answer(now_s, now_s - before_s, 1)
                 before_s = now_s
-                answered()
-            load.counts["texts"] += 1
-            turn += 1
         finally:
             call.cancel()
+        load.counts["texts"] += 1
 
 
 async def _offer(
     session: ReplayedSession,
     in_vain: ReplayedSession,
-    slices: list[Slice],
-    load: Load,
-    *,
     number: int,
     job: Job,
+    slices: Sequence[Slice],
+    load: Load,
 ) -> None:
     """
     One session's ticks; one that is behind them sends as soon as it may.
@@ -211,60 +212,26 @@ async def _offer(
         in_vain: for random payloads.
         number: of this session, from 0; ten times as many take part above the quota.
     """
-    loop = asyncio.get_running_loop()
-    period_s = job.clients / job.rate
+    period_s = len(job.numbers) / job.rate
     for part, counts in zip(slices, load.slices, strict=True):
-        taking_part = job.clients * part.offer.factor
+        offer, sender = part.offer, in_vain if part.offer.is_random else session
+        taking_part = len(job.numbers) * offer.quotas
         tick_s = part.begin_s + period_s * number / taking_part if number < taking_part else part.end_s
         due_s = tick_s
         while due_s < part.end_s:
-            await asyncio.sleep(due_s - loop.time())
-            longest_s = period_s if part.offer is Offer.TEARING else ROUND_TIMEOUT_S
-            sender = in_vain if part.offer is Offer.RANDOM_PAYLOADS else session
-            refused = await _attempt(sender, part, counts, longest_s)
-            if refused is not None and part.offer.is_paused:
-                due_s = loop.time() + _pause_s(refused)
+            await asyncio.sleep(due_s - time.monotonic())
+            try:
+                answer = await sender.exchange(period_s if offer.tears else ROUND_TIMEOUT_S)
+            except TimeoutError:
+                if not offer.tears:
+                    raise
+                sender.abandon()
+                answer = Answer(time.monotonic(), period_s, 0, "torn")
+            if part.counts(answer.at_s):
+                counts.update(filter(None, ["attempts", answer.kind]))
+            if answer.pause_s is not None and offer.pauses:
+                due_s = time.monotonic() + answer.pause_s
             else:
                 tick_s += period_s
-                due_s = max(tick_s, loop.time())
-        await asyncio.sleep(part.end_s - loop.time())
-
-
-async def _attempt(
-    session: ReplayedSession, part: Slice, counts: Counter[str], longest_s: float
-) -> ResourceExhaustedError | None:
-    """
-    Send a round and count what becomes of it; it is given up after `longest_s`.
-
-    Args:
-        counts: `attempts` (repeated ones each time), of these `admitted`, `torn` (given up before an answer),
-            `quota_refusals`, and `other_refusals`, for want of room; refusals of which the reason was lost,
-            and of sessions forgotten, are in none of them.
-    """
-    refused: ResourceExhaustedError | None = None
-    ended = "admitted"
-    try:
-        async with asyncio.timeout(longest_s):
-            await session.exchange()
-    except ResourceExhaustedError as error:
-        refused, ended = error, "quota_refusals"
-        if not isinstance(error, QuotaExceededError):
-            ended = "other_refusals" if is_for_want_of_room(error) else ""
-    except TimeoutError:
-        if part.offer is not Offer.TEARING:
-            raise
-        session.abandon()
-        ended = "torn"
-    if part.counts(asyncio.get_running_loop().time()):
-        counts.update(["attempts", *filter(None, [ended])])
-    return refused
-
-
-def is_for_want_of_room(refused: ResourceExhaustedError) -> bool:
-    """Neither a quota's, nor of a session forgotten, nor one of which the reason was lost."""
-    return not isinstance(refused, QuotaExceededError | LostRefusalError | ForgottenSessionError)
-
-
-def _pause_s(refused: ResourceExhaustedError) -> float:
-    """As the edge makes it."""
-    return refused.retry_after_s * random.uniform(1.0, 1.5)
+                due_s = max(tick_s, time.monotonic())
+        await asyncio.sleep(part.end_s - time.monotonic())

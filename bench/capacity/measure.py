@@ -6,22 +6,21 @@ import asyncio
 import json
 import math
 import multiprocessing
-import os
-import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from bench.capacity.load import Job, Load, work
-from bench.capacity.slices import Offer, Slice
+from bench.capacity.daemons import MeasuredDaemon
+from bench.capacity.load import QUOTAS, Job, Load, Offer, Slice, work
+from bench.capacity.session import Answer
 from bench.command import CommandError
 from bench.grid.summaries import percentile
-from thinwire.common.daemon.launcher import Daemon
 
 START_TIMEOUT_S = 120.0
 END_TIMEOUT_S = 60.0
@@ -29,50 +28,82 @@ LEAD_S = 0.3
 """Between telling the processes of the beginning and the beginning."""
 
 
-class MeasuredDaemon(Daemon):
-    """A daemon whose memory and time are looked at."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How much is measured."""
 
-    @property
-    def rss_bytes(self) -> int:
-        """Resident memory of the process now."""
-        return int(self._proc("statm").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-    @property
-    def cpu_s(self) -> float:
-        """Seconds of CPU that the process has taken."""
-        fields = self._proc("stat").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def reload(self) -> None:
-        """Have it read its token file again."""
-        self.signal(signal.SIGHUP)
-
-    def _proc(self, name: str) -> str:
-        return Path(f"/proc/{self.pid}/{name}").read_text(encoding="ascii")
-
-
-@asynccontextmanager
-async def at_work(daemon: MeasuredDaemon, jobs: Sequence[Job]) -> AsyncIterator[list[Connection]]:
+    texts: int = 12
+    """Recorded."""
+    tokens: int = 96
+    """Of each text."""
+    edges: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    paced_ms: tuple[float, ...] = (0.0, 50.0)
+    offers: tuple[Offer, ...] = QUOTAS[:1]
+    """Of the tenant with the quota; the one that the others are held against first."""
+    slices: int
+    """Of time for each cell or offer; these take turns, so that what else the machine does meets all."""
+    settle_s: float = 0.0
+    """Before the counted seconds of each slice."""
+    seconds: float
+    """Counted of each slice."""
+    threads: int = 1
+    """Of the target, in every daemon."""
+    niceness: int = 15
     """
-    One process for each job, all warm; ended at the end.
+    Of the limited tenant's process, relative to the cloud's: its edges are elsewhere, and what they compute
+    must not take the cloud's time.
+    """
+
+
+def schedule(plan: Plan, begin_s: float) -> list[Slice]:
+    """
+    Every offer once a cycle, in turn, every second cycle backwards, so that what else the machine does meets
+    all of them and a drift none more than another.
+    """
+    slices = []
+    for cycle in range(plan.slices):
+        for offer in plan.offers if cycle % 2 == 0 else reversed(plan.offers):
+            counted_s = begin_s + plan.settle_s
+            slices.append(Slice(offer, begin_s, counted_s, counted_s + plan.seconds))
+            begin_s = slices[-1].end_s
+    return slices
+
+
+async def measure(
+    daemon: MeasuredDaemon, jobs: Sequence[Job], plan: Plan
+) -> tuple[list[Slice], list[Load], list[float]]:
+    """
+    One process for each job, from warming up to the end of the last slice.
+
+    Returns:
+        the slices, what each process saw, and the daemon's seconds of CPU in the counted ones of each slice.
 
     Raises:
-        CommandError: one ended without a result, or took too long.
+        CommandError: a process ended without a result, or took too long.
     """
     address = await daemon.address()
     context = multiprocessing.get_context("spawn")
-    ends = [context.Pipe() for _ in jobs]
+    pipes = [context.Pipe() for _ in jobs]
     processes = [
         context.Process(target=work, args=(theirs, address, job))
-        for (_, theirs), job in zip(ends, jobs, strict=True)
+        for (_, theirs), job in zip(pipes, jobs, strict=True)
     ]
     try:
-        for process, (_, theirs) in zip(processes, ends, strict=True):
+        for process, (_, theirs) in zip(processes, pipes, strict=True):
             await asyncio.to_thread(process.start)
             theirs.close()
-        for ours, _ in ends:
+        for ours, _ in pipes:
             await asyncio.to_thread(_heard, ours, START_TIMEOUT_S)
-        yield [ours for ours, _ in ends]
+        slices = schedule(plan, time.monotonic() + LEAD_S)
+        for ours, _ in pipes:
+            ours.send(slices)
+        cpu_s = []
+        for part in slices:
+            await asyncio.sleep(part.counted_s - time.monotonic())
+            before_s = daemon.cpu_s
+            await asyncio.sleep(part.end_s - time.monotonic())
+            cpu_s.append(daemon.cpu_s - before_s)
+        return slices, [await asyncio.to_thread(_heard, ours, END_TIMEOUT_S) for ours, _ in pipes], cpu_s
     finally:
         for process in processes:
             if process.pid is not None:
@@ -90,99 +121,55 @@ def _heard(connection: Connection, timeout_s: float) -> Any:
     raise CommandError("a load generator ended without a result; its own words are above.")
 
 
-async def measure_slices(
-    daemon: MeasuredDaemon, processes: Sequence[Connection], slices: Sequence[Slice]
-) -> tuple[list[Load], list[float]]:
-    """What each process saw, and the daemon's seconds of CPU in the counted seconds of each slice."""
-    for process in processes:
-        process.send(slices)
-    cpu_s = []
-    for part in slices:
-        await asyncio.sleep(part.counted_s - time.monotonic())
-        before_s = daemon.cpu_s
-        await asyncio.sleep(part.end_s - time.monotonic())
-        cpu_s.append(daemon.cpu_s - before_s)
-    return [await asyncio.to_thread(_heard, process, END_TIMEOUT_S) for process in processes], cpu_s
-
-
-def lone_slice(seconds: float) -> Slice:
-    """One slice that begins in a moment."""
-    begin_s = time.monotonic() + LEAD_S
-    return Slice(Offer.AT_QUOTA, begin_s, begin_s, begin_s + seconds)
-
-
 class Seen:
-    """
-    What was seen in some slices of time.
-
-    Args:
-        label: what they have in common, for the line.
-    """
+    """What was seen in some slices of time; `label` is what they have in common."""
 
     def __init__(self, **label: Any) -> None:
-        self.label = label
-        self.seconds = 0.0
-        self.cpu_s = 0.0
-        """Of the daemon's process."""
-        self.tokens = 0
-        """Output tokens of all clients that do not offer."""
-        self.round_s: list[list[float]] = []
-        """Seconds of their answers (`Load.answers`), by slice."""
-        self.counts: Counter[str] = Counter()
-        """Sums of what else the processes count."""
+        self._label = label
+        self._seconds = 0.0
+        self._cpu_s = 0.0
+        self._answers: list[list[Answer]] = []
+        self._counts: Counter[str] = Counter()
 
     def add(self, part: Slice, loads: Sequence[Load], cpu_s: float, *counts: Mapping[str, int]) -> None:
-        """One slice more."""
-        answers = [answer for load in loads for answer in load.within(part)]
-        self.seconds += part.end_s - part.counted_s
-        self.cpu_s += cpu_s
-        self.tokens += sum(tokens for _, tokens in answers)
-        self.round_s.append([took_s for took_s, _ in answers])
+        """One slice more, the daemon's seconds of CPU in it, and what else the processes count."""
+        self._seconds += part.end_s - part.counted_s
+        self._cpu_s += cpu_s
+        answers = chain(*(load.answers for load in loads))
+        self._answers.append([answer for answer in answers if part.counts(answer.at_s)])
         for one in counts:
-            self.counts.update(one)
+            self._counts.update(one)
 
-    @property
-    def rounds(self) -> int:
-        """Answers."""
-        return sum(map(len, self.round_s))
+    def line(self) -> dict[str, Any]:
+        """
+        The label, the counts and the figures.
 
-    @property
-    def tokens_per_s(self) -> float:
-        """Output tokens a second."""
-        return self.tokens / self.seconds
-
-    @property
-    def cpu_ms_per_token(self) -> float:
-        """What the daemon's process spends on an output token; NaN before any."""
-        return 1e3 * self.cpu_s / self.tokens if self.tokens else math.nan
-
-    @property
-    def percentiles_ms(self) -> tuple[float, float]:
-        """(p50, p95) of a round, all slices together."""
-        every_s = [one for part in self.round_s for one in part]
-        return 1e3 * percentile(every_s, 0.5), 1e3 * percentile(every_s, 0.95)
-
-    @property
-    def p95_ms_by_slice(self) -> list[float]:
-        """One a slice."""
-        return [1e3 * percentile(part, 0.95) for part in self.round_s]
-
-    def to_json(self) -> str:
-        """One line, without its newline."""
-        names = (
-            *("seconds", "tokens", "cpu_s", "rounds"),
-            *("tokens_per_s", "cpu_ms_per_token", "p95_ms_by_slice"),
-        )
-        values = {**self.label, **self.counts, **{name: getattr(self, name) for name in names}}
-        values["round_p50_ms"], values["round_p95_ms"] = self.percentiles_ms
-        return json.dumps(values)
+        `tokens` are all output tokens of clients that do not offer and `rounds` their answers, with p50 and
+        p95 over all slices; what the daemon's process spends on a token is NaN before any.
+        """
+        tokens = sum(answer.tokens for answers in self._answers for answer in answers)
+        by_slice_ms = [[1e3 * answer.took_s for answer in answers] for answers in self._answers]
+        every_ms = list(chain(*by_slice_ms))
+        return {
+            **self._label,
+            **self._counts,
+            "seconds": self._seconds,
+            "tokens": tokens,
+            "cpu_s": self._cpu_s,
+            "rounds": len(every_ms),
+            "tokens_per_s": tokens / self._seconds,
+            "cpu_ms_per_token": 1e3 * self._cpu_s / tokens if tokens else math.nan,
+            "p95_ms_by_slice": [percentile(part, 0.95) for part in by_slice_ms],
+            "round_p50_ms": percentile(every_ms, 0.5),
+            "round_p95_ms": percentile(every_ms, 0.95),
+        }
 
 
-def append_lines(out: Path | None, found: Iterable[Seen]) -> None:
+def append_lines(out: Path | None, lines: Iterable[Mapping[str, Any]]) -> None:
     """Append one JSON line each to a file, where one is wanted."""
     if out is not None:
         with out.open("a", encoding="utf-8") as file:
-            file.writelines(one.to_json() + "\n" for one in found)
+            file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def say(sentence: str) -> None:

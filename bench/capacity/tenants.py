@@ -4,42 +4,26 @@
 One cloud asks for tokens.
 A steady tenant without a limit has a few sessions that draft, think, send and wait.
 The other has a quota of rounds a second, a share of what the cloud does one pass at a time; it offers just
-that, ten times that with the pauses it is asked for, and ten times that without (`bench.capacity.slices`), in
+that, ten times that with the pauses it is asked for, and ten times that without (`bench.capacity.load`), in
 turn.
 Or, for what decoding does (`--decoding`): nothing, and its quota of blocks that take longest to decode.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import platform
 import tempfile
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from bench.capacity.load import Job, Load
-from bench.capacity.measure import (
-    LEAD_S,
-    MeasuredDaemon,
-    Seen,
-    append_lines,
-    at_work,
-    lone_slice,
-    measure_slices,
-    say,
-)
-from bench.capacity.slices import EXCESS, QUOTAS, Offer, Slice, schedule
+from bench.capacity.daemons import CLOUD, MeasuredDaemon, serving
+from bench.capacity.load import EXCESS, Job, Load, Slice
+from bench.capacity.measure import Plan, Seen, append_lines, measure, say
 from bench.capacity.texts import DRAFT_LENGTH, record
 from bench.markdown import table
 from thinwire.cloud.token_file import add_token
-from thinwire.common import wire
-from thinwire.common.door.security import ClientSecurity
-from thinwire.common.errors import ThinwireError
-from thinwire.edge.cloud_link import CloudLink
-from thinwire.edge.settings import EdgeSettings
 
 STEADY, LIMITED = "steady", "limited"
 STEADY_SESSIONS = 2
@@ -49,161 +33,75 @@ LIMITED_SESSIONS = 4
 """At the quota."""
 QUOTA_SHARE = 0.4
 """Of the rounds a second that one session gets when it sends as soon as it has its verdict."""
-NICENESS = 15
-"""
-Of the limited tenant's process, relative to the cloud's: its edges are elsewhere, and what they compute must
-not take the cloud's time.
-"""
 CALIBRATION_S = 3.0
 WANTED_RATIO = 1.2
 """The steady tenant's p95 at ten quotas is at most so many times its p95 at one."""
-_RELOAD_TIMEOUT_S = 10.0
 HEAD = (
     *("limited tenant", "steady tenant: rounds", "round p50 / p95, ms", "ratio of p95", "p95 by slice, ms"),
     *("limited: attempts/s", "admitted rounds/s", "refusals/s", "torn/s", "cloud's CPU, cores"),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TenantPlan:
-    """How much is measured."""
-
-    texts: int
-    tokens: int
-    """Of each text."""
-    cycles: int
-    """Of all offers."""
-    seconds: float
-    """Counted of each slice."""
-    settle_s: float
-    """Before them."""
-    threads: int
-    """Of the target."""
-    niceness: int = NICENESS
-    """Of the limited tenant's process."""
-    offers: tuple[Offer, ...] = QUOTAS
-    """The one that the others are held against first."""
-
-
-async def run_tenants(plan: TenantPlan, out: Path | None) -> str:
-    """
-    Everything.
-
-    Returns:
-        the table in Markdown.
-    """
+async def run(plan: Plan, out: Path | None) -> str:
+    """Everything; returns the table in Markdown."""
     with tempfile.TemporaryDirectory(prefix="thinwire-tenants-") as name:
         folder = Path(name)
         texts, tokens_file = folder / "texts.jsonl", str(folder / "tokens.json")
         say(f"recording {plan.texts} texts of {plan.tokens} tokens")
         await record(folder, texts, count=plan.texts, tokens=plan.tokens, threads=plan.threads)
-        cloud = MeasuredDaemon("cloud", folder)
-        try:
-            steady = add_token(tokens_file, STEADY, {})
-            sessions = STEADY_SESSIONS + EXCESS * LIMITED_SESSIONS
-            cloud.start(
-                *("bench.grid.cloud", "--threads", str(plan.threads), "--tokens", tokens_file),
-                *("--max-sessions", str(2 * sessions)),
-            )
-            await cloud.serving(wire.VERIFIER_SERVICE)
-            back_to_back = Job(texts=texts, clients=1, token=steady, drafts=False)
-            async with at_work(cloud, [back_to_back]) as processes:
-                part = lone_slice(CALIBRATION_S)
-                (seen,), _ = await measure_slices(cloud, processes, [part])
-            alone = len(seen.within(part)) / CALIBRATION_S
-            quota = QUOTA_SHARE * alone
-            limited = add_token(tokens_file, LIMITED, {"rounds_per_s": quota})
-            cloud.reload()
-            await _let_in(await cloud.address(), limited)
-            say(f"{alone:.1f} rounds/s one pass at a time, so a quota of {quota:.1f}")
-            found = await measure_tenants(plan, cloud, texts, (steady, limited), quota)
-        finally:
-            cloud.terminate()
-            await cloud.stopped()
-    append_lines(out, found)
-    return report(plan, found, alone=alone, quota=quota)
+        steady = add_token(tokens_file, STEADY, {})
+        sessions = STEADY_SESSIONS + EXCESS * LIMITED_SESSIONS
+        command = (
+            *(CLOUD, "--threads", str(plan.threads), "--tokens", tokens_file),
+            *("--max-sessions", str(2 * sessions)),
+        )
+        async with serving(folder, {"calibrated": command}) as daemons:
+            back_to_back = Job(texts=texts, numbers=range(1), token=steady, think_s=None)
+            calibration = Plan(slices=1, seconds=CALIBRATION_S)
+            (part,), (seen,), _ = await measure(daemons["calibrated"], [back_to_back], calibration)
+        alone = sum(part.counts(answer.at_s) for answer in seen.answers) / CALIBRATION_S
+        quota = QUOTA_SHARE * alone
+        say(f"{alone:.1f} rounds/s one pass at a time, so a quota of {quota:.1f}")
+        limited = add_token(tokens_file, LIMITED, {"rounds_per_s": quota})
+        async with serving(folder, {"cloud": command}) as daemons:
+            lines = await measure_tenants(plan, daemons["cloud"], texts, (steady, limited), quota)
+    append_lines(out, lines)
+    return report(plan, lines, alone=alone, quota=quota)
 
 
 async def measure_tenants(
-    plan: TenantPlan, cloud: MeasuredDaemon, texts: Path, tokens: tuple[str, str], quota: float
-) -> list[Seen]:
-    """
-    Both tenants' processes from beginning to end.
-
-    Args:
-        plan: how long.
-        cloud: serving.
-        texts: the recording.
-        tokens: of the steady tenant and of the limited one.
-        quota: of the limited tenant, rounds a second.
-
-    Returns:
-        what was seen of each offer.
-    """
+    plan: Plan, cloud: MeasuredDaemon, texts: Path, tokens: tuple[str, str], quota: float
+) -> list[dict[str, Any]]:
+    """A line an offer (`Seen.line`); `tokens` are the tenants', `quota` the limited one's rounds a second."""
     steady, limited = tokens
     jobs = (
-        Job(texts=texts, clients=STEADY_SESSIONS, token=steady, think_s=THINK_S),
-        Job(texts=texts, clients=LIMITED_SESSIONS, token=limited, rate=quota, niceness=plan.niceness),
+        Job(texts=texts, numbers=range(STEADY_SESSIONS), token=steady, think_s=THINK_S),
+        Job(texts=texts, numbers=range(LIMITED_SESSIONS), token=limited, rate=quota, niceness=plan.niceness),
     )
-    async with at_work(cloud, jobs) as processes:
-        slices = schedule(
-            time.monotonic() + LEAD_S,
-            cycles=plan.cycles,
-            seconds=plan.seconds,
-            settle_s=plan.settle_s,
-            offers=plan.offers,
-        )
-        (steady_seen, limited_seen), cpu_s = await measure_slices(cloud, processes, slices)
-    return by_offer(slices, steady_seen, limited_seen, cpu_s)
+    return by_offer(*await measure(cloud, jobs, plan))
 
 
-def by_offer(slices: Sequence[Slice], steady: Load, limited: Load, cpu_s: Sequence[float]) -> list[Seen]:
-    """
-    What was seen of each offer.
-
-    Args:
-        slices: as they were told to both processes.
-        steady: what the steady tenant's process saw.
-        limited: what the other's did.
-        cpu_s: the cloud's, of the counted seconds of each slice.
-    """
-    found = {part.offer: Seen(offer=part.offer.value) for part in slices}
+def by_offer(slices: Sequence[Slice], loads: Sequence[Load], cpu_s: Sequence[float]) -> list[dict[str, Any]]:
+    """A line an offer of what `measure` gives; the steady tenant's process is the first."""
+    steady, limited = loads
+    found = {part.offer: Seen(offer=part.offer.name) for part in slices}
     for part, counts, cpu in zip(slices, limited.slices, cpu_s, strict=True):
         found[part.offer].add(part, [steady], cpu, counts)
-    found[slices[0].offer].counts["steady_refusals"] = steady.counts["refusals"]
-    return list(found.values())
+    first, *others = (seen.line() for seen in found.values())
+    return [{**first, "steady_refusals": steady.counts["refusals"]}, *others]
 
 
-async def _let_in(address: str, token: str) -> None:
-    """
-    Wait until the cloud has read its token file again.
-
-    Raises:
-        ThinwireError: it lets this token's owner in within no reasonable time.
-    """
-    link = CloudLink(address, EdgeSettings(), ClientSecurity(token=token))
-    try:
-        give_up_at_s = time.monotonic() + _RELOAD_TIMEOUT_S
-        while isinstance(answer := await link.server_info(), ThinwireError):
-            if time.monotonic() > give_up_at_s:
-                raise answer
-            await asyncio.sleep(0.05)
-    finally:
-        await link.close()
-
-
-def report(plan: TenantPlan, found: Sequence[Seen], *, alone: float, quota: float) -> str:
+def report(plan: Plan, lines: Sequence[Mapping[str, Any]], *, alone: float, quota: float) -> str:
     """
     The table, and whether the wanted ratio is met.
 
     Args:
         plan: for the heading.
-        found: one an offer, the one at the quota first.
-        alone: rounds a second, one pass at a time.
-        quota: rounds a second.
+        lines: one an offer, the one that the others are held against first.
+        alone, quota: rounds a second, one pass at a time and of the limited tenant.
     """
-    against = found[0]
-    lines = [
+    against, *held = lines
+    words = [
         "# Two tenants",
         "",
         f"{os.cpu_count()} cores ({platform.machine()}), target on {plan.threads} thread(s), the load on the "
@@ -213,41 +111,41 @@ def report(plan: TenantPlan, found: Sequence[Seen], *, alone: float, quota: floa
         f"{100 * QUOTA_SHARE:.0f} % of that, {quota:.1f} rounds/s, offered by {LIMITED_SESSIONS} sessions, "
         f"ten times by {EXCESS * LIMITED_SESSIONS}.",
         f"The steady tenant has {STEADY_SESSIONS} sessions that draft as recorded and think "
-        f"{1e3 * THINK_S:g} ms besides; {plan.cycles} times {plan.seconds:g} s an offer, in turn.",
+        f"{1e3 * THINK_S:g} ms besides; {plan.slices} times {plan.seconds:g} s an offer, in turn.",
         "",
-        table(HEAD, [_row(seen, against) for seen in found], left=1),
+        table(HEAD, [_row(line, against) for line in lines], left=1),
         "",
     ]
-    for seen in found[1:]:
-        ratio = seen.percentiles_ms[1] / against.percentiles_ms[1]
+    for line in held:
+        ratio = _p95_ratio(line, against)
         met = "met" if ratio <= WANTED_RATIO else "missed"
-        lines.append(
-            f"{seen.label['offer']}: p95 {ratio:.2f} times that {against.label['offer']} "
+        words.append(
+            f"{line['offer']}: p95 {ratio:.2f} times that {against['offer']} "
             f"(≤ {WANTED_RATIO:g} wanted: {met})."
         )
-    others, steady = (
-        sum(seen.counts[name] for seen in found) for name in ("other_refusals", "steady_refusals")
-    )
-    lines.append(
+    others = sum(line.get("other_refusals", 0) for line in lines)
+    words.append(
         f"Refused for want of room: {others} of the limited tenant's; of the steady tenant's, whatever for: "
-        f"{steady}."
+        f"{against['steady_refusals']}."
     )
-    return "\n".join(lines)
+    return "\n".join(words)
 
 
-def _row(seen: Seen, against: Seen) -> list[str]:
-    """A line of the table."""
-    (p50_ms, p95_ms), by_slice, counts = seen.percentiles_ms, seen.p95_ms_by_slice, seen.counts
-    refused = counts["quota_refusals"] + counts["other_refusals"]
+def _row(line: Mapping[str, Any], against: Mapping[str, Any]) -> list[str]:
+    by_slice, seconds = line["p95_ms_by_slice"], line["seconds"]
+    attempts, admitted, torn, *refusals = (
+        line.get(name, 0) for name in ("attempts", "admitted", "torn", "quota_refusals", "other_refusals")
+    )
     return [
-        seen.label["offer"],
-        f"{seen.rounds}",
-        f"{p50_ms:.1f} / {p95_ms:.1f}",
-        f"{p95_ms / against.percentiles_ms[1]:.2f}",
+        line["offer"],
+        f"{line['rounds']}",
+        f"{line['round_p50_ms']:.1f} / {line['round_p95_ms']:.1f}",
+        f"{_p95_ratio(line, against):.2f}",
         f"{min(by_slice):.1f} to {max(by_slice):.1f}",
-        *(
-            f"{n / seen.seconds:.1f}"
-            for n in (counts["attempts"], counts["admitted"], refused, counts["torn"])
-        ),
-        f"{seen.cpu_s / seen.seconds:.2f}",
+        *(f"{n / seconds:.1f}" for n in (attempts, admitted, sum(refusals), torn)),
+        f"{line['cpu_s'] / seconds:.2f}",
     ]
+
+
+def _p95_ratio(line: Mapping[str, Any], against: Mapping[str, Any]) -> float:
+    return float(line["round_p95_ms"] / against["round_p95_ms"])

@@ -1,5 +1,5 @@
 """
-Recorded texts: every message a real edge sent for a text, how long it drafted, and what came back.
+Texts to replay: every message a real edge sent for a text, how long it drafted, and what came back.
 
 Both daemons run as shipped, one text at a time, with a proxy between them that keeps what crosses it; so the
 draft times are those of an edge with nothing else to do.
@@ -8,10 +8,12 @@ Replayed under the same seed, the same bytes must get the same verdicts.
 
 from __future__ import annotations
 
-import asyncio
 import json
+import random
 import statistics
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,15 +21,20 @@ from typing import Any
 import grpc
 import msgspec
 
+from bench.capacity.daemons import CLOUD, EDGE, serving
 from bench.pair import read_prompts
 from thinwire.common import demo_pair, wire
-from thinwire.common.daemon.launcher import Daemon
+from thinwire.common.config import MAX_DRAFT_LENGTH
 from thinwire.common.pb import verifier_pb2
+from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes.dense_qs import MAX_DENSE_RESOLUTION, DenseQs
 from thinwire.common.session.generation import GenerationRequest
+from thinwire.common.session.messages import DraftBlock, Open, PrefixHasher, block_checksum
 from thinwire.edge.client import connect
 
 DRAFT_LENGTH = GenerationRequest("").draft_length
 """γ of what is recorded, the default."""
+RANDOM_TEXTS = 8
 
 
 class RecordedRound(msgspec.Struct, frozen=True):
@@ -70,25 +77,24 @@ class _Proxy(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
-        self.sent: list[Any] = []
-        self.heard: list[Any] = []
+        self.kept: dict[str, list[Any]] = defaultdict(list)
+        """Messages either way, by kind."""
 
     def service(self, details: Any) -> Any:
         """The same handler for every method."""
         return grpc.stream_stream_rpc_method_handler(partial(self._pass_on, details.method))
 
     async def _pass_on(self, method: str, requests: Any, context: Any) -> AsyncIterator[bytes]:
-        kept = method.endswith("/Verify")
+        sent = self._noted(method, requests, verifier_pb2.VerifyRequest)
+        heard = self._channel.stream_stream(method)(sent)
+        async for message in self._noted(method, heard, verifier_pb2.VerifyResponse):
+            yield message
 
-        async def noted() -> AsyncIterator[bytes]:
-            async for message in requests:
-                if kept:
-                    self.sent.append(request_of(message))
-                yield message
-
-        async for message in self._channel.stream_stream(method)(noted()):
-            if kept:
-                self.heard.append(verifier_pb2.VerifyResponse.FromString(message))
+    async def _noted(self, method: str, messages: Any, kind: Any) -> AsyncIterator[bytes]:
+        async for message in messages:
+            if method.endswith("/Verify"):
+                parsed = kind.FromString(message)
+                self.kept[parsed.WhichOneof("message")].append(parsed)
             yield message
 
 
@@ -106,49 +112,84 @@ async def record(folder: Path, path: Path, *, count: int, tokens: int, threads: 
     Returns:
         a block's median draft time in ms.
     """
-    cloud, edge = Daemon("recorded", folder), Daemon("recording", folder)
-    server = grpc.aio.server(options=wire.server_options())
     round_log = folder / "recording.rounds"
-    try:
-        cloud.start("bench.grid.cloud", "--threads", str(threads), "--max-batch-sequences", "1")
-        async with grpc.aio.insecure_channel(
-            await cloud.address(), options=wire.channel_options()
-        ) as channel:
-            proxy = _Proxy(channel)
-            server.add_generic_rpc_handlers((proxy,))
-            address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-            await server.start()
-            edge.start(
-                *("thinwire.edge", "edge", "--model", str(demo_pair.draft_path()), "--threads", "1"),
-                *("--cloud", address, "--round-log", str(round_log)),
-            )
-            await cloud.serving(wire.VERIFIER_SERVICE)
-            await edge.serving(wire.GENERATOR_SERVICE)
-            crossed = []
-            async with connect(await edge.address()) as client:
+    crossed = []
+    cloud = (CLOUD, "--threads", str(threads), "--max-batch-sequences", "1")
+    async with (
+        serving(folder, {"recorded": cloud}) as daemons,
+        grpc.aio.insecure_channel(
+            await daemons["recorded"].address(), options=wire.channel_options()
+        ) as channel,
+    ):
+        proxy, server = _Proxy(channel), grpc.aio.server(options=wire.server_options())
+        server.add_generic_rpc_handlers((proxy,))
+        address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        await server.start()
+        edge = (
+            *(EDGE, "edge", "--model", str(demo_pair.draft_path()), "--threads", "1"),
+            *("--cloud", address, "--round-log", str(round_log)),
+        )
+        try:
+            async with (
+                serving(folder, {"recording": edge}) as daemons,
+                connect(await daemons["recording"].address()) as client,
+            ):
                 for seed, prompt in enumerate(read_prompts()[:count], 1):
-                    proxy.sent, proxy.heard = [], []
+                    proxy.kept = defaultdict(list)
                     asked = GenerationRequest(prompt, seed, max_tokens=tokens, ignore_eos=True)
                     async for _ in client.events(asked):
                         pass
-                    crossed.append((prompt, proxy.sent, proxy.heard))
-    finally:
-        for daemon in (edge, cloud):
-            daemon.terminate()
-        await asyncio.gather(edge.stopped(), cloud.stopped(), server.stop(0))
+                    crossed.append((prompt, proxy.kept))
+        finally:
+            await server.stop(0)
     lines = (json.loads(line) for line in round_log.read_text(encoding="utf-8").splitlines())
     draft_times_s = (line["draft_s"] for line in lines if line["kind"] == "round")
-    texts = [_text(prompt, sent, heard, draft_times_s) for prompt, sent, heard in crossed]
+    texts = [_text(prompt, kept, draft_times_s) for prompt, kept in crossed]
     write_texts(path, texts)
     return 1e3 * statistics.median(one.draft_s for text in texts for one in text.rounds)
 
 
-def _text(prompt: str, sent: list[Any], heard: list[Any], draft_times_s: Any) -> RecordedText:
+def _text(prompt: str, kept: Mapping[str, list[Any]], draft_times_s: Iterator[float]) -> RecordedText:
     """One text of what crossed, and of the edge's draft times in the order of its rounds."""
-    opening, *blocks = (one for one in sent if one.WhichOneof("message") != "close")
-    verdicts = [one.verdict for one in heard if one.WhichOneof("message") == "verdict"]
+    (opening,) = kept["open"]
+    verdicts = [one.verdict for one in kept["verdict"]]
     rounds = (
         RecordedRound(block.SerializeToString(), next(draft_times_s), verdict.accepted, verdict.next_token_id)
-        for block, verdict in zip(blocks, verdicts, strict=True)
+        for block, verdict in zip(kept["draft_block"], verdicts, strict=True)
     )
     return RecordedText(prompt, opening.SerializeToString(), tuple(rounds))
+
+
+def random_texts(text: RecordedText, number: int) -> list[RecordedText]:
+    """
+    Texts of one block of random bytes, as dear to decode as blocks can be, which ends its session.
+
+    Args:
+        text: its Open names the vocabulary.
+        number: of the edge; chooses the bytes.
+    """
+    recorded = wire.CloudStreamReader().from_proto(request_of(text.open))
+    assert isinstance(recorded, Open), recorded
+    parameters = DenseQs.Parameters(lattice_resolution=MAX_DENSE_RESOLUTION)
+    opening = replace(recorded, scheme=parameters, prompt_token_ids=recorded.prompt_token_ids[:1])
+    scheme = make_scheme(parameters, vocabulary_size=recorded.vocabulary.size)
+    hasher = PrefixHasher()
+    hasher.extend(opening.prompt_token_ids)
+    generator, found = random.Random(number), []
+    for _ in range(RANDOM_TEXTS):
+        # An even first byte: the dearer of the two codings. A top byte that is not 0: no spare bytes.
+        spare = generator.randbytes(scheme.max_payload_bytes(MAX_DRAFT_LENGTH) - 2)
+        block = DraftBlock(
+            round=1,
+            base_length=1,
+            prefix_hash=hasher.value(),
+            draft_length=MAX_DRAFT_LENGTH,
+            coding=0,
+            payload=b"\0" + spare + b"\1",
+            checksum=0,
+        )
+        block = replace(block, checksum=block_checksum(block, parameters))
+        writer = wire.EdgeStreamWriter()
+        first, second = (writer.to_proto(message).SerializeToString() for message in (opening, block))
+        found.append(RecordedText(text.prompt, first, (RecordedRound(second, 0.0, 0, 0),)))
+    return found

@@ -10,18 +10,16 @@ import argparse
 import asyncio
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 # Before anything that imports torch by itself; see there.
 from bench.peers.forward_watch import PassLog, add_watch_arguments, watch_forward
 from bench.peers.pacing import Pacing
+from bench.peers.service import PeersServer
 from thinwire.common import demo_pair
 from thinwire.common.daemon.options import CommandParser
 from thinwire.common.daemon.process import run_daemon
 from thinwire.common.daemon.settings import add_daemon_options, daemon_options
-
-if TYPE_CHECKING:
-    from thinwire.common.language_model import LanguageModel
+from thinwire.common.language_model import LanguageModel, load_language_model
 
 
 def main() -> int:
@@ -38,26 +36,20 @@ def main() -> int:
 
 
 async def _serve(arguments: argparse.Namespace) -> int:
-    from bench.peers.service import PeersServer  # imports torch
-
     options = daemon_options(arguments)
     executor = ThreadPoolExecutor(1, thread_name_prefix="peers")
     log = PassLog(arguments.pass_log)
     server = PeersServer(executor=executor, log=log, security=options.security)
 
     async def on_loaded(target: LanguageModel) -> None:
-        # Heavy imports come late, as in the daemons, so that the port is bound at once.
-        from bench.peers.ways import Ways
-        from thinwire.common.language_model import load_language_model
-
         loop = asyncio.get_running_loop()
         draft = await loop.run_in_executor(executor, load_language_model, arguments.draft)
-        ways = Ways(target, draft)
-        watch_forward(
-            target.module, role="target", pacing=arguments.paced, log=log, threads=arguments.threads
-        )
-        watch_forward(draft.module, role="draft", pacing=Pacing(), log=log, threads=arguments.draft_threads)
-        await server.models_loaded(ways, target.vocabulary)
+        for model, role, pacing, threads in (
+            (target, "target", arguments.paced, arguments.threads),
+            (draft, "draft", Pacing(), arguments.draft_threads),
+        ):
+            watch_forward(model.module, role=role, pacing=pacing, log=log, threads=threads)
+        server.models_loaded(target, draft)
 
     return int(
         await run_daemon(server, options, program="bench.peers", executor=executor, on_loaded=on_loaded)

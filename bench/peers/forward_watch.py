@@ -10,36 +10,29 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any
 
 from bench.peers.pacing import Pacing
 from thinwire.common.language_model import set_threads
 
 
 class PassLog:
-    """
-    Lines about passes, flushed one by one.
-
-    Args:
-        path: appended to; None for nowhere.
-    """
+    """Lines about passes, appended to a file and flushed one by one; nowhere where `path` is None."""
 
     def __init__(self, path: str | None) -> None:
-        self._file: TextIO | None = None
-        if path is not None:
-            self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - lives with the process
+        # Open as long as the process lives.
+        self._file = open(path or os.devnull, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
 
     def write(self, kind: str, **values: Any) -> None:
         """One line."""
-        if self._file is not None:
-            self._file.write(json.dumps({"kind": kind, **values}) + "\n")
+        self._file.write(json.dumps({"kind": kind, **values}) + "\n")
 
     def close(self) -> None:
         """Nothing may be written afterwards."""
-        if self._file is not None:
-            self._file.close()
+        self._file.close()
 
 
 def watch_forward(
@@ -59,6 +52,7 @@ def watch_forward(
         module: called with `input_ids` of shape (texts, tokens), by name or as first argument.
         role: "target" or "draft", for the lines.
         pacing: how long a pass lasts at least.
+        log: of the passes.
         threads: set before each pass, for a process that holds two models; None leaves them.
         clock, sleep: monotonic seconds, and how to wait.
     """

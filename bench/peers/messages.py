@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 
-from thinwire.common.config import check_integer
-from thinwire.common.errors import ConfigError, RemoteProtocolError
+from thinwire.common.config import Option, check_fields, whole
+from thinwire.common.errors import RemoteProtocolError
 
 SERVICE = "thinwire.bench.Peers"
 STREAM = f"/{SERVICE}/Stream"
-OWN, GENERATE, ASSISTED, BATCHED = "own", "generate", "assisted", "batched"
-WAYS = (OWN, GENERATE, ASSISTED, BATCHED)
+OWN, GENERATE, ASSISTED, BATCHED = WAYS = "own", "generate", "assisted", "batched"
 _HEAD = struct.Struct("<IH")
 
 
@@ -30,23 +30,19 @@ _HEAD = struct.Struct("<IH")
 class PeerRequest:
     """One text; top-k and top-p are off and end-of-text is ignored, whichever way."""
 
-    way: str
+    way: Annotated[str, Option("name", choices=WAYS)]
     """`own`: the target alone in our cached loop; `generate`, `assisted` and `batched`: transformers' own."""
     prompt: str
-    max_tokens: int
+    max_tokens: Annotated[int, whole("tokens", 1, 65_535)]
     temperature: float
     seed: int
-    draft_length: int = 0
+    draft_length: Annotated[int, whole("tokens", 0, 64)] = 0
     """For `assisted`: tokens drafted a round; 0 leaves transformers' own schedule."""
-    together: int = 1
+    together: Annotated[int, whole("texts", 1, 1000)] = 1
     """For `batched`: a batch begins once so many texts wait."""
 
     def __post_init__(self) -> None:
-        if self.way not in WAYS:
-            raise ConfigError(f"way is {self.way!r}; expected one of {', '.join(WAYS)}.")
-        check_integer("max_tokens", self.max_tokens, 1, 65_535)
-        check_integer("draft_length", self.draft_length, 0, 64)
-        check_integer("together", self.together, 1, 1000)
+        check_fields(self)
 
     def to_bytes(self) -> bytes:
         """The request as it crosses the wire."""
@@ -54,13 +50,7 @@ class PeerRequest:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> PeerRequest:
-        """
-        Inverse of `to_bytes`.
-
-        Raises:
-            RemoteProtocolError: not such a JSON object.
-            ConfigError: a field out of its range.
-        """
+        """Inverse of `to_bytes`; RemoteProtocolError: no such JSON, ConfigError: a field out of range."""
         try:
             return msgspec.json.decode(data, type=cls)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

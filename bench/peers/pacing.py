@@ -28,12 +28,7 @@ class Pacing:
 
     @classmethod
     def parse(cls, text: str) -> Pacing:
-        """
-        The pacing of "A_MS,B_MS", both in milliseconds.
-
-        Raises:
-            ConfigError: anything else.
-        """
+        """The pacing of "A_MS,B_MS", both in milliseconds; ConfigError for anything else."""
         try:
             base_ms, per_token_ms = (float(part) for part in text.split(","))
         except ValueError:
@@ -41,11 +36,6 @@ class Pacing:
                 f"pacing is {text!r}; expected A_MS,B_MS: milliseconds of a pass and of each of its tokens."
             ) from None
         return cls(base_ms / 1000, per_token_ms / 1000)
-
-    @property
-    def is_on(self) -> bool:
-        """Whether it changes anything."""
-        return self.base_s > 0 or self.per_token_s > 0
 
     def due_s(self, tokens: int) -> float:
         """Seconds a pass over `tokens` tokens lasts at least."""
@@ -56,9 +46,7 @@ class Pacing:
         return f"{self.base_s * 1000:g},{self.per_token_s * 1000:g}"
 
     def __str__(self) -> str:
-        if not self.is_on:
+        if self == Pacing():
             return "not paced"
-        return (
-            f"paced: a target pass lasts max(measured, {self.base_s * 1000:g} ms + "
-            f"{self.per_token_s * 1000:g} ms x tokens)"
-        )
+        base_ms, per_token_ms = self.as_argument().split(",")
+        return f"paced: a target pass lasts max(measured, {base_ms} ms + {per_token_ms} ms x tokens)"

@@ -7,17 +7,18 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 
 from bench.peers.forward_watch import PassLog
 from bench.peers.messages import BATCHED, SERVICE, PeerRequest, StreamedToken
-from bench.peers.ways import Ways
+from bench.peers.ways import ignore_end_of_text, make_texts
 from thinwire.common import wire
 from thinwire.common.door.security import ServerSecurity
 from thinwire.common.errors import ThinwireError, TransportError
-from thinwire.common.language_model import Vocabulary
+from thinwire.common.language_model import LanguageModel
 from thinwire.edge.text_stream import TextStream
 
 _log = logging.getLogger(__name__)
@@ -27,15 +28,14 @@ class _GoneError(Exception):
     """Nobody reads these texts any more."""
 
 
+@dataclass(eq=False, slots=True)
 class _Text:
     """One stream that waits for its tokens."""
 
-    def __init__(self, asked: PeerRequest) -> None:
-        self.asked = asked
-        self.made: asyncio.Queue[tuple[int, int] | None] = asyncio.Queue()
-        """(token id, target pass) as the models' thread makes them; None at the end."""
-        self.work: asyncio.Future[None] | None = None
-        self.is_read = True
+    asked: PeerRequest
+    made: asyncio.Queue[tuple[int, int] | BaseException | None] = field(default_factory=asyncio.Queue)
+    """(token id, target pass) as the models' thread makes them; at the end what it failed with, or None."""
+    is_read: bool = True
 
 
 class PeersServer:
@@ -52,8 +52,7 @@ class PeersServer:
         self._security = security or ServerSecurity()
         self._executor = executor
         self._log = log
-        self._ways: Ways | None = None
-        self._vocabulary: Vocabulary | None = None
+        self._models: tuple[LanguageModel, LanguageModel] | None = None
         self._batch: list[_Text] = []
 
     async def start(self, listen: str) -> int:
@@ -66,9 +65,11 @@ class PeersServer:
         await self._server.start()
         return port
 
-    async def models_loaded(self, ways: Ways, vocabulary: Vocabulary) -> None:
-        """Serve from now on."""
-        self._ways, self._vocabulary = ways, vocabulary
+    def models_loaded(self, target: LanguageModel, draft: LanguageModel) -> None:
+        """Serve from now on; the models have one vocabulary."""
+        for model in (target, draft):
+            ignore_end_of_text(model.module)
+        self._models = target, draft
         self._health.show(True)
 
     async def stop(self, grace_s: float | None = None) -> None:
@@ -81,15 +82,15 @@ class PeersServer:
         begun_s = time.perf_counter()
         own: _Text | None = None
         try:
-            if self._ways is None or self._vocabulary is None:
+            if self._models is None:
                 raise TransportError("the peers are still loading their models; expected a request later.")
             own = _Text(PeerRequest.from_bytes(request))
-            self._begin(self._ways, own)
-            text = TextStream(self._vocabulary.decode)
-            while (token := await own.made.get()) is not None:
+            self._begin(self._models, own)
+            text = TextStream(self._models[0].vocabulary.decode)
+            while isinstance(token := await own.made.get(), tuple):
                 yield StreamedToken(*token, text.push(token[0])[0]).to_bytes()
-            assert own.work is not None, "it has ended"
-            await asyncio.shield(own.work)  # its error, if it failed
+            if token is not None:
+                raise token
             self._log.write("served", server_s=time.perf_counter() - begun_s)
         except ThinwireError as error:
             await wire.abort_with(context, error)
@@ -102,7 +103,7 @@ class PeersServer:
                 if own in self._batch:
                     self._batch.remove(own)
 
-    def _begin(self, ways: Ways, own: _Text) -> None:
+    def _begin(self, models: tuple[LanguageModel, LanguageModel], own: _Text) -> None:
         """Hand the text to the models' thread, or the batch that it completes."""
         texts = [own]
         if own.asked.way == BATCHED:
@@ -123,11 +124,8 @@ class PeersServer:
                 text.made.put_nowait((token_id, target_pass))
 
         def end(done: asyncio.Future[None]) -> None:
-            _ = done.cancelled() or done.exception()  # looked at, if nobody waits for it any more
             for text in texts:
-                text.made.put_nowait(None)
+                text.made.put_nowait(done.exception())
 
-        work = loop.run_in_executor(self._executor, ways.run, [text.asked for text in texts], emit)
-        for text in texts:
-            text.work = work
-        work.add_done_callback(end)
+        asked = [text.asked for text in texts]
+        loop.run_in_executor(self._executor, make_texts, *models, asked, emit).add_done_callback(end)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from transformers.generation.streamers import BaseStreamer
 
 from bench.peers.messages import ASSISTED, OWN, PeerRequest
 from thinwire.common.config import SamplingParameters
@@ -24,58 +25,46 @@ Emit = Callable[[int, list[int]], None]
 """(number of a target pass from 1, the token ids it gave); may raise to end the text."""
 
 
-class Ways:
+def make_texts(
+    target: LanguageModel, draft: LanguageModel, requests: Sequence[PeerRequest], emit: Emit
+) -> None:
     """
-    The models and the ways.
+    Make one text, or those of a batch together.
 
     Args:
-        target, draft: with one vocabulary.
+        target, draft: with one vocabulary; end-of-text ignored (`ignore_end_of_text`).
+        requests: one, or those of a batch; what they ask for is the same but for the prompt.
+        emit: called after each target pass; of a batch with one token a text.
+
+    Raises:
+        ConfigError: a prompt cannot be continued.
     """
+    first = requests[0]
+    room = target.context_length - first.max_tokens
+    prompts = [target.vocabulary.encode(request.prompt) for request in requests]
+    for prompt in prompts:
+        check_prompt(tuple(prompt), target.vocabulary_size, room)
+    if first.way == OWN:
+        _own(target, first, prompts[0], emit)
+    else:
+        generate(target.module, draft.module if first.way == ASSISTED else None, prompts, first, emit)
 
-    def __init__(self, target: LanguageModel, draft: LanguageModel) -> None:
-        self._target = target
-        self._modules = target.module, draft.module
-        for module in self._modules:
-            ignore_end_of_text(module)
 
-    def run(self, requests: Sequence[PeerRequest], emit: Emit) -> None:
-        """
-        Make one text, or those of a batch together.
-
-        Args:
-            requests: one, or those of a batch; what they ask for is the same but for the prompt.
-            emit: called after each target pass; of a batch with one token a text.
-
-        Raises:
-            ConfigError: a prompt cannot be continued.
-        """
-        first = requests[0]
-        room = self._target.context_length - first.max_tokens
-        prompts = [self._target.vocabulary.encode(request.prompt) for request in requests]
-        for prompt in prompts:
-            check_prompt(tuple(prompt), self._target.vocabulary_size, room)
-        if first.way == OWN:
-            self._own(first, prompts[0], emit)
-        else:
-            target, draft = self._modules
-            generate(target, draft if first.way == ASSISTED else None, prompts, first, emit)
-
-    def _own(self, request: PeerRequest, prompt_ids: list[int], emit: Emit) -> None:
-        """The target's own tokens, drawn as the cloud daemon draws a bonus token: same seed, same text."""
-        sampling = SamplingParameters(temperature=request.temperature)
-        draws = KeyedDraws(request.seed)
-        sequence = self._target.open_sequence()
-        try:
-            for start in range(0, len(prompt_ids), PREFILL_CHUNK_TOKENS):
-                rows = sequence.extend(prompt_ids[start : start + PREFILL_CHUNK_TOKENS], logit_rows=1)
-            for index in range(request.max_tokens):
-                position = len(prompt_ids) + index
-                token_id, _ = draws.race(Stream.BONUS, position, warp(rows[0], sampling))
-                emit(index + 1, [token_id])
-                if index + 1 < request.max_tokens:
-                    rows = sequence.extend([token_id], logit_rows=1)
-        finally:
-            sequence.close()
+def _own(target: LanguageModel, request: PeerRequest, prompt_ids: list[int], emit: Emit) -> None:
+    """The target's own tokens, drawn as the cloud daemon draws a bonus token: same seed, same text."""
+    sampling = SamplingParameters(temperature=request.temperature)
+    draws = KeyedDraws(request.seed)
+    sequence = target.open_sequence()
+    try:
+        for start in range(0, len(prompt_ids), PREFILL_CHUNK_TOKENS):
+            rows = sequence.extend(prompt_ids[start : start + PREFILL_CHUNK_TOKENS], logit_rows=1)
+        for index in range(request.max_tokens):
+            token_id, _ = draws.race(Stream.BONUS, len(prompt_ids) + index, warp(rows[0], sampling))
+            emit(index + 1, [token_id])
+            if index + 1 < request.max_tokens:
+                rows = sequence.extend([token_id], logit_rows=1)
+    finally:
+        sequence.close()
 
 
 def ignore_end_of_text(module: Any) -> None:
@@ -100,7 +89,7 @@ def generate(
     Returns:
         the tokens of each text.
     """
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {"do_sample": request.temperature > 0}
     if draft is not None:
         settings = draft.generation_config
         settings.num_assistant_tokens = request.draft_length or OWN_SCHEDULE_TOKENS
@@ -108,11 +97,9 @@ def generate(
         settings.assistant_confidence_threshold = 0.0 if request.draft_length else OWN_SCHEDULE_CONFIDENCE
         extra["assistant_model"] = draft
     if request.temperature > 0:
-        extra |= {"do_sample": True, "temperature": request.temperature, "top_k": 0, "top_p": 1.0}
-    else:
-        extra["do_sample"] = False
+        extra |= {"temperature": request.temperature, "top_k": 0, "top_p": 1.0}
     if emit is not None:
-        extra["streamer"] = _PassStreamer(emit)
+        extra["streamer"] = _pass_streamer(emit)
     longest = max(map(len, prompts))
     ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
@@ -124,23 +111,17 @@ def generate(
     return int(made.shape[1]) - longest
 
 
-class _PassStreamer(BaseStreamer):
+def _pass_streamer(emit: Emit) -> Any:
     """
     Hands tokens on as `generate` has them, one target pass a call.
 
     transformers' own text streamers hold a token back until its word is complete; this one does not, which is
     in the peer's favour.
     """
+    calls = count()
 
-    def __init__(self, emit: Emit) -> None:
-        self._emit = emit
-        self._calls = 0
+    def put(value: torch.Tensor) -> None:
+        if target_pass := next(calls):  # the prompt comes first
+            emit(target_pass, value.flatten().tolist())
 
-    def put(self, value: torch.Tensor) -> None:
-        """The prompt at first, then the tokens of each target pass."""
-        if self._calls:
-            self._emit(self._calls, value.flatten().tolist())
-        self._calls += 1
-
-    def end(self) -> None:
-        """Nothing is held back."""
+    return SimpleNamespace(put=put, end=lambda: None)

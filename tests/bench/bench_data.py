@@ -19,6 +19,8 @@ from bench.peers.pacing import Pacing
 from link.carrier import DirectionCounters, LinkCounters
 from link.description import LinkDescription
 
+PAPER_RECORDED = Path(__file__).parent / "paper_recorded"
+"""Lines of `python -m bench.paper --smoke`."""
 CELL = Cell(32_000, 0.04, 1.0)
 TINY = Plan(
     name="tiny",
