@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from operator import attrgetter
 from typing import Any
 
+from bench.grid.cells import Cell
 from bench.grid.records import GenerationRecord
-from bench.grid.summaries import Summary, summarise
+from bench.grid.summaries import by_method
 from bench.simulation.fit import Fit, draft_length_of, fixed_parameters, link_of
 from bench.simulation.model import run_texts
 from bench.simulation.scenario import Text
@@ -43,13 +43,13 @@ def check(fitted: Fit, texts: Sequence[GenerationRecord]) -> tuple[list[dict[str
     Raises:
         ConfigError: fewer than six predictions.
     """
-    cells = summarise(text for text in texts if link_of(text) not in fitted.links)
     predictions, left_out = [], []
-    for measured in (one for cell in cells for one in sorted(cell.methods, key=attrgetter("method"))):
+    groups = by_method(text for text in texts if link_of(text) not in fitted.links)
+    for (cell, method), measured in sorted(groups.items()):
         try:
-            predictions.append(_predict(fitted, measured))
+            predictions.append(_predict(fitted, cell, method, measured))
         except ConfigError as error:
-            left_out.append(f"{measured.cell}, {measured.method}: {error.message}")
+            left_out.append(f"{cell}, {method}: {error.message}")
     if len(predictions) < LEAST_CELLS:
         raise ConfigError(
             f"{len(predictions)} cells can be predicted; expected at least {LEAST_CELLS} off the links of "
@@ -63,27 +63,27 @@ def worst(predictions: Sequence[dict[str, Any]], figure: str) -> dict[str, Any]:
     return max(predictions, key=lambda one: abs(one["error"][figure]))
 
 
-def _predict(fitted: Fit, of: Summary) -> dict[str, Any]:
-    first = of.first
-    if of.method not in fitted.times:
-        raise ConfigError(f"{of.method} did not run on the link of the fit.")
-    own, of_fit = fixed_parameters(first), fitted.parameters.get((of.method, first.temperature))
+def _predict(fitted: Fit, cell: Cell, method: str, texts: Sequence[GenerationRecord]) -> dict[str, Any]:
+    first = texts[0]
+    if method not in fitted.times:
+        raise ConfigError(f"{method} did not run on the link of the fit.")
+    own, of_fit = fixed_parameters(first), fitted.parameters.get((method, first.temperature))
     if own != of_fit:
         raise ConfigError(f"the parameters are {own}; expected those of the fit, {of_fit}.")
     length = draft_length_of(first)
-    outcome = run_texts(fitted.scenario(of.cell, of.method, length, first.requested_tokens), CHECK_TEXTS)
+    outcome = run_texts(fitted.scenario(cell, method, length, first.requested_tokens), CHECK_TEXTS)
     measured = _pooled(
-        [Text(text.first_token_s, text.last_token_s, text.output_tokens) for text in of.texts],
-        [of.total(name) for name in COUNTS],
+        [Text(text.first_token_s, text.last_token_s, text.output_tokens) for text in texts],
+        [sum(getattr(text, name) for text in texts) for name in COUNTS],
     )
     # The prompt has a pass of its own, except that a stream's gives its first token.
     passes = outcome.passes + (0 if first.is_peer else len(outcome.texts))
     predicted = _pooled(outcome.texts, (outcome.wire_up_bytes, outcome.wire_down_bytes, passes))
     return {
-        **asdict(of.cell),
-        "method": of.method,
+        **asdict(cell),
+        "method": method,
         "draft_length": length,
-        "texts": len(of.texts),
+        "texts": len(texts),
         "measured": measured,
         "predicted": predicted,
         "error": {figure: predicted[figure] / measured[figure] - 1 for figure in FIGURES},
