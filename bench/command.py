@@ -74,7 +74,7 @@ def parser(name: str, description: str | None) -> argparse.ArgumentParser:
 def options(
     name: str, description: str | None, argv: Sequence[str] | None, **known: tuple[int | Path, str]
 ) -> argparse.Namespace:
-    """A command line of folders and of whole numbers from 1 up: default and help of each option by its name."""
+    """Options that are folders or whole numbers from 1 up: the default and the help of each, by its name."""
     made = parser(name, description)
     for option, (default, words) in known.items():
         kind, metavar = (int, "N") if isinstance(default, int) else (Path, "DIR")

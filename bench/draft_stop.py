@@ -19,7 +19,6 @@ Printed are tokens/s relative to a fixed γ = 4.
 
 from __future__ import annotations
 
-import math
 import statistics
 import sys
 import time
@@ -30,6 +29,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from bench import markdown
 from bench.command import options
@@ -67,22 +67,15 @@ RULES = {
 }
 """`--draft-length` and `--min-block-acceptance` by name; 0 never ends a block."""
 TIMED_PASSES = 40
-
-
-class Round(NamedTuple):
-    """One round of the longest γ, one value a drafted token."""
-
-    estimates: Sequence[float]
-    """Of the acceptance up to the token."""
-    chances: Sequence[float]
-    """Π min(1, p(xₙ) / q̂(xₙ)) up to the token."""
+Rounds = npt.NDArray[np.float64]
+"""(2, rounds, γ): estimates of the acceptance up to each token, and Π min(1, p(xₙ) / q̂(xₙ)) up to it."""
 
 
 class PassTimes(NamedTuple):
     """Milliseconds of a core that the two models' passes take on this machine."""
 
     draft_ms: float
-    target_ms: Sequence[float]
+    target_ms: npt.NDArray[np.float64]
     """Of 1, 2, ... rows."""
 
 
@@ -95,7 +88,7 @@ def pass_times(target: CausalModel, draft: CausalModel) -> PassTimes:
         # One thread does it all, and what else the machine does should not count.
         spent = times_s([partial(model_pass, drafting, 1), *calls], TIMED_PASSES, clock=time.thread_time)
     draft_ms, *target_ms = (1e3 * statistics.median(times) for times in spent)
-    return PassTimes(draft_ms, target_ms)
+    return PassTimes(draft_ms, np.array(target_ms))
 
 
 def play(
@@ -107,8 +100,8 @@ def play(
     *,
     seed: int,
     tokens: int,
-) -> Iterator[Round]:
-    """The rounds of one text of at least `tokens` tokens: draft, verify, commit."""
+) -> Iterator[tuple[list[float], list[float]]]:
+    """The two curves of every round of one text of at least `tokens` tokens: draft, verify, commit."""
     scheme = make_scheme(parse_scheme(scheme_text, temperature), vocabulary_size=target.vocabulary_size)
     sampling, draws, state = (
         SamplingParameters(temperature=temperature),
@@ -138,7 +131,7 @@ def play(
             for sequence in (drafting, scoring):
                 sequence.truncate(min(sequence.length, position + outcome.accepted))
             state = scheme.state_after_verdict(block.states, outcome.accepted)
-            yield Round(estimates, np.cumprod(list(map(_chance, rows, block.tokens))).tolist())
+            yield estimates, np.cumprod(list(map(_chance, rows, block.tokens))).tolist()
 
 
 def _chance(target_probs: Any, token: DraftToken) -> float:
@@ -148,37 +141,28 @@ def _chance(target_probs: Any, token: DraftToken) -> float:
     return min(1.0, float(target_probs[token.token_id]) / q_hat)
 
 
-def drafted(played: Round, longest: int, least: float = 0.0) -> int:
-    """Tokens of the round's block: it ends with the one at which the estimate falls below `least`."""
-    unlikely = (n for n, estimate in enumerate(played.estimates[:longest], 1) if estimate < least)
-    return next(unlikely, min(longest, len(played.estimates)))
+def drafted(estimates: npt.NDArray[np.float64], longest: int, least: float = 0.0) -> npt.NDArray[np.int64]:
+    """Tokens of each round's block, which ends with the first whose estimate (they fall) is below `least`."""
+    return np.minimum(longest, 1 + (estimates >= least).sum(axis=1))
 
 
-def rate(
-    rounds: Sequence[Round], times: PassTimes, overhead_ms: float, longest: int, least: float = 0.0
-) -> float:
+def rate(rounds: Rounds, times: PassTimes, overhead_ms: float, longest: int, least: float = 0.0) -> float:
     """Tokens a millisecond under a stop rule (`drafted`)."""
-    tokens = spent_ms = 0.0
-    for played in rounds:
-        length = drafted(played, longest, least)
-        tokens += 1 + math.fsum(played.chances[:length])
-        spent_ms += overhead_ms + length * times.draft_ms + times.target_ms[length]
-    return tokens / spent_ms
+    estimates, chances = rounds
+    lengths = drafted(estimates, longest, least)
+    tokens = len(lengths) + chances[np.arange(chances.shape[1]) < lengths[:, None]].sum()
+    return float(tokens / (overhead_ms + lengths * times.draft_ms + times.target_ms[lengths]).sum())
 
 
-def table(rounds: dict[str, list[Round]], times: PassTimes, overhead_ms: float) -> str:
+def table(rounds: dict[str, Rounds], times: PassTimes, overhead_ms: float) -> str:
     """Every rule against γ = `REFERENCE`, in percent; Markdown."""
-    reference = [rate(played, times, overhead_ms, REFERENCE) for played in rounds.values()]
-    rows = [
-        [
-            name,
-            *(
-                f"{100 * (rate(played, times, overhead_ms, *rule) / before - 1):+.0f}"
-                for played, before in zip(rounds.values(), reference, strict=True)
-            ),
-        ]
-        for name, rule in RULES.items()
-    ]
+    rows = []
+    for name, rule in RULES.items():
+        gains = (
+            rate(played, times, overhead_ms, *rule) / rate(played, times, overhead_ms, REFERENCE) - 1
+            for played in rounds.values()
+        )
+        rows.append([name, *(f"{100 * gain:+.0f}" for gain in gains)])
     words = f"Overhead {overhead_ms:g} ms a round; tokens/s against γ = {REFERENCE}, in percent:"
     return f"{words}\n\n{markdown.table(['block', *rounds], rows, left=1)}"
 
@@ -191,14 +175,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     set_threads(1)
     pair = load_pair()
     times = pass_times(*pair)
-    rounds: dict[str, list[Round]] = {}
+    rounds: dict[str, Rounds] = {}
     for temperature, (name, scheme) in product(TEMPERATURES, SCHEMES.items()):
         print(f"temperature {temperature:g}, {name}", file=sys.stderr, flush=True)
-        rounds[f"{name}, T {temperature:g}"] = [
-            played
-            for seed, prompt in enumerate(prompts)
-            for played in play(*pair, scheme, temperature, prompt, seed=seed, tokens=arguments.tokens)
-        ]
+        played: list[Any] = []
+        for seed, prompt in enumerate(prompts):
+            played += play(*pair, scheme, temperature, prompt, seed=seed, tokens=arguments.tokens)
+        rounds[f"{name}, T {temperature:g}"] = np.array(played).swapaxes(0, 1)
     print(
         f"{arguments.prompts} prompts of {arguments.tokens} tokens; a draft pass {times.draft_ms:.2f} ms, a "
         f"target pass {', '.join(f'{ms:.1f}' for ms in times.target_ms)} ms (1 to {LONGEST + 1} rows)."

@@ -24,7 +24,7 @@ from bench.pair import load_pair
 from thinwire.common.config import SamplingParameters
 from thinwire.common.language_model import LanguageModel
 from thinwire.common.law.distributions import total_variation, warp
-from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
+from thinwire.common.law.draft_token import DraftToken
 from thinwire.common.law.random_streams import Draws, KeyedDraws
 from thinwire.common.schemes import SchemeParameters, make_scheme
 from thinwire.common.schemes.base import Scheme, SchemeState
@@ -73,9 +73,9 @@ class Rows:
 
     def narrowed(self, top_k: int) -> Rows:
         """The rows at the same text under top-k sampling."""
+        sampling = SamplingParameters(top_k=top_k)
         with np.errstate(divide="ignore"):
-            logits = [[np.log(rows) for rows in model] for model in (self.target, self.draft)]
-        return _rows(*logits, SamplingParameters(top_k=top_k))
+            return Rows(_laws(map(np.log, self.target), sampling), _laws(map(np.log, self.draft), sampling))
 
 
 def make_rows(
@@ -92,9 +92,12 @@ def make_rows(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        pair = load_pair()
-        sequences = _sample(pair[0], sampling.temperature, seed, texts_each)
-        return _rows(*([_logits(model, ids) for ids in sequences] for model in pair), sampling)
+        target, draft = load_pair()
+        sequences = _sample(target, sampling.temperature, seed, texts_each)
+        return Rows(
+            _laws((_logits(target, ids) for ids in sequences), sampling, np.float64),
+            _laws((_logits(draft, ids) for ids in sequences), sampling, np.float32),
+        )
     finally:
         torch.set_num_threads(threads)
 
@@ -121,15 +124,13 @@ def _logits(model: LanguageModel, ids: list[int]) -> npt.NDArray[Any]:
         return sequence.extend(ids[:-1], logit_rows=TOKENS_EACH)
 
 
-def _rows(
-    target: Iterable[npt.NDArray[Any]], draft: Iterable[npt.NDArray[Any]], sampling: SamplingParameters
-) -> Rows:
-    """The laws of both models' logits, one array a sequence."""
-
-    def laws(sequences: Iterable[npt.NDArray[Any]], dtype: type) -> tuple[npt.NDArray[Any], ...]:
-        return tuple(np.stack([warp(row, sampling, dtype=dtype) for row in logits]) for logits in sequences)
-
-    return Rows(laws(target, np.float64), laws(draft, np.float32))
+def _laws(
+    logits: Iterable[npt.NDArray[Any]], sampling: SamplingParameters, dtype: type | None = None
+) -> tuple[npt.NDArray[Any], ...]:
+    """The laws of each sequence's logits, in `dtype` or else in theirs."""
+    return tuple(
+        np.array([warp(row, sampling, dtype=dtype or rows.dtype) for row in rows]) for rows in logits
+    )
 
 
 def draft_block(
@@ -190,22 +191,19 @@ def run_scheme(
     thresholds, blocks, steps = [state.threshold], [], []
     for target, draft in zip(rows.target, rows.draft, strict=True):
         for start in range(0, len(draft), DRAFT_LENGTH):
-            laws = draft[start : start + DRAFT_LENGTH]
-            block = draft_block(scheme, laws, draws, state=state, first_position=len(steps))
-            for p, q, token, drafted in zip(
-                target[start:], laws, block.tokens, block.distributions, strict=False
-            ):
+            ps, qs = (rows[start : start + DRAFT_LENGTH] for rows in (target, draft))
+            block = draft_block(scheme, qs, draws, state=state, first_position=len(steps))
+            for p, q, token, drafted in zip(ps, qs, block.tokens, block.distributions, strict=True):
                 tested = _mirrored(token) if wrong else token
                 # The row behind the last one only draws a bonus token, which nothing here looks at.
                 outcome = scheme.verify([p, p], [tested], draws, first_position=len(steps))
-                steps.append(
-                    (
-                        *(drafted.dropped_mass, drafted.support_size, len(token.quantized.support_ids)),
-                        *(drafted.cap_binds, total_variation(q.astype(np.float64), p)),
-                        *(total_variation(p, _dense(token.quantized, len(p))), outcome.resampled),
-                    )
+                sizes = drafted.support_size, len(token.quantized.support_ids)
+                distances = (
+                    total_variation(q.astype(np.float64), p),
+                    total_variation(p, _dense(token, len(p))),
                 )
-            tally.add(measure(Decided(block, Verdict(0, len(laws), 0, 0)), scheme))
+                steps.append((drafted.dropped_mass, *sizes, drafted.cap_binds, *distances, outcome.resampled))
+            tally.add(measure(Decided(block, Verdict(0, len(block.tokens), 0, 0)), scheme))
             state = block.states[-1]
             thresholds += [after.threshold for after in block.states[1:]]
             blocks.append(block)
@@ -221,9 +219,9 @@ class Runs:
         self.of = lru_cache(maxsize=None)(lambda parameters: run_scheme(rows, parameters))
 
 
-def _dense(quantized: QuantizedDistribution, vocabulary_size: int) -> npt.NDArray[np.float64]:
+def _dense(token: DraftToken, vocabulary_size: int) -> npt.NDArray[np.float64]:
     """q̂ as a (V,) row."""
-    row = np.zeros(vocabulary_size)
+    quantized, row = token.quantized, np.zeros(vocabulary_size)
     row[quantized.support_ids] = quantized.lattice_counts / quantized.lattice_resolution
     return row
 
