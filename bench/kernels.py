@@ -31,8 +31,8 @@ from thinwire.common.schemes.c_sqs import CSqs
 from thinwire.common.schemes.dense_qs import DenseQs
 from thinwire.common.schemes.k_sqs import KSqs
 
-BUNDLED_VOCABULARY_SIZE = 8192
-VOCABULARY_SIZES = (BUNDLED_VOCABULARY_SIZE, 50257, 151936)
+OTHER_VOCABULARY_SIZES = (50257, 151936)
+"""Beside the bundled pair's."""
 BLOCKS = 6
 """Blocks of each case, every token from a law of its own."""
 CASES: dict[str, SchemeParameters] = {
@@ -60,13 +60,14 @@ def make_logits(vocabulary_size: int, count: int) -> npt.NDArray[np.float32]:
     return np.array(rows, dtype=np.float32)
 
 
-def measure(vocabulary_size: int, case: str, step_us: float, *, repetitions: int) -> list[str]:
+def measure(vocabulary_size: int, step_us: float | None, case: str, repetitions: int) -> list[str]:
     """
     Time one case; the least time of the repetitions counts, block by block.
 
     Args:
+        step_us: one step of a draft model with this vocabulary, to hold the row against; None for none.
         case: key of `CASES`.
-        step_us: one step of the bundled draft model, against which a row with its vocabulary is held.
+        repetitions: turns.
 
     Returns:
         its row of the table: K⁺ and bits a token, then microseconds a drafted token (of one softmax).
@@ -85,12 +86,11 @@ def measure(vocabulary_size: int, case: str, step_us: float, *, repetitions: int
         taken_us.append([1e6 * min(times) for times in times_s(calls, repetitions)])
     softmax_us = float(np.median([us for us, _, _ in taken_us]))
     edge_us, cloud_us = (np.mean(taken_us, axis=0) / DRAFT_LENGTH)[1:]
-    own = vocabulary_size == BUNDLED_VOCABULARY_SIZE
     return [
         *(f"{vocabulary_size}", case, f"{np.mean(sizes):.1f}", f"{sum(bits) / len(probs):.0f}"),
         *(f"{us:.0f}" for us in (softmax_us, edge_us, cloud_us)),
         *(f"{us / softmax_us:.2f}" for us in (edge_us, cloud_us)),
-        *(f"{us / step_us:.1%}" if own else "" for us in (edge_us, cloud_us)),
+        *(f"{us / step_us:.1%}" if step_us else "" for us in (edge_us, cloud_us)),
     ]
 
 
@@ -98,14 +98,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print the table."""
     repetitions = options("bench.kernels", __doc__, argv, repetitions=(40, "turns")).repetitions
     print(
-        f"Kernels, µs a drafted token, γ = {DRAFT_LENGTH}, ℓ = 100 where not said; one softmax is float32 "
-        f"numpy {np.__version__} over V.\n"
+        f"Kernels, µs a drafted token, γ = {DRAFT_LENGTH}, ℓ = {KSqs.Parameters().lattice_resolution} where not "
+        f"said; one softmax is float32 numpy {np.__version__} over V.\n"
     )
     set_threads(1)  # as the edge runs the draft model
-    sequence = load_pair()[1].open_sequence()
+    draft = load_pair()[1]
+    sequence = draft.open_sequence()
     sequence.extend(range(1, 101), logit_rows=1)
     step_us = 1e6 * min(times_s([partial(model_pass, sequence, 1)], 10 * repetitions)[0])
-    rows = [measure(v, case, step_us, repetitions=repetitions) for v in VOCABULARY_SIZES for case in CASES]
+    sizes: dict[int, float | None] = {draft.vocabulary_size: step_us, **dict.fromkeys(OTHER_VOCABULARY_SIZES)}
+    rows = [measure(*size, case, repetitions) for size in sizes.items() for case in CASES]
     print(table(HEAD, rows, left=2))
     print(f"\nOne step of the bundled draft model: {step_us:.0f} µs.")
 
