@@ -97,9 +97,10 @@ def measure(vocabulary_size: int, step_us: float | None, case: str, repetitions:
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table."""
     repetitions = options("bench.kernels", __doc__, argv, repetitions=(40, "turns")).repetitions
+    resolution = KSqs.Parameters().lattice_resolution
     print(
-        f"Kernels, µs a drafted token, γ = {DRAFT_LENGTH}, ℓ = {KSqs.Parameters().lattice_resolution} where not "
-        f"said; one softmax is float32 numpy {np.__version__} over V.\n"
+        f"Kernels, µs a drafted token, γ = {DRAFT_LENGTH}, ℓ = {resolution} where not said; one softmax is "
+        f"float32 numpy {np.__version__} over V.\n"
     )
     set_threads(1)  # as the edge runs the draft model
     draft = load_pair()[1]
