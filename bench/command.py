@@ -61,13 +61,39 @@ def run(name: str, work: Callable[[], int], *, interrupted: str = GOES_ON) -> in
     return code
 
 
+def parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """Of `python -m NAME`; the description is printed as it is written."""
+    return argparse.ArgumentParser(
+        allow_abbrev=False,
+        prog=f"python -m {name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def options(
+    name: str, description: str | None, argv: Sequence[str] | None, **known: tuple[int | Path, str]
+) -> argparse.Namespace:
+    """Options that are folders or whole numbers from 1 up: the default and the help of each, by its name."""
+    made = parser(name, description)
+    for option, (default, words) in known.items():
+        kind, metavar = (int, "N") if isinstance(default, int) else (Path, "DIR")
+        flag, words = f"--{option.replace('_', '-')}", f"{words} (default: %(default)s)"
+        made.add_argument(flag, type=kind, metavar=metavar, default=default, help=words)
+    given = made.parse_args(argv)
+    for option, value in vars(given).items():
+        if isinstance(value, int) and value < 1:
+            made.error(f"--{option.replace('_', '-')} is {value}; expected at least 1")
+    return given
+
+
 def run_on_folder(
     name: str, description: str | None, words: Callable[[Path], str], argv: Sequence[str] | None
 ) -> int:
     """A command of one argument, a run's folder, that prints some words; returns the exit code."""
-    parser = argparse.ArgumentParser(allow_abbrev=False, prog=f"python -m {name}", description=description)
-    parser.add_argument("folder", type=Path, metavar="DIR")
-    folder: Path = parser.parse_args(argv).folder
+    made = parser(name, description)
+    made.add_argument("folder", type=Path, metavar="DIR")
+    folder: Path = made.parse_args(argv).folder
 
     def work() -> int:
         print(words(folder), end="")

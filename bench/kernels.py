@@ -11,17 +11,19 @@ Softmax and kernels take turns.
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from bench.command import options
 from bench.markdown import table
+from bench.pair import load_pair
 from bench.scheme_steps import DRAFT_LENGTH, draft_block
-from bench.timing import times_s
-from thinwire.common import demo_pair
+from bench.timing import model_pass, times_s
 from thinwire.common.config import SamplingParameters
-from thinwire.common.language_model import load_language_model, set_threads
+from thinwire.common.language_model import set_threads
 from thinwire.common.law.distributions import softmax, warp
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes import SchemeParameters, make_scheme
@@ -29,8 +31,8 @@ from thinwire.common.schemes.c_sqs import CSqs
 from thinwire.common.schemes.dense_qs import DenseQs
 from thinwire.common.schemes.k_sqs import KSqs
 
-BUNDLED_VOCABULARY_SIZE = 8192
-VOCABULARY_SIZES = (BUNDLED_VOCABULARY_SIZE, 50257, 151936)
+OTHER_VOCABULARY_SIZES = (50257, 151936)
+"""Beside the bundled pair's."""
 BLOCKS = 6
 """Blocks of each case, every token from a law of its own."""
 CASES: dict[str, SchemeParameters] = {
@@ -58,13 +60,14 @@ def make_logits(vocabulary_size: int, count: int) -> npt.NDArray[np.float32]:
     return np.array(rows, dtype=np.float32)
 
 
-def measure(vocabulary_size: int, case: str, step_us: float, *, repetitions: int) -> list[str]:
+def measure(vocabulary_size: int, step_us: float | None, case: str, repetitions: int) -> list[str]:
     """
     Time one case; the least time of the repetitions counts, block by block.
 
     Args:
+        step_us: one step of a draft model with this vocabulary, to hold the row against; None for none.
         case: key of `CASES`.
-        step_us: one step of the bundled draft model, against which a row with its vocabulary is held.
+        repetitions: turns.
 
     Returns:
         its row of the table: K⁺ and bits a token, then microseconds a drafted token (of one softmax).
@@ -74,53 +77,41 @@ def measure(vocabulary_size: int, case: str, step_us: float, *, repetitions: int
     probs = [warp(row, SamplingParameters(), dtype=np.float32) for row in logits]
     taken_us, sizes, bits = [], [], []
     for start in range(0, len(probs), DRAFT_LENGTH):
-        rows = probs[start : start + DRAFT_LENGTH]
-        block = draft_block(scheme, rows, draws)
+        draft = partial(draft_block, scheme, probs[start : start + DRAFT_LENGTH], draws)
+        block = draft()
         sizes += [len(token.quantized.support_ids) for token in block.tokens]
         bits.append(8 * len(block.payload))
-        calls = [
-            lambda start=start: softmax(logits[start]),
-            lambda rows=rows: draft_block(scheme, rows, draws),
-            lambda block=block: scheme.decode(block.payload, draft_length=DRAFT_LENGTH, coding=block.coding),
-        ]
+        decode = partial(scheme.decode, block.payload, draft_length=DRAFT_LENGTH, coding=block.coding)
+        calls = [partial(softmax, logits[start]), draft, decode]
         taken_us.append([1e6 * min(times) for times in times_s(calls, repetitions)])
     softmax_us = float(np.median([us for us, _, _ in taken_us]))
     edge_us, cloud_us = (np.mean(taken_us, axis=0) / DRAFT_LENGTH)[1:]
-    own = vocabulary_size == BUNDLED_VOCABULARY_SIZE
     return [
         *(f"{vocabulary_size}", case, f"{np.mean(sizes):.1f}", f"{sum(bits) / len(probs):.0f}"),
         *(f"{us:.0f}" for us in (softmax_us, edge_us, cloud_us)),
         *(f"{us / softmax_us:.2f}" for us in (edge_us, cloud_us)),
-        *(f"{us / step_us:.1%}" if own else "" for us in (edge_us, cloud_us)),
+        *(f"{us / step_us:.1%}" if step_us else "" for us in (edge_us, cloud_us)),
     ]
 
 
-def draft_step_us(repetitions: int) -> float:
-    """Least microseconds of one cached step of the bundled draft model, on one thread as the edge runs it."""
-    set_threads(1)
-    sequence = load_language_model(str(demo_pair.draft_path())).open_sequence()
-    sequence.extend(range(1, 101), logit_rows=1)
-
-    def step() -> None:
-        sequence.extend([5], logit_rows=1)
-        sequence.truncate(100)
-
-    return 1e6 * min(times_s([step], 10 * repetitions)[0])
-
-
-def main(repetitions: int = 40) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Print the table."""
+    repetitions = options("bench.kernels", __doc__, argv, repetitions=(40, "turns")).repetitions
+    resolution = KSqs.Parameters().lattice_resolution
     print(
-        f"Kernels, µs a drafted token, γ = {DRAFT_LENGTH}, ℓ = 100 where not said; one softmax is float32 "
-        f"numpy {np.__version__} over V.\n"
+        f"Kernels, µs a drafted token, γ = {DRAFT_LENGTH}, ℓ = {resolution} where not said; one softmax is "
+        f"float32 numpy {np.__version__} over V.\n"
     )
-    step_us = draft_step_us(repetitions)
-    rows = [measure(v, case, step_us, repetitions=repetitions) for v in VOCABULARY_SIZES for case in CASES]
+    set_threads(1)  # as the edge runs the draft model
+    draft = load_pair()[1]
+    sequence = draft.open_sequence()
+    sequence.extend(range(1, 101), logit_rows=1)
+    step_us = 1e6 * min(times_s([partial(model_pass, sequence, 1)], 10 * repetitions)[0])
+    sizes: dict[int, float | None] = {draft.vocabulary_size: step_us, **dict.fromkeys(OTHER_VOCABULARY_SIZES)}
+    rows = [measure(*size, case, repetitions) for size in sizes.items() for case in CASES]
     print(table(HEAD, rows, left=2))
     print(f"\nOne step of the bundled draft model: {step_us:.0f} µs.")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m bench.kernels", description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=40, help="turns (default %(default)s)")
-    main(parser.parse_args().repetitions)
+    main()

@@ -11,12 +11,11 @@ from thinwire.common import demo_pair
 if TYPE_CHECKING:
     from thinwire.common.language_model import LanguageModel
 
-PROMPTS = Path(__file__).parent / "prompts.jsonl"
 
-
-def read_prompts(path: Path = PROMPTS) -> list[str]:
+def read_prompts() -> list[str]:
     """The texts of the prompts, in their order."""
-    return [json.loads(line)["prompt"] for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = (Path(__file__).parent / "prompts.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["prompt"] for line in lines]
 
 
 def load_pair() -> tuple[LanguageModel, LanguageModel]:

@@ -10,22 +10,21 @@ The text goes on whatever the test decides, so every position is tested.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AutoModelForCausalLM
 
 from bench.pair import load_pair
-from thinwire.common import demo_pair
 from thinwire.common.config import SamplingParameters
 from thinwire.common.language_model import LanguageModel
 from thinwire.common.law.distributions import total_variation, warp
-from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
+from thinwire.common.law.draft_token import DraftToken
 from thinwire.common.law.random_streams import Draws, KeyedDraws
 from thinwire.common.schemes import SchemeParameters, make_scheme
 from thinwire.common.schemes.base import Scheme, SchemeState
@@ -68,11 +67,6 @@ class Rows:
         """Positions in all."""
         return sum(len(rows) for rows in self.target)
 
-    @property
-    def vocabulary_size(self) -> int:
-        """V."""
-        return int(self.target[0].shape[1])
-
     def head(self, texts: int) -> Rows:
         """The first texts alone."""
         return Rows(self.target[:texts], self.draft[:texts])
@@ -81,13 +75,7 @@ class Rows:
         """The rows at the same text under top-k sampling."""
         sampling = SamplingParameters(top_k=top_k)
         with np.errstate(divide="ignore"):
-            return Rows(
-                tuple(np.stack([warp(np.log(row), sampling) for row in rows]) for rows in self.target),
-                tuple(
-                    np.stack([warp(np.log(row), sampling, dtype=np.float32) for row in rows])
-                    for rows in self.draft
-                ),
-            )
+            return Rows(_laws(map(np.log, self.target), sampling), _laws(map(np.log, self.draft), sampling))
 
 
 def make_rows(
@@ -105,65 +93,44 @@ def make_rows(
     torch.set_num_threads(1)
     try:
         target, draft = load_pair()
-        texts = _sample(target, sampling.temperature, seed, texts_each)
+        sequences = _sample(target, sampling.temperature, seed, texts_each)
         return Rows(
-            tuple(_scored(target, prompt, text, sampling, np.float64) for prompt, text in texts),
-            tuple(_scored(draft, prompt, text, sampling, np.float32) for prompt, text in texts),
+            _laws((_logits(target, ids) for ids in sequences), sampling, np.float64),
+            _laws((_logits(draft, ids) for ids in sequences), sampling, np.float32),
         )
     finally:
         torch.set_num_threads(threads)
 
 
-def _sample(
-    target: LanguageModel, temperature: float, seed: int, texts_each: int
-) -> list[tuple[list[int], list[int]]]:
-    """(prompt, text) ids of every sequence, sampled behind prompts of equal length."""
-    model: Any = AutoModelForCausalLM.from_pretrained(demo_pair.target_path(), dtype=torch.float32)
-    model.eval()
+def _sample(target: LanguageModel, temperature: float, seed: int, texts_each: int) -> list[list[int]]:
+    """Ids of every sequence: prompts of equal length, and `TOKENS_EACH` tokens behind each."""
     prompts = [target.vocabulary.encode(text) for text in PROMPTS * texts_each]
-    length = min(len(prompt) for prompt in prompts)
-    prompts = [prompt[-length:] for prompt in prompts]
+    length = min(map(len, prompts))
+    parts, cache = [torch.tensor([prompt[-length:] for prompt in prompts])], None
     torch.manual_seed(seed)
     with torch.inference_mode():
-        ids, cache, texts = torch.tensor(prompts), None, []
         for _ in range(TOKENS_EACH):
-            answer = model(input_ids=ids, past_key_values=cache, use_cache=True)
+            answer = target.module(input_ids=parts[-1], past_key_values=cache, use_cache=True)
             cache = answer.past_key_values
             logits = answer.logits[:, -1, : target.vocabulary_size].double()
-            probs = torch.softmax(logits / temperature, dim=-1)
-            ids = torch.multinomial(probs, 1)
-            texts.append(ids)
-    sampled = torch.cat(texts, dim=1).tolist()
-    return list(zip(prompts, sampled, strict=True))
+            parts.append(torch.multinomial(torch.softmax(logits / temperature, dim=-1), 1))
+    ids: list[list[int]] = torch.cat(parts, dim=1).tolist()
+    return ids
 
 
-def _scored(
-    model: LanguageModel, prompt: list[int], text: list[int], sampling: SamplingParameters, dtype: type
-) -> npt.NDArray[Any]:
-    """(len(text), V): the law of each token of the text."""
-    sequence = model.open_sequence()
-    logits = sequence.extend([*prompt, *text[:-1]], logit_rows=len(text))
-    sequence.close()
-    return np.stack([warp(row, sampling, dtype=dtype) for row in logits])
+def _logits(model: LanguageModel, ids: list[int]) -> npt.NDArray[Any]:
+    """(TOKENS_EACH, V) before each token of the text."""
+    with closing(model.open_sequence()) as sequence:
+        return sequence.extend(ids[:-1], logit_rows=TOKENS_EACH)
 
 
-def block_builder(
-    scheme: Scheme,
-    draws: Draws,
-    *,
-    length: int,
-    state: SchemeState | None = None,
-    first_position: int = 0,
-    attempt: int = 0,
-) -> DraftBlockBuilder:
-    """A block of `length` tokens in the making, whatever the tokens; `state` None is the scheme's first."""
-    effect = Draft(
-        state=scheme.initial_state() if state is None else state,
-        attempt=attempt,
-        first_position=first_position,
-        max_draft_length=length,
+def _laws(
+    logits: Iterable[npt.NDArray[Any]], sampling: SamplingParameters, dtype: type | None = None
+) -> tuple[npt.NDArray[Any], ...]:
+    """The laws of each sequence's logits, in `dtype` or else in theirs."""
+    return tuple(
+        np.array([warp(row, sampling, dtype=dtype or rows.dtype) for row in rows]) for rows in logits
     )
-    return DraftBlockBuilder(effect, scheme, draws)
 
 
 def draft_block(
@@ -174,8 +141,14 @@ def draft_block(
     state: SchemeState | None = None,
     first_position: int = 0,
 ) -> DraftedBlock:
-    """A block with a token from each row of q."""
-    builder = block_builder(scheme, draws, length=len(rows), state=state, first_position=first_position)
+    """A block with a token from each row of q, whatever the tokens; `state` None is the scheme's first."""
+    effect = Draft(
+        state=scheme.initial_state() if state is None else state,
+        attempt=0,
+        first_position=first_position,
+        max_draft_length=len(rows),
+    )
+    builder = DraftBlockBuilder(effect, scheme, draws)
     for row in rows:
         builder.offer(row)
     return builder.build(cache_length=0, draft_s=0.0)
@@ -213,43 +186,29 @@ def run_scheme(
         seed: of the draws.
         wrong: test against q̂ with its counts turned round (the largest for the smallest), as a control.
     """
-    scheme = make_scheme(parameters, vocabulary_size=rows.vocabulary_size)
+    scheme = make_scheme(parameters, vocabulary_size=rows.target[0].shape[1])
     draws, tally, state = KeyedDraws(seed), Tally(GenerationStatistics()), scheme.initial_state()
-    thresholds, blocks, rejected, draft_distance, lattice_distance = [state.threshold], [], [], [], []
-    position = 0
+    thresholds, blocks, steps = [state.threshold], [], []
     for target, draft in zip(rows.target, rows.draft, strict=True):
         for start in range(0, len(draft), DRAFT_LENGTH):
-            length = min(DRAFT_LENGTH, len(draft) - start)
-            block = draft_block(
-                scheme, draft[start : start + length], draws, state=state, first_position=position
-            )
-            for n, token in enumerate(block.tokens, start):
-                p, q_hat = target[n], _dense(token.quantized, rows.vocabulary_size)
+            ps, qs = (rows[start : start + DRAFT_LENGTH] for rows in (target, draft))
+            block = draft_block(scheme, qs, draws, state=state, first_position=len(steps))
+            for p, q, token, drafted in zip(ps, qs, block.tokens, block.distributions, strict=True):
                 tested = _mirrored(token) if wrong else token
                 # The row behind the last one only draws a bonus token, which nothing here looks at.
-                outcome = scheme.verify([p, p], [tested], draws, first_position=position)
-                rejected.append(outcome.resampled)
-                draft_distance.append(total_variation(draft[n].astype(np.float64), p))
-                lattice_distance.append(total_variation(p, q_hat))
-                position += 1
-            tally.add(measure(Decided(block, Verdict(0, length, 0, 0)), scheme))
+                outcome = scheme.verify([p, p], [tested], draws, first_position=len(steps))
+                sizes = drafted.support_size, len(token.quantized.support_ids)
+                distances = (
+                    total_variation(q.astype(np.float64), p),
+                    total_variation(p, _dense(token, len(p))),
+                )
+                steps.append((drafted.dropped_mass, *sizes, drafted.cap_binds, *distances, outcome.resampled))
+            tally.add(measure(Decided(block, Verdict(0, len(block.tokens), 0, 0)), scheme))
             state = block.states[-1]
-            thresholds += [s.threshold for s in block.states[1:]]
+            thresholds += [after.threshold for after in block.states[1:]]
             blocks.append(block)
-    drafted = [d for block in blocks for d in block.distributions]
-    return Steps(
-        scheme=scheme,
-        blocks=tuple(blocks),
-        statistics=tally.statistics,
-        thresholds=np.array(thresholds),
-        dropped_mass=np.array([d.dropped_mass for d in drafted]),
-        support_size=np.array([d.support_size for d in drafted]),
-        wire_support_size=np.array([len(d.quantized.support_ids) for d in drafted]),
-        cap_binds=np.array([d.cap_binds for d in drafted]),
-        draft_distance=np.array(draft_distance),
-        lattice_distance=np.array(lattice_distance),
-        rejected=np.array(rejected),
-    )
+    columns = map(np.array, zip(*steps, strict=True))
+    return Steps(scheme, tuple(blocks), tally.statistics, np.array(thresholds), *columns)
 
 
 class Runs:
@@ -260,17 +219,15 @@ class Runs:
         self.of = lru_cache(maxsize=None)(lambda parameters: run_scheme(rows, parameters))
 
 
-def _dense(quantized: QuantizedDistribution, vocabulary_size: int) -> npt.NDArray[np.float64]:
+def _dense(token: DraftToken, vocabulary_size: int) -> npt.NDArray[np.float64]:
     """q̂ as a (V,) row."""
-    row = np.zeros(vocabulary_size)
+    quantized, row = token.quantized, np.zeros(vocabulary_size)
     row[quantized.support_ids] = quantized.lattice_counts / quantized.lattice_resolution
     return row
 
 
 def _mirrored(token: DraftToken) -> DraftToken:
     """The token with its law's counts in reversed order: the least likely point becomes the likeliest."""
-    quantized = token.quantized
-    counts, order = quantized.lattice_counts.copy(), np.argsort(quantized.lattice_counts, kind="stable")
-    counts[order] = quantized.lattice_counts[order[::-1]]
-    mirrored = QuantizedDistribution(quantized.support_ids, counts, quantized.lattice_resolution)
-    return DraftToken(mirrored, token.token_index)
+    counts = token.quantized.lattice_counts.copy()
+    counts[np.argsort(counts, kind="stable")] = np.sort(counts)[::-1]
+    return replace(token, quantized=replace(token.quantized, lattice_counts=counts))

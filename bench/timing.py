@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from thinwire.common.causal_model import CachedSequence
+
 
 def times_s(
     calls: Sequence[Callable[[], object]], turns: int, *, clock: Callable[[], float] = time.perf_counter
@@ -17,3 +19,10 @@ def times_s(
             call()
             times.append(clock() - started_s)
     return taken
+
+
+def model_pass(sequence: CachedSequence, rows: int) -> None:
+    """One cached pass of `rows` tokens, taken back."""
+    length = sequence.length
+    sequence.extend(range(300, 300 + rows), logit_rows=rows)
+    sequence.truncate(length)

@@ -22,7 +22,7 @@ from link import runs
 from link.arguments import add_description_arguments, description_from
 from link.errors import LinkDescriptionError, LinkError, LinkRefusedError, LinkUnavailableError
 from link.keeper import CARRIERS
-from link.link import DEFAULT_CONGESTION_CONTROL, Link, open_link
+from link.link import DEFAULT_CONGESTION_CONTROL, NamespaceLink, open_link
 
 USAGE, REFUSED, UNAVAILABLE, FAILED, INTERRUPTED = 2, 3, 4, 1, 130
 EXIT_CODES = """\
@@ -104,13 +104,13 @@ def run(arguments: argparse.Namespace) -> int:
         return code
 
 
-def _print_report(link: Link, as_json: bool, output: TextIO) -> None:
+def _print_report(link: NamespaceLink, as_json: bool, output: TextIO) -> None:
     described = link.describe()
     text = json.dumps(described, indent=2) if as_json else "\n".join(report_lines(described))
     print(text, file=output, flush=True)
 
 
-def _run_at_the_edge(link: Link, command: list[str]) -> int:
+def _run_at_the_edge(link: NamespaceLink, command: list[str]) -> int:
     # The command is in the user namespace already, if there is one, and must not enter it twice.
     cloud_prefix = [
         word
@@ -149,17 +149,13 @@ def main() -> int:
         print(f"{len(runs.sweep())} left-over processes killed")
         return 0
     add_description_arguments(parser)
-    parser.add_argument("--kind", choices=tuple(CARRIERS), default="wire", help="default: %(default)s")
-    parser.add_argument(
-        "--congestion-control",
-        default=DEFAULT_CONGESTION_CONTROL,
-        help="of TCP at both ends (default: %(default)s)",
-    )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument(
-        "--sweep", action="store_true", help="alone: kill what links of dead owners left behind"
-    )
-    parser.add_argument("command", nargs="*", help="after --: run at the edge")
+    add = parser.add_argument
+    add("--kind", choices=tuple(CARRIERS), default="wire", help="default: %(default)s")
+    ends = "of TCP at both ends (default: %(default)s)"
+    add("--congestion-control", default=DEFAULT_CONGESTION_CONTROL, help=ends)
+    add("--json", action="store_true", help="print the report as JSON")
+    add("--sweep", action="store_true", help="alone: kill what links of dead owners left behind")
+    add("command", nargs="*", help="after --: run at the edge")
     arguments = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)

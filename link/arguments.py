@@ -10,18 +10,15 @@ from link.errors import LinkDescriptionError
 
 def add_description_arguments(parser: argparse.ArgumentParser, *, mtu_bytes: int = DEFAULT_MTU_BYTES) -> None:
     """Add the options `description_from` reads."""
-    parser.add_argument(
-        "--up", type=_rate, required=True, metavar="RATE", help="edge to cloud: 64000, 32k, 1.5M"
-    )
-    parser.add_argument("--down", type=_rate, required=True, metavar="RATE", help="cloud to edge")
-    parser.add_argument("--rtt-ms", type=float, default=0.0, help="round trip of an infinitely short packet")
-    parser.add_argument("--jitter-ms", type=float, default=0.0, help="half-width, each direction")
-    parser.add_argument("--loss-percent", type=float, default=0.0, help="each direction")
-    parser.add_argument(
-        "--queue-bytes", type=int, help="each direction (default: by the rate, 32 to 128 KiB)"
-    )
-    parser.add_argument("--mtu", type=int, default=mtu_bytes, help="largest IP packet (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of jitter and loss (default: %(default)s)")
+    add = parser.add_argument
+    add("--up", type=_rate, required=True, metavar="RATE", help="edge to cloud: 64000, 32k, 1.5M")
+    add("--down", type=_rate, required=True, metavar="RATE", help="cloud to edge")
+    add("--rtt-ms", type=float, default=0.0, help="round trip of an infinitely short packet")
+    add("--jitter-ms", type=float, default=0.0, help="half-width, each direction")
+    add("--loss-percent", type=float, default=0.0, help="each direction")
+    add("--queue-bytes", type=int, help="each direction (default: by the rate, 32 to 128 KiB)")
+    add("--mtu", type=int, default=mtu_bytes, help="largest IP packet (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of jitter and loss (default: %(default)s)")
 
 
 def description_from(arguments: argparse.Namespace) -> LinkDescription:

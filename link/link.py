@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from link import runs
 from link.carrier import CLOUD_ADDRESS, EDGE_ADDRESS, CarrierFacts, DirectionCounters, LinkCounters
@@ -105,42 +105,13 @@ class End:
                 process.wait(timeout=1.0)
 
 
-class Link(Protocol):
-    """What a benchmark needs of a link."""
-
-    description: LinkDescription
-    kind: str
-    edge: End
-    cloud: End
-
-    def counters(self) -> LinkCounters:
-        """Packets and bytes both ways since the link was made, the self-test's included."""
-
-    def self_test(
-        self, *, tries: int = TRIES, probes: int | None = None, flood_s: float = FLOOD_S
-    ) -> SelfTestReport:
-        """Hold the link against its description; LinkRefusedError if it is not what it says."""
-
-    def describe(self) -> dict[str, Any]:
-        """For a result file; LinkRefusedError unless the self-test has passed."""
-
-    def close(self) -> None:
-        """End everything on the link, then the link."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
 def open_link(
     description: LinkDescription,
     *,
     kind: str = "wire",
     congestion_control: str = DEFAULT_CONGESTION_CONTROL,
     seed: int = 0,
-) -> Link:
+) -> NamespaceLink:
     """
     Make a link; left-overs of dead owners are swept first.
 

@@ -150,10 +150,8 @@ def judge_rates(
     description: LinkDescription, results: Mapping[str, FloodResult], scope: Scope, flood_s: float
 ) -> tuple[RateFigure, ...]:
     """Raw arrivals beside what the description makes of them."""
-    directions = {"up": description.up, "down": description.down}
-    return tuple(
-        _judge_rate(name, directions[name], results[name], scope, flood_s) for name in ("up", "down")
-    )
+    directions = (("up", description.up), ("down", description.down))
+    return tuple(_judge_rate(name, side, results[name], scope, flood_s) for name, side in directions)
 
 
 def _judge_rate(

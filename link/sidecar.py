@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path as FilePath
 from types import FrameType
+from typing import Any
 
 from link import devices, linux
 from link.arguments import add_description_arguments, description_from
@@ -29,8 +30,7 @@ from link.carrier import CLOUD_ADDRESS, EDGE_ADDRESS
 from link.description import ETHERNET_HEADER_BYTES, SIDECAR_MTU_BYTES
 from link.errors import LinkError, LinkUnavailableError
 from link.forwarding import Path, forward
-from link.shaper import Shaper
-from link.wire import REAL_TIME_PRIORITY, path_counters
+from link.wire import LARGEST_PACKET_BYTES, REAL_TIME_PRIORITY, path_counters, shaped_path, shapers
 
 DEFAULT_PORT = 7171
 DEVICE = "thinwire0"
@@ -39,7 +39,6 @@ HELLO = b"\x00hello"
 HEARD = b"\x00heard"
 """Control datagrams start with 0, IPv4 packets with 4: neither can be taken for the other."""
 HELLO_INTERVAL_S = 0.2
-_LARGEST_DATAGRAM_BYTES = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ class PeerSocket:
 
     def receive(self) -> bytes:
         """One IP packet, or b"" after a greeting (which it answers)."""
-        datagram = self._socket.recv(_LARGEST_DATAGRAM_BYTES)
+        datagram = self._socket.recv(LARGEST_PACKET_BYTES)
         if not datagram.startswith(b"\x00"):
             return datagram
         if datagram == HELLO:
@@ -122,7 +121,7 @@ class PeerSocket:
             if not select.select([self._socket], (), (), left_s)[0]:
                 return False
             try:
-                datagram = self._socket.recv(_LARGEST_DATAGRAM_BYTES)
+                datagram = self._socket.recv(LARGEST_PACKET_BYTES)
                 if datagram == HEARD:
                     return True
                 if datagram == HELLO:
@@ -142,10 +141,7 @@ def run(arguments: argparse.Namespace) -> None:
     description = description_from(arguments)
     is_edge = arguments.end == "edge"
     own_default, peer_default = (EDGE_ADDRESS, CLOUD_ADDRESS) if is_edge else (CLOUD_ADDRESS, EDGE_ADDRESS)
-    # The seeds of the wire in namespaces, so that one seed draws the same losses in both.
-    shaper = Shaper(
-        description.up if is_edge else description.down, seed=2 * arguments.seed + (1 if is_edge else 2)
-    )
+    up, down = shapers(description, arguments.seed)
     peer = PeerSocket(arguments.listen, arguments.peer)
     tun = devices.open_tun(
         DEVICE,
@@ -153,10 +149,8 @@ def run(arguments: argparse.Namespace) -> None:
         peer_address=arguments.peer_address or peer_default,
         mtu_bytes=description.mtu_bytes,
     )
-    egress = Path(
-        source=tun, receive=partial(os.read, tun, _LARGEST_DATAGRAM_BYTES), send=peer.send, shaper=shaper
-    )
-    ingress = Path(source=peer.fileno(), receive=peer.receive, send=partial(os.write, tun), shaper=None)
+    egress = shaped_path(tun, peer.send, up if is_edge else down)
+    ingress = Path(peer.fileno(), peer.receive, send=partial(os.write, tun), shaper=None)
     try:
         peer.greet(arguments.peer_timeout_s)
         ready = {
@@ -183,21 +177,15 @@ def main() -> int:
     """Read the command line and run; the exit code."""
     parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m link.sidecar", description=__doc__)
     add_description_arguments(parser, mtu_bytes=SIDECAR_MTU_BYTES)
-    parser.add_argument(
-        "--end", choices=("edge", "cloud"), required=True, help="whose egress this one shapes"
-    )
-    parser.add_argument(
-        "--peer", type=Endpoint.parse, required=True, metavar="HOST[:PORT]", help="the other one"
-    )
-    parser.add_argument(
-        "--listen", type=Endpoint.parse, default=Endpoint("0.0.0.0", DEFAULT_PORT), metavar="HOST[:PORT]"
-    )
-    parser.add_argument("--address", help=f"of the TUN device (default: {EDGE_ADDRESS} or {CLOUD_ADDRESS})")
-    parser.add_argument("--peer-address", help="of the other TUN device")
-    parser.add_argument(
-        "--peer-timeout-s", type=float, default=60.0, help="wait for the other one (%(default)s)"
-    )
-    parser.add_argument("--ready-file", help="touched once the other side answers, for a health check")
+    add = parser.add_argument
+    endpoint: dict[str, Any] = {"type": Endpoint.parse, "metavar": "HOST[:PORT]"}
+    add("--end", choices=("edge", "cloud"), required=True, help="whose egress this one shapes")
+    add("--peer", required=True, help="the other one", **endpoint)
+    add("--listen", default=Endpoint("0.0.0.0", DEFAULT_PORT), **endpoint)
+    add("--address", help=f"of the TUN device (default: {EDGE_ADDRESS} or {CLOUD_ADDRESS})")
+    add("--peer-address", help="of the other TUN device")
+    add("--peer-timeout-s", type=float, default=60.0, help="wait for the other one (%(default)s)")
+    add("--ready-file", help="touched once the other side answers, for a health check")
     arguments = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)

@@ -7,7 +7,7 @@ It gives every message its time on the line, small and spaced ones included, whi
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from link import devices, linux
@@ -19,7 +19,7 @@ from link.shaper import Shaper
 
 REAL_TIME_PRIORITY = 10
 """Above the self-test's probe (5), which must never hold up the wire it measures."""
-_LARGEST_PACKET_BYTES = 65_535
+LARGEST_PACKET_BYTES = 65_535
 
 
 class Wire:
@@ -33,19 +33,12 @@ class Wire:
     def __init__(
         self, edge: NamespaceThread, cloud: NamespaceThread, description: LinkDescription, seed: int
     ) -> None:
-        mtu_bytes = description.mtu_bytes
-        edge_tun = edge.call(
-            lambda: devices.open_tun(
-                devices.DEVICE, address=EDGE_ADDRESS, peer_address=CLOUD_ADDRESS, mtu_bytes=mtu_bytes
-            )
-        )
-        cloud_tun = cloud.call(
-            lambda: devices.open_tun(
-                devices.DEVICE, address=CLOUD_ADDRESS, peer_address=EDGE_ADDRESS, mtu_bytes=mtu_bytes
-            )
-        )
-        self._up = shaped_path(edge_tun, cloud_tun, Shaper(description.up, seed=2 * seed + 1))
-        self._down = shaped_path(cloud_tun, edge_tun, Shaper(description.down, seed=2 * seed + 2))
+        open_tun = partial(devices.open_tun, devices.DEVICE, mtu_bytes=description.mtu_bytes)
+        edge_tun = edge.call(partial(open_tun, address=EDGE_ADDRESS, peer_address=CLOUD_ADDRESS))
+        cloud_tun = cloud.call(partial(open_tun, address=CLOUD_ADDRESS, peer_address=EDGE_ADDRESS))
+        up, down = shapers(description, seed)
+        self._up = shaped_path(edge_tun, partial(os.write, cloud_tun), up)
+        self._down = shaped_path(cloud_tun, partial(os.write, edge_tun), down)
         self.paths: Sequence[Path] = (self._up, self._down)
         self._real_time = linux.become_real_time(REAL_TIME_PRIORITY)
 
@@ -62,14 +55,14 @@ class Wire:
         return LinkCounters(up=path_counters(self._up), down=path_counters(self._down))
 
 
-def shaped_path(source_tun: int, target_tun: int, shaper: Shaper) -> Path:
-    """From one TUN device through a shaper to the other."""
-    return Path(
-        source=source_tun,
-        receive=partial(os.read, source_tun, _LARGEST_PACKET_BYTES),
-        send=partial(os.write, target_tun),
-        shaper=shaper,
-    )
+def shapers(description: LinkDescription, seed: int) -> tuple[Shaper, Shaper]:
+    """Up and down: one seed draws the same losses whoever runs them."""
+    return Shaper(description.up, seed=2 * seed + 1), Shaper(description.down, seed=2 * seed + 2)
+
+
+def shaped_path(tun: int, send: Callable[[bytes], object], shaper: Shaper) -> Path:
+    """From a TUN device through a shaper on to whatever `send` reaches."""
+    return Path(tun, partial(os.read, tun, LARGEST_PACKET_BYTES), send, shaper)
 
 
 def path_counters(path: Path) -> DirectionCounters:

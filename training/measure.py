@@ -12,7 +12,7 @@ import argparse
 import json
 import logging
 import math
-import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
+from bench.timing import times_s
 from thinwire.common import demo_pair
 from training import data
 
@@ -85,16 +86,18 @@ def pass_ms(models: dict[str, Any], tokens: int) -> dict[str, float]:
     The models take turns, so that other load on the machine falls on all of them alike.
     """
     caches = {name: DynamicCache(config=model.config) for name, model in models.items()}
-    for name, model in models.items():
-        model(torch.full((1, 64), 5), past_key_values=caches[name], use_cache=True)
-    times: dict[str, list[float]] = {name: [] for name in models}
-    for _ in range(TIMED_PASSES):
-        for name, model in models.items():
-            begun = time.perf_counter()
-            model(torch.full((1, tokens), 5), past_key_values=caches[name], use_cache=True)
-            times[name].append(time.perf_counter() - begun)
-            caches[name].crop(-tokens)
-    return {name: median(values) * 1e3 for name, values in times.items()}
+
+    def feed(name: str, tokens: int) -> None:
+        models[name](torch.full((1, tokens), 5), past_key_values=caches[name], use_cache=True)
+
+    def feed_and_take_back(name: str) -> None:
+        feed(name, tokens)
+        caches[name].crop(-tokens)
+
+    for name in models:
+        feed(name, 64)
+    times = times_s([partial(feed_and_take_back, name) for name in models], TIMED_PASSES)
+    return {name: median(values) * 1e3 for name, values in zip(models, times, strict=True)}
 
 
 def measure(pair: Path, work: Path) -> dict[str, object]:

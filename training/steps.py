@@ -80,9 +80,11 @@ def half_precision(batch: Tensor) -> AbstractContextManager[Any]:
     return nullcontext() if kind == "cpu" else torch.autocast(kind, torch.bfloat16)
 
 
-def apply(model: Llama, model_optimizers: list[torch.optim.Optimizer]) -> None:
-    """Clip, update, clear."""
+def apply(model: Llama, model_optimizers: list[torch.optim.Optimizer], share: float = 1.0) -> None:
+    """Clip, update at this share of every group's peak rate, clear."""
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in model_optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * share
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -71,13 +71,6 @@ def rate(progress: float, step: int) -> float:
     return min(1.0, (step + 1) / WARM_UP_STEPS) * max(0.03, min(1.0, 1.15 * (1.0 - progress)))
 
 
-def set_rates(all_optimizers: list[torch.optim.Optimizer], share: float) -> None:
-    """Scale every group's peak rate."""
-    for optimizer in all_optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * share
-
-
 def on_device(batch: Tensor, device: str) -> Tensor:
     """The batch there; from pinned memory a copy waits for nothing that is under way."""
     return batch if device == "cpu" else batch.pin_memory().to(device, non_blocking=True)
@@ -144,22 +137,24 @@ def write_own_text(
 
 
 def train(
+    *,
     minutes: float,
     work: Path,
-    out: Path,
-    *,
-    draft_share: float = DRAFT_SHARE,
-    start: Path | None = None,
-    resume: bool = False,
-    device: str = "cpu",
-    temperatures: Sequence[float] = TEMPERATURES,
-    rate_scale: float = 1.0,
-    agreement: float = 0.0,
+    out: Path | None,
+    draft_share: float,
+    start: Path | None,
+    resume: bool,
+    device: str,
+    temperatures: Sequence[float],
+    rate_scale: float,
+    agreement: float,
 ) -> None:
     """
-    Train both models within `minutes` and write them under `out`; curves go to work/curve.jsonl.
+    Train both models within `minutes` and write them; the arguments are the command's options.
 
     Args:
+        work: folder of corpus and checkpoints; curves go to curve.jsonl there.
+        out: where the pair goes; None for work/pair.
         draft_share: last part of the time, the draft's; 1 trains the draft alone, 0 the target.
         start: a pair to go on from (with the tokenizer in `work`); None for fresh weights.
         resume: go on from work/state.pt, the clock where the checkpoint left it.
@@ -189,8 +184,8 @@ def train(
     at = {"position": 0, "steps": 0, "tokens": 0, "frozen": UNFINISHED, "own_tokens": 0}
     """Where the run stands; `frozen` is the step at which the target was finished."""
     # On the device, and read at reports only: a read waits for all that is under way there.
-    sums = dict.fromkeys(LOSSES, torch.zeros((), device=device))
-    positions = 0
+    nothing = dict.fromkeys(LOSSES, torch.zeros((), device=device))
+    sums, positions = nothing, 0
     parts = [target, draft, *target_optimizers, *draft_optimizers]
     if resume:
         saved = load_state(work / "state.pt", parts)
@@ -216,7 +211,7 @@ def train(
                 )
                 at["own_tokens"] = own.tokens
                 log.info("the target has written %d tokens", own.tokens)
-                sums, positions = dict.fromkeys(LOSSES, torch.zeros((), device=device)), 0
+                sums, positions = nothing, 0
                 continue
             if own is not None:
                 progress = (elapsed - target_s) / (total_s - target_s)
@@ -228,8 +223,8 @@ def train(
                     batch = on_device(batch, device)
                 late = progress > 1 - LATE_SHARE
                 losses = draft_step(target, draft, batch, late=late, temperature=temperature)
-                set_rates(draft_optimizers, rate_scale * rate(progress, at["steps"] - at["frozen"]))
-                apply(draft, draft_optimizers)
+                share = rate_scale * rate(progress, at["steps"] - at["frozen"])
+                apply(draft, draft_optimizers, share)
             else:
                 long = elapsed > (1 - LONG_SHARE) * target_s
                 batch, at["position"] = blocks.batch(at["position"], *(sizes.long if long else sizes.target))
@@ -237,18 +232,15 @@ def train(
                 share = rate_scale * rate(elapsed / target_s, at["steps"])
                 if agreement:
                     losses = joint_step(target, draft, batch, agreement)
-                    set_rates(draft_optimizers, share)
-                    apply(draft, draft_optimizers)
+                    apply(draft, draft_optimizers, share)
                 else:
                     losses = target_step(target, batch)
-                set_rates(target_optimizers, share)
-                apply(target, target_optimizers)
+                apply(target, target_optimizers, share)
             tokens = batch[:, 1:].numel()
             at["steps"] += 1
             at["tokens"] += tokens
             positions += tokens
-            for name in LOSSES:
-                sums[name] = sums[name] + losses[name]
+            sums = {name: sums[name] + losses[name] for name in LOSSES}
             if at["steps"] % REPORT_STEPS == 0:
                 row = {
                     "run": len(history) + 1,
@@ -263,11 +255,12 @@ def train(
                 curve.write(json.dumps(row) + "\n")
                 curve.flush()
                 log.info("%s", row)
-                sums, positions = dict.fromkeys(LOSSES, torch.zeros((), device=device)), 0
+                sums, positions = nothing, 0
             if elapsed > checkpoint_at:
                 checkpoint_at += CHECKPOINT_S
                 write_pair(target, draft, work / "tokenizer", work / "checkpoint")
                 save_state(work / "state.pt", parts, {"elapsed": time.monotonic() - begun, "at": at})
+    out = out or work / "pair"
     write_pair(target, draft, work / "tokenizer", out)
     record = {
         "finished": datetime.now(UTC).date().isoformat(),
@@ -294,50 +287,26 @@ def where(device: str) -> str:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[1])
-    parser.add_argument("--minutes", type=float, default=90.0, help="wall-clock minutes (default 90)")
-    parser.add_argument("--work", type=Path, default=data.WORK, help="folder of corpus, curves, checkpoints")
-    parser.add_argument("--out", type=Path, default=None, help="where the pair goes (default WORK/pair)")
-    parser.add_argument("--start", type=Path, help="go on from this pair's weights, with its tokenizer")
-    parser.add_argument(
-        "--draft-share", type=float, default=DRAFT_SHARE, help="part of the time for the draft"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on from WORK/state.pt, same --minutes")
-    parser.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
-    parser.add_argument(
-        "--temperatures",
-        type=float,
-        nargs="+",
-        default=TEMPERATURES,
-        help="of the text that the target writes for the draft, in turn (default %(default)s)",
-    )
-    parser.add_argument(
-        "--rate-scale", type=float, default=1.0, help="of the peak learning rates (default %(default)s)"
-    )
-    parser.add_argument(
-        "--agreement",
-        type=float,
-        default=0.0,
-        help="weight of the distance from the draft in the target's loss, both trained (default %(default)s)",
-    )
+    add = parser.add_argument
+    add("--minutes", type=float, default=90.0, help="wall-clock minutes (default %(default)g)")
+    add("--work", type=Path, default=data.WORK, help="folder of corpus, curves, checkpoints")
+    add("--out", type=Path, help="where the pair goes (default WORK/pair)")
+    add("--start", type=Path, help="go on from this pair's weights, with its tokenizer")
+    add("--draft-share", type=float, default=DRAFT_SHARE, help="part of the time for the draft")
+    add("--resume", action="store_true", help="go on from WORK/state.pt, same --minutes")
+    add("--device", default="cpu", help="torch device (default %(default)s)")
+    words = "of the text that the target writes for the draft, in turn (default %(default)s)"
+    add("--temperatures", type=float, nargs="+", default=TEMPERATURES, help=words)
+    add("--rate-scale", type=float, default=1.0, help="of the peak learning rates (default %(default)s)")
+    words = "weight of the distance from the draft in the target's loss, both trained (default %(default)s)"
+    add("--agreement", type=float, default=0.0, help=words)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(os.cpu_count() or 1)
     if arguments.device != "cpu":
         torch.set_float32_matmul_precision("high")  # TF32 in the losses
     data.prepare(arguments.work, tokenizer_of=arguments.start)
-    out = arguments.out or arguments.work / "pair"
-    train(
-        arguments.minutes,
-        arguments.work,
-        out,
-        draft_share=arguments.draft_share,
-        start=arguments.start,
-        resume=arguments.resume,
-        device=arguments.device,
-        temperatures=arguments.temperatures,
-        rate_scale=arguments.rate_scale,
-        agreement=arguments.agreement,
-    )
+    train(**vars(arguments))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from bench.peers.pacing import Pacing
-from link.link import End, Link
+from link.link import End, NamespaceLink
 from link.self_test import module_environment
 from thinwire.cloud.certificates import write_certificates
 from thinwire.common.daemon.launcher import Daemon, DaemonDiedError
@@ -80,7 +80,7 @@ class Stage:
         DaemonError: one does not come up.
     """
 
-    def __init__(self, link: Link, folder: Path, settings: StageSettings) -> None:
+    def __init__(self, link: NamespaceLink, folder: Path, settings: StageSettings) -> None:
         self._link = link
         self._folder = folder
         self._client_log = folder / "client.log"

@@ -1,4 +1,4 @@
-"""The command: it estimates before it runs, and there is no run without a link."""
+"""The commands: the grid estimates before it runs, and there is no run without a link."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import command
 from bench.grid.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,3 +70,16 @@ def test_bad_usage_ends_with_2_and_a_sentence(
     assert code_of([*arguments, "--out", str(tmp_path / "out")]) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_numbers_and_folders_of_a_command_have_defaults_and_bounds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An option for each name; a number below 1 is refused with the option as it was typed."""
+    known = {"texts_each": (3, "texts"), "pair": (Path("pair"), "models")}
+    given = command.options("bench.tried", None, ["--pair", "other"], **known)
+
+    assert (given.texts_each, given.pair) == (3, Path("other"))
+    with pytest.raises(SystemExit):
+        command.options("bench.tried", None, ["--texts-each", "0"], **known)
+    assert "--texts-each is 0; expected at least 1" in capsys.readouterr().err
