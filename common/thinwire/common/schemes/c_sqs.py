@@ -97,7 +97,6 @@ class CSqs(LatticeScheme):
 
     @property
     def support_limit(self) -> int:
-        """K_max."""
         return self.parameters.max_support_size
 
     def initial_state(self) -> SchemeState:
@@ -107,7 +106,6 @@ class CSqs(LatticeScheme):
         return replace(super().initial_state(), threshold=threshold)
 
     def quantize(self, draft_probs: npt.NDArray[Any], state: SchemeState) -> DraftDistribution:
-        """q → q̂ on the tokens above β_n; see the base class."""
         return self._on_lattice(draft_probs, above(draft_probs, state.threshold, self.support_limit))
 
     def next_state(self, state: SchemeState, drafted: DraftDistribution) -> SchemeState:
@@ -115,9 +113,7 @@ class CSqs(LatticeScheme):
         return SchemeState(self._next_threshold(state, drafted), self._recorded(state, drafted))
 
     def kept_positions(self, drafted: int, accepted: int) -> int:
-        """
-        `committed`: those tested, so that Theorem 2 speaks of the output sequence; `drafted`: all.
-        """
+        """`committed`: those tested, so that Theorem 2 speaks of the output sequence; `drafted`: all."""
         if self.parameters.rollback == "drafted":
             return drafted
         return super().kept_positions(drafted, accepted)
@@ -143,11 +139,7 @@ class CSqs(LatticeScheme):
 
 def dropped_mass_guarantee(parameters: CSqs.Parameters, kept_positions: int) -> float:
     """
-    Theorem 2: what the mean dropped mass of T kept positions cannot exceed, while K_max does not bind.
-
-    Args:
-        parameters: β_1, η and α* of an adaptive c-sqs.
-        kept_positions: T >= 1.
+    Theorem 2: what the mean dropped mass of T >= 1 kept positions cannot exceed, while K_max does not bind.
 
     Returns:
         the smaller of α* + (|β_1| + 1 + η α*) / (η T) and, while η (1 - 2 α*) <= 1,

@@ -31,12 +31,7 @@ from thinwire.common.session.statistics import GenerationStatistics
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """
-    All that defines one generation, checked when made; equal requests give equal texts.
-
-    Raises:
-        ConfigError: a value out of its range, or a prompt or stop string that is too long or no text.
-    """
+    """All that defines one generation; equal requests give equal texts. ConfigError out of range."""
 
     prompt: str
     """Text to continue; at most `MAX_PROMPT_BYTES` in UTF-8."""

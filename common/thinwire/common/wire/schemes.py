@@ -21,12 +21,7 @@ _CUSTOM = "custom"
 
 
 def scheme_to_proto(parameters: SchemeParameters, *, decoding: bool) -> pb.Scheme:
-    """
-    The message of a scheme.
-
-    Args:
-        decoding: write only what the cloud needs.
-    """
+    """The message of a scheme; with `decoding`, only what the cloud needs."""
     values = parameters.values(decoding=decoding)
     field = parameters.scheme.replace("-", "_")
     message = pb.Scheme()
