@@ -75,7 +75,7 @@ class CausalModel(Protocol):
         """
         A new, empty sequence; may be called from any thread.
 
-        Cache memory for `reserve_tokens` is set aside at once; ResourceExhaustedError if there is not so much.
+        Cache memory for `reserve_tokens` is set aside at once, or ResourceExhaustedError raised.
         """
 
     def extend_batch(self, requests: Sequence[ExtendRequest]) -> list[Extended]:

@@ -6,7 +6,7 @@ from thinwire.common.errors import ConfigError
 
 
 def check_text(what: str, text: str, max_bytes: int) -> None:
-    """Refuse a text, called `what`, with a ConfigError if it is none, or too long in UTF-8 to be looked at."""
+    """Refuse a text, called `what`, that is none, or has over `max_bytes` in UTF-8, with a ConfigError."""
     try:
         size_bytes = len(text.encode())
     except UnicodeEncodeError as error:

@@ -64,7 +64,7 @@ TERMINAL = frozenset({State.CLOSED, State.FAILED})
 
 
 def after(state: State, happening: Happening) -> State:
-    """The state that follows; LocalProtocolError without such a row (callers check a peer's messages first)."""
+    """The state that follows; LocalProtocolError for no such row, as callers check a peer's messages."""
     try:
         return TRANSITIONS[state, happening]
     except KeyError:
