@@ -64,8 +64,6 @@ class Doorkeeper:
         max_unproved: connections of one address without a call that was let in; above it the newest go.
         timeout_s: seconds such a connection may stay.
         on_closed: called with "crowd", "silence" or "unread" for every connection closed.
-        now: monotonic seconds.
-        sockets: folder with this process's descriptors.
     """
 
     def __init__(

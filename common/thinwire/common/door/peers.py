@@ -69,9 +69,7 @@ def peer_endpoint(peer: str) -> Endpoint | None:
 def host_of(endpoint: Endpoint) -> str:
     """Who is counted as one peer: the IPv4 address, or the IPv6 /64."""
     ip, _ = endpoint
-    if isinstance(ip, IPv6Address):
-        return str(ip_network((ip, _IPV6_NETWORK_BITS), strict=False))
-    return str(ip)
+    return str(ip if ip.version == 4 else ip_network((ip, _IPV6_NETWORK_BITS), strict=False))
 
 
 def is_loopback(address: str) -> bool:

@@ -31,12 +31,7 @@ def generate_request_to_proto(request: GenerationRequest) -> pb.GenerateRequest:
 
 
 def generate_request_from_proto(request: pb.GenerateRequest) -> GenerationRequest:
-    """
-    An edge's reading of it; what is absent takes its default, the seed fresh bits.
-
-    Raises:
-        ConfigError: a value out of its range.
-    """
+    """An edge's reading of it; what is absent takes its default. ConfigError for a value out of range."""
     sampling = from_message(config.SamplingParameters, request.sampling)
     scheme = scheme_from_proto(request.scheme, decoding=False, temperature=sampling.temperature)
     return from_message(GenerationRequest, request, sampling=sampling, scheme=scheme)
@@ -54,12 +49,7 @@ def generation_event_to_proto(event: GenerationEvent) -> pb.GenerateResponse:
 
 
 def generation_event_from_proto(response: pb.GenerateResponse) -> GenerationEvent:
-    """
-    A client's reading of one event.
-
-    Raises:
-        RemoteProtocolError: it does not parse, no event set, or a word in it that this release does not know.
-    """
+    """A client's reading of one event; RemoteProtocolError for none, or a word that is not known here."""
     check_parsed(response)
     kind = response.WhichOneof("event")
     if kind == "started":

@@ -121,12 +121,7 @@ def closed_to_proto(rounds: int, committed_length: int) -> pb.VerifyResponse:
 
 
 def message_from_cloud(response: pb.VerifyResponse) -> Opened | Verdict | None:
-    """
-    Edge's reading of one response; None for Closed.
-
-    Raises:
-        RemoteProtocolError: it does not parse, or no message set.
-    """
+    """Edge's reading of one response, None for Closed; RemoteProtocolError for no message."""
     check_parsed(response)
     kind = response.WhichOneof("message")
     if kind == "verdict":
