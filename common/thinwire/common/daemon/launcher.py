@@ -33,13 +33,12 @@ class DaemonDiedError(Exception):
 
 class Daemon:
     """
-    One daemon as a child process, with its log and its port in `folder`.
+    One daemon as a child process, with its log and its port in `folder`, which the caller makes and removes.
 
     What waits is a coroutine; a caller without an event loop runs it with `asyncio.run`.
 
     Args:
         name: for messages and file names.
-        folder: exists; the caller removes it.
         listen: HOST:PORT. A daemon that is started again keeps the port that it had.
         popen: starts the process as `subprocess.Popen` does.
         stop_timeout_s: how long it may take to stop before it is killed.
@@ -63,11 +62,7 @@ class Daemon:
         self._process: subprocess.Popen[Any] | None = None
 
     def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
-        """
-        Start `python -m ARGUMENTS --listen HOST:PORT --port-file FILE`; its output is appended to the log.
-
-        `environment` goes over this process's own.
-        """
+        """Start `python -m ARGUMENTS --listen HOST:PORT --port-file FILE`; its output is added to the log."""
         self._port_file.unlink(missing_ok=True)
         with self._log.open("ab") as log:
             self._process = self._popen(

@@ -62,10 +62,8 @@ async def run_daemon(
         server: not started; answers health before the model is there.
         program: name in front of every sentence said on standard error.
         executor: the model's one thread; it also loads the model.
-        on_loaded: hands the model to the server; a ThinwireError of its own ends the daemon like one of
-            loading.
+        on_loaded: hands the model to the server; a ThinwireError of its own ends the daemon too.
         metrics: the server's, for `options.metrics_listen`.
-        warnings: said first.
     """
     async with AsyncExitStack() as stack:
         log = logging_to(
@@ -96,7 +94,8 @@ async def run_daemon(
             stack.push_async_callback(server.stop)
             failure = ExitCode.MODEL
             if options.port_file is not None:
-                _write_port(options.port_file, port)
+                with usable_file("port_file", options.port_file, "written"):
+                    replace_file(options.port_file, f"{port}\n", mode=0o666)  # no reader sees half of it
             host = options.listen.rpartition(":")[0]
             say(f"listening on {host}:{port} ({protection}), loading {options.model}")
             model = await _loaded(options, say, executor, stopping)
@@ -192,9 +191,3 @@ def _read_tokens(access: Access, say: Say) -> None:
         say(f"the tokens were read again: {access.reload()} tenants")
     except ConfigError as error:
         say(f"the tokens stay as they were: {error.message}", logging.ERROR)
-
-
-def _write_port(path: str, port: int) -> None:
-    """Write the bound port so that a reader never sees half of it; ConfigError if it cannot be written."""
-    with usable_file("port_file", path, "written"):
-        replace_file(path, f"{port}\n", mode=0o666)

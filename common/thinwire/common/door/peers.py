@@ -33,8 +33,8 @@ class PeerBound:
 
         Args:
             peer: as gRPC names it, `ipv4:HOST:PORT`, `ipv6:[HOST]:PORT` or `unix:...`.
-            owner: who has proved to be the one behind this address that holds it; each has a bound of its
-                own, so that tenants behind one address translator do not take each other's room.
+            owner: who has proved to be behind this address; each has a bound of its own, so that tenants
+                behind one address translator do not take each other's room.
         """
         key = (peer_host(peer), owner)
         if self._held[key] >= self._limit:

@@ -187,7 +187,7 @@ def read_tenants(path: str) -> dict[str, Tenant]:
 
 
 def write_tenants(path: str, tenants: Mapping[str, Tenant]) -> None:
-    """Write a token file whole, for its owner only; the caller holds its lock. ConfigError if it cannot be."""
+    """Write a token file whole, for its owner only; the caller holds its lock. ConfigError if it fails."""
     entries = [
         {"tenant": tenant.name, "token_sha256": list(tenant.token_sha256), **asdict(tenant.quotas)}
         for tenant in tenants.values()

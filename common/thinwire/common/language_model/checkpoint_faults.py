@@ -177,14 +177,7 @@ def not_loadable(
 
 
 def explained(error: Exception, path_or_id: str, *, stage: str) -> CheckpointError:
-    """
-    What is so when a library, or a check of ours, has raised an error.
-
-    Args:
-        error: of any kind.
-        path_or_id: what is loaded.
-        stage: what was done, such as "weights".
-    """
+    """What is so when a library, or a check of ours, has raised an error at a stage such as "weights"."""
     if isinstance(error, CheckpointError):
         return error
     said = str(error)

@@ -118,10 +118,7 @@ class LanguageModel:
                 for each, and in all at least one whole context.
             kv_bytes: the pool's size.
 
-        Raises:
-            ConfigError: `kv_bytes` holds not even a page.
-            ResourceExhaustedError: the device has not so much memory.
-            ModelTrialError: the model scores otherwise with the pool than in plain passes.
+        Errors are those of `PooledSequences`.
         """
         if not pools(self.scored.module.config):
             self.trial.check(self)

@@ -123,12 +123,7 @@ class Sequences(Protocol):
 
 class Trial:
     """
-    Two texts and their plain passes.
-
-    Args:
-        scored: the model as loaded: with transformers' own attention and layers.
-        dtype: a key of `TOLERANCES`.
-        context_length: tokens that a text may have.
+    Two texts and their plain passes, by a model as loaded: with transformers' own attention and layers.
 
     Raises:
         ModelTrialError: the plain pass fails, or a row of it depends on later tokens or their positions.
@@ -156,7 +151,6 @@ class Trial:
         chooses between them, and the logits jump.
 
         Args:
-            sequences: of the model.
             pages: of the one pool that they share; None for sequences that have a cache each.
 
         Raises:

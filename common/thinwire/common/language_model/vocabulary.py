@@ -146,16 +146,9 @@ def _strings(tokenizer: Any) -> bytes:
 
 def _added_tokens(tokenizer: Any, *, normalized: bool) -> list[list[Any]]:
     """Id, string and flags of each, by id."""
+    flags = ("single_word", "lstrip", "rstrip", "special")
     return [
-        [
-            index,
-            one.content,
-            one.single_word,
-            one.lstrip,
-            one.rstrip,
-            one.special,
-            normalized and one.normalized,
-        ]
+        [index, one.content, *(getattr(one, flag) for flag in flags), normalized and one.normalized]
         for index, one in sorted(tokenizer.added_tokens_decoder.items())
     ]
 

@@ -19,15 +19,7 @@ from thinwire.common.law.selection import kth_and_next, reaching
 
 
 def check_logits(logits: npt.NDArray[Any]) -> None:
-    """
-    Refuse logits no distribution can be made of.
-
-    Args:
-        logits: (V,) floating point; -inf is legal (probability 0).
-
-    Raises:
-        NonFiniteLogitsError: NaN or +inf (the first bad id is named), or no finite logit.
-    """
+    """Refuse (V,) logits with NaN or +inf (the first bad id is named), or none finite; -inf is legal."""
     highest = logits.max()
     if np.isfinite(highest):
         return  # max propagates NaN, so a finite one rules out NaN and +inf together

@@ -15,31 +15,14 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from thinwire.common.errors import ConfigError
-from thinwire.common.schemes.base import Scheme
+from thinwire.common.schemes.base import Scheme as Scheme
 from thinwire.common.schemes.c_sqs import CSqs
 from thinwire.common.schemes.cloud_ar import CloudAr
 from thinwire.common.schemes.dense_f16 import DenseF16
 from thinwire.common.schemes.dense_qs import DenseQs
 from thinwire.common.schemes.k_sqs import KSqs
-from thinwire.common.schemes.parameters import SchemeParameters, written
-
-__all__ = [
-    "DEFAULT_SCHEME",
-    "ENTRY_POINTS",
-    "SCHEMES",
-    "Scheme",
-    "SchemeParameters",
-    "find_scheme",
-    "load_schemes",
-    "make_scheme",
-    "parameter_rows",
-    "parse_scheme",
-    "read_scheme",
-    "read_values",
-    "scheme_names",
-    "scheme_parameters",
-    "schemes_help",
-]
+from thinwire.common.schemes.parameters import SchemeParameters as SchemeParameters
+from thinwire.common.schemes.parameters import written
 
 SCHEMES: dict[str, type[Scheme]] = {kind.name: kind for kind in (KSqs, CSqs, DenseQs, CloudAr, DenseF16)}
 """Those of this package."""

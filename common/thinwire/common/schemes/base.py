@@ -87,9 +87,7 @@ class Scheme(abc.ABC):
         """
         q → q̂: sparsify, renormalise, round to the lattice, drop zero counts.
 
-        Args:
-            draft_probs: (V,) float32 or float64, >= 0, sums to 1.
-            state: as left by the position before.
+        `draft_probs` is (V,) float32 or float64, >= 0, sums to 1; `state` is left by the position before.
         """
 
     def next_state(self, state: SchemeState, drafted: DraftDistribution) -> SchemeState:

@@ -71,12 +71,7 @@ def switch(*, short: str, means: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemeParameters:
-    """
-    Base of each scheme's `Parameters`; each field is made by one of the functions above.
-
-    Raises:
-        ConfigError: a value out of its range.
-    """
+    """Base of each scheme's `Parameters`; each field is made, and checked, by one of the functions above."""
 
     scheme: ClassVar[str]
     """Name of the scheme; the scheme's class sets it."""
@@ -93,12 +88,7 @@ class SchemeParameters:
 
     @classmethod
     def defaults(cls, temperature: float) -> Self:
-        """
-        What parameters take that are not given.
-
-        Args:
-            temperature: 0 to 10; one out of range takes that of the nearest, since another check refuses it.
-        """
+        """What parameters take that are not given; a temperature out of range is refused elsewhere."""
         return cls()
 
     def values(self, *, decoding: bool = False) -> dict[str, Any]:

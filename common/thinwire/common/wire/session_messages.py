@@ -76,10 +76,8 @@ class CloudStreamReader:
         """
         One message read from a stream.
 
-        Raises:
-            RemoteProtocolError: it does not parse, no message set, an unknown close reason, or another
-                protocol version.
-            ConfigError: a parameter of Open out of range, or a prompt that fills the context.
+        RemoteProtocolError for no message, an unknown close reason, or another protocol version; ConfigError
+        for a parameter of Open out of range, or a prompt that fills the context.
         """
         check_parsed(request)
         kind = request.WhichOneof("message")
