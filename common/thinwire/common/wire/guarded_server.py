@@ -11,6 +11,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -71,7 +72,7 @@ class GuardedServer:
             on_closed=on_closed,
         )
         guard = Guard(
-            security.access,
+            access=security.access,
             open_reflection=is_loopback(listen),
             on_refused=on_refused,
             on_call=self._doorkeeper.called,
@@ -154,31 +155,23 @@ class GuardedServer:
         self._doorkeeper.hang_up(peer)
 
 
+@dataclass(eq=False, kw_only=True)
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no types
     """
     Refuses, with UNAUTHENTICATED and before a message is read, every call without a token in force.
 
     What is registered later is guarded too; only `grpc.health.v1` answers anybody.
-
-    Args:
-        open_reflection: whether reflection answers without tokens where none are asked for.
-        on_refused: called with the reason of every refusal.
-        on_call: called with the peer of every call that is let in, and whether its token, or that none is
-            asked for, let it in; False for health.
     """
 
-    def __init__(
-        self,
-        access: Access,
-        *,
-        open_reflection: bool,
-        on_refused: Callable[[str], None],
-        on_call: Callable[[str, bool], None],
-    ) -> None:
-        self._access = access
-        self._on_refused = on_refused
-        self._on_call = on_call
-        self._open_reflection = open_reflection
+    access: Access
+    open_reflection: bool
+    """Whether reflection answers without tokens where none are asked for."""
+    on_refused: Callable[[str], None]
+    """Called with the reason of every refusal."""
+    on_call: Callable[[str, bool], None]
+    """Called with the peer of every call that is let in, and whether that proves it; health does not."""
+
+    def __post_init__(self) -> None:
         self._watches = PeerBound("health streams", MAX_WATCHES_PER_PEER)
         self._log_limiter = LogLimiter()
 
@@ -193,11 +186,11 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
             if handler is None:
                 here, expected = _OF_OTHERS[method]
                 raise WrongDaemonError(f"{here} answers there; expected the address of {expected}.")
-            self._access.authenticate(token_of(details.invocation_metadata))
-            if method.startswith(_REFLECTION) and not (self._access.is_required or self._open_reflection):
+            self.access.authenticate(token_of(details.invocation_metadata))
+            if method.startswith(_REFLECTION) and not (self.access.is_required or self.open_reflection):
                 raise UnauthenticatedError("reflection answers nobody here; expected tokens, or loopback.")
         except (UnauthenticatedError, WrongDaemonError) as error:
-            self._on_refused(error.reason)
+            self.on_refused(error.reason)
             return _refusing(handler, error)
         return self._answering(handler, method, proves=True)
 
@@ -211,7 +204,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
         bounded = self._watches.held if handler.response_streaming and not proves else nullcontext
 
         async def answer(request: Any, context: Any) -> Any:
-            self._on_call(context.peer(), proves)
+            self.on_call(context.peer(), proves)
             try:
                 with bounded(context.peer()):
                     if not handler.request_streaming:
@@ -242,7 +235,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no typ
         self, context: Any, method: str, refusal: ThinwireError, fault: Exception | None = None
     ) -> None:
         """Count a refusal, and log it unless its peer had a line a moment ago; with a fault's traceback."""
-        self._on_refused(refusal.reason)
+        self.on_refused(refusal.reason)
         host = peer_host(context.peer())
         if self._log_limiter.allows(host):
             log_request(_log, "call refused", fault, host=host, method=method, error=refusal.reason)
