@@ -109,8 +109,11 @@ class CSqs(LatticeScheme):
         return self._on_lattice(draft_probs, above(draft_probs, state.threshold, self.support_limit))
 
     def next_state(self, state: SchemeState, drafted: DraftDistribution) -> SchemeState:
-        """Record the support size and move the threshold."""
-        return SchemeState(self._next_threshold(state, drafted), self._recorded(state, drafted))
+        p, threshold = self.parameters, state.threshold
+        if not p.frozen_threshold:
+            moved = threshold - p.threshold_step * (drafted.dropped_mass - p.target_dropped_mass)
+            threshold = min(1.0, max(moved, self._lowest))
+        return SchemeState(threshold, self._recorded(state, drafted))
 
     def kept_positions(self, drafted: int, accepted: int) -> int:
         """`committed`: those tested, so that Theorem 2 speaks of the output sequence; `drafted`: all."""
@@ -123,13 +126,6 @@ class CSqs(LatticeScheme):
         if self.parameters.frozen_threshold:
             return None
         return dropped_mass_guarantee(self.parameters, kept_positions)
-
-    def _next_threshold(self, state: SchemeState, drafted: DraftDistribution) -> float:
-        p = self.parameters
-        if p.frozen_threshold:
-            return state.threshold
-        moved = state.threshold - p.threshold_step * (drafted.dropped_mass - p.target_dropped_mass)
-        return min(1.0, max(moved, self._lowest))
 
     @property
     def _lowest(self) -> float:

@@ -71,14 +71,3 @@ def after(state: State, happening: Happening) -> State:
         raise LocalProtocolError(
             f"{happening.value} in state {state.value}; not in the transition table."
         ) from None
-
-
-def table() -> str:
-    """The table in Markdown, as `docs/protocol.md` shows it."""
-    states = [state for state in State if state not in TERMINAL]
-    lines = ["| " + " | ".join(["", *(state.value for state in states)]) + " |"]
-    lines.append("|" + " --- |" * (len(states) + 1))
-    for happening in Happening:
-        row = [TRANSITIONS.get((state, happening)) for state in states]
-        lines.append("| " + " | ".join([happening.value, *(s.value if s else "–" for s in row)]) + " |")
-    return "\n".join(lines)
