@@ -94,8 +94,7 @@ async def run_daemon(
             stack.push_async_callback(server.stop)
             failure = ExitCode.MODEL
             if options.port_file is not None:
-                with usable_file("port_file", options.port_file, "written"):
-                    replace_file(options.port_file, f"{port}\n", mode=0o666)  # no reader sees half of it
+                _write_port(options.port_file, port)
             host = options.listen.rpartition(":")[0]
             say(f"listening on {host}:{port} ({protection}), loading {options.model}")
             model = await _loaded(options, say, executor, stopping)
@@ -191,3 +190,9 @@ def _read_tokens(access: Access, say: Say) -> None:
         say(f"the tokens were read again: {access.reload()} tenants")
     except ConfigError as error:
         say(f"the tokens stay as they were: {error.message}", logging.ERROR)
+
+
+def _write_port(path: str, port: int) -> None:
+    """Write the bound port so that a reader never sees half of it; ConfigError if it cannot be written."""
+    with usable_file("port_file", path, "written"):
+        replace_file(path, f"{port}\n", mode=0o666)
