@@ -17,7 +17,7 @@ from loopback import CuttableLink, WatchedModel, generate, loopback, make_reques
 from thinwire.common.errors import ConfigError, LocalProtocolError, PayloadInvalidError
 from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
 from thinwire.common.law.random_streams import KeyedDraws, Stream
-from thinwire.common.schemes import make_scheme, scheme_names
+from thinwire.common.schemes import make_scheme
 from thinwire.common.schemes.cloud_ar import CloudAr
 from thinwire.common.session.generation import GenerationStarted
 from thinwire.common.session.messages import FinishReason, TokenKind
@@ -38,10 +38,8 @@ TOKEN = DraftToken(QuantizedDistribution(np.array([3]), np.array([1]), 1), 0)
 
 def models(context_length: int = 512) -> tuple[WatchedModel, WatchedModel]:
     """(target, draft)."""
-    return (
-        WatchedModel(TARGET, context_length=context_length),
-        WatchedModel(DRAFT, context_length=context_length),
-    )
+    one, other = (WatchedModel(law, context_length=context_length) for law in (TARGET, DRAFT))
+    return one, other
 
 
 def text_of_the_bonus_draws(seed: int, prompt: tuple[int, ...], count: int) -> tuple[int, ...]:
@@ -51,11 +49,6 @@ def text_of_the_bonus_draws(seed: int, prompt: tuple[int, ...], count: int) -> t
         winner, _ = draws.race(Stream.BONUS, len(prefix), TARGET(prefix))
         prefix = (*prefix, winner)
     return prefix[len(prompt) :]
-
-
-def test_the_scheme_is_registered() -> None:
-    """A client may ask for it by name."""
-    assert "cloud-ar" in scheme_names()
 
 
 def test_an_empty_block_has_no_bytes_and_comes_back_empty() -> None:
@@ -175,11 +168,7 @@ async def test_rates_of_nothing_are_shown_as_dashes(tmp_path: Path) -> None:
     assert all(line["support_sizes"] == [] for line in lines if line["kind"] == "round")
     console = Console(file=io.StringIO())
     display = Display(console, console, prompt=None)
-    for event in (
-        GenerationStarted(0, 1, CloudAr.Parameters(), 4),
-        done.tokens,
-        done.finished,
-    ):
+    for event in (GenerationStarted(0, 1, CloudAr.Parameters(), 4), done.tokens, done.finished):
         display.show(event)
     assert done.text in console.file.getvalue()
 

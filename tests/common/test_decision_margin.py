@@ -127,13 +127,8 @@ def test_dense_qs_has_no_near_tie_with_a_token_that_is_not_there() -> None:
     """Five tokens and no others: at the cut, 0.278 of a count is far from 0.16, and no sixth has 0.4."""
     probs = np.zeros(SIZE)
     probs[:5] = 0.10114184, 0.01278435, 0.02338719, 0.06220228, 0.80048434
-    assert (
-        quantized(
-            make_scheme(DenseQs.Parameters(lattice_resolution=100), vocabulary_size=SIZE),
-            probs,
-        ).margin
-        > CLOSE_DRAFT_MARGIN
-    )
+    scheme = make_scheme(DenseQs.Parameters(lattice_resolution=100), vocabulary_size=SIZE)
+    assert quantized(scheme, probs).margin > CLOSE_DRAFT_MARGIN
 
 
 def test_the_order_of_fractions_is_one_decision_with_the_rounding() -> None:
@@ -187,21 +182,21 @@ def test_ties_in_the_warping_have_no_margin(sampling: SamplingParameters, logits
         assert margin <= most
 
 
-def drafted_block(
-    scheme: Scheme, laws: list[npt.NDArray[Any]], *, least: float = 0.0, seed: int = 1
-) -> DraftedBlock:
-    """As long as there are laws."""
-    builder = DraftBlockBuilder(
-        Draft(
-            state=scheme.initial_state(),
-            attempt=0,
-            first_position=5,
-            max_draft_length=len(laws),
-            min_acceptance=least,
-        ),
-        scheme,
-        KeyedDraws(seed),
+def builder_of(scheme: Scheme, length: int, *, least: float = 0.0, seed: int = 1) -> DraftBlockBuilder:
+    """Of one block."""
+    draft = Draft(
+        state=scheme.initial_state(),
+        attempt=0,
+        first_position=5,
+        max_draft_length=length,
+        min_acceptance=least,
     )
+    return DraftBlockBuilder(draft, scheme, KeyedDraws(seed))
+
+
+def drafted_block(scheme: Scheme, laws: list[npt.NDArray[Any]], **options: Any) -> DraftedBlock:
+    """As long as there are laws."""
+    builder = builder_of(scheme, len(laws), **options)
     for probs in laws:
         if not builder.complete:
             builder.offer(probs)
@@ -232,16 +227,7 @@ def test_noise_below_the_margin_stops_the_block_at_the_same_token(seed: int) -> 
 def test_a_block_that_nearly_went_on_has_a_tiny_margin() -> None:
     """The threshold is set a hair above what the first token leaves."""
     scheme, laws = scheme_named("k-sqs"), [law(3, 1.0), law(4, 1.0)]
-    builder = DraftBlockBuilder(
-        Draft(
-            state=scheme.initial_state(),
-            attempt=0,
-            first_position=5,
-            max_draft_length=2,
-        ),
-        scheme,
-        KeyedDraws(1),
-    )
+    builder = builder_of(scheme, 2)
     builder.offer(laws[0])
     assert drafted_block(scheme, laws, least=builder.acceptance / 2).margin > 1e-5
     assert drafted_block(scheme, laws, least=builder.acceptance * (1 + 1e-7)).margin < 1e-7

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fakes import scheme_with
 from thinwire.common.errors import ConfigError
@@ -13,7 +11,7 @@ from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes import SCHEMES, make_scheme, scheme_names, scheme_parameters
 from thinwire.common.schemes.c_sqs import CSqs
 from thinwire.common.schemes.k_sqs import KSqs
-from thinwire.common.schemes.sparsify import above, largest
+from thinwire.common.schemes.sparsify import above
 
 Q = np.array([0.05, 0.3, 0.1, 0.3, 0.25])
 
@@ -23,23 +21,6 @@ def test_an_unknown_scheme_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="k-sqs, c-sqs, dense-qs"):
         make_scheme(scheme_parameters("gzip"), vocabulary_size=8)
     assert scheme_names() == tuple(SCHEMES)
-
-
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(
-    size=st.sampled_from([3, 100, 1000, 8192, 20000]),
-    count=st.sampled_from([1, 2, 3, 8, 64, 256]),
-    levels=st.sampled_from([2, 5, 1000]),
-    seed=st.integers(0, 2**32),
-)
-def test_the_largest_are_those_of_a_full_stable_sort(size: int, count: int, levels: int, seed: int) -> None:
-    """Selection against sorting everything, with many ties and zeros; ids come out ascending."""
-    probs = np.random.default_rng(seed).integers(0, levels, size).astype(np.float32)
-    probs[0] += 1
-
-    expected = np.argsort(-probs, kind="stable")[: min(count, int(np.count_nonzero(probs)))]
-
-    assert largest(probs, count).ids.tolist() == sorted(expected.tolist())
 
 
 def test_k_sqs_keeps_the_smaller_id_of_two_equal_ones() -> None:

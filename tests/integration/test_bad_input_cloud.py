@@ -178,7 +178,7 @@ async def test_a_bad_message_in_mid_session_frees_it() -> None:
     async with running_cloud(target) as cloud:
         for request, sentence in (
             (open_proto(), "Open came twice"),
-            (unsaid_close, "close reason is 0; expected 1, 2 or 3"),
+            (unsaid_close, "close reason is 0; expected one of 1, 2, 3"),
             (empty, "carries no message"),
         ):
             peer, _ = await cloud.opened(EdgeText())

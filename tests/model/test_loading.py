@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 import torch_device
 from model.checkpoints import FULL_ATTENTION, VOCABULARY_SIZE, make_config, save_checkpoint, save_tokenizer
 from thinwire.common.errors import ConfigError, ModelLoadError, UncroppableCacheError, VocabularyMismatchError
-from thinwire.common.language_model.cache_kinds import check_croppable
+from thinwire.common.language_model.kv_cache import check_croppable
 
 UNCROPPABLE: dict[str, dict[str, Any]] = {
     "Mistral": {"num_attention_heads": 4, "num_key_value_heads": 2, "sliding_window": 16},

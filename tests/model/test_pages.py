@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thinwire.common.errors import ResourceExhaustedError
-from thinwire.common.language_model.pages import PageAllocator
+from thinwire.common.language_model.kv_pool import PageAllocator
 
 
 @given(

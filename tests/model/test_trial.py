@@ -22,7 +22,7 @@ from model.checkpoints import FULL_ATTENTION, VOCABULARY_SIZE, fresh_logits, sav
 from thinwire.common.causal_model import ExtendRequest
 from thinwire.common.errors import ModelTrialError, UncroppableCacheError
 from thinwire.common.language_model import LanguageModel
-from thinwire.common.language_model.pages import PageAllocator
+from thinwire.common.language_model.kv_pool import PageAllocator
 from thinwire.common.language_model.trial import TOLERANCES, deviation
 
 LONG_ROPE = {

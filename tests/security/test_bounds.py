@@ -22,7 +22,7 @@ from thinwire.common.door.peers import PeerBound, peer_host
 from thinwire.common.door.security import ServerSecurity
 from thinwire.common.errors import DeadlineError, ResourceExhaustedError
 from thinwire.common.session.messages import Verdict
-from thinwire.common.wire.guard import MAX_WATCHES_PER_PEER
+from thinwire.common.wire.guarded_server import MAX_WATCHES_PER_PEER
 from verify_peer import TARGET, EdgeText, running_cloud, whole_text
 
 

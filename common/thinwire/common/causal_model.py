@@ -75,22 +75,14 @@ class CausalModel(Protocol):
         """
         A new, empty sequence; may be called from any thread.
 
-        Args:
-            reserve_tokens: cache memory for so many tokens is set aside at once.
-
-        Raises:
-            ResourceExhaustedError: there is not so much.
+        Cache memory for `reserve_tokens` is set aside at once, or ResourceExhaustedError raised.
         """
 
     def extend_batch(self, requests: Sequence[ExtendRequest]) -> list[Extended]:
         """
-        Extend several sequences, in one pass where the model can; each gets what it would get alone.
+        Extend different sequences, in one pass where the model can; each gets what it would get alone.
 
-        Args:
-            requests: of different sequences, at least one.
-
-        Returns:
-            an answer a request, in their order; an error concerns its own sequence and no other.
+        An error among the answers, which are in the requests' order, concerns its own sequence and no other.
         """
 
 
@@ -145,9 +137,6 @@ class RolledBackSequence:
     """
     One session's sequence of a model: opened at its first pass, and rolled back before any other.
 
-    Args:
-        model: what it is a sequence of.
-
     `truncate` may be called from any thread, everything else from the model's thread only (`reserve` comes
     before any pass).
     """
@@ -158,12 +147,7 @@ class RolledBackSequence:
         self._keep: int | None = None
 
     def reserve(self, tokens: int) -> None:
-        """
-        Open it with cache memory for so many tokens.
-
-        Raises:
-            ResourceExhaustedError: there is not so much.
-        """
+        """Open it with cache memory for so many tokens, or raise ResourceExhaustedError."""
         assert self._sequence is None, "reserved too late"
         self._sequence = self._model.open_sequence(reserve_tokens=tokens)
 
@@ -172,12 +156,7 @@ class RolledBackSequence:
         self._keep = length if self._keep is None else min(self._keep, length)
 
     def holding(self, length: int | None) -> CachedSequence:
-        """
-        The sequence, rolled back, for a pass after its first `length` tokens; None where none is made.
-
-        Raises:
-            LocalProtocolError: it holds not just these; see `check_cache_length`.
-        """
+        """The sequence, rolled back, for a pass after its first `length` tokens; None where none is made."""
         if self._sequence is None:
             self._sequence = self._model.open_sequence()
         if self._keep is not None:
@@ -188,7 +167,6 @@ class RolledBackSequence:
         return self._sequence
 
     def close(self) -> None:
-        """Free the cache."""
         if self._sequence is not None:
             self._sequence.close()
             self._sequence = None

@@ -32,38 +32,29 @@ MAX_TEMPERATURE = 10.0
 
 
 def check_integer(name: str, value: object, low: int, high: int) -> None:
-    """
-    Refuse `value` unless it is an integer in [low, high].
-
-    Raises:
-        ConfigError: naming the value received and the range expected.
-    """
+    """Refuse `value` with a ConfigError unless it is an integer in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         sentence = f"{name} is {value!r}; expected an integer from {low} to {high}."
         raise ConfigError(sentence, setting=name.partition(" ")[0])
 
 
 def check_real(name: str, value: object, expected: str, ok: bool) -> None:
-    """
-    Refuse `value` unless it is a finite number and `ok` holds.
-
-    Raises:
-        ConfigError: naming the value received and the range expected.
-    """
+    """Refuse `value` with a ConfigError unless it is a finite number and `ok` holds."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and ok):
         raise ConfigError(f"{name} is {value!r}; expected {expected}.", setting=name.partition(" ")[0])
 
 
+def real_check(expected: str, is_allowed: Callable[[float], bool]) -> Callable[[str, object], None]:
+    """A check of a field: `check_real` by a rule on finite numbers."""
+
+    def check(name: str, value: object) -> None:
+        check_real(name, value, expected, isinstance(value, (int, float)) and is_allowed(value))
+
+    return check
+
+
 def check_seconds(name: str, value: object, *, or_none: bool = False) -> None:
-    """
-    Refuse `value` unless it is a time to wait: more than 0 seconds and at most a day.
-
-    Args:
-        or_none: take 0 too, for no time at all.
-
-    Raises:
-        ConfigError: naming the value received and the range expected.
-    """
+    """Refuse `value` unless it is a time to wait: over 0 seconds (0 too with `or_none`), at most a day."""
     ok = isinstance(value, (int, float)) and (0 < value <= MAX_SECONDS or (or_none and value == 0))
     check_real(name, value, f"{'0' if or_none else 'more than 0'} to {MAX_SECONDS} seconds", ok)
 
@@ -115,16 +106,12 @@ def check_fields(settings: object) -> None:
 
 def whole(unit: str, low: int, high: int) -> Option:
     """An integer in [low, high]."""
-    return Option(unit, lambda name, value: check_integer(name, value, low, high))
+    return Option(unit, partial(check_integer, low=low, high=high))
 
 
 def real(unit: str, expected: str, is_allowed: Callable[[float], bool]) -> Option:
     """A finite number for which `is_allowed` holds; `expected` says so in words."""
-
-    def check(name: str, value: object) -> None:
-        check_real(name, value, expected, isinstance(value, (int, float)) and is_allowed(value))
-
-    return Option(unit, check)
+    return Option(unit, real_check(expected, is_allowed))
 
 
 Seconds = Annotated[float, Option("seconds", check_seconds)]

@@ -1,34 +1,7 @@
 """
-Every error Thinwire raises on purpose, in one tree.
+Every error Thinwire raises on purpose, in one tree; each class carries the *name* of one gRPC status and a
+machine-readable reason, or its parent's. `common.wire` translates both ways, in one place.
 
-    ThinwireError
-    ├── ConfigError                 a setting or request out of its range
-    ├── LocalProtocolError          our bug: this side misused its own session
-    ├── RemoteProtocolError         the peer's bug, one leaf per kind
-    │   ├── PayloadInvalidError         decodes to nothing legal
-    │   ├── PayloadCorruptedError       checksum mismatch
-    │   ├── VocabularyMismatchError     the two ends do not share one vocabulary
-    │   ├── PrefixMismatchError         base length or prefix hash differs
-    │   ├── RoundOrderError             a round out of order, or changed on retry
-    │   ├── SessionNotFoundError        expired, closed or never opened
-    │   ├── EpochSupersededError        a newer stream has taken the session over
-    │   ├── ProtocolVersionError
-    │   └── WrongDaemonError            another kind of daemon listens there
-    ├── TransportError              the link: unreachable, torn or too late
-    │   └── DeadlineError
-    ├── ModelError                  a model that cannot be loaded or used
-    │   ├── ModelLoadError
-    │   ├── NonFiniteLogitsError
-    │   ├── UncroppableCacheError
-    │   ├── ModelTrialError
-    │   └── DegenerateResidualError
-    ├── UnauthenticatedError        no token, a wrong one, or one that was revoked
-    │   └── EdgeTokenError              not the caller's: the edge's own, for its cloud
-    └── ResourceExhaustedError      a bound was reached; retry later
-        └── QuotaExceededError          a tenant's own bound; the edge waits and retries
-
-Each leaf carries the *name* of one gRPC status and a machine-readable reason; `common.wire` translates both
-ways, in one place.
 The message is public: it names the value received and the value expected, and nothing else.
 """
 
@@ -50,6 +23,9 @@ class ThinwireError(Exception):
     reason: ClassVar[str] = "INTERNAL"
     """`google.rpc.ErrorInfo.reason`: stable, upper snake case; peers match on this and never on text."""
 
+    def __init_subclass__(cls, *, status: str | None = None, reason: str | None = None) -> None:
+        cls.status, cls.reason = status or cls.status, reason or cls.reason
+
     @property
     def message(self) -> str:
         """The public sentence."""
@@ -65,7 +41,7 @@ class ThinwireError(Exception):
         self.__traceback__ = self.__context__ = self.__cause__ = None
 
 
-class ConfigError(ThinwireError):
+class ConfigError(ThinwireError, status="INVALID_ARGUMENT", reason="PARAMETER_OUT_OF_RANGE"):
     """
     A setting or request parameter is outside its documented range.
 
@@ -74,166 +50,102 @@ class ConfigError(ThinwireError):
         setting: that name, so that a command line can say its option instead; travels in ErrorInfo.
     """
 
-    status = "INVALID_ARGUMENT"
-    reason = "PARAMETER_OUT_OF_RANGE"
-
     def __init__(self, message: str, *, setting: str = "") -> None:
         super().__init__(message)
         self.setting = setting
 
 
-class LocalProtocolError(ThinwireError):
+class LocalProtocolError(ThinwireError, reason="LOCAL_PROTOCOL"):
     """This side drove its own session illegally; always a bug of ours."""
 
-    status = "INTERNAL"
-    reason = "LOCAL_PROTOCOL"
 
-
-class RemoteProtocolError(ThinwireError):
+class RemoteProtocolError(ThinwireError, status="INVALID_ARGUMENT", reason="REMOTE_PROTOCOL"):
     """The peer broke the protocol."""
 
-    status = "INVALID_ARGUMENT"
-    reason = "REMOTE_PROTOCOL"
 
-
-class PayloadInvalidError(RemoteProtocolError):
+class PayloadInvalidError(RemoteProtocolError, reason="PAYLOAD_INVALID"):
     """A payload with a valid checksum decodes to nothing legal."""
 
-    status = "INVALID_ARGUMENT"
-    reason = "PAYLOAD_INVALID"
 
-
-class PayloadCorruptedError(RemoteProtocolError):
+class PayloadCorruptedError(RemoteProtocolError, status="DATA_LOSS", reason="PAYLOAD_CORRUPTED"):
     """The round's CRC-32C does not match its contents."""
 
-    status = "DATA_LOSS"
-    reason = "PAYLOAD_CORRUPTED"
 
-
-class VocabularyMismatchError(RemoteProtocolError):
+class VocabularyMismatchError(
+    RemoteProtocolError, status="FAILED_PRECONDITION", reason="VOCABULARY_MISMATCH"
+):
     """Draft and target model do not share one vocabulary."""
 
-    status = "FAILED_PRECONDITION"
-    reason = "VOCABULARY_MISMATCH"
 
-
-class TargetChangedError(RemoteProtocolError):
+class TargetChangedError(RemoteProtocolError, status="FAILED_PRECONDITION", reason="TARGET_CHANGED"):
     """A text was to go on with another target model than it began with."""
 
-    status = "FAILED_PRECONDITION"
-    reason = "TARGET_CHANGED"
 
-
-class PrefixMismatchError(RemoteProtocolError):
+class PrefixMismatchError(RemoteProtocolError, status="FAILED_PRECONDITION", reason="PREFIX_MISMATCH"):
     """Base length or prefix hash differs from the verifier's committed text."""
 
-    status = "FAILED_PRECONDITION"
-    reason = "PREFIX_MISMATCH"
 
-
-class RoundOrderError(RemoteProtocolError):
+class RoundOrderError(RemoteProtocolError, status="FAILED_PRECONDITION", reason="ROUND_ORDER"):
     """A round out of order, or a repeated round whose bytes changed."""
 
-    status = "FAILED_PRECONDITION"
-    reason = "ROUND_ORDER"
 
-
-class SessionNotFoundError(RemoteProtocolError):
+class SessionNotFoundError(RemoteProtocolError, status="NOT_FOUND", reason="SESSION_NOT_FOUND"):
     """No live session under that id: expired, closed or never opened."""
 
-    status = "NOT_FOUND"
-    reason = "SESSION_NOT_FOUND"
 
-
-class EpochSupersededError(RemoteProtocolError):
+class EpochSupersededError(RemoteProtocolError, status="ABORTED", reason="EPOCH_SUPERSEDED"):
     """A newer stream has taken over this session."""
 
-    status = "ABORTED"
-    reason = "EPOCH_SUPERSEDED"
 
-
-class ProtocolVersionError(RemoteProtocolError):
+class ProtocolVersionError(RemoteProtocolError, status="FAILED_PRECONDITION", reason="PROTOCOL_VERSION"):
     """The peer speaks another protocol version."""
 
-    status = "FAILED_PRECONDITION"
-    reason = "PROTOCOL_VERSION"
 
-
-class WrongDaemonError(RemoteProtocolError):
+class WrongDaemonError(RemoteProtocolError, status="UNIMPLEMENTED", reason="WRONG_DAEMON"):
     """A cloud was called for what an edge does, an edge for what a cloud does, or neither was there."""
 
-    status = "UNIMPLEMENTED"
-    reason = "WRONG_DAEMON"
 
-
-class TransportError(ThinwireError):
+class TransportError(ThinwireError, status="UNAVAILABLE", reason="LINK"):
     """The link failed: peer unreachable or stream torn."""
 
-    status = "UNAVAILABLE"
-    reason = "LINK"
 
-
-class DeadlineError(TransportError):
+class DeadlineError(TransportError, status="DEADLINE_EXCEEDED", reason="DEADLINE"):
     """A named phase outlasted its deadline."""
 
-    status = "DEADLINE_EXCEEDED"
-    reason = "DEADLINE"
 
-
-class ModelError(ThinwireError):
+class ModelError(ThinwireError, reason="MODEL"):
     """A model that cannot be loaded, or whose output cannot be used."""
 
-    status = "INTERNAL"
-    reason = "MODEL"
 
-
-class ModelLoadError(ModelError):
+class ModelLoadError(ModelError, status="NOT_FOUND", reason="MODEL_NOT_FOUND"):
     """Nothing loadable under the given path or hub id."""
 
-    status = "NOT_FOUND"
-    reason = "MODEL_NOT_FOUND"
 
-
-class NonFiniteLogitsError(ModelError):
+class NonFiniteLogitsError(ModelError, reason="NON_FINITE_LOGITS"):
     """A model returned NaN or +inf logits, or no finite logit at all."""
 
-    reason = "NON_FINITE_LOGITS"
 
-
-class UncroppableCacheError(ModelError):
+class UncroppableCacheError(ModelError, status="FAILED_PRECONDITION", reason="UNCROPPABLE_CACHE"):
     """The model's KV cache cannot be rolled back (sliding-window or recurrent layers)."""
 
-    status = "FAILED_PRECONDITION"
-    reason = "UNCROPPABLE_CACHE"
 
-
-class ModelTrialError(ModelError):
+class ModelTrialError(ModelError, status="FAILED_PRECONDITION", reason="MODEL_TRIAL"):
     """The model, served as sessions are, does not score as its own plain forward pass does."""
 
-    status = "FAILED_PRECONDITION"
-    reason = "MODEL_TRIAL"
 
-
-class DegenerateResidualError(ModelError):
+class DegenerateResidualError(ModelError, reason="DEGENERATE_RESIDUAL"):
     """The residual distribution has no mass, so the rejection it answers was impossible."""
 
-    reason = "DEGENERATE_RESIDUAL"
 
-
-class UnauthenticatedError(ThinwireError):
+class UnauthenticatedError(ThinwireError, status="UNAUTHENTICATED", reason="UNAUTHENTICATED"):
     """A call without a token, with a wrong one, or with one that was revoked meanwhile."""
 
-    status = "UNAUTHENTICATED"
-    reason = "UNAUTHENTICATED"
 
-
-class EdgeTokenError(UnauthenticatedError):
+class EdgeTokenError(UnauthenticatedError, reason="EDGE_TOKEN"):
     """The cloud refuses the token of the edge itself; whoever asks the edge for a text cannot mend it."""
 
-    reason = "EDGE_TOKEN"
 
-
-class ResourceExhaustedError(ThinwireError):
+class ResourceExhaustedError(ThinwireError, status="RESOURCE_EXHAUSTED", reason="RESOURCE_EXHAUSTED"):
     """
     A bound was reached; the peer may retry after a pause.
 
@@ -243,18 +155,13 @@ class ResourceExhaustedError(ThinwireError):
             slot can have come free, and infinity says that no retry mends it.
     """
 
-    status = "RESOURCE_EXHAUSTED"
-    reason = "RESOURCE_EXHAUSTED"
-
     def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
 
-class QuotaExceededError(ResourceExhaustedError):
+class QuotaExceededError(ResourceExhaustedError, reason="QUOTA_EXCEEDED"):
     """A tenant has used what it may; the session, if there is one, is kept, and the round may come again."""
-
-    reason = "QUOTA_EXCEEDED"
 
 
 def errors_by_reason() -> dict[str, type[ThinwireError]]:

@@ -27,11 +27,9 @@ def run_command(
     argv: Sequence[str] | None,
 ) -> int:
     """
-    Understand a command line and do what it says; returns the exit code.
+    Understand a command line (None: the process's own) and do what it says; returns the exit code.
 
-    Args:
-        command: gets the arguments; what it returns is run to its end if it is a coroutine.
-        argv: the command line; the process's own when None.
+    `command` gets the arguments; what it returns is run to its end if it is a coroutine.
     """
     prepare_streams()
     try:

@@ -64,10 +64,9 @@ async def health(
     at: str, service: str, security: ClientSecurity, *, timeout_s: float
 ) -> tuple[ExitCode, str]:
     """
-    Ask once, whether a service, by its full name, serves at HOST:PORT.
+    Ask once, whether a service, by its full name, serves at HOST:PORT; a code and a sentence.
 
-    Returns:
-        OK for SERVING, FAILED for anything else that it answers, UNREACHABLE for no answer; and a sentence.
+    OK stands for SERVING, FAILED for anything else that it answers, UNREACHABLE for no answer.
     """
     from thinwire.common import wire  # here, so that a command line is understood without gRPC
 

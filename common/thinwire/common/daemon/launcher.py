@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,49 +32,39 @@ class DaemonDiedError(Exception):
     """A daemon ended before it was serving; the message ends in its last log lines."""
 
 
+@dataclass(eq=False)
 class Daemon:
     """
-    One daemon as a child process, with its log and its port in `folder`.
+    One daemon as a child process, with its log and its port in `folder`, which the caller makes and removes.
 
     What waits is a coroutine; a caller without an event loop runs it with `asyncio.run`.
 
-    Args:
-        name: for messages and file names.
-        folder: exists; the caller removes it.
-        listen: HOST:PORT. A daemon that is started again keeps the port that it had.
-        popen: starts the process as `subprocess.Popen` does.
-        stop_timeout_s: how long it may take to stop before it is killed.
     """
 
-    def __init__(
-        self,
-        name: str,
-        folder: Path,
-        *,
-        listen: str = "127.0.0.1:0",
-        popen: Callable[..., subprocess.Popen[Any]] = subprocess.Popen,
-        stop_timeout_s: float = STOP_TIMEOUT_S,
-    ) -> None:
-        self.name = name
-        self._listen = listen
-        self._popen = popen
-        self._stop_timeout_s = stop_timeout_s
-        self._log = folder / f"{name}.log"
-        self._port_file = folder / f"{name}.port"
+    name: str
+    """For messages and file names."""
+    folder: Path
+    _: KW_ONLY
+    listen: str = "127.0.0.1:0"
+    """HOST:PORT. A daemon that is started again keeps the port that it had."""
+    popen: Callable[..., subprocess.Popen[Any]] = subprocess.Popen
+    """Starts the process as `subprocess.Popen` does."""
+    stop_timeout_s: float = STOP_TIMEOUT_S
+    """How long it may take to stop before it is killed."""
+
+    def __post_init__(self) -> None:
+        self._log = self.folder / f"{self.name}.log"
+        self._port_file = self.folder / f"{self.name}.port"
         self._process: subprocess.Popen[Any] | None = None
 
     def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
-        """
-        Start `python -m ARGUMENTS --listen HOST:PORT --port-file FILE`; its output is appended to the log.
-
-        `environment` goes over this process's own.
-        """
+        """Start `python -m ARGUMENTS --listen HOST:PORT --port-file FILE`; its output is added to the log."""
         self._port_file.unlink(missing_ok=True)
         with self._log.open("ab") as log:
-            self._process = self._popen(
+            self._process = self.popen(
                 [
                     *(sys.executable, "-m", *arguments),
-                    *("--listen", self._listen, "--port-file", str(self._port_file)),
+                    *("--listen", self.listen, "--port-file", str(self._port_file)),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -106,8 +97,8 @@ class Daemon:
             self.check()
             await asyncio.sleep(_POLL_S)
         port = self._port_file.read_text().strip()
-        host = self._listen.rpartition(":")[0]
-        self._listen = f"{host}:{port}"
+        host = self.listen.rpartition(":")[0]
+        self.listen = f"{host}:{port}"
         return f"{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
 
     async def serving(self, service: str, security: ClientSecurity = _PLAINTEXT) -> str:
@@ -151,7 +142,7 @@ class Daemon:
     async def stopped(self) -> int | None:
         """Its exit code, once it has ended after `terminate`; it is killed after the stop timeout."""
         try:
-            async with asyncio.timeout(self._stop_timeout_s):
+            async with asyncio.timeout(self.stop_timeout_s):
                 return await self.ended()
         except TimeoutError:
             return await self.killed()

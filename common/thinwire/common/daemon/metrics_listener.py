@@ -27,18 +27,10 @@ async def metrics_listener(
     listen: str, render: Callable[[], bytes], *, content_type: str = _TEXT
 ) -> AsyncIterator[int]:
     """
-    Serve the page while the context lasts.
-
-    Args:
-        listen: HOST:PORT on loopback; port 0 for any free one.
-        render: makes the page; called in a thread.
-        content_type: of the page.
-
-    Yields:
-        the bound port.
+    Serve the page, which `render` makes in a thread, while the context lasts; yields the bound port.
 
     Raises:
-        ConfigError: others could reach the address.
+        ConfigError: others could reach the address, for it is not on loopback.
         TransportError: the address cannot be bound.
     """
     if not is_loopback(listen):
@@ -72,7 +64,6 @@ class _Page:
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, from its request to its end."""
         if len(self._open) >= MAX_CONNECTIONS:
             writer.transport.abort()
             return

@@ -71,12 +71,10 @@ class CommandParser(argparse.ArgumentParser):
         return self
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's."""
         self.filled()
         return super().parse_known_args(args, namespace)
 
     def format_help(self) -> str:
-        """As argparse's."""
         if self.more_help is not None:
             self.epilog, self.more_help = f"{self.more_help()}\n{self.epilog}", None
         return super().format_help()
@@ -110,12 +108,9 @@ def add_options(
     **defaults: object,
 ) -> None:
     """
-    Add the options of a settings dataclass, as one group of the help.
+    Add the options of a settings dataclass, all but `without`, as one group of the help.
 
-    Args:
-        prefix: stands before each option's name, such as "cloud-".
-        without: fields that are no options here.
-        defaults: field → default in place of its own.
+    `prefix` stands before each option's name, such as "cloud-"; `defaults` in place of the fields' own.
     """
     group = parser.add_argument_group(title)
     help_of = _docstrings(kind)
@@ -166,11 +161,7 @@ def option_names(arguments: argparse.Namespace) -> Mapping[str, str]:
 
 
 def as_typed(error: ThinwireError, names: Mapping[str, str]) -> str:
-    """
-    The error's sentence, with the option that its reader typed in place of the setting's name.
-
-    A setting that is not among `names`, which are those of `option_names`, keeps its own.
-    """
+    """The error's sentence, with the option that its reader typed (`option_names`) for the setting's name."""
     setting = error.setting if isinstance(error, ConfigError) else ""
     if setting not in names or not error.message.startswith(setting):
         return error.message

@@ -62,10 +62,8 @@ async def run_daemon(
         server: not started; answers health before the model is there.
         program: name in front of every sentence said on standard error.
         executor: the model's one thread; it also loads the model.
-        on_loaded: hands the model to the server; a ThinwireError of its own ends the daemon like one of
-            loading.
+        on_loaded: hands the model to the server; a ThinwireError of its own ends the daemon too.
         metrics: the server's, for `options.metrics_listen`.
-        warnings: said first.
     """
     async with AsyncExitStack() as stack:
         log = logging_to(

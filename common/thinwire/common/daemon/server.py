@@ -28,8 +28,7 @@ class DaemonServer:
     Args:
         served: the model; None when `model_loaded` will bring it.
         executor: the model's one thread; made when None.
-        security: certificates and tokens of the listener; loopback's plaintext for everybody when None.
-        metrics: refused calls and closed connections are counted there.
+        security: of the listener; loopback's plaintext for everybody when None.
         drain_grace_s: how long calls may go on once the daemon is to stop.
         limits: of `wire.server_options`.
     """
@@ -63,11 +62,7 @@ class DaemonServer:
         self._metrics = metrics
 
     async def start(self, listen: str) -> int:
-        """
-        Bind, listen, and serve as soon as there is a model; returns the bound port.
-
-        Errors are those of `wire.GuardedServer.bind`.
-        """
+        """Bind, listen, and serve as soon as there is a model; port and errors of `GuardedServer.bind`."""
         self._listener_security = self._security.described(listen)
         self._server = wire.GuardedServer(
             listen,

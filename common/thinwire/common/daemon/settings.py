@@ -60,23 +60,13 @@ class DaemonOptions:
 def add_daemon_options(
     parser: CommandParser, *, model: str | None, listen: str, without: tuple[str, ...] = ()
 ) -> None:
-    """
-    Add what both daemons take.
-
-    Args:
-        model, listen: defaults; a model of None must be given.
-        without: fields of `DaemonOptions` that are no options here.
-    """
+    """Add what both daemons take, all of `DaemonOptions` but `without`; a model of None must be given."""
     add_options(parser, DaemonOptions, "the daemon", without=without, model=model, listen=listen)
     add_options(parser, ListenerOptions, "who gets in (off loopback, certificates and tokens are a must)")
 
 
 def daemon_options(arguments: argparse.Namespace, **given: Any) -> DaemonOptions:
-    """
-    What `add_daemon_options` understood, and `given` besides.
-
-    ConfigError for a value out of its range, or a file that is not what it should be.
-    """
+    """What `add_daemon_options` understood, and `given` besides; ConfigError for a wrong value or file."""
     security = from_arguments(ListenerOptions, arguments).security()
     names = option_names(arguments)
     return from_arguments(DaemonOptions, arguments, security=security, option_names=names, **given)

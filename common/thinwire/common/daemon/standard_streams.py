@@ -83,11 +83,9 @@ def read_input(max_bytes: int) -> str:
 
 def check_utf8(name: str, text: str) -> None:
     """
-    Refuse a text of the command line or the environment that is not UTF-8 with a ConfigError.
+    Refuse a text of the command line or the environment that is not UTF-8 with a ConfigError that says where.
 
-    Args:
-        name: of whatever holds it, for the sentence.
-        text: as Python has it, which keeps bytes that are not UTF-8 as lone surrogates.
+    Python keeps bytes that are not UTF-8 as lone surrogates.
     """
     try:
         text.encode("utf-8")

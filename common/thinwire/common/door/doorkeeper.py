@@ -56,45 +56,33 @@ class _Connection:
     """By us; it is seen until gRPC lets go of it."""
 
 
+@dataclass(eq=False, kw_only=True)
 class Doorkeeper:
-    """
-    One listener's.
+    """One listener's."""
 
-    Args:
-        max_unproved: connections of one address without a call that was let in; above it the newest go.
-        timeout_s: seconds such a connection may stay.
-        on_closed: called with "crowd", "silence" or "unread" for every connection closed.
-        now: monotonic seconds.
-        sockets: folder with this process's descriptors.
-    """
+    max_unproved: int
+    """Connections of one address without a call that was let in; above it the newest go."""
+    timeout_s: float
+    """Seconds such a connection may stay."""
+    on_closed: Callable[[str], None] = lambda reason: None
+    """Called with "crowd", "silence" or "unread" for every connection closed."""
+    now: Callable[[], float] = time.monotonic
+    sockets: str = _SOCKETS
 
-    def __init__(
-        self,
-        *,
-        max_unproved: int,
-        timeout_s: float,
-        on_closed: Callable[[str], None] = lambda reason: None,
-        now: Callable[[], float] = time.monotonic,
-        sockets: str = _SOCKETS,
-    ) -> None:
-        self._max_unproved = max_unproved
-        self._timeout_s = timeout_s
-        self._on_closed = on_closed
-        self._now = now
-        self._sockets = sockets
+    def __post_init__(self) -> None:
         self._port = 0
-        self._looked_at_s = now()
+        self._looked_at_s = self.now()
         self._connections: dict[int, _Connection] = {}
         """By inode, the oldest first."""
         self._calls: dict[Endpoint, bool] = {}
         """Who has called since the last look, and whether that proves it."""
-        self._log_limiter = LogLimiter(now)
-        self._blindness_limiter = LogLimiter(now)
+        self._log_limiter = LogLimiter(self.now)
+        self._blindness_limiter = LogLimiter(self.now)
 
     @property
     def stands(self) -> bool:
         """Whether this system shows a process its sockets."""
-        return os.path.isdir(self._sockets)
+        return os.path.isdir(self.sockets)
 
     def watch(self, port: int) -> None:
         """The port whose connections are meant; nothing is done before."""
@@ -123,13 +111,13 @@ class Doorkeeper:
         """Look again and again; ends at once, with one line in the log, where nothing can be seen."""
         if not self.stands:
             self._port = 0
-            _log.warning("connections are not bounded by address: this system has no %s.", self._sockets)
+            _log.warning("connections are not bounded by address: this system has no %s.", self.sockets)
             return
         while True:
             try:
                 self.look()
             except OSError as error:
-                if self._blindness_limiter.allows(self._sockets):
+                if self._blindness_limiter.allows(self.sockets):
                     _log.warning("connections are not bounded by address just now: %s.", error.strerror)
             await asyncio.sleep(LOOK_INTERVAL_S)
 
@@ -139,7 +127,7 @@ class Doorkeeper:
 
         With no descriptor left to look with it raises OSError, and nobody's call is forgotten.
         """
-        now = self._now()
+        now = self.now()
         # A look that comes late adds no more than two in time.
         passed_s = min(now - self._looked_at_s, 2 * LOOK_INTERVAL_S)
         self._looked_at_s = now
@@ -181,20 +169,20 @@ class Doorkeeper:
         except OSError:
             return False
         connection.is_closed = True
-        self._on_closed(reason)
+        self.on_closed(reason)
         return True
 
     def _why_not(self, connection: _Connection, before: int) -> str | None:
         """Why it must go; None if it may stay. `before`: older ones of its address that are not proved."""
-        if before >= self._max_unproved:
-            in_time = before < CROWD_FACTOR * self._max_unproved and connection.age_s < CROWD_S
+        if before >= self.max_unproved:
+            in_time = before < CROWD_FACTOR * self.max_unproved and connection.age_s < CROWD_S
             return None if in_time else "crowd"
-        may_stay_s = HEALTH_S if connection.asks_health else self._timeout_s
+        may_stay_s = HEALTH_S if connection.asks_health else self.timeout_s
         return None if connection.age_s < may_stay_s else "silence"
 
     def _accepted(self, passed_s: float) -> Iterator[_Connection]:
         """The connections of our port; one that is known takes a single `fstat`, and is so much older now."""
-        for name in os.listdir(self._sockets):
+        for name in os.listdir(self.sockets):
             descriptor = int(name)
             inode = _socket_inode(descriptor)
             if inode is None:

@@ -33,8 +33,8 @@ class PeerBound:
 
         Args:
             peer: as gRPC names it, `ipv4:HOST:PORT`, `ipv6:[HOST]:PORT` or `unix:...`.
-            owner: who has proved to be the one behind this address that holds it; each has a bound of its
-                own, so that tenants behind one address translator do not take each other's room.
+            owner: who has proved to be behind this address; each has a bound of its own, so that tenants
+                behind one address translator do not take each other's room.
         """
         key = (peer_host(peer), owner)
         if self._held[key] >= self._limit:
@@ -69,9 +69,7 @@ def peer_endpoint(peer: str) -> Endpoint | None:
 def host_of(endpoint: Endpoint) -> str:
     """Who is counted as one peer: the IPv4 address, or the IPv6 /64."""
     ip, _ = endpoint
-    if isinstance(ip, IPv6Address):
-        return str(ip_network((ip, _IPV6_NETWORK_BITS), strict=False))
-    return str(ip)
+    return str(ip if ip.version == 4 else ip_network((ip, _IPV6_NETWORK_BITS), strict=False))
 
 
 def is_loopback(address: str) -> bool:

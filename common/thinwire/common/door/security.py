@@ -235,14 +235,9 @@ class DialOptions:
 
     def security(self, environment: Mapping[str, str], *, prefix: str = "") -> ClientSecurity:
         """
-        Read the files.
+        Read the files; ConfigError if one is not what it should be.
 
-        Args:
-            environment: THINWIRE_TOKEN holds the token unless a file does.
-            prefix: of the options, for messages.
-
-        Raises:
-            ConfigError: one is not what it should be.
+        The environment's THINWIRE_TOKEN holds the token unless a file does; `prefix` is the options'.
         """
         given = environment.get(TOKEN_VARIABLE) or None
         token = given if self.token_file is None else read_token(self.token_file)
@@ -259,14 +254,9 @@ def read_key_pair(
     certificate: str | None, key: str | None, *, flags: str, now: datetime | None = None
 ) -> KeyPair | None:
     """
-    A certificate with its key, checked to belong together and to be in force; None for neither.
+    A certificate with its key, from PEM files, that belong together and are in force; None for neither.
 
-    ConfigError for one alone, unreadable, not of each other, expired, or not valid yet.
-
-    Args:
-        certificate, key: paths of PEM files.
-        flags: the two options, for messages.
-        now: an aware time; the present when None.
+    ConfigError, naming `flags`, for one alone, unreadable, not of each other, expired, or not valid yet.
     """
     if certificate is None and key is None:
         return None
@@ -314,18 +304,9 @@ def _read(path: str) -> bytes:
 
 def _end_of(path: str, chain: bytes, now: datetime) -> datetime | None:
     """
-    When a chain that is in force expires, which is when the first of its certificates does.
+    When a PEM chain that is in force expires, which is when the first of its certificates does.
 
-    Args:
-        path: where it was read, for messages.
-        chain: PEM.
-        now: an aware time.
-
-    Returns:
-        an aware time; None where this library cannot read what TLS itself may take.
-
-    Raises:
-        ConfigError: one of them has expired, or is not valid yet.
+    None where this library cannot read what TLS itself may take; ConfigError for one that is not in force.
     """
     from cryptography import x509  # only where there is a certificate: it takes its time to load
 

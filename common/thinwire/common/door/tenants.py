@@ -91,12 +91,7 @@ ANYONE = Credential(DEFAULT_TENANT)
 
 
 class Access:
-    """
-    The tenants of one daemon.
-
-    Args:
-        path: the token file, read as by `read_tenants`; None asks nobody for a token.
-    """
+    """The tenants of one daemon, by `read_tenants`; a path of None asks nobody for a token."""
 
     def __init__(self, path: str | None = None) -> None:
         self._path = path
@@ -192,11 +187,7 @@ def read_tenants(path: str) -> dict[str, Tenant]:
 
 
 def write_tenants(path: str, tenants: Mapping[str, Tenant]) -> None:
-    """
-    Write a token file whole, readable by its owner only; ConfigError if it cannot be written.
-
-    Who has read it first holds its lock (`locked`).
-    """
+    """Write a token file whole, for its owner only; the caller holds its lock. ConfigError if it fails."""
     entries = [
         {"tenant": tenant.name, "token_sha256": list(tenant.token_sha256), **asdict(tenant.quotas)}
         for tenant in tenants.values()

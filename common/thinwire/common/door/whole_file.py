@@ -37,12 +37,7 @@ def replace_file(path: str, content: str, *, mode: int) -> None:
 
 @contextmanager
 def usable_file(setting: str, path: str, use: str) -> Iterator[None]:
-    """
-    Turn an OSError in this context into a ConfigError that names the setting.
-
-    Args:
-        use: "read" or "written".
-    """
+    """Turn an OSError here into a ConfigError that names the setting; `use` is "read" or "written"."""
     try:
         yield
     except OSError as error:

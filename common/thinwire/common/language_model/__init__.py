@@ -2,8 +2,8 @@
 The one door to torch and transformers: any Hugging Face causal model as a `common.causal_model.CausalModel`.
 
 `loading` loads and refuses, `checkpoint_faults` says why, `trial` holds a model against its own plain pass
-before it serves, `model` scores, `vocabulary` is the tokenizer's half, `cache_kinds` decides which caches can
-be rolled back, `growing_cache` is the cache's layer, `weight_layout` how linear layers keep their weights.
+before it serves, `model` scores, `vocabulary` is the tokenizer's half, `kv_cache` and `kv_pool` keep what was
+computed, `weight_layout` is how linear layers keep their weights.
 """
 
 import os

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import transformers
@@ -27,121 +27,112 @@ _LOADABLE = f"a checkpoint that transformers {transformers.__version__} can load
 _LFS_POINTER = b"version https://git-lfs"
 
 
-class Fault(NamedTuple):
-    """Two halves of a sentence."""
+class CheckpointError(Exception):
+    """Raised for what is wrong with a checkpoint; two halves of a sentence."""
 
-    why: str
-    expected: str
+    def __init__(self, why: str, expected: str) -> None:
+        super().__init__(why, expected)
+        self.why = why
+        self.expected = expected
 
 
-_SAID: tuple[tuple[str, Fault], ...] = (
-    (
-        r"out of memory|can't allocate memory|not enough memory",
-        Fault("there is not enough memory for it", "more memory, a smaller model, or another --dtype"),
-    ),
+_TOO_LARGE = ("there is not enough memory for it", "more memory, a smaller model, or another --dtype")
+_SAID = (
+    (r"out of memory|can't allocate memory|not enough memory", *_TOO_LARGE),
     (
         r"[Nn]o file named .*safetensors|does not appear to have a file named .*(safetensors|bin)",
-        Fault("it has no weights (model.safetensors or pytorch_model.bin)", f"{_FOLDER}, weights included"),
+        "it has no weights (model.safetensors or pytorch_model.bin)",
+        f"{_FOLDER}, weights included",
     ),
     (
         r"trust_remote_code|contains custom code",
-        Fault("it comes with code of its own, which is never run", "an architecture that is in transformers"),
+        "it comes with code of its own, which is never run",
+        "an architecture that is in transformers",
     ),
     (
         r"model type `?(?P<what>[\w.-]+)`? but Transformers does not recognize",
-        Fault(
-            f"its model type {{what}} is unknown to transformers {transformers.__version__}",
-            "an architecture that transformers has",
-        ),
+        f"its model type {{what}} is unknown to transformers {transformers.__version__}",
+        "an architecture that transformers has",
     ),
     (
         r"Unrecognized configuration class <class '[\w.]*\.(?P<what>\w+)Config'>",
-        Fault("a {what} model does not continue texts", "a causal language model"),
+        "a {what} model does not continue texts",
+        "a causal language model",
     ),
-    (r"`model_type` key", Fault("its config.json names no model_type", _FOLDER)),
-    (r"config file at '.*' is not a valid JSON", Fault("its config.json is not JSON", _FOLDER)),
+    (r"`model_type` key", "its config.json names no model_type", _FOLDER),
+    (r"config file at '.*' is not a valid JSON", "its config.json is not JSON", _FOLDER),
     (
         r"Couldn't instantiate the backend tokenizer|backend tokenizer is not correctly",
-        Fault("it has no tokenizer", f"{_FOLDER}, tokenizer.json included"),
+        "it has no tokenizer",
+        f"{_FOLDER}, tokenizer.json included",
     ),
     (
         r"ignore_mismatched_sizes|size mismatch",
-        Fault("its weights have other shapes than its config.json says", "both of one model"),
+        "its weights have other shapes than its config.json says",
+        "both of one model",
     ),
-    (
-        r"gated repo",
-        Fault("the hub gives it only to those it has let in (gated)", "a token with access"),
-    ),
-    (r"is not a valid git identifier", Fault("the hub has no such revision", "a branch, tag or commit")),
+    (r"gated repo", "the hub gives it only to those it has let in (gated)", "a token with access"),
+    (r"is not a valid git identifier", "the hub has no such revision", "a branch, tag or commit"),
     (
         r"is not a valid model identifier|Repository Not Found|401 Client Error|404 Client Error",
-        Fault(
-            "there is no such folder, and no such model on the hub that can be read without a token",
-            _FOLDER_OR_HUB,
-        ),
+        "there is no such folder, and no such model on the hub that can be read without a token",
+        _FOLDER_OR_HUB,
     ),
     (
         r"couldn't connect|couldn't find (it|them) in the cached|cached files|offline|local_files_only",
-        Fault("the hub cannot be reached and nothing is cached", _FOLDER_OR_HUB),
+        "the hub cannot be reached and nothing is cached",
+        _FOLDER_OR_HUB,
     ),
-)  # fmt: skip
-"""What transformers says, and what that means; the first one that is found."""
+)
+"""What transformers says, why, and what is expected; the first one that is found."""
 
 
-def not_loadable(path_or_id: str, fault: Fault, what: str = "causal model") -> ModelLoadError:
-    """The refusal in one sentence."""
-    return ModelLoadError(
-        f"no {what} can be loaded from {path_or_id!r} ({fault.why}); expected {fault.expected}."
-    )
-
-
-def path_fault(path_or_id: str) -> Fault | None:
-    """What is wrong with a path before anything in it is read; None for a folder, or what may be a hub id."""
+def check_path(path_or_id: str) -> None:
+    """Refuse a path before anything in it is read; a folder, or what may be a hub id, passes."""
     path = Path(path_or_id)
     if path_or_id and path.exists() and not path.is_dir():
-        return Fault(
+        raise CheckpointError(
             "it is a file, not a folder", f"the folder with its config.json, in which {path.name} may lie"
         )
     # A hub id is NAME or OWNER/NAME.
     is_path = path_or_id.startswith(("/", ".", "~")) or path_or_id.count("/") > 1 or not path_or_id
     if is_path and not (path_or_id and path.is_dir()):
-        return Fault("there is no such folder", _FOLDER_OR_HUB)
-    return None
+        raise CheckpointError("there is no such folder", _FOLDER_OR_HUB)
 
 
-def layout_fault(path_or_id: str, *, revision: str | None, local_files_only: bool) -> Fault | None:
-    """What the files' names say is wrong."""
+def check_layout(path_or_id: str, *, revision: str | None, local_files_only: bool) -> None:
+    """Refuse a checkpoint by its files' names."""
     whole = not Path(path_or_id).is_dir() or (Path(path_or_id) / "config.json").is_file()
     adapter = find_adapter_config_file(path_or_id, revision=revision, local_files_only=local_files_only)
     if adapter is not None:
-        return Fault(
+        raise CheckpointError(
             "an adapter is beside its weights (adapter_config.json) and would be left out"
             if whole
             else "it is an adapter (adapter_config.json) without the model that it adapts",
             "the weights of a whole model, with the adapter merged into them",
         )
-    return None if whole else Fault("there is no config.json in it", _FOLDER)
+    if not whole:
+        raise CheckpointError("there is no config.json in it", _FOLDER)
 
 
-def quantisation_fault(config: Any) -> Fault | None:
-    """A quantisation that transformers does not know and would leave out."""
+def check_quantisation(config: Any) -> None:
+    """Refuse a quantisation that transformers does not know and would leave out."""
     for part in (config, config.get_text_config(decoder=True)):
         quantisation = getattr(part, "quantization_config", None)
         if quantisation is None:
             continue
         settings = quantisation if isinstance(quantisation, dict) else quantisation.to_dict()
         if not AutoHfQuantizer.supports_quant_method(settings):  # type: ignore[no-untyped-call]
-            return Fault(
+            raise CheckpointError(
                 f"its weights are quantised by {settings.get('quant_method')!r}, which transformers does not "
                 "know and would read as if they were not",
                 "weights that are not quantised, or by a method that transformers knows",
             )
-    return None
 
 
-def weights_fault(model: Any, missing: Iterable[str], unexpected: Iterable[str]) -> Fault | None:
+def check_weights(model: Any, missing: Iterable[str], unexpected: Iterable[str]) -> None:
     """
-    What is wrong with the names of a checkpoint's weights.
+    Refuse a checkpoint by the names of its weights.
 
     Either weights are missing, which transformers would fill with random numbers, or some have no place in
     the model although they belong to what is served: one more parameter of a module with weights, or anything
@@ -151,20 +142,21 @@ def weights_fault(model: Any, missing: Iterable[str], unexpected: Iterable[str])
     """
     names = sorted(missing)
     if names:
-        return Fault(f"{len(names)} weights are missing, the first is {names[0]}", "all weights of the model")
+        raise CheckpointError(
+            f"{len(names)} weights are missing, the first is {names[0]}", "all weights of the model"
+        )
     modules = dict(model.named_modules())
     names = sorted(name for name in unexpected if _belongs_to_a_layer(name, modules))
     if names:
-        return Fault(
+        raise CheckpointError(
             f"weights without a place in the model that its config.json describes: {len(names)}, the first "
             f"is {names[0]}",
             "weights and config.json of one model",
         )
-    return None
 
 
 def left_out(name: str, unexpected: Iterable[str]) -> tuple[str, ...]:
-    """A sentence on the weights that `weights_fault` lets pass."""
+    """A sentence on the weights that `check_weights` lets pass."""
     names = sorted(unexpected)
     if not names:
         return ()
@@ -174,36 +166,41 @@ def left_out(name: str, unexpected: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-def explained(error: Exception, path_or_id: str, *, stage: str) -> Fault:
-    """
-    What is so when a library has raised an error.
+def not_loadable(
+    path_or_id: str, error: Exception, *, stage: str, what: str = "causal model"
+) -> ModelLoadError:
+    """The refusal in one sentence; see `explained`."""
+    fault = explained(error, path_or_id, stage=stage)
+    return ModelLoadError(
+        f"no {what} can be loaded from {path_or_id!r} ({fault.why}); expected {fault.expected}."
+    )
 
-    Args:
-        error: of any kind.
-        path_or_id: what is loaded.
-        stage: what was done, such as "weights".
-    """
+
+def explained(error: Exception, path_or_id: str, *, stage: str) -> CheckpointError:
+    """What is so when a library, or a check of ours, has raised an error at a stage such as "weights"."""
+    if isinstance(error, CheckpointError):
+        return error
     said = str(error)
     first_line = next(iter(said.strip().splitlines()), "").rstrip(". ")
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return _SAID[0][1]
+        return CheckpointError(*_TOO_LARGE)
     if isinstance(error, SafetensorError):
         return _damaged_weights(Path(path_or_id), first_line)
     if isinstance(error, FileNotFoundError) and said.endswith((".safetensors", ".bin")):
-        return Fault(
+        return CheckpointError(
             f"{Path(said).name}, a part of its weights, is missing", "every file that its index names"
         )
     if isinstance(error, PermissionError):
-        return Fault(f"a file of it may not be read: {first_line}", "files that this user may read")
+        return CheckpointError(f"a file of it may not be read: {first_line}", "files that this user may read")
     if isinstance(error, ImportError):
-        return Fault(
+        return CheckpointError(
             f"it needs a package that is not there: {first_line}", "that package, or another checkpoint"
         )
-    for pattern, fault in _SAID:
+    for pattern, why, expected in _SAID:
         found = re.search(pattern, said)
         if found:
-            return Fault(fault.why.format(**found.groupdict()), fault.expected)
-    return Fault(f"loading its {stage} failed with {type(error).__name__}: {first_line}", _LOADABLE)
+            return CheckpointError(why.format(**found.groupdict()), expected)
+    return CheckpointError(f"loading its {stage} failed with {type(error).__name__}: {first_line}", _LOADABLE)
 
 
 def _belongs_to_a_layer(name: str, modules: dict[str, Any]) -> bool:
@@ -218,13 +215,13 @@ def _belongs_to_a_layer(name: str, modules: dict[str, Any]) -> bool:
     return any(f"{parent}.".startswith(f"{path}.") for path in lists)
 
 
-def _damaged_weights(folder: Path, said: str) -> Fault:
+def _damaged_weights(folder: Path, said: str) -> CheckpointError:
     """Which of a local folder's weight files cannot be read."""
     whole = "weight files that are whole"
     for file in sorted(folder.glob("*.safetensors")):
         with file.open("rb") as start:
             if start.read(len(_LFS_POINTER)) == _LFS_POINTER:
-                return Fault(
+                return CheckpointError(
                     f"{file.name} is a git-lfs pointer, not the weights",
                     "the files themselves (git lfs pull)",
                 )
@@ -232,5 +229,5 @@ def _damaged_weights(folder: Path, said: str) -> Fault:
             with safe_open(file, framework="pt"):
                 pass
         except SafetensorError as error:
-            return Fault(f"{file.name} is damaged or was cut off: {error}", whole)
-    return Fault(f"its weights are damaged or were cut off: {said}", whole)
+            return CheckpointError(f"{file.name} is damaged or was cut off: {error}", whole)
+    return CheckpointError(f"its weights are damaged or were cut off: {said}", whole)

@@ -28,14 +28,9 @@ _NO_PART_OF_THE_LAW = {"_name_or_path", "dtype", "torch_dtype", "transformers_ve
 
 def model_fingerprint(module: Any, eos_token_ids: Iterable[int]) -> bytes:
     """
-    Of a transformers model.
+    Of a transformers model whose tensors are as the forward pass uses them, and the ids that end a text.
 
-    Args:
-        module: with `config` and `state_dict`; every tensor is as the forward pass uses it.
-        eos_token_ids: ids that end a text.
-
-    Returns:
-        8 bytes; the same for every device, layout of the weights, and number of threads.
+    8 bytes, the same for every device, layout of the weights, and number of threads.
     """
     digest = hashlib.sha256()
     settings = {

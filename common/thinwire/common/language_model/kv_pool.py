@@ -10,6 +10,7 @@ attention and for no longer (`KvPool.gathered_bytes`).
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,69 @@ import numpy.typing as npt
 import torch
 
 from thinwire.common.errors import ConfigError, ResourceExhaustedError
-from thinwire.common.language_model.pages import PageAllocator
 
 PAGE_TOKENS = 64
 """Tokens a page: a session wastes half of this on average, and takes a new page every dozen rounds."""
+
+
+class PageAllocator:
+    """
+    The free pages of one pool, 1 or more, and which sequence takes which; safe to use from any thread.
+
+    A new sequence starts in the middle of the longest free run, where it and its neighbour have the most room
+    to grow.
+    """
+
+    def __init__(self, pages: int) -> None:
+        self.pages = pages
+        self.free = pages
+        """Pages that no sequence holds."""
+        self._lock = threading.Lock()
+        self._is_free = np.ones(pages, dtype=bool)
+
+    def take(self, count: int, *, behind: int | None = None) -> list[int]:
+        """
+        Take pages, all or none.
+
+        Args:
+            count: how many, at least 1.
+            behind: the sequence's last page, which the new ones should follow; None for a new sequence.
+
+        Raises:
+            ResourceExhaustedError: fewer are free.
+        """
+        with self._lock:
+            if count > self.free:
+                raise ResourceExhaustedError(
+                    f"{count} more pages of KV memory are asked for; expected at most the {self.free} free "
+                    f"ones of {self.pages}."
+                )
+            taken: list[int] = []
+            while len(taken) < count:
+                first, end = self._place(count - len(taken), taken[-1] if taken else behind)
+                taken += range(first, min(end, first + count - len(taken)))
+                self._is_free[first : taken[-1] + 1] = False
+            self.free -= count
+            return taken
+
+    def give_back(self, pages: list[int]) -> None:
+        """Free pages that were taken."""
+        with self._lock:
+            assert not self._is_free[pages].any(), f"one of the pages {pages} is given back twice"
+            self._is_free[pages] = True
+            self.free += len(pages)
+
+    def _place(self, count: int, behind: int | None) -> tuple[int, int]:
+        """Where to take up to `count` pages from, and the end of the free run there."""
+        edges = np.flatnonzero(np.diff(self._is_free, prepend=False, append=False))
+        starts, ends = edges[::2], edges[1::2]
+        if behind is not None and behind + 1 < self.pages and self._is_free[behind + 1]:
+            return behind + 1, int(ends[np.searchsorted(ends, behind + 1, side="right")])
+        longest = int(np.argmax(ends - starts))
+        start, end = int(starts[longest]), int(ends[longest])
+        if start == 0:
+            return start, end  # nobody is in front who might want to grow
+        return max(start, min((start + end) // 2, end - count)), end
 
 
 class KvPool:
@@ -95,12 +155,9 @@ class KvPool:
         self, layer: int, slots: slice | torch.Tensor, keys: torch.Tensor, values: torch.Tensor
     ) -> None:
         """
-        Keep new states.
+        Keep a layer's new `keys` and `values`, (heads, n, head size).
 
-        Args:
-            layer: its index.
-            slots: where in the pool each token's states belong: a slice, or (n,) int64.
-            keys, values: (heads, n, head size).
+        `slots` are their places in the pool: a slice, or (n,) int64.
         """
         if isinstance(slots, slice):
             self.keys[layer][:, slots] = keys
@@ -112,14 +169,9 @@ class KvPool:
 
     def read(self, layer: int, where: slice | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
-        States of one sequence.
+        A layer's keys and values of one sequence, (heads, tokens, head size); views for a slice.
 
-        Args:
-            layer: its index.
-            where: of its tokens, in order: a slice of the pool, or (tokens,) int64 slots.
-
-        Returns:
-            keys and values, (heads, tokens, head size); views for a slice.
+        `where` are the places of its tokens, in order: a slice of the pool, or (tokens,) int64.
         """
         keys, values = self.keys[layer][:, where], self.values[layer][:, where]
         if not isinstance(where, slice):
@@ -129,11 +181,7 @@ class KvPool:
 
 class PageTable:
     """
-    The pages of one sequence, in order.
-
-    Args:
-        pool: where they are taken from.
-        reserve_tokens: room to take at once.
+    The pages of one sequence of a pool, in order; room for `reserve_tokens` is taken at once.
 
     Raises:
         ResourceExhaustedError: the pool has not so many free pages.
@@ -145,19 +193,14 @@ class PageTable:
         self.make_room(reserve_tokens)
 
     def make_room(self, tokens: int) -> None:
-        """
-        Have pages for a sequence of `tokens` tokens, or take none.
-
-        Raises:
-            ResourceExhaustedError: the pool has not so many free pages.
-        """
+        """Have pages for a sequence of `tokens` tokens, or take none and raise ResourceExhaustedError."""
         missing = _pages_for(tokens) - len(self._pages)
         if missing > 0:
             last = self._pages[-1] if self._pages else None
             self._pages += self._allocator.take(missing, behind=last)
 
     def keep(self, tokens: int) -> None:
-        """Give back the pages that a sequence of `tokens` tokens does not need."""
+        """Give back the pages beyond the first `tokens` tokens."""
         kept = _pages_for(tokens)
         if kept < len(self._pages):
             self._allocator.give_back(self._pages[kept:])

@@ -32,11 +32,7 @@ def taken_from_libraries(report: OnProgress) -> Iterator[list[str]]:
     """
     Progress and refusals are ours to show: the libraries' bars and reports would bury our log.
 
-    Args:
-        report: called with a short phrase now and then.
-
-    Yields:
-        the warnings so far, one line each.
+    Calls `report` with a short phrase now and then; yields the warnings so far, one line each.
     """
     collected = _Collected()
     loggers = [logging.getLogger(name) for name in _LIBRARIES]
@@ -64,7 +60,6 @@ class _Collected(logging.Handler):
         self.sentences: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Called by the logger."""
         line = " ".join(_COLOURS.sub("", record.getMessage()).split())
         if len(line) > _LONGEST:
             line = f"{line[:_LONGEST]} …"
@@ -74,13 +69,7 @@ class _Collected(logging.Handler):
 
 
 class _Progress:
-    """
-    Stands in for a tqdm bar of transformers: reports how far the weights are, every other second.
-
-    Args:
-        report: called with a short phrase.
-        iterable: what is gone through, with a length; None for a bar that is moved by hand.
-    """
+    """Stands in for a tqdm bar of transformers: reports how far the weights are, every other second."""
 
     def __init__(self, report: OnProgress, iterable: Any = None, **kwargs: Any) -> None:
         self._report = report
@@ -95,7 +84,6 @@ class _Progress:
             self.update()
 
     def update(self, count: int = 1) -> None:
-        """`count` more are done."""
         self._done += count
         if self._total and time.monotonic() - self._reported_s >= _REPORT_EVERY_S:
             self._reported_s = time.monotonic()

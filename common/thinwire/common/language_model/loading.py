@@ -13,20 +13,21 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from thinwire.common.errors import ConfigError, ThinwireError, VocabularyMismatchError
-from thinwire.common.language_model.cache_kinds import check_croppable, check_stateless
 from thinwire.common.language_model.checkpoint_faults import (
-    Fault,
-    explained,
-    layout_fault,
+    check_layout,
+    check_path,
+    check_quantisation,
+    check_weights,
     left_out,
     not_loadable,
-    path_fault,
-    quantisation_fault,
-    weights_fault,
 )
-from thinwire.common.language_model.context import context_length
+from thinwire.common.language_model.checkpoint_settings import (
+    context_length,
+    end_of_text_ids,
+    unused_settings,
+)
 from thinwire.common.language_model.fingerprint import model_fingerprint
-from thinwire.common.language_model.generation_settings import end_of_text_ids, unused_settings
+from thinwire.common.language_model.kv_cache import check_croppable, check_stateless
 from thinwire.common.language_model.library_output import OnProgress, taken_from_libraries
 from thinwire.common.language_model.logits import ScoredModule
 from thinwire.common.language_model.model import LanguageModel
@@ -76,11 +77,7 @@ def load_language_model(
         raise ConfigError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}.", setting="dtype")
     _check_device(device)
     report = on_progress or (lambda stage: None)
-    fault = path_fault(path_or_id)
-    if fault is not None:
-        raise not_loadable(path_or_id, fault)
-    local = Path(path_or_id).is_dir()
-    name = Path(path_or_id).resolve().name if local else path_or_id
+    name = Path(path_or_id).resolve().name if Path(path_or_id).is_dir() else path_or_id
     stages = ["files"]
 
     def enter(stage: str) -> None:
@@ -88,14 +85,10 @@ def load_language_model(
         report(stage)
 
     try:
+        check_path(path_or_id)
         with taken_from_libraries(report) as said:
             tokenizer, model, left = _read(
-                path_or_id,
-                name,
-                {"revision": revision, "local_files_only": _local_files_only(path_or_id)},
-                tokenizer_path=tokenizer_path,
-                dtype=dtype,
-                enter=enter,
+                path_or_id, name, revision, tokenizer_path=tokenizer_path, dtype=dtype, enter=enter
             )
         vocabulary = Vocabulary(tokenizer)
         size = vocabulary.identity.size
@@ -134,31 +127,26 @@ def load_language_model(
     except ThinwireError:
         raise
     except Exception as error:  # every kind occurs, a bare Exception for a bad tokenizer file too
-        fault = explained(error, path_or_id, stage=stages[-1])
-        raise not_loadable(path_or_id, fault) from error
+        raise not_loadable(path_or_id, error, stage=stages[-1]) from error
 
 
 def _read(
     path_or_id: str,
     name: str,
-    files: dict[str, Any],
+    revision: str | None,
     *,
     tokenizer_path: str | None,
     dtype: str,
     enter: OnProgress,
 ) -> tuple[Any, Any, tuple[str, ...]]:
     """The tokenizer and the model as transformers makes them, and sentences on what it leaves out."""
-
-    def refuse(fault: Fault | None) -> None:
-        if fault is not None:
-            raise not_loadable(path_or_id, fault)
-
-    refuse(layout_fault(path_or_id, **files))
+    files: dict[str, Any] = {"revision": revision, "local_files_only": _local_files_only(path_or_id)}
+    check_layout(path_or_id, **files)
     where = {**files, "trust_remote_code": False}
     enter("configuration")
     config = AutoConfig.from_pretrained(path_or_id, **where)
     check_croppable(config, name)
-    refuse(quantisation_fault(config))
+    check_quantisation(config)
     enter("tokenizer")
     tokenizer = (
         AutoTokenizer.from_pretrained(path_or_id, **where)
@@ -176,41 +164,37 @@ def _read(
         **where,
     )
     model, loading = loaded
-    refuse(weights_fault(model, loading["missing_keys"], loading["unexpected_keys"]))
+    check_weights(model, loading["missing_keys"], loading["unexpected_keys"])
     check_stateless(model, name)
     return tokenizer, model, left_out(name, loading["unexpected_keys"])
 
 
 def _other_tokenizer(path_or_id: str) -> Any:
     """The tokenizer of another model; ModelLoadError where there is none."""
-    fault = path_fault(path_or_id)
-    if fault is not None:
-        raise not_loadable(path_or_id, fault, "tokenizer")
     try:
+        check_path(path_or_id)
         return AutoTokenizer.from_pretrained(
             path_or_id, local_files_only=_local_files_only(path_or_id), trust_remote_code=False
         )
     except Exception as error:  # as for a model
-        raise not_loadable(
-            path_or_id, explained(error, path_or_id, stage="tokenizer"), "tokenizer"
-        ) from error
+        raise not_loadable(path_or_id, error, stage="tokenizer", what="tokenizer") from error
 
 
 def _local_files_only(path_or_id: str) -> bool:
-    """Whether the hub is not asked: its client would retry for half a minute where there is no network."""
-    return Path(path_or_id).is_dir() or not _hub_resolves()
+    """
+    Whether the hub is not asked: its client would retry for half a minute where there is no network.
 
-
-def _hub_resolves() -> bool:
-    """Whether the hub's host name resolves; taken as given behind a proxy, which resolves names itself."""
-    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+    That its host name resolves is taken as given behind a proxy, which resolves names itself.
+    """
+    if Path(path_or_id).is_dir():
         return True
-    host = urlsplit(huggingface_hub.constants.ENDPOINT).hostname or ""
-    try:
-        socket.getaddrinfo(host, None)
-    except OSError:
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
         return False
-    return True
+    try:
+        socket.getaddrinfo(urlsplit(huggingface_hub.constants.ENDPOINT).hostname or "", None)
+    except OSError:
+        return True
+    return False
 
 
 def _check_device(device: str) -> None:

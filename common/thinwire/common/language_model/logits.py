@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,7 +54,6 @@ class ScoredModule:
     A transformers causal model in eval mode, whose logits come ready for the sampler.
 
     Args:
-        module: the model, on its device.
         name: for people; a local folder's base name, or the hub id.
         vocabulary_size: V.
     """
@@ -70,11 +68,6 @@ class ScoredModule:
         probability 0. An id that can come out must be fed next: the smaller of output and input counts.
         """
         self._keeps_logits = "logits_to_keep" in inspect.signature(module.forward).parameters
-
-    @cached_property
-    def device(self) -> str:
-        """Where it is."""
-        return str(next(self.module.parameters()).device)
 
     def logits(self, token_ids: torch.Tensor, wanted: int | torch.Tensor, **options: Any) -> npt.NDArray[Any]:
         """
@@ -101,14 +94,7 @@ def _rows(layer: Any) -> int:
 
 
 def non_finite(rows: npt.NDArray[Any], name: str, length: int) -> NonFiniteLogitsError | None:
-    """
-    What is wrong with rows of logits; None if nothing is.
-
-    Args:
-        rows: (n, V).
-        name: of the model.
-        length: tokens of the sequence after the pass.
-    """
+    """What is wrong with (n, V) logits of the model `name`, of a sequence that has `length` tokens now."""
     highest = rows.max(axis=-1)
     if np.isfinite(highest).all():  # max propagates NaN; -inf means a row without any finite logit
         return None

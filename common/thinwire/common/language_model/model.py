@@ -16,7 +16,7 @@ from thinwire.common.causal_model import (
     ServedModel,
     extend_one_by_one,
 )
-from thinwire.common.language_model.cache_kinds import new_cache
+from thinwire.common.language_model.kv_cache import new_cache
 from thinwire.common.language_model.kv_pool import PAGE_TOKENS, KvPool
 from thinwire.common.language_model.logits import ScoredModule, fed_ids, non_finite
 from thinwire.common.language_model.pooled_sequences import PooledSequences, pools
@@ -78,7 +78,7 @@ class LanguageModel:
 
     @property
     def module(self) -> Any:
-        """The transformers model inside, for hooks and for transformers' own generation beside ours."""
+        """The transformers model inside."""
         return self.scored.module
 
     @property
@@ -118,10 +118,7 @@ class LanguageModel:
                 for each, and in all at least one whole context.
             kv_bytes: the pool's size.
 
-        Raises:
-            ConfigError: `kv_bytes` holds not even a page.
-            ResourceExhaustedError: the device has not so much memory.
-            ModelTrialError: the model scores otherwise with the pool than in plain passes.
+        Errors are those of `PooledSequences`.
         """
         if not pools(self.scored.module.config):
             self.trial.check(self)
@@ -137,13 +134,11 @@ class LanguageModel:
             )
 
     def open_sequence(self, *, reserve_tokens: int = 0) -> CachedSequence:
-        """A new, empty sequence; see `CausalModel.open_sequence`."""
         if self._pooled is not None:
             return self._pooled.open_sequence(reserve_tokens=reserve_tokens)
         return ModelSequence(self)
 
     def extend_batch(self, requests: Sequence[ExtendRequest]) -> list[Extended]:
-        """Extend several sequences; see `CausalModel.extend_batch`."""
         if self._pooled is not None:
             return self._pooled.extend_batch(requests)
         return extend_one_by_one(requests)
@@ -163,11 +158,9 @@ class ModelSequence:
 
     @property
     def length(self) -> int:
-        """Tokens in the cache."""
         return self._length
 
     def extend(self, token_ids: Sequence[int], *, logit_rows: int) -> npt.NDArray[Any]:
-        """Append tokens and score; see `CachedSequence.extend`."""
         assert 1 <= logit_rows <= len(token_ids), "more logit rows than tokens"
         scored = self._model.scored
         with torch.inference_mode():
@@ -181,7 +174,6 @@ class ModelSequence:
         return logits
 
     def truncate(self, length: int) -> None:
-        """Roll the cache back to its first `length` tokens."""
         assert 0 <= length <= self._length, f"truncate to {length} of {self._length}"
         if length == 0:
             self._cache = self._model.new_cache()
@@ -190,5 +182,4 @@ class ModelSequence:
         self._length = length
 
     def close(self) -> None:
-        """Free the cache."""
         self._cache = None

@@ -64,13 +64,7 @@ class _Span:
 
 
 class PackedPass:
-    """
-    One pass over the new tokens of several sequences.
-
-    Args:
-        pool: where their states are.
-        stretches: at least one.
-    """
+    """One pass over the new tokens of several sequences, at least one, whose states are in `pool`."""
 
     def __init__(self, pool: KvPool, stretches: Sequence[Stretch]) -> None:
         self._pool = pool
@@ -110,18 +104,12 @@ class PackedPass:
         return keys[None], values[None]
 
     def attend(
-        self,
-        layer: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        scaling: float | None,
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None
     ) -> torch.Tensor:
         """
         Keep the new states of one layer and attend to all.
 
         Args:
-            layer: its index.
             query: (1, query heads, tokens, head size).
             key, value: (1, heads, tokens, head size); query heads are a multiple of heads.
             scaling: of the scores; None for 1 / √(head size).

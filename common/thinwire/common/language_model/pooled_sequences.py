@@ -20,13 +20,11 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from thinwire.common.causal_model import Extended, ExtendRequest
 from thinwire.common.errors import ModelTrialError, ThinwireError
 from thinwire.common.language_model import packed_attention
-from thinwire.common.language_model.cache_kinds import new_cache
-from thinwire.common.language_model.growing_cache import GrowingLayer
+from thinwire.common.language_model.kv_cache import GrowingLayer, new_cache
 from thinwire.common.language_model.kv_pool import KvPool, PageTable
 from thinwire.common.language_model.logits import ScoredModule, fed_ids, non_finite
 from thinwire.common.language_model.packed_attention import PackedPass, Stretch
-from thinwire.common.language_model.trial import Trial
-from thinwire.common.language_model.trial_scripts import POOL_PAGES
+from thinwire.common.language_model.trial import POOL_PAGES, Trial
 
 _log = logging.getLogger(__name__)
 
@@ -36,13 +34,11 @@ class PooledSequences:
     Args:
         scored: a model whose cache layers all are of full attention.
         budget_bytes: of the KV pool; None for `default_tokens` tokens.
-        default_tokens: see there.
         trial: what every sequence is held against before the first is served.
 
     Raises:
         ModelTrialError: the model scores otherwise here than in plain passes.
-        ConfigError: the budget holds not even a page.
-        ResourceExhaustedError: the device has not so much memory.
+        ConfigError, ResourceExhaustedError: as `KvPool`'s.
     """
 
     def __init__(
@@ -59,16 +55,9 @@ class PooledSequences:
         """Whether several sequences take one pass."""
 
     def open_sequence(self, *, reserve_tokens: int = 0) -> PooledSequence:
-        """
-        A new, empty sequence with room for `reserve_tokens`.
-
-        Raises:
-            ResourceExhaustedError: the pool has not so many free pages.
-        """
         return PooledSequence(self, PageTable(self.pool, reserve_tokens=reserve_tokens))
 
     def extend_batch(self, requests: Sequence[ExtendRequest]) -> list[Extended]:
-        """See `CausalModel.extend_batch`; every sequence is one of these."""
         answers: list[Extended | None] = [None] * len(requests)
         ready: list[tuple[int, PooledSequence, Stretch]] = []
         for index, request in enumerate(requests):
@@ -112,12 +101,7 @@ class PooledSequences:
             )
 
     def _packs_in(self, trial: Trial) -> bool:
-        """
-        Whether passes shared by several sequences pass the trial.
-
-        Raises:
-            ModelTrialError: passes of one sequence each do not pass it either.
-        """
+        """Whether shared passes pass the trial; ModelTrialError if passes of one sequence do not either."""
         module = self.scored.module
         former = module.config._attn_implementation
         pages = self.pool.allocator.pages
@@ -137,13 +121,7 @@ class PooledSequences:
 
 
 class PooledSequence:
-    """
-    One sequence; implements `common.causal_model.CachedSequence`.
-
-    Args:
-        sequences: where it belongs.
-        table: its pages.
-    """
+    """One sequence with its pages; implements `common.causal_model.CachedSequence`."""
 
     def __init__(self, sequences: PooledSequences, table: PageTable) -> None:
         self._sequences = sequences
@@ -152,32 +130,24 @@ class PooledSequence:
         """Tokens in the cache."""
 
     def stretch(self, token_ids: Sequence[int]) -> Stretch:
-        """
-        The sequence with room for new tokens.
-
-        Raises:
-            ResourceExhaustedError: the pool has not so many free pages.
-        """
+        """The sequence with room for new tokens, or ResourceExhaustedError."""
         assert self._table is not None, "used after close"
         self._table.make_room(self.length + len(token_ids))
         return Stretch(self._table, self.length, fed_ids(token_ids, self._sequences.scored.rows))
 
     def extend(self, token_ids: Sequence[int], *, logit_rows: int) -> npt.NDArray[Any]:
-        """Append tokens and score; see `CachedSequence.extend`."""
         (answer,) = self._sequences.extend_batch([ExtendRequest(self, token_ids, logit_rows)])
         if isinstance(answer, ThinwireError):
             raise answer
         return answer
 
     def truncate(self, length: int) -> None:
-        """Roll the cache back to its first `length` tokens; pages after them are free again."""
         assert 0 <= length <= self.length, f"truncate to {length} of {self.length}"
         assert self._table is not None, "used after close"
         self._table.keep(length)
         self.length = length
 
     def close(self) -> None:
-        """Give the pages back."""
         if self._table is not None:
             self._table.keep(0)
             self._table = None
@@ -194,7 +164,6 @@ class _PooledLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self._after = stretch.length
 
     def get_seq_length(self) -> int:
-        """Tokens kept so far."""
         return self._length
 
     def update(

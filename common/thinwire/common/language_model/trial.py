@@ -24,6 +24,7 @@ import inspect
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,19 +35,6 @@ from transformers.cache_utils import DynamicCache
 from thinwire.common.causal_model import CachedSequence, Extended, ExtendRequest
 from thinwire.common.errors import ModelTrialError, ResourceExhaustedError
 from thinwire.common.language_model.logits import ScoredModule, non_finite, scored_rows
-from thinwire.common.language_model.trial_scripts import (
-    ALONE,
-    BESIDE,
-    ONE_PAGE,
-    ONE_POOL,
-    OWN_CACHES,
-    POOL_PAGES,
-    SHARED_TOKENS,
-    TEXT_TOKENS,
-    TOGETHER,
-    Script,
-    two_texts,
-)
 
 TOLERANCES = {"float64": 1e-4, "float32": 1e-3, "float16": 0.3, "bfloat16": 0.3}
 """
@@ -60,6 +48,63 @@ _SEEDS = (12, 13)
 """Seeds of the texts; the second is for a model that fails with the first."""
 _CHANGE = "the logits after a token change with"
 _OTHER = "has other logits than in transformers' plain forward pass"
+
+TEXT_TOKENS = 12
+SHARED_TOKENS = 4
+"""At the start of both texts."""
+A, B = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """One sequence's part in a pass: tokens `start` to `stop` of a text, after its first `start`."""
+
+    sequence: int
+    """Which; a new one where none is open under this number. A longer one is rolled back to `start`."""
+    text: int
+    start: int
+    stop: int
+    rejected: int = 0
+    """Wrong ids after them."""
+    closes: bool = False
+    """Whether the sequence ends with the pass."""
+
+
+Script = tuple[tuple[Feed, ...], ...]
+"""Passes, each with its sequences' parts."""
+
+OWN_CACHES: Script = (
+    (Feed(0, A, 0, 7, rejected=2),),
+    (Feed(1, B, 0, 3),),
+    (Feed(0, A, 5, 6),),
+    (Feed(0, A, 6, TEXT_TOKENS),),
+)
+"""A script of sequences with a cache each, one a pass."""
+POOL_PAGES = 3
+ONE_POOL: Script = (
+    (Feed(0, A, 0, 7, rejected=2), Feed(1, B, 0, 8, closes=True), Feed(2, B, 0, 3)),
+    (Feed(0, A, 5, TEXT_TOKENS), Feed(3, A, 0, 4), Feed(2, B, 3, 4)),
+)
+"""A script of sequences in one pool of `POOL_PAGES` or more; the last gets a page that another gave back."""
+ONE_PAGE: Script = (
+    (Feed(0, A, 0, 7, rejected=2),),
+    (Feed(0, A, 5, TEXT_TOKENS, closes=True),),
+    (Feed(1, B, 0, 8),),
+)
+"""A script of a smaller pool, one sequence at a time."""
+ALONE: tuple[tuple[str, Script], ...] = (
+    ("a text in one pass with a cache", ((Feed(0, A, 0, TEXT_TOKENS),),)),
+    ("a text in several passes", tuple((Feed(0, A, n, n + 3),) for n in range(0, TEXT_TOKENS, 3))),
+    ("a text after a roll-back of its cache", ONE_PAGE[:2]),
+    ("a text in memory that another one had", ((Feed(0, B, 0, 8, closes=True),), (Feed(1, A, 0, 4),))),
+)
+"""From the simplest on; the first one that goes wrong says what is wrong."""
+BESIDE = (
+    "a text whose passes alternate with another one's",
+    ((Feed(0, A, 0, 7),), (Feed(1, B, 0, 8),), (Feed(0, A, 7, TEXT_TOKENS),)),
+)
+"""A text beside another one, in passes of its own."""
+TOGETHER = "a text in passes shared with another one"
 
 Rows = npt.NDArray[Any]
 
@@ -78,12 +123,7 @@ class Sequences(Protocol):
 
 class Trial:
     """
-    Two texts and their plain passes.
-
-    Args:
-        scored: the model as loaded: with transformers' own attention and layers.
-        dtype: a key of `TOLERANCES`.
-        context_length: tokens that a text may have.
+    Two texts and their plain passes, by a model as loaded: with transformers' own attention and layers.
 
     Raises:
         ModelTrialError: the plain pass fails, or a row of it depends on later tokens or their positions.
@@ -111,7 +151,6 @@ class Trial:
         chooses between them, and the logits jump.
 
         Args:
-            sequences: of the model.
             pages: of the one pool that they share; None for sequences that have a cache each.
 
         Raises:
@@ -129,7 +168,7 @@ class Trial:
     def _draw_texts(self, seed: int) -> None:
         """Choose the texts and make their plain passes, as two rows of each."""
         count = min(TEXT_TOKENS, self._context_length)
-        self._texts = two_texts(self._module.config, self._ids, count, seed)
+        self._texts = _two_texts(self._module.config, self._ids, count, seed)
         self._rows = self._placed = self._plain(self._texts)
         error = non_finite(self._rows[0], self._name, count)
         if error is not None:
@@ -255,6 +294,19 @@ class Trial:
             f"({type(error).__name__}: {lines[0].rstrip('.')}); expected the logits of transformers' plain "
             f"forward pass."
         )
+
+
+def _two_texts(config: Any, ids: int, count: int, seed: int) -> tuple[list[int], list[int]]:
+    """Two random texts that begin alike, special ids among them: some models give those another meaning."""
+    rng = np.random.default_rng(seed)
+    shared, tail = rng.integers(0, ids, SHARED_TOKENS), rng.integers(0, ids, TEXT_TOKENS - SHARED_TOKENS)
+    text = config.get_text_config(decoder=True)
+    for place, field in enumerate(("pad_token_id", "bos_token_id", "eos_token_id"), start=1):
+        special = getattr(text, field, None)
+        if isinstance(special, int) and 0 <= special < ids:
+            shared[place] = special
+    other = (tail + 1 + rng.integers(0, max(1, ids - 1), len(tail))) % ids
+    return [*map(int, shared), *map(int, tail)][:count], [*map(int, shared), *map(int, other)][:count]
 
 
 def deviation(expected: Rows, rows: Rows) -> float:

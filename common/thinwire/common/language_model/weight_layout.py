@@ -44,13 +44,7 @@ class HalfWeightLinear(nn.Module):
         self._scaled = exponent != 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """
-        Args:
-            x: (..., in) float32.
-
-        Returns:
-            (..., out) float32.
-        """
+        """(..., in) float32 → (..., out) float32."""
         product = self._product(x)
         if self.bias is not None:
             return torch.addcmul(self.bias, product, self._scale)

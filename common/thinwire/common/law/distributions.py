@@ -19,15 +19,7 @@ from thinwire.common.law.selection import kth_and_next, reaching
 
 
 def check_logits(logits: npt.NDArray[Any]) -> None:
-    """
-    Refuse logits no distribution can be made of.
-
-    Args:
-        logits: (V,) floating point; -inf is legal (probability 0).
-
-    Raises:
-        NonFiniteLogitsError: NaN or +inf (the first bad id is named), or no finite logit.
-    """
+    """Refuse (V,) logits with NaN or +inf (the first bad id is named), or none finite; -inf is legal."""
     highest = logits.max()
     if np.isfinite(highest):
         return  # max propagates NaN, so a finite one rules out NaN and +inf together
@@ -46,7 +38,11 @@ def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def warp(
-    logits: npt.NDArray[Any], sampling: SamplingParameters, *, dtype: Any = np.float64
+    logits: npt.NDArray[Any],
+    sampling: SamplingParameters,
+    *,
+    dtype: Any = np.float64,
+    margins: list[float] | None = None,
 ) -> npt.NDArray[Any]:
     """
     The distribution after temperature, top-k and top-p.
@@ -55,6 +51,7 @@ def warp(
         logits: (V,) float32 or float64, finite or -inf.
         sampling: temperature 0 is greedy, ties to the smaller id.
         dtype: precision of the arithmetic and the result; float64 for the target's law.
+        margins: given a list, how clearly tokens were kept is told there (`common.law.decision_margin`).
 
     Returns:
         (V,) `dtype`, sums to 1.
@@ -65,22 +62,6 @@ def warp(
     As in transformers: top-k keeps every token that ties with the k-th; top-p drops, from the least likely up
     and of equals the smaller id first, while the dropped mass stays <= 1 - top_p, never the likeliest token.
     """
-    return _warp(logits, sampling, dtype, None)
-
-
-def warp_with_margin(
-    logits: npt.NDArray[Any], sampling: SamplingParameters, *, dtype: Any = np.float64
-) -> tuple[npt.NDArray[Any], float]:
-    """`warp`, and how clearly it kept the tokens that it kept (`common.law.decision_margin`)."""
-    margins = [1.0]
-    probs = _warp(logits, sampling, dtype, margins)
-    return probs, min(margins)
-
-
-def _warp(
-    logits: npt.NDArray[Any], sampling: SamplingParameters, dtype: Any, margins: list[float] | None
-) -> npt.NDArray[Any]:
-    """See `warp`; margins are told where a list for them is given."""
     check_logits(logits)
     if sampling.temperature == 0:
         probs = np.zeros(logits.shape, dtype=dtype)
@@ -107,11 +88,17 @@ def _warp(
     return probs
 
 
-def _nucleus(
-    probs: npt.NDArray[Any], top_p: float, margins: list[float] | None = None
-) -> npt.NDArray[np.int64]:
+def warp_with_margin(
+    logits: npt.NDArray[Any], sampling: SamplingParameters, *, dtype: Any = np.float64
+) -> tuple[npt.NDArray[Any], float]:
+    """`warp`, and the smallest of its margins."""
+    margins = [1.0]
+    return warp(logits, sampling, dtype=dtype, margins=margins), min(margins)
+
+
+def _nucleus(probs: npt.NDArray[Any], top_p: float, margins: list[float] | None) -> npt.NDArray[np.int64]:
     """
-    Ids that top-p keeps; margins are told where a list for them is given.
+    Ids that top-p keeps.
 
     Most laws have a small nucleus, so ever larger sets of likely tokens are sorted until one holds it.
     """

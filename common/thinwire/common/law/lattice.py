@@ -48,11 +48,6 @@ def rounding_margin(probs: npt.NDArray[np.float64], counts: npt.NDArray[np.int64
     surplus counts go to is one choice, of the points whose ℓ p has the largest fraction.
     So what counts is each point's distance to the cut, relative to its ℓ p, and the cut is free to lie
     anywhere between the points on its two sides; it is taken in the middle.
-
-    Args:
-        probs: (K,) float64, as `quantize` had them.
-        counts: (K,) int64, what it gave.
-        resolution: ℓ.
     """
     if len(probs) == 1:
         return 1.0

@@ -47,10 +47,7 @@ _SEGMENT_MASK = (1 << _SEGMENT_BITS) - 1
 
 class SymbolReader:
     """
-    Pops symbols off a payload.
-
-    Args:
-        payload: as made by `encode_symbols`; its length is checked by the caller beforehand.
+    Pops symbols off a payload of `encode_symbols`, whose length the caller has checked.
 
     Raises:
         PayloadInvalidError: the top byte is zero, so the payload is longer than it must be.
@@ -96,12 +93,7 @@ class SymbolReader:
         return index
 
     def finish(self) -> None:
-        """
-        Check that nothing is left.
-
-        Raises:
-            PayloadInvalidError: the padding is not zero (a rank out of range ends here too).
-        """
+        """Refuse what is left, with PayloadInvalidError: padding that is not zero, or a rank out of range."""
         if self._segments:
             bits = self._segments[-1].bit_length() + _SEGMENT_BITS * (len(self._segments) - 1)
             raise PayloadInvalidError(f"{bits} bits are left after the last symbol; expected zero padding.")

@@ -36,16 +36,11 @@ class Stream(enum.IntEnum):
 
 def draw_key(seed: int, stream: Stream, position: int, attempt: int = 0) -> bytes:
     """
-    The key of one draw.
+    The key of one draw: 32 bytes, little-endian (seed, stream, position, attempt).
 
     Args:
-        seed: 0 to 2**64 - 1.
-        stream: what the draw decides.
         position: absolute index of the token in the sequence, prompt included, >= 0.
         attempt: number of the Draft effect, >= 0; always 0 outside the DRAFT stream.
-
-    Returns:
-        32 bytes, little-endian (seed, stream, position, attempt).
     """
     return struct.pack("<QQQQ", seed, int(stream), position, attempt)
 
@@ -68,12 +63,7 @@ class Draws(Protocol):
 
 
 class KeyedDraws:
-    """
-    The shipped source of randomness for one generation.
-
-    Args:
-        seed: 0 to 2**64 - 1.
-    """
+    """The shipped source of randomness for one generation, by its seed, 0 to 2**64 - 1."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -102,7 +92,6 @@ class KeyedDraws:
 
         Args:
             stream: RESIDUAL or BONUS.
-            position: absolute index of the token.
             weights: (V,) float64, >= 0, not all 0; need not sum to 1.
 
         Returns:

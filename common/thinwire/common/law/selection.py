@@ -33,20 +33,13 @@ def reaching(values: npt.NDArray[Any], count: int, *, above: float = -np.inf) ->
     Returns:
         ascending int64: all entries that reach some lower bound of the K-th largest.
     """
-    floor = _lower_bound(values, count)
+    size, floor = values.shape[0], -np.inf
+    if count < size:
+        columns = max(_COLUMNS, 2 * count)
+        rows = size // columns
+        few = values if rows < _LEAST_ROWS else values[: rows * columns].reshape(rows, columns).max(axis=0)
+        floor = np.partition(few, -count)[-count]
     return (values >= floor if floor > above else values > above).nonzero()[0]
-
-
-def _lower_bound(values: npt.NDArray[Any], count: int) -> Any:
-    """A lower bound of the `count`-th largest entry: the `count`-th largest maximum, or itself."""
-    size = values.shape[0]
-    if count >= size:
-        return -np.inf
-    columns = max(_COLUMNS, 2 * count)
-    rows = size // columns
-    if rows >= _LEAST_ROWS:
-        values = values[: rows * columns].reshape(rows, columns).max(axis=0)
-    return np.partition(values, -count)[-count]
 
 
 def kth_and_next(values: npt.NDArray[Any], count: int) -> tuple[Any, Any]:

@@ -17,7 +17,7 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from operator import getitem, sub
 
-from thinwire.common.law.steps import Steps, finished
+from thinwire.common.law.steps import Steps
 
 SIZE_CODES = 128
 """Number of shipped tables of support sizes."""
@@ -29,7 +29,6 @@ _FIRST_LOGS = tuple((math.log(share / 64), math.log(1 - share / 64)) for share i
 """Log-likelihoods of size 1 and of a larger size."""
 _TAIL_MEANS = (11, 14, 18, 24, 32, 44, 60, 80, 110, 150, 200, 280, 400, 600, 1000, 0)
 """Mean of the geometric tail after 1, in tenths; 0 stands for a uniform tail. Ratios of about 1.35."""
-
 
 _STEPPING = 96
 """From this size on a binomial comes cheaper from its neighbour than from scratch."""
@@ -71,15 +70,7 @@ def _at_hand(ids: Sequence[int]) -> int:
 
 
 def subset_rank(ids: Sequence[int]) -> int:
-    """
-    Colexicographic rank of an ascending subset.
-
-    Args:
-        ids: k strictly ascending integers >= 0.
-
-    Returns:
-        Σ C(ids[i], i + 1), in [0, C(universe, k)).
-    """
+    """Colexicographic rank Σ C(ids[i], i + 1), in [0, C(universe, k)), of k strictly ascending ids >= 0."""
     size, inside = len(ids), _at_hand(ids)
     rank = sum(map(getitem, _columns(inside), ids))
     if inside == size:
@@ -93,11 +84,6 @@ def subset_rank(ids: Sequence[int]) -> int:
         rank += value
         known = (x - 1, value * i // x) if value else (-1, 0)
     return rank
-
-
-def subset_unrank(rank: int, size: int) -> list[int]:
-    """`subset_unranking` in one go."""
-    return finished(subset_unranking(rank, size))
 
 
 def subset_unranking(rank: int, size: int) -> Steps[list[int]]:
@@ -139,12 +125,7 @@ def subset_unranking(rank: int, size: int) -> Steps[list[int]]:
 
 
 def _binomial(x: int, i: int, known: tuple[int, int]) -> int:
-    """
-    C(x, i) for x >= i >= 1.
-
-    Args:
-        known: (y, C(y, i)) with any y; for large i a near y >= x saves most of the work. y < 0 is no help.
-    """
+    """C(x, i) for x >= i >= 1; `known` is (y, C(y, i)), where for large i a near y >= x saves most work."""
     y, value = known
     gap = y - x
     if 0 <= gap < i // 2:
@@ -153,12 +134,7 @@ def _binomial(x: int, i: int, known: tuple[int, int]) -> int:
 
 
 def _largest(rank: int, i: int, known: tuple[int, int]) -> tuple[int, int]:
-    """
-    The largest x with C(x, i) <= rank, and that C(x, i), for rank >= 1 and i >= 1.
-
-    Args:
-        known: see `_binomial`; if given, x is known to be at most its y.
-    """
+    """The largest x with C(x, i) <= rank >= 1, at most the y of `known` >= 0 (`_binomial`); and C(x, i)."""
     if i == 1:
         return rank, rank
     x = max(i, _estimate(rank, i))
@@ -195,11 +171,6 @@ def point_rank(ids: Sequence[int], counts: Sequence[int], resolution: int) -> in
     """Rank of (support, counts) among the points with exactly len(ids) positive counts; see `point_count`."""
     _, *places = accumulate(counts[:-1], initial=-1)
     return subset_rank(ids) * _compositions(resolution, len(counts)) + subset_rank(places)
-
-
-def point_unrank(rank: int, size: int, resolution: int) -> tuple[list[int], list[int]]:
-    """`point_unranking` in one go."""
-    return finished(point_unranking(rank, size, resolution))
 
 
 def point_unranking(rank: int, size: int, resolution: int) -> Steps[tuple[list[int], list[int]]]:
@@ -255,11 +226,6 @@ def point_offsets(vocabulary_size: int, max_size: int, resolution: int) -> tuple
         support = support * (vocabulary_size - k) // (k + 1)
         composition = composition * (resolution - k) // k
     return tuple(offsets)
-
-
-def size_of_rank(rank: int, offsets: Sequence[int]) -> int:
-    """The size whose block of ranks holds `rank`."""
-    return bisect_right(offsets, rank)
 
 
 @lru_cache(maxsize=1024)

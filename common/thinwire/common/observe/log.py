@@ -31,12 +31,9 @@ def log_request(
     logger: logging.Logger, event: str, fault: BaseException | None = None, /, **fields: Any
 ) -> None:
     """
-    One line for one request.
+    One line for one request: what became of it, in a few words that are always the same, and plain fields.
 
-    Args:
-        event: what became of it, in a few words that are always the same.
-        fault: of ours, shown with its traceback; the line is then an error.
-        fields: plain values; None is left out.
+    A field of None is left out; a fault of ours is shown with its traceback, and the line is then an error.
     """
     shown = {name: value for name, value in fields.items() if value is not None}
     level = logging.INFO if fault is None else logging.ERROR
@@ -51,12 +48,9 @@ def announce(program: str, sentence: str, level: int = logging.INFO) -> None:
 @contextmanager
 def logging_to(stream: TextIO, *, format_: str, exception_messages: bool = True) -> Iterator[None]:
     """
-    Send everything that is logged to a stream while the context lasts.
+    Send everything that is logged to a stream, in one of `FORMATS`, while the context lasts.
 
-    Args:
-        stream: the daemon's standard error.
-        format_: one of `FORMATS`.
-        exception_messages: whether a traceback ends with the exception's message, which may quote a text.
+    Without `exception_messages` a traceback ends without the exception's message, which may quote a text.
     """
     as_json = format_ == "json" or (format_ == "auto" and not stream.isatty())
     handler = logging.StreamHandler(stream)
@@ -115,7 +109,6 @@ class JsonFormatter(_Formatter):
     """One strict JSON object a record: time (UTC), level, event, and the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its newline."""
         sentence, fields, trace = self._parts(record)
         seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         head = {"time": f"{seconds}.{int(record.msecs):03d}Z", "level": record.levelname, "event": sentence}
@@ -127,7 +120,6 @@ class TextFormatter(_Formatter):
     """One line a record, the fields after it as name=value; an announcement as `PROGRAM: SENTENCE`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its newline; a traceback follows on lines of its own."""
         if getattr(record, "announced", False):
             return f"{record.name}: {record.getMessage()}"
         sentence, fields, trace = self._parts(record)

@@ -32,7 +32,6 @@ TIME_BUCKETS_S = (
 )
 """Upper bounds in seconds: from the coding of one block to the longest that a round may take."""
 
-
 _COUNTERS = {
     "rounds": ("scheme", "Rounds verified, those without a draft included."),
     "spec_decode_num_drafts": ("scheme", "Rounds verified that had drafted tokens."),
@@ -61,8 +60,8 @@ class Metrics:
     What both daemons count: rounds, tokens, bytes, the cloud's times, and what was refused.
 
     Args:
-        counters: of this daemon alone: its label, empty for none, and what it counts, by name.
-        times: of this daemon's rounds alone: what the seconds are, by the field that has them.
+        counters: name → label, empty for none, and what it counts; of this daemon alone.
+        times: field of a round → what its seconds are; of this daemon alone.
     """
 
     def __init__(
@@ -82,13 +81,7 @@ class Metrics:
         self._begin("connections_closed", CLOSED_REASONS)
 
     def count(self, name: str, label: str | int = "", amount: float = 1) -> None:
-        """
-        Count up.
-
-        Args:
-            name: of a counter, without prefix.
-            label: a scheme, a reason or a place in the block; empty for a counter without a label.
-        """
+        """Count up, by a counter's name without prefix and its label: a scheme, a reason, a place or none."""
         counter = self._labelled.get((name, label))
         if counter is None:  # remembered: the library's look-up is dear, and a round takes ten
             counter = self._counters[name]
@@ -96,7 +89,6 @@ class Metrics:
         counter.inc(amount)
 
     def round_verified(self, measured: RoundVerified) -> None:
-        """A round has its verdict."""
         scheme, accepted = measured.scheme, measured.accepted
         self.count("rounds", scheme)
         if measured.draft_length:
@@ -122,9 +114,8 @@ class Metrics:
         return generate_latest(self.registry)
 
     def _begin(self, name: str, labels: Iterable[str]) -> None:
-        """Begin at 0, so that the first one is an increase too."""
         for label in labels:
-            self.count(name, label, 0)
+            self.count(name, label, 0)  # so that the first one is an increase too
 
     def _gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         Gauge(PREFIX + name, text, registry=self.registry).set_function(value)
@@ -145,7 +136,6 @@ class _Counted(Collector):
     value: Callable[[], float]
 
     def collect(self) -> Iterator[Metric]:
-        """The one family."""
         yield CounterMetricFamily(self.name, self.text, value=self.value())
 
 
@@ -153,7 +143,6 @@ class _Registry(CollectorRegistry):
     """A registry without the series of creation times, which double the page and say nothing here."""
 
     def collect(self) -> Iterator[Metric]:
-        """The families."""
         for family in super().collect():
             family.samples = [one for one in family.samples if not one.name.endswith("_created")]
             yield family

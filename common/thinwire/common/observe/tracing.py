@@ -56,12 +56,9 @@ class Trace:
         self, *phases: tuple[str, float], ended_s: float | None = None, **attributes: Attribute
     ) -> None:
         """
-        Phases that followed one another: a child span each, until there are `MAX_CHILD_SPANS`.
+        Phases that followed one another, by name and seconds: a child span each, up to `MAX_CHILD_SPANS`.
 
-        Args:
-            phases: name and seconds of each, in order.
-            ended_s: when the last one ended, in seconds of `time.monotonic`; now when None.
-            attributes: of each of them, without prefix.
+        The last one ended at `ended_s`, in seconds of `time.monotonic`; now when None.
         """
         if self.tracer is None or self._over:
             return  # over: a block drafted for a text that had ended, which is in no statistics either
@@ -162,11 +159,8 @@ def start_tracing(service: str, exporter: str | None) -> Tracing:
     Trace to an installed exporter; OpenTelemetry's own variables configure it and the sampling.
 
     Args:
-        service: name of the service, unless OTEL_SERVICE_NAME says otherwise.
-        exporter: value of OTEL_TRACES_EXPORTER: otlp, console or another installed one's; otlp when None.
-
-    Raises:
-        ConfigError: OpenTelemetry or the exporter is not installed.
+        service: its name, unless OTEL_SERVICE_NAME says otherwise.
+        exporter: value of OTEL_TRACES_EXPORTER; otlp when None. ConfigError if it is not installed.
     """
     name = exporter or "otlp"  # as OpenTelemetry has it
     if name == "none":

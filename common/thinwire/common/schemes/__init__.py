@@ -15,31 +15,14 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from thinwire.common.errors import ConfigError
-from thinwire.common.schemes.base import Scheme
+from thinwire.common.schemes.base import Scheme as Scheme
 from thinwire.common.schemes.c_sqs import CSqs
 from thinwire.common.schemes.cloud_ar import CloudAr
 from thinwire.common.schemes.dense_f16 import DenseF16
 from thinwire.common.schemes.dense_qs import DenseQs
 from thinwire.common.schemes.k_sqs import KSqs
-from thinwire.common.schemes.parameters import SchemeParameters, written
-
-__all__ = [
-    "DEFAULT_SCHEME",
-    "ENTRY_POINTS",
-    "SCHEMES",
-    "Scheme",
-    "SchemeParameters",
-    "find_scheme",
-    "load_schemes",
-    "make_scheme",
-    "parameter_rows",
-    "parse_scheme",
-    "read_scheme",
-    "read_values",
-    "scheme_names",
-    "scheme_parameters",
-    "schemes_help",
-]
+from thinwire.common.schemes.parameters import SchemeParameters as SchemeParameters
+from thinwire.common.schemes.parameters import written
 
 SCHEMES: dict[str, type[Scheme]] = {kind.name: kind for kind in (KSqs, CSqs, DenseQs, CloudAr, DenseF16)}
 """Those of this package."""
@@ -61,12 +44,7 @@ def load_schemes() -> None:
 
 
 def find_scheme(name: str) -> type[Scheme]:
-    """
-    The scheme of a name.
-
-    Raises:
-        ConfigError: there is none, or another package's cannot be imported.
-    """
+    """The scheme of a name; ConfigError if there is none, or another package's cannot be imported."""
     if name in SCHEMES:
         return SCHEMES[name]
     plugin = _plugins().get(name)
@@ -116,12 +94,7 @@ def read_scheme(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def read_values(name: str, texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """
-    Field → value, of (parameter, text) pairs; see `read_scheme`.
-
-    Raises:
-        ConfigError: as `read_scheme`'s.
-    """
+    """Field → value, of (parameter, text) pairs; see `read_scheme`."""
     kind = find_scheme(name).Parameters
     specs = kind.specs()
     known = {_folded(word): field for field, spec in specs.items() for word in (field, spec.short)}
@@ -145,23 +118,14 @@ def parse_scheme(text: str, temperature: float = 1.0) -> SchemeParameters:
     """
     The scheme that `NAME` or `NAME:PARAMETER=VALUE,...` stands for, such as k-sqs:K=8,ell=100.
 
-    Args:
-        temperature: of the sampling; what is not given takes its default for it.
-
-    Raises:
-        ConfigError: as `read_scheme`'s, or a value out of its range.
+    Errors are those of `read_scheme` and `scheme_parameters`.
     """
     name, given = read_scheme(text)
     return scheme_parameters(name, temperature, **given)
 
 
 def make_scheme(parameters: SchemeParameters, *, vocabulary_size: int) -> Scheme:
-    """
-    The scheme that `parameters` belong to, for a vocabulary of V ids.
-
-    Raises:
-        ConfigError: V is none that the scheme can honour.
-    """
+    """The scheme that `parameters` belong to; ConfigError for a V that it cannot honour."""
     return find_scheme(parameters.scheme)(parameters, vocabulary_size=vocabulary_size)
 
 
@@ -207,9 +171,8 @@ def _unknown_parameter(kind: type[SchemeParameters], name: str) -> ConfigError:
 
 def _suggestion(received: str, known: Iterable[str]) -> str:
     """A second sentence with the known name that comes nearest, if one does."""
-    near = (
-        difflib.get_close_matches(received, known, n=1) if len(received) < 64 else []
-    )  # a peer's may be long
+    # A peer's may be long.
+    near = difflib.get_close_matches(received, known, n=1) if len(received) < 64 else []
     return f" Did you mean {near[0]}?" if near else ""
 
 

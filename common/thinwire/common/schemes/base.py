@@ -54,16 +54,7 @@ class SchemeState:
 
 
 class Scheme(abc.ABC):
-    """
-    One scheme with its parameters, for one vocabulary.
-
-    Args:
-        parameters: of this scheme, checked in range.
-        vocabulary_size: V.
-
-    Raises:
-        ConfigError: a vocabulary that this scheme cannot honour.
-    """
+    """One scheme with its parameters, for a vocabulary of V ids; ConfigError for a V it cannot honour."""
 
     name: ClassVar[str]
     Parameters: type[SchemeParameters]
@@ -88,7 +79,7 @@ class Scheme(abc.ABC):
     # --- the edge's half ----------------------------------------------------------------------------------
 
     def initial_state(self) -> SchemeState:
-        """State before the first drafted position."""
+        """Before the first drafted position."""
         return SchemeState()
 
     @abc.abstractmethod
@@ -96,9 +87,7 @@ class Scheme(abc.ABC):
         """
         q → q̂: sparsify, renormalise, round to the lattice, drop zero counts.
 
-        Args:
-            draft_probs: (V,) float32 or float64, >= 0, sums to 1.
-            state: as left by the position before.
+        `draft_probs` is (V,) float32 or float64, >= 0, sums to 1; `state` is left by the position before.
         """
 
     def next_state(self, state: SchemeState, drafted: DraftDistribution) -> SchemeState:
@@ -106,23 +95,11 @@ class Scheme(abc.ABC):
         return state
 
     def kept_positions(self, drafted: int, accepted: int) -> int:
-        """
-        Positions of a decided block whose updates of the state are kept: those that were tested.
-
-        Args:
-            drafted: γ of the block.
-            accepted: A, tokens of the block that were accepted.
-        """
+        """Positions of a decided block, γ with A accepted, whose updates of the state stay: those tested."""
         return min(accepted + 1, drafted)
 
     def state_after_verdict(self, states: Sequence[SchemeState], accepted: int) -> SchemeState:
-        """
-        The state to go on with once a block is decided.
-
-        Args:
-            states: γ + 1 states, `states[i]` the one before drafted position i, the last one after the block.
-            accepted: A, tokens of the block that were accepted.
-        """
+        """The state to go on with, of γ + 1: that before each position, and the one after the block."""
         return states[self.kept_positions(len(states) - 1, accepted)]
 
     def sample(self, drafted: DraftDistribution, draws: Draws, *, position: int, attempt: int) -> DraftToken:
@@ -198,15 +175,7 @@ class Scheme(abc.ABC):
         *,
         first_position: int,
     ) -> BlockOutcome:
-        """
-        Test the block against p and draw the replacement or bonus token.
-
-        Args:
-            target_probs: γ + 1 rows of (V,), fetched in order and only as far as needed.
-            tokens: the γ drafted tokens.
-            draws: the session's randomness.
-            first_position: absolute index of the block's first token.
-        """
+        """Test the block against p and draw the replacement or bonus token; see `verify_block`."""
         return verify_block(target_probs, tokens, draws, first_position=first_position)
 
 

@@ -97,7 +97,6 @@ class CSqs(LatticeScheme):
 
     @property
     def support_limit(self) -> int:
-        """K_max."""
         return self.parameters.max_support_size
 
     def initial_state(self) -> SchemeState:
@@ -107,17 +106,17 @@ class CSqs(LatticeScheme):
         return replace(super().initial_state(), threshold=threshold)
 
     def quantize(self, draft_probs: npt.NDArray[Any], state: SchemeState) -> DraftDistribution:
-        """q → q̂ on the tokens above β_n; see the base class."""
         return self._on_lattice(draft_probs, above(draft_probs, state.threshold, self.support_limit))
 
     def next_state(self, state: SchemeState, drafted: DraftDistribution) -> SchemeState:
-        """Record the support size and move the threshold."""
-        return SchemeState(self._next_threshold(state, drafted), self._recorded(state, drafted))
+        p, threshold = self.parameters, state.threshold
+        if not p.frozen_threshold:
+            moved = threshold - p.threshold_step * (drafted.dropped_mass - p.target_dropped_mass)
+            threshold = min(1.0, max(moved, self._lowest))
+        return SchemeState(threshold, self._recorded(state, drafted))
 
     def kept_positions(self, drafted: int, accepted: int) -> int:
-        """
-        `committed`: those tested, so that Theorem 2 speaks of the output sequence; `drafted`: all.
-        """
+        """`committed`: those tested, so that Theorem 2 speaks of the output sequence; `drafted`: all."""
         if self.parameters.rollback == "drafted":
             return drafted
         return super().kept_positions(drafted, accepted)
@@ -128,13 +127,6 @@ class CSqs(LatticeScheme):
             return None
         return dropped_mass_guarantee(self.parameters, kept_positions)
 
-    def _next_threshold(self, state: SchemeState, drafted: DraftDistribution) -> float:
-        p = self.parameters
-        if p.frozen_threshold:
-            return state.threshold
-        moved = state.threshold - p.threshold_step * (drafted.dropped_mass - p.target_dropped_mass)
-        return min(1.0, max(moved, self._lowest))
-
     @property
     def _lowest(self) -> float:
         """-η (1 - α*), where a threshold that no cap disturbs never gets below."""
@@ -143,11 +135,7 @@ class CSqs(LatticeScheme):
 
 def dropped_mass_guarantee(parameters: CSqs.Parameters, kept_positions: int) -> float:
     """
-    Theorem 2: what the mean dropped mass of T kept positions cannot exceed, while K_max does not bind.
-
-    Args:
-        parameters: β_1, η and α* of an adaptive c-sqs.
-        kept_positions: T >= 1.
+    Theorem 2: what the mean dropped mass of T >= 1 kept positions cannot exceed, while K_max does not bind.
 
     Returns:
         the smaller of α* + (|β_1| + 1 + η α*) / (η T) and, while η (1 - 2 α*) <= 1,

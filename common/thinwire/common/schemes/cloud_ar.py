@@ -32,21 +32,17 @@ class CloudAr(Scheme):
         """None."""
 
     def quantize(self, draft_probs: npt.NDArray[Any], state: SchemeState) -> NoReturn:
-        """Never: raises LocalProtocolError."""
         raise LocalProtocolError("cloud-ar was offered a draft distribution; expected none.")
 
     def block_bits(self, distributions: Sequence[QuantizedDistribution], *, coding: int) -> float:
-        """0."""
         return 0.0
 
     def encode(self, tokens: Sequence[DraftToken], *, coding: int) -> bytes:
-        """No bytes; LocalProtocolError for a block with tokens."""
         if tokens:
             raise LocalProtocolError(f"a cloud-ar block holds {len(tokens)} tokens; expected none.")
         return b""
 
     def decoding(self, payload: bytes, *, draft_length: int, coding: int) -> Steps[tuple[DraftToken, ...]]:
-        """No tokens; see the base class."""
         yield from ()
         if payload or draft_length or coding:
             raise PayloadInvalidError(
@@ -56,9 +52,7 @@ class CloudAr(Scheme):
         return ()
 
     def decoding_tokens(self, draft_length: int, payload_bytes: int) -> int:
-        """0."""
         return 0
 
     def max_payload_bytes(self, draft_length: int) -> int:
-        """0."""
         return 0

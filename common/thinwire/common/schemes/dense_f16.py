@@ -40,8 +40,6 @@ _BYTES_A_CHARGED_TOKEN = 64 * 1024
 """Payload bytes whose decoding is charged like a token to score: 0.5 to 1.3 ms on the build machine."""
 UNIT_BITS = 24
 """Counts are in units of 2**-24."""
-
-
 _ROUNDING = 2.0**-11
 """Largest relative change that rounding to float16 makes; of values that are no subnormals."""
 
@@ -77,7 +75,7 @@ class DenseF16(Scheme):
 
     def quantize(self, draft_probs: npt.NDArray[Any], state: SchemeState) -> DraftDistribution:
         """
-        q → float16 → counts; see the base class. Only the proportions of `draft_probs` matter.
+        q → float16 → counts. Only the proportions of `draft_probs` matter.
 
         Raises:
             ModelError: every probability rounds to 0. With V ids one is at least 1 / V, and the constructor's
@@ -102,8 +100,6 @@ class DenseF16(Scheme):
         attempt: int,
     ) -> tuple[DraftToken, float]:
         """
-        See the base class.
-
         Among V roundings some always hang by a thread, so the counts are let go: each moves by 2**-11 of
         itself at most (a subnormal by more, of next to no mass), and with them the token's share of [0, S)
         by as much of S.
@@ -123,7 +119,6 @@ class DenseF16(Scheme):
     # --- the payload --------------------------------------------------------------------------------------
 
     def block_bits(self, distributions: Sequence[QuantizedDistribution], *, coding: int) -> float:
-        """16 V + 8 ⌈log2 V / 8⌉ a token, whatever the distributions."""
         return float(8 * self._token_bytes * len(distributions))
 
     def encode(self, tokens: Sequence[DraftToken], *, coding: int) -> bytes:
@@ -156,15 +151,12 @@ class DenseF16(Scheme):
         return tuple(tokens)
 
     def decoding_tokens(self, draft_length: int, payload_bytes: int) -> int:
-        """Linear in the bytes."""
         return payload_bytes // _BYTES_A_CHARGED_TOKEN
 
     def max_payload_bytes(self, draft_length: int) -> int:
-        """Exactly a block's bytes."""
         return draft_length * self._token_bytes
 
     def _decode_token(self, payload: bytes, start: int) -> DraftToken:
-        """The token whose bytes begin at `start`."""
         patterns = np.frombuffer(payload, dtype="<u2", count=self.vocabulary_size, offset=start)
         worst = int(patterns.argmax())
         if patterns[worst] > ONE:

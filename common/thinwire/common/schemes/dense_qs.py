@@ -37,16 +37,11 @@ class DenseQs(LatticeScheme):
 
     @property
     def support_limit(self) -> int:
-        """V."""
         return self.vocabulary_size
 
     def quantize(self, draft_probs: npt.NDArray[Any], state: SchemeState) -> DraftDistribution:
-        """
-        q → q̂ on every token with q > 0; see the base class.
-
-        Only tokens with ℓ q >= ½ round to a count, and what is then missing to ℓ goes to the next most likely
-        ones, so the rest of the vocabulary needs no look.
-        """
+        # Only tokens with ℓ q >= ½ round to a count, and what is then missing to ℓ goes to the next most
+        # likely ones, so the rest of the vocabulary needs no look.
         resolution = self.resolution
         mass = float(draft_probs.sum(dtype=np.float64))
         ids = reaching(draft_probs, resolution + 1, above=0.0)  # with the first that gets no count

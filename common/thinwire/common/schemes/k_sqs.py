@@ -32,9 +32,7 @@ class KSqs(LatticeScheme):
 
     @property
     def support_limit(self) -> int:
-        """K."""
         return self.parameters.support_size
 
     def quantize(self, draft_probs: npt.NDArray[Any], state: SchemeState) -> DraftDistribution:
-        """q → q̂ on the K most likely tokens; see the base class."""
         return self._on_lattice(draft_probs, largest(draft_probs, self.support_limit))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import abc
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -39,7 +40,6 @@ from thinwire.common.law.support_code import (
     point_rank,
     point_unranking,
     size_bits,
-    size_of_rank,
     size_table,
 )
 from thinwire.common.schemes.base import DraftDistribution, Scheme, SchemeState
@@ -94,11 +94,9 @@ class LatticeScheme(Scheme):
     # --- the edge's half ----------------------------------------------------------------------------------
 
     def initial_state(self) -> SchemeState:
-        """A first guess of support sizes."""
         return SchemeState(support_sizes=_FIRST_GUESS)
 
     def next_state(self, state: SchemeState, drafted: DraftDistribution) -> SchemeState:
-        """Record the support size."""
         return SchemeState(state.threshold, self._recorded(state, drafted))
 
     def _recorded(self, state: SchemeState, drafted: DraftDistribution) -> tuple[float, ...]:
@@ -123,7 +121,6 @@ class LatticeScheme(Scheme):
         )
 
     def _positive(self, ids: IntArray, counts: IntArray) -> QuantizedDistribution:
-        """The points with a positive count."""
         if np.count_nonzero(counts) < counts.size:
             positive = counts.nonzero()[0]
             ids, counts = ids[positive], counts[positive]
@@ -132,13 +129,12 @@ class LatticeScheme(Scheme):
     # --- the payload --------------------------------------------------------------------------------------
 
     def coding(self, state: SchemeState) -> int:
-        """The cheapest table for the sizes recorded so far."""
         total, ones, excess = state.support_sizes
         return best_size_code(total, ones, excess, self.max_points)
 
     def block_bits(self, distributions: Sequence[QuantizedDistribution], *, coding: int) -> float:
         """
-        Bits of the shorter of the two codings, the choosing bit included; see the base class.
+        Bits of the shorter of the two codings, the choosing bit included.
 
         Never less than the payload's, whatever is drawn: what a table symbol wastes on a small number counts.
         """
@@ -151,7 +147,6 @@ class LatticeScheme(Scheme):
         return 1 + min(sized, self._enumerative_bits(sizes))
 
     def encode(self, tokens: Sequence[DraftToken], *, coding: int) -> bytes:
-        """The block's payload; see the module's text and `proto/README.md`."""
         if not tokens:
             return b""
         sizes = [len(token.quantized.support_ids) for token in tokens]
@@ -175,7 +170,6 @@ class LatticeScheme(Scheme):
         return encode_symbols(symbols)
 
     def decoding(self, payload: bytes, *, draft_length: int, coding: int) -> Steps[tuple[DraftToken, ...]]:
-        """Inverse of `encode`; see the base class."""
         if not 0 <= coding < SIZE_CODES:
             raise PayloadInvalidError(f"the coding is {coding}; expected 0 to {SIZE_CODES - 1}.")
         reader = SymbolReader(payload)
@@ -190,7 +184,7 @@ class LatticeScheme(Scheme):
             else:
                 offsets = self._offsets()
                 rank = yield from reader.digit(offsets[-1])
-                size = size_of_rank(rank, offsets)
+                size = bisect_right(offsets, rank)  # whose block of ranks holds it
                 rank -= offsets[size - 1]
             yield
             ids, counts = yield from point_unranking(rank, size, self.resolution)
@@ -203,7 +197,6 @@ class LatticeScheme(Scheme):
         return tuple(tokens)
 
     def decoding_tokens(self, draft_length: int, payload_bytes: int) -> int:
-        """See `_PRICE_UNIT`; the base class."""
         token_bytes = payload_bytes // max(1, draft_length)
         return payload_bytes * (token_bytes + _PRICE_OFFSET) // _PRICE_UNIT
 
@@ -211,14 +204,10 @@ class LatticeScheme(Scheme):
         """Bytes of the costliest block: the dearest size, support, counts and index at every position."""
         if draft_length == 0:
             return 0
-        bits = 1 + draft_length * self._dearest_token_bits()
-        return math.ceil(bits / 8) + 1
-
-    def _dearest_token_bits(self) -> float:
-        """The most one token can cost."""
         size = most_frequent_size(self.vocabulary_size, self.max_points, self.resolution)
         largest = point_bits(self.vocabulary_size, size, self.resolution)
-        return largest + math.log2(TABLE_TOTAL) + math.log2(self.max_points)
+        dearest = largest + math.log2(TABLE_TOTAL) + math.log2(self.max_points)
+        return math.ceil((1 + draft_length * dearest) / 8) + 1
 
     def _sized_bits(self, sizes: Sequence[int], code: int) -> float:
         """

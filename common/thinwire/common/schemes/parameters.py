@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cache, lru_cache, partial
 from typing import Any, ClassVar, Self
 
-from thinwire.common.config import check_integer, check_real
+from thinwire.common.config import check_integer, real_check
 from thinwire.common.errors import ConfigError
 
 
@@ -35,22 +35,15 @@ class Spec:
 
 def integer(default: int, *, short: str, means: str, low: int, high: int, decodes: bool = False) -> Any:
     """A dataclass field: an integer from `low` to `high`."""
-
-    def check(name: str, value: Any) -> None:
-        check_integer(name, value, low, high)
-
-    return field(
-        default=default, metadata={"spec": Spec(short, means, f"{low} to {high}", int, check, decodes)}
-    )
+    check = partial(check_integer, low=low, high=high)
+    spec = Spec(short, means, f"{low} to {high}", int, check, decodes)
+    return field(default=default, metadata={"spec": spec})
 
 
 def real(default: float, *, short: str, means: str, expected: str, accepts: Callable[[float], bool]) -> Any:
     """A dataclass field: a finite number that `accepts` takes."""
-
-    def check(name: str, value: Any) -> None:
-        check_real(name, value, expected, isinstance(value, (int, float)) and accepts(value))
-
-    return field(default=default, metadata={"spec": Spec(short, means, expected, float, check, False)})
+    spec = Spec(short, means, expected, float, real_check(expected, accepts), False)
+    return field(default=default, metadata={"spec": spec})
 
 
 def choice(default: Any, *, short: str, means: str, values: dict[str, Any]) -> Any:
@@ -78,12 +71,7 @@ def switch(*, short: str, means: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemeParameters:
-    """
-    Base of each scheme's `Parameters`; each field is made by one of the functions above.
-
-    Raises:
-        ConfigError: a value out of its range.
-    """
+    """Base of each scheme's `Parameters`; each field is made, and checked, by one of the functions above."""
 
     scheme: ClassVar[str]
     """Name of the scheme; the scheme's class sets it."""
@@ -100,28 +88,17 @@ class SchemeParameters:
 
     @classmethod
     def defaults(cls, temperature: float) -> Self:
-        """
-        What parameters take that are not given.
-
-        Args:
-            temperature: 0 to 10; one out of range takes that of the nearest, since another check refuses it.
-        """
+        """What parameters take that are not given; a temperature out of range is refused elsewhere."""
         return cls()
 
     def values(self, *, decoding: bool = False) -> dict[str, Any]:
-        """
-        Field → value.
-
-        Args:
-            decoding: only those that the cloud needs.
-        """
+        """Field → value; with `decoding`, only those that the cloud needs."""
         specs = self.specs().items()
         return {name: getattr(self, name) for name, spec in specs if spec.decodes or not decoding}
 
     def canonical(self) -> bytes:
         """Name and decoding parameters, as the checksum of a round covers them (`proto/README.md`)."""
-        given = ",".join(f"{name}={written(value)}" for name, value in self.values(decoding=True).items())
-        return f"{self.scheme}:{given}".encode()
+        return _canonical(self)
 
     def __str__(self) -> str:
         """As the command line takes it, every parameter by its short name."""
@@ -129,6 +106,12 @@ class SchemeParameters:
             f"{spec.short}={written(getattr(self, name))}" for name, spec in self.specs().items()
         )
         return f"{self.scheme}:{given}" if given else self.scheme
+
+
+@lru_cache(maxsize=256)  # each end asks once a round
+def _canonical(parameters: SchemeParameters) -> bytes:
+    given = ",".join(f"{name}={written(value)}" for name, value in parameters.values(decoding=True).items())
+    return f"{parameters.scheme}:{given}".encode()
 
 
 def written(value: Any) -> str:

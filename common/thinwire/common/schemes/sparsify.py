@@ -53,10 +53,7 @@ def above(probs: npt.NDArray[Any], threshold: float, cap: int) -> Support:
     Args:
         probs: (V,) >= 0, at least one positive.
         threshold: β; at or below 0 it keeps every positive entry.
-        cap: K_max >= 1.
-
-    Returns:
-        ties at the cap to the smaller id.
+        cap: K_max >= 1; ties at it go to the smaller id.
     """
     if threshold <= 0:
         kept = largest(probs, cap)

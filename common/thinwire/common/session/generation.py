@@ -31,12 +31,7 @@ from thinwire.common.session.statistics import GenerationStatistics
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """
-    All that defines one generation, checked when made; equal requests give equal texts.
-
-    Raises:
-        ConfigError: a value out of its range, or a prompt or stop string that is too long or no text.
-    """
+    """All that defines one generation; equal requests give equal texts. ConfigError out of range."""
 
     prompt: str
     """Text to continue; at most `MAX_PROMPT_BYTES` in UTF-8."""
@@ -112,26 +107,19 @@ class GenerationFinished:
 GenerationEvent = GenerationStarted | tuple[Token, ...] | GenerationFinished
 
 
-@dataclass(frozen=True, slots=True)
-class ServerInfo:
-    """The cloud's account of itself; units in proto/verifier.proto."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonInfo:
+    """What either daemon says of itself."""
 
     version: str
     model: str
     vocabulary: VocabularyIdentity
-    model_rows: int
-    context_length: int
-    eos_token_ids: tuple[int, ...]
     schemes: tuple[str, ...]
-    sessions: int
-    max_sessions: int
-    resume_ttl_s: int
+    """Of an edge, those that it drafts with."""
     dtype: str
     device: str
     listener_security: str
     """What protects its listener, and whether it asks for tokens."""
-    target_fingerprint: bytes = b""
-    """8 bytes that tell target models of one vocabulary apart; empty where it knows none."""
 
     @property
     def is_loading(self) -> bool:
@@ -139,13 +127,24 @@ class ServerInfo:
         return self.vocabulary.size == 0
 
 
-@dataclass(frozen=True, slots=True)
-class EdgeStatus:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerInfo(DaemonInfo):
+    """The cloud's account of itself; units in proto/verifier.proto."""
+
+    model_rows: int
+    context_length: int
+    eos_token_ids: tuple[int, ...]
+    sessions: int
+    max_sessions: int
+    resume_ttl_s: int
+    target_fingerprint: bytes = b""
+    """8 bytes that tell target models of one vocabulary apart; empty where it knows none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeStatus(DaemonInfo):
     """The edge's account of itself; units in proto/generator.proto."""
 
-    version: str
-    model: str
-    vocabulary: VocabularyIdentity
     cloud: str
     cloud_info: ServerInfo | None
     """None when the cloud did not answer just now."""
@@ -153,20 +152,9 @@ class EdgeStatus:
     """Why it did not: a status and a sentence; empty when it did."""
     cloud_security: str
     """What protects the link to the cloud."""
-    listener_security: str
-    """What protects the edge's own listener, and whether it asks for tokens."""
     generations: int
     generations_finished: int
     output_tokens: int
-    schemes: tuple[str, ...]
-    """That it drafts with."""
-    dtype: str
-    device: str
-
-    @property
-    def is_loading(self) -> bool:
-        """Whether it has no model yet."""
-        return self.vocabulary.size == 0
 
     @property
     def is_pair(self) -> bool | None:

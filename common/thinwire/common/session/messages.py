@@ -200,9 +200,6 @@ def block_checksum(block: DraftBlock, scheme: SchemeParameters) -> int:
     """
     CRC-32C over round, base length, prefix hash, draft length, coding, the scheme's name and decoding
     parameters, and the payload; `block.checksum` itself is ignored.
-
-    Returns:
-        unsigned 32-bit integer.
     """
     parameters = scheme.canonical()
     length = struct.pack("<H", len(parameters))
@@ -211,11 +208,5 @@ def block_checksum(block: DraftBlock, scheme: SchemeParameters) -> int:
 
 def _block_header(block: DraftBlock) -> bytes:
     """Canonical bytes of a round's integers, for digest and checksum; not the wire format."""
-    return struct.pack(
-        "<QQIII",
-        block.round,
-        block.base_length,
-        block.prefix_hash,
-        block.draft_length,
-        block.coding,
-    )
+    numbers = block.round, block.base_length, block.prefix_hash, block.draft_length, block.coding
+    return struct.pack("<QQIII", *numbers)

@@ -6,16 +6,7 @@ from thinwire.common.errors import ConfigError
 
 
 def check_text(what: str, text: str, max_bytes: int) -> None:
-    """
-    Refuse a text that is too long to be looked at, or none.
-
-    Args:
-        what: its name, for the sentence.
-        max_bytes: in UTF-8.
-
-    Raises:
-        ConfigError: with the size received and the size expected.
-    """
+    """Refuse a text, called `what`, that is none, or has over `max_bytes` in UTF-8, with a ConfigError."""
     try:
         size_bytes = len(text.encode())
     except UnicodeEncodeError as error:
@@ -27,12 +18,7 @@ def check_text(what: str, text: str, max_bytes: int) -> None:
 
 
 def check_prompt_length(tokens: int, context_length: int) -> None:
-    """
-    Refuse a prompt by its length alone, which is known before its ids are read.
-
-    Raises:
-        ConfigError: it fills the context.
-    """
+    """Refuse a prompt that fills the context by its length alone, which is known before its ids are read."""
     if tokens >= context_length:
         raise ConfigError(
             f"the prompt holds {tokens} tokens; expected at most {context_length - 1}, "
@@ -43,15 +29,7 @@ def check_prompt_length(tokens: int, context_length: int) -> None:
 def check_prompt(
     prompt_token_ids: tuple[int, ...], vocabulary_size: int, context_length: int | None = None
 ) -> None:
-    """
-    Refuse a prompt no text can follow.
-
-    Args:
-        context_length: tokens the target model can hold; None where it is not known yet.
-
-    Raises:
-        ConfigError: with the value received and the range expected.
-    """
+    """Refuse a prompt no text can follow; the target's context is None where it is not known yet."""
     if not prompt_token_ids:
         raise ConfigError("the prompt holds 0 tokens; expected at least 1.")
     if context_length is not None:

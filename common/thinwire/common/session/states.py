@@ -11,6 +11,7 @@ verdict (dropped).
 from __future__ import annotations
 
 import enum
+from itertools import product
 
 from thinwire.common.errors import LocalProtocolError
 
@@ -47,54 +48,26 @@ class Happening(enum.Enum):
     """A deadline of the session itself passed."""
 
 
+_BEGUN = (State.OPENING, State.IDLE, State.VERIFYING, State.DETACHED)
 TRANSITIONS: dict[tuple[State, Happening], State] = {
     (State.NEW, Happening.OPEN): State.OPENING,
     (State.OPENING, Happening.OPENED): State.IDLE,
     (State.IDLE, Happening.ROUND): State.VERIFYING,
     (State.VERIFYING, Happening.VERDICT): State.IDLE,
-    **{
-        (state, Happening.LINK_LOST): State.DETACHED
-        for state in (State.OPENING, State.IDLE, State.VERIFYING, State.DETACHED)
-    },
+    **dict.fromkeys(product(_BEGUN, [Happening.LINK_LOST]), State.DETACHED),
     # A newer stream may take over before the older one is known to be dead.
-    **{
-        (state, Happening.RESUME): State.OPENING
-        for state in (State.OPENING, State.IDLE, State.VERIFYING, State.DETACHED)
-    },
-    **{
-        (state, Happening.CLOSE): State.CLOSED
-        for state in (State.NEW, State.OPENING, State.IDLE, State.VERIFYING, State.DETACHED)
-    },
-    **{
-        (state, happening): State.FAILED
-        for happening in (Happening.FAULT, Happening.EXPIRE)
-        for state in (State.NEW, State.OPENING, State.IDLE, State.VERIFYING, State.DETACHED)
-    },
+    **dict.fromkeys(product(_BEGUN, [Happening.RESUME]), State.OPENING),
+    **dict.fromkeys(product((State.NEW, *_BEGUN), [Happening.CLOSE]), State.CLOSED),
+    **dict.fromkeys(product((State.NEW, *_BEGUN), [Happening.FAULT, Happening.EXPIRE]), State.FAILED),
 }
 TERMINAL = frozenset({State.CLOSED, State.FAILED})
 
 
 def after(state: State, happening: Happening) -> State:
-    """
-    The state that follows.
-
-    Raises:
-        LocalProtocolError: the table has no such row; callers check the peer's messages first.
-    """
+    """The state that follows; LocalProtocolError for no such row, as callers check a peer's messages."""
     try:
         return TRANSITIONS[state, happening]
     except KeyError:
         raise LocalProtocolError(
             f"{happening.value} in state {state.value}; not in the transition table."
         ) from None
-
-
-def table() -> str:
-    """The table in Markdown, as `docs/protocol.md` shows it."""
-    states = [state for state in State if state not in TERMINAL]
-    lines = ["| " + " | ".join(["", *(state.value for state in states)]) + " |"]
-    lines.append("|" + " --- |" * (len(states) + 1))
-    for happening in Happening:
-        row = [TRANSITIONS.get((state, happening)) for state in states]
-        lines.append("| " + " | ".join([happening.value, *(s.value if s else "–" for s in row)]) + " |")
-    return "\n".join(lines)

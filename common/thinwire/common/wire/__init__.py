@@ -16,8 +16,8 @@ from thinwire.common.wire.client_messages import server_info_to_proto as server_
 from thinwire.common.wire.credentials import call_metadata as call_metadata
 from thinwire.common.wire.credentials import open_channel as open_channel
 from thinwire.common.wire.credentials import wrong_protection as wrong_protection
-from thinwire.common.wire.guard import credential_of as credential_of
 from thinwire.common.wire.guarded_server import GuardedServer as GuardedServer
+from thinwire.common.wire.guarded_server import credential_of as credential_of
 from thinwire.common.wire.health import HealthReporter as HealthReporter
 from thinwire.common.wire.health import is_serving as is_serving
 from thinwire.common.wire.health import serving_status as serving_status

@@ -23,11 +23,7 @@ Metadata = tuple[tuple[str, str], ...]
 def open_channel(
     address: str, security: ClientSecurity, *, options: Iterable[tuple[str, Any]] = ()
 ) -> grpc.aio.Channel:
-    """
-    A channel to a daemon, by TLS unless `security` says otherwise; it connects when it is used.
-
-    `options` stand beside `channel_options`.
-    """
+    """A channel to a daemon, by TLS unless `security` says otherwise; it connects when it is used."""
     every = [*channel_options(), *options]
     if not security.of(address).is_encrypted:
         return grpc.aio.insecure_channel(address, options=every)
@@ -55,13 +51,9 @@ def token_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | None:
 
 async def wrong_protection(address: str, security: ClientSecurity, *, option: str) -> str | None:
     """
-    Whether an address that cannot be connected to speaks what it was not dialled by.
+    Half a sentence if an address that cannot be connected to speaks what it was not dialled by, else None.
 
-    Args:
-        option: that names its authority, for the sentence.
-
-    Returns:
-        half a sentence that says so; None if that is not the reason.
+    `option` is the one that names its authority.
     """
     encrypted = security.of(address).is_encrypted
     spoken = await _speaks_tls(address)

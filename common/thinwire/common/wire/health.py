@@ -15,7 +15,7 @@ from thinwire.common.wire.parsing import ParsingChannel, check_parsed
 from thinwire.common.wire.status import abort_with, error_from_rpc
 
 MAX_WATCHES = 256
-"""At once, of all peers; `common.wire.guard` bounds those of one address."""
+"""At once, of all peers; `guarded_server` bounds those of one address."""
 MAX_WATCH_S = 600.0
 """One ends then, and may be asked for again."""
 WATCH_WRITE_TIMEOUT_S = 10.0
@@ -26,17 +26,14 @@ _Status = health_pb2.HealthCheckResponse
 
 class HealthReporter(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # grpc has no types
     """
-    `grpc.health.v1` and reflection of one server; NOT_SERVING until `show(True)`.
+    `grpc.health.v1` and reflection of one server, not yet started; NOT_SERVING until `show(True)`.
 
     Anybody may call it, so nothing here waits for a caller, and nobody stays for good.
-
     (gRPC's own holds a lock while it writes to a watcher, so that one who reads nothing keeps every change
     from being made; and it has no List.)
 
-    Args:
-        server: not yet started. It closes the connection of a watcher that takes nothing: a write that is
-            not taken can be neither taken back nor followed by a status, so no less ends it.
-        service: full name of the service this daemon offers.
+    The server closes the connection of a watcher that takes nothing: a write that is not taken can be neither
+    taken back nor followed by a status, so no less ends it.
     """
 
     def __init__(self, server: GuardedServer, service: str) -> None:
@@ -109,13 +106,7 @@ async def serving_status(
     channel: grpc.aio.Channel, service: str, *, timeout_s: float, wait_for_ready: bool = False
 ) -> str:
     """
-    Ask `grpc.health.v1` once.
-
-    Args:
-        wait_for_ready: whether a peer that is not there yet is waited for.
-
-    Returns:
-        its word: "SERVING", "NOT_SERVING", or "SERVICE_UNKNOWN" for another daemon's service.
+    Ask `grpc.health.v1` once: "SERVING", "NOT_SERVING", or "SERVICE_UNKNOWN" for another daemon's service.
 
     Raises:
         TransportError: no answer within the deadline; a DeadlineError is one.

@@ -22,13 +22,7 @@ MAX_WAITING = 8
 
 
 class Outbox:
-    """
-    The downlink of one stream.
-
-    Args:
-        context: the RPC's; nobody else writes to it or ends it.
-        write_timeout_s: how long the peer may take nothing.
-    """
+    """The downlink of one RPC, which nobody else writes to or ends."""
 
     def __init__(self, context: Any, *, write_timeout_s: float) -> None:
         self._context = context

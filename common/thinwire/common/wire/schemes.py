@@ -21,12 +21,7 @@ _CUSTOM = "custom"
 
 
 def scheme_to_proto(parameters: SchemeParameters, *, decoding: bool) -> pb.Scheme:
-    """
-    The message of a scheme.
-
-    Args:
-        decoding: write only what the cloud needs.
-    """
+    """The message of a scheme; with `decoding`, only what the cloud needs."""
     values = parameters.values(decoding=decoding)
     field = parameters.scheme.replace("-", "_")
     message = pb.Scheme()
@@ -45,11 +40,8 @@ def scheme_from_proto(message: pb.Scheme, *, decoding: bool, temperature: float 
     """
     The parameters in a message; what is absent takes the scheme's default for the temperature.
 
-    Args:
-        decoding: read only what the cloud needs; then a scheme must be named.
-
-    Raises:
-        ConfigError: a scheme that this release does not know, or a value out of its range.
+    With `decoding` only what the cloud needs is read, and a scheme must be named.
+    ConfigError for a scheme that this release does not know, or a value out of its range.
     """
     field = message.WhichOneof("parameters")
     if field is None:

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from thinwire.common.config import SamplingParameters
 from thinwire.common.errors import ProtocolVersionError, RemoteProtocolError
 from thinwire.common.pb import verifier_pb2 as pb
 from thinwire.common.session.messages import (
     PAYLOAD_LAYOUT,
     PROTOCOL_VERSION,
     Close,
-    CloseReason,
     DraftBlock,
     Open,
     Opened,
     Verdict,
-    VocabularyIdentity,
 )
 from thinwire.common.session.prompt import check_prompt_length
 from thinwire.common.wire.by_name import from_message, to_message
 from thinwire.common.wire.parsing import check_parsed
 from thinwire.common.wire.schemes import scheme_from_proto, scheme_to_proto
 
-_CLOSE_REASONS = {
-    CloseReason.FINISHED: pb.CLOSE_REASON_FINISHED,
-    CloseReason.CANCELLED: pb.CLOSE_REASON_CANCELLED,
-    CloseReason.FAILED: pb.CLOSE_REASON_FAILED,
-}
-_CLOSE_REASONS_BACK = {value: key for key, value in _CLOSE_REASONS.items()}
+server_info_request = pb.GetServerInfoRequest
+"""The empty request of GetServerInfo."""
 
 
 class EdgeStreamWriter:
@@ -45,9 +38,10 @@ class EdgeStreamWriter:
         if isinstance(message, Open):
             if not message.session_id:
                 self._code_before = {0: 0}
-            return pb.VerifyRequest(open=_open_to_proto(message))
+            scheme = scheme_to_proto(message.scheme, decoding=True)
+            return pb.VerifyRequest(open=to_message(pb.Open, message, scheme=scheme))
         if isinstance(message, Close):
-            return pb.VerifyRequest(close=pb.Close(reason=_CLOSE_REASONS[message.reason]))
+            return pb.VerifyRequest(close=to_message(pb.Close, message))
         before = self._code_before.get(message.round - 1, 0)
         self._code_before = {message.round - 1: before, message.round: message.coding}
         return pb.VerifyRequest(
@@ -82,20 +76,15 @@ class CloudStreamReader:
         """
         One message read from a stream.
 
-        Raises:
-            RemoteProtocolError: it does not parse, no message set, an unknown close reason, or another
-                protocol version.
-            ConfigError: a parameter of Open out of range, or a prompt that fills the context.
+        RemoteProtocolError for no message, an unknown close reason, or another protocol version; ConfigError
+        for a parameter of Open out of range, or a prompt that fills the context.
         """
         check_parsed(request)
         kind = request.WhichOneof("message")
         if kind == "open":
             return _open_from_proto(request.open, self._context_length)
         if kind == "close":
-            reason = _CLOSE_REASONS_BACK.get(request.close.reason)
-            if reason is None:
-                raise RemoteProtocolError(f"close reason is {request.close.reason}; expected 1, 2 or 3.")
-            return Close(reason)
+            return from_message(Close, request.close)
         if kind != "draft_block":
             raise RemoteProtocolError("a request carries no message; expected open, draft_block or close.")
         block = request.draft_block
@@ -130,12 +119,7 @@ def closed_to_proto(rounds: int, committed_length: int) -> pb.VerifyResponse:
 
 
 def message_from_cloud(response: pb.VerifyResponse) -> Opened | Verdict | None:
-    """
-    Edge's reading of one response; None for Closed.
-
-    Raises:
-        RemoteProtocolError: it does not parse, or no message set.
-    """
+    """Edge's reading of one response, None for Closed; RemoteProtocolError for no message."""
     check_parsed(response)
     kind = response.WhichOneof("message")
     if kind == "verdict":
@@ -147,44 +131,6 @@ def message_from_cloud(response: pb.VerifyResponse) -> Opened | Verdict | None:
     raise RemoteProtocolError("a response carries no message; expected opened, verdict or closed.")
 
 
-def server_info_request() -> pb.GetServerInfoRequest:
-    """The empty request of GetServerInfo."""
-    return pb.GetServerInfoRequest()
-
-
-def vocabulary_to_proto(vocabulary: VocabularyIdentity) -> pb.VocabularyIdentity:
-    """Shared by both services."""
-    return to_message(pb.VocabularyIdentity, vocabulary)
-
-
-def vocabulary_from_proto(vocabulary: pb.VocabularyIdentity) -> VocabularyIdentity:
-    """Shared by both services."""
-    return from_message(VocabularyIdentity, vocabulary)
-
-
-def sampling_to_proto(sampling: SamplingParameters) -> pb.Sampling:
-    """Shared by both services."""
-    return to_message(pb.Sampling, sampling)
-
-
-def sampling_from_proto(sampling: pb.Sampling) -> SamplingParameters:
-    """Shared by both services; what is absent takes its default. ConfigError out of range."""
-    return from_message(SamplingParameters, sampling)
-
-
-def _open_to_proto(message: Open) -> pb.Open:
-    return pb.Open(
-        protocol_version=message.protocol_version,
-        payload_layout=message.payload_layout,
-        vocabulary=vocabulary_to_proto(message.vocabulary),
-        scheme=scheme_to_proto(message.scheme, decoding=True),
-        sampling=sampling_to_proto(message.sampling),
-        seed=message.seed,
-        prompt_token_ids=message.prompt_token_ids,
-        session_id=message.session_id,
-    )
-
-
 def _open_from_proto(message: pb.Open, context_length: int | None) -> Open:
     received = (message.protocol_version, message.payload_layout)
     if received != (PROTOCOL_VERSION, PAYLOAD_LAYOUT):  # before a field that may mean something else there
@@ -194,13 +140,4 @@ def _open_from_proto(message: pb.Open, context_length: int | None) -> Open:
         )
     if context_length is not None:
         check_prompt_length(len(message.prompt_token_ids), context_length)
-    return Open(
-        vocabulary=vocabulary_from_proto(message.vocabulary),
-        scheme=scheme_from_proto(message.scheme, decoding=True),
-        sampling=sampling_from_proto(message.sampling),
-        seed=message.seed,
-        prompt_token_ids=tuple(message.prompt_token_ids),
-        session_id=message.session_id,
-        protocol_version=message.protocol_version,
-        payload_layout=message.payload_layout,
-    )
+    return from_message(Open, message, scheme=scheme_from_proto(message.scheme, decoding=True))

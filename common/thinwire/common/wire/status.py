@@ -25,8 +25,6 @@ from thinwire.common.errors import (
 DOMAIN = "thinwire"
 MAX_MESSAGE_LENGTH = 300
 """Characters of a status message: it travels in trailers, and over 8 KiB of those a peer hangs up."""
-
-
 _FOREIGN: dict[str, type[ThinwireError]] = {
     "UNAVAILABLE": TransportError,
     "DEADLINE_EXCEEDED": DeadlineError,

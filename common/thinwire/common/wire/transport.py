@@ -67,10 +67,8 @@ def server_options(
     """
     Options of every server.
 
-    Args:
-        handshake_timeout_s: whoever connects and says nothing, or starts TLS and stops, is gone by then.
-        max_request_bytes: one message of a caller's.
-        max_round_bytes: the longest payload that shall come in one round trip; a longer message takes two.
+    Whoever connects and says nothing, or starts TLS and stops, is gone by `handshake_timeout_s`.
+    A payload of up to `max_round_bytes` comes in one round trip; a longer message takes two.
     """
     return [
         *_COMMON,
