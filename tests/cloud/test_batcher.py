@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 
 from fakes import TableModel
-from thinwire.cloud.batch_queue import BatchQueue, Item, PassWork
+from thinwire.cloud.batch_queue import SLICE_S, BatchQueue, Decoding, Item, PassWork
 from thinwire.cloud.batcher import DECODING_SHARE, MIN_DECODING_S, Batcher
-from thinwire.cloud.decode_lines import SLICE_S, Decoding
 from thinwire.common.causal_model import Extended, ExtendRequest
 from thinwire.common.errors import ConfigError, SessionNotFoundError
 from thinwire.common.law.steps import Steps
@@ -299,7 +298,7 @@ async def test_a_short_payload_is_decoded_at_once_and_a_long_one_that_says_so_is
 
 def test_an_exception_of_a_decoding_leads_back_to_nothing_that_keeps_it() -> None:
     """It is freed with its last reference, not when the garbage collector comes."""
-    decoding = Decoding("a", dividing(1, 0), submitted_s=0.0)
+    decoding = Decoding("a", dividing(1, 0))
     while not decoding.advance(0.0, time.perf_counter):
         pass
     error = decoding.take_outcome()

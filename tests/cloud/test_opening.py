@@ -69,7 +69,7 @@ async def opener(access: Access | None = None, **settings: int) -> AsyncIterator
             CloudSettings(**settings),
             batcher=Batcher(model, executor, queue),
             registry=registry,
-            admission=Admission(access or Access(), resume_ttl_s=30.0, now=now),
+            admission=Admission((access or Access()).quotas, now=now),
             metrics=CloudMetrics(sessions=lambda: len(registry), passes=lambda: 0),
             now=now,
         )

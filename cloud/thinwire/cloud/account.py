@@ -19,30 +19,28 @@ class SessionAccount:
     One session's.
 
     Args:
-        metrics: the daemon's.
-        scheme: name of the session's scheme.
-        tenant: whose it is.
         opened_s: monotonic seconds.
         trace: of the stream that opened it.
     """
 
     def __init__(
-        self, metrics: CloudMetrics, *, scheme: str, tenant: str, opened_s: float, trace: Trace
+        self, metrics: CloudMetrics, session: CloudSession, *, tenant: str, opened_s: float, trace: Trace
     ) -> None:
         self._metrics = metrics
-        self._trace = trace
-        self._scheme = scheme
+        self._session = session
+        self._scheme = session.scheme.name
         self._tenant = tenant
         self._opened_s = opened_s
+        self._trace = trace
         self._totals: dict[str, float] = dict.fromkeys(
             ("drafted_tokens", "accepted_tokens", "bytes_up", "bytes_down", "queue_s", "verify_s"), 0
         )
         """As the session's line names them."""
 
-    def opened(self, prompt_tokens: int) -> None:
+    def opened(self) -> None:
         """The session has its slot and its memory."""
         self._metrics.count("sessions_opened", self._scheme)
-        self._metrics.count("prompt_tokens", self._scheme, prompt_tokens)
+        self._metrics.count("prompt_tokens", self._scheme, len(self._session.open.prompt_token_ids))
 
     def resumed(self) -> None:
         """Another stream took it up."""
@@ -58,55 +56,31 @@ class SessionAccount:
         self._totals["bytes_down"] += size_bytes
         self._metrics.count("downlink_bytes", self._scheme, size_bytes)
 
-    def verified(
-        self,
-        *,
-        session: str,
-        round_number: int,
-        drafted: int,
-        accepted: int,
-        payload_bytes: int,
-        decoding: Done,
-        scoring: Done,
-    ) -> None:
+    def verified(self, measured: RoundVerified, decoding: Done, scoring: Done) -> None:
         """A round was verified just now."""
-        measured = RoundVerified(
-            scheme=self._scheme,
-            round=round_number,
-            draft_length=drafted,
-            accepted=accepted,
-            uplink_payload_bits=8 * payload_bytes,
-            queue_s=(decoding.queue_us + scoring.queue_us) * 1e-6,
-            verify_s=(decoding.work_us + scoring.work_us) * 1e-6,
-        )
         self._trace.phases(
             ("queue", decoding.queue_us * 1e-6),
             ("decode", decoding.work_us * 1e-6),
             ("queue", scoring.queue_us * 1e-6),
             ("verify", scoring.work_us * 1e-6),
-            session=short_session(session),
-            scheme=self._scheme,
-            round=round_number,
-            drafted=drafted,
-            accepted=accepted,
-            payload_bits=8 * payload_bytes,
+            session=short_session(self._session.session_id.hex()),
+            scheme=measured.scheme,
+            round=measured.round,
+            drafted=measured.draft_length,
+            accepted=measured.accepted,
+            payload_bits=measured.uplink_payload_bits,
         )
-        self._totals["drafted_tokens"] += drafted
-        self._totals["accepted_tokens"] += accepted
+        self._totals["drafted_tokens"] += measured.draft_length
+        self._totals["accepted_tokens"] += measured.accepted
         self._totals["queue_s"] += measured.queue_s
         self._totals["verify_s"] += measured.verify_s
         self._metrics.round_verified(measured)
-        self._metrics.count("generation_tokens", self._scheme, accepted + 1)
+        self._metrics.count("generation_tokens", self._scheme, measured.accepted + 1)
 
-    def ended(self, session: CloudSession, reason: str, now: float) -> None:
-        """
-        The session is over: one line.
-
-        Args:
-            reason: "CLOSED", or that of the error that ended it.
-            now: monotonic seconds.
-        """
+    def ended(self, reason: str, now: float) -> None:
+        """The session is over, "CLOSED" or by the reason of an error: one line."""
         self._metrics.count("sessions_ended", reason)
+        session = self._session
         prompt_tokens = len(session.open.prompt_token_ids)
         log_request(
             _log,

@@ -1,5 +1,5 @@
 """
-The one queue in front of the target model, and the choice of the next pass; no clock, no thread, no model.
+The lines in front of the target model's thread, and whose turn it is; no thread, and the clock is passed in.
 
 Rounds and pieces of prompts wait in one line a tenant.
 A pass takes from the lines in turn, first come first served within a line, up to so many sequences and so
@@ -8,6 +8,11 @@ A tenant whose next piece of work no longer fits keeps its turn and begins the n
 overtaken for ever.
 A session has at most one piece of work in line; a long prompt comes in pieces, each after what came
 meanwhile.
+
+Payloads wait to be decoded in lines of their own.
+A decoding takes turns: a slice of time, and to the back of its tenant's line if it is not done by then.
+So a long one spreads over many turns, and neither another tenant's nor its own tenant's short ones wait for
+it.
 """
 
 from __future__ import annotations
@@ -21,6 +26,10 @@ import numpy.typing as npt
 
 from thinwire.common.causal_model import ExtendRequest
 from thinwire.common.errors import LocalProtocolError, ResourceExhaustedError
+from thinwire.common.law.steps import Steps
+
+SLICE_S = 0.0005
+"""Seconds of one turn; a step that is under way is finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +120,82 @@ class BatchQueue:
             else:
                 del self._lines[tenant]
         return batch
+
+
+class Decoding:
+    """
+    One payload's decoding.
+
+    Args:
+        tenant: whose it is.
+        steps: the work, not yet begun.
+    """
+
+    def __init__(self, tenant: str, steps: Steps[Any]) -> None:
+        self.tenant = tenant
+        self._outcome: Any = None
+        self.worked_s = 0.0
+        self._steps = steps
+
+    def advance(self, until_s: float, now: Callable[[], float]) -> bool:
+        """
+        Take steps, at least one, until `now()` reaches `until_s`.
+
+        Returns:
+            whether it is done.
+        """
+        begun_s = now()
+        try:
+            while True:
+                next(self._steps)
+                if now() >= until_s:
+                    return False
+        except StopIteration as end:
+            self._outcome = end.value
+        except Exception as error:  # whoever waits for it raises it again
+            self._outcome = error
+        finally:
+            self.worked_s += now() - begun_s
+        return True
+
+    def take_outcome(self) -> Any:
+        """
+        Once it is done: what it returned, or the exception that it raised.
+
+        Not kept: an exception leads to this object by its traceback, and would be freed with it only when the
+        garbage collector comes.
+        """
+        outcome, self._outcome = self._outcome, None
+        return outcome
+
+
+class DecodeLines:
+    """The lines; bounded by the number of sessions, each of which has one payload at most."""
+
+    def __init__(self) -> None:
+        self._lines: OrderedDict[str, deque[Decoding]] = OrderedDict()
+        """By tenant, in the order of their turns; none is empty."""
+
+    def put(self, decoding: Decoding) -> None:
+        """Stand in line, at the back."""
+        self._lines.setdefault(decoding.tenant, deque()).append(decoding)
+
+    def work(self, budget_s: float, now: Callable[[], float]) -> list[Decoding]:
+        """
+        Take turns for `budget_s`, and no longer than there is anything to decode.
+
+        Returns:
+            the decodings that came to their end.
+        """
+        done: list[Decoding] = []
+        end_s = now() + budget_s
+        while self._lines and (at_s := now()) < end_s:
+            tenant, line = self._lines.popitem(last=False)
+            decoding = line.popleft()
+            if line:
+                self._lines[tenant] = line
+            if decoding.advance(min(end_s, at_s + SLICE_S), now):
+                done.append(decoding)
+            else:
+                self.put(decoding)
+        return done

@@ -3,7 +3,7 @@ The target model's thread and its queue: many sessions, one pass.
 
 As soon as one pass is done the next is made of what is in line (`cloud.batch_queue`); nothing waits for a
 pass to fill.
-Payloads that came meanwhile are decoded between two passes, tenants in turn (`cloud.decode_lines`), for a
+Payloads that came meanwhile are decoded between two passes, tenants in turn, for a
 small share of the time that the passes take: a short one's round can be part of the next pass, a long one is
 spread over many, and no tenant's rounds wait for more than that share.
 Decoding, acceptance tests and draws are done session by session, in the model's thread, around the pass that
@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from thinwire.cloud.batch_queue import BatchQueue, Item
-from thinwire.cloud.decode_lines import SLICE_S, DecodeLines, Decoding
+from thinwire.cloud.batch_queue import SLICE_S, BatchQueue, DecodeLines, Decoding, Item
 from thinwire.common.causal_model import CausalModel, Extended, ExtendRequest
 from thinwire.common.errors import SessionNotFoundError
 from thinwire.common.law.steps import Steps
@@ -115,7 +114,7 @@ class Batcher:
             is_short: it is begun here and now, which takes less time than to wake another thread; only what
                 is left after a slice stands in line.
         """
-        decoding = Decoding(tenant, steps, submitted_s=submitted_s)
+        decoding = Decoding(tenant, steps)
         ticket = _Ticket(submitted_s, self._loop.create_future())
         if is_short and decoding.advance(self._now() + SLICE_S, self._now):
             self._tell(decoding, ticket)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from thinwire.cloud.admission import Admission
+from thinwire.cloud.admission import MAX_PAUSE_S, Admission
 from thinwire.cloud.batch_queue import BatchQueue
 from thinwire.cloud.batcher import Batcher
 from thinwire.cloud.events import LinkLost, WorkFailed
@@ -69,7 +69,8 @@ class CloudServer(DaemonServer, wire.VerifierServicer):
         )
         self._tracing = tracing
         self._registry = SessionRegistry(self._settings.max_sessions)
-        self._admission = Admission(self._access, resume_ttl_s=self._settings.resume_ttl_s, now=self._now)
+        longest_pause_s = min(MAX_PAUSE_S, self._settings.resume_ttl_s / 3)
+        self._admission = Admission(self._access.quotas, longest_pause_s=longest_pause_s, now=self._now)
         self._unopened = PeerBound("streams without Open", self._settings.max_unopened_per_peer)
         self._factory: SessionFactory | None = None
         """Made for the first session."""
@@ -83,11 +84,6 @@ class CloudServer(DaemonServer, wire.VerifierServicer):
     def passes(self) -> int:
         """Target passes made."""
         return 0 if self._factory is None else self._factory.batcher.passes
-
-    @property
-    def close_decisions(self) -> int:
-        """Rounds decided by a margin that rounding in float32 might turn, over all sessions."""
-        return 0 if self._factory is None else self._factory.close_decisions
 
     def _cut(self) -> None:
         for live in self._registry:

@@ -42,13 +42,19 @@ from thinwire.cloud.events import (
     TruncateCache,
     WorkFailed,
 )
-from thinwire.cloud.session import CLOSE_DECISION_MARGIN, CloudSession
+from thinwire.cloud.session import CloudSession
 from thinwire.cloud.verifier import PREFILL_CHUNK_TOKENS, Verifier
 from thinwire.common import wire
 from thinwire.common.door.tenants import DEFAULT_TENANT
 from thinwire.common.errors import LocalProtocolError, ResourceExhaustedError, ThinwireError
 from thinwire.common.session.messages import DraftBlock
+from thinwire.common.session.statistics import RoundVerified
 
+CLOSE_DECISION_MARGIN = 1e-4
+"""
+A round whose closest decision was won by less is logged: in float32 a pass in other company can move the
+logits by some 1e-7, and such a decision may then fall otherwise.
+"""
 _log = logging.getLogger(__name__)
 
 
@@ -83,7 +89,7 @@ class LiveSession:
         batcher: Batcher,
         account: SessionAccount,
         tenant: str = DEFAULT_TENANT,
-        on_release: Callable[[CloudSession, str], None],
+        on_release: Callable[[LiveSession, str], None],
         on_exhausted: Callable[[], None],
     ) -> None:
         self.session = session
@@ -106,15 +112,6 @@ class LiveSession:
         self._decoding = Done(None, 0, 0)
         self._payload_bytes = 0
         self._reason = "CLOSED"
-
-    def reserve(self) -> None:
-        """
-        Set cache memory aside for the prompt; comes before the first `attach`.
-
-        Raises:
-            ResourceExhaustedError: there is not so much.
-        """
-        self._verifier.reserve(len(self.session.open.prompt_token_ids))
 
     def attach(self, stream: wire.Outbox) -> int:
         """Give the session to a stream; returns its epoch, the one after the session's own."""
@@ -194,7 +191,7 @@ class LiveSession:
         try:
             match work.effect:
                 case TruncateCache(length):
-                    self._verifier.truncate(length)
+                    self._verifier.sequence.truncate(length)
                     return None
                 case Prefill(token_ids):
                     for start in range(0, len(token_ids), PREFILL_CHUNK_TOKENS):
@@ -240,15 +237,16 @@ class LiveSession:
         accepted = tuple(token.token_id for token in effect.tokens[: outcome.accepted])
         queue_us = self._decoding.queue_us + scoring.queue_us
         verify_us = self._decoding.work_us + scoring.work_us
-        self.account.verified(
-            session=self.session.session_id.hex(),
-            round_number=effect.round,
-            drafted=len(effect.tokens),
+        measured = RoundVerified(
+            scheme=self.session.scheme.name,
+            round=effect.round,
+            draft_length=len(effect.tokens),
             accepted=outcome.accepted,
-            payload_bytes=self._payload_bytes,
-            decoding=self._decoding,
-            scoring=scoring,
+            uplink_payload_bits=8 * self._payload_bytes,
+            queue_s=queue_us * 1e-6,
+            verify_s=verify_us * 1e-6,
         )
+        self.account.verified(measured, self._decoding, scoring)
         return Scored(effect.round, accepted, outcome, queue_us=queue_us, verify_us=verify_us)
 
     def _in_line(self, work: PassWork) -> asyncio.Future[Done]:
@@ -277,8 +275,8 @@ class LiveSession:
         self._line.clear()
         self._verifier.abandon()
         # Not awaited: the thread may be busy with another session.
-        self._batcher.between_passes(self._verifier.close)
-        self._on_release(self.session, self._reason)
+        self._batcher.between_passes(self._verifier.sequence.close)
+        self._on_release(self, self._reason)
 
 
 def internal(error: BaseException) -> ThinwireError:

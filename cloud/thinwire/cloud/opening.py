@@ -10,7 +10,6 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from thinwire.cloud.account import SessionAccount
@@ -93,13 +92,6 @@ class SessionFactory:
     metrics: CloudMetrics
     now: Callable[[], float]
     """Monotonic seconds."""
-    _close_decisions: int = 0
-    """Close decisions of the sessions that are over."""
-
-    @property
-    def close_decisions(self) -> int:
-        """Rounds decided by a margin that rounding in float32 might turn, over all sessions."""
-        return self._close_decisions + sum(live.session.close_decisions for live in self.registry)
 
     def open(self, open_: Open, *, tenant: str, trace: Trace = NO_TRACE) -> LiveSession:
         """
@@ -122,7 +114,7 @@ class SessionFactory:
         self.settings.check_scheme(open_.scheme.scheme)
         scheme = make_scheme(open_.scheme, vocabulary_size=served.vocabulary.identity.size)
 
-        self.admission.check_prompt(tenant, prompt_tokens)
+        self.admission.check(tenant, tokens=prompt_tokens)
         session = CloudSession(
             secrets.token_bytes(SESSION_ID_BYTES),
             open_,
@@ -133,33 +125,30 @@ class SessionFactory:
             idle_ttl_s=self.settings.idle_ttl_s,
             target_fingerprint=served.fingerprint,
         )
-        account = SessionAccount(
-            self.metrics, scheme=scheme.name, tenant=tenant, opened_s=self.now(), trace=trace
-        )
+        verifier = Verifier(served.model, scheme, open_.sampling, session.draws)
         live = LiveSession(
             session,
-            Verifier(served.model, scheme, open_.sampling, session.draws),
+            verifier,
             batcher=self.batcher,
-            account=account,
+            account=SessionAccount(self.metrics, session, tenant=tenant, opened_s=self.now(), trace=trace),
             tenant=tenant,
-            on_release=partial(self._released, account),
+            on_release=self._released,
             on_exhausted=self.registry.evict_one,
         )
-        self.registry.add(live, tenant_limit=self.admission.max_sessions(tenant))
+        self.registry.add(live, tenant_limit=self.admission.quotas_of(tenant).max_sessions)
         try:
-            live.reserve()
+            verifier.sequence.reserve(prompt_tokens)
         except ResourceExhaustedError:
-            self.registry.remove(live.session.session_id)
+            self.registry.remove(session.session_id)
             self.registry.evict_one()  # so that the next try finds room
             raise
-        self.admission.take_prompt(tenant, prompt_tokens)
-        live.account.opened(prompt_tokens)
+        self.admission.take(tenant, tokens=prompt_tokens)
+        live.account.opened()
         return live
 
-    def _released(self, account: SessionAccount, session: CloudSession, reason: str) -> None:
-        self._close_decisions += session.close_decisions
-        self.registry.remove(session.session_id)
-        account.ended(session, reason, self.now())
+    def _released(self, live: LiveSession, reason: str) -> None:
+        self.registry.remove(live.session.session_id)
+        live.account.ended(reason, self.now())
 
 
 def check_vocabulary(received: VocabularyIdentity, expected: VocabularyIdentity) -> None:

@@ -53,12 +53,6 @@ from thinwire.common.session.messages import DraftBlock, Open, Opened, PrefixHas
 from thinwire.common.session.prompt import check_prompt
 from thinwire.common.session.states import TERMINAL, Happening, State, after
 
-CLOSE_DECISION_MARGIN = 1e-4
-"""
-A round whose closest decision was won by less is counted: in float32 a pass in other company can move the
-logits by some 1e-7, and such a decision may then fall otherwise.
-"""
-
 
 class CloudSession:
     """
@@ -102,8 +96,6 @@ class CloudSession:
         """Epoch of the stream that holds the session now."""
         self.rounds = 0
         """Rounds decided."""
-        self.close_decisions = 0
-        """Rounds whose decision margin was below `CLOSE_DECISION_MARGIN`."""
         self.committed_length = len(open_.prompt_token_ids)
         self._context_length = context_length
         self._eos_token_ids = eos_token_ids
@@ -274,7 +266,6 @@ class CloudSession:
         outcome = scored.outcome
         self._pending = None
         self.rounds += 1
-        self.close_decisions += outcome.decision_margin < CLOSE_DECISION_MARGIN
         self.committed_length += outcome.accepted + 1
         self._hasher.extend([*scored.accepted_token_ids, outcome.next_token_id])
         self._last_token_id = outcome.next_token_id

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
-from thinwire.cloud.admission import Admission, after_holding, held_back_s
+from thinwire.cloud.admission import Admission, held_back
 from thinwire.cloud.events import BlockReceived, CloseReceived, WorkFailed
 from thinwire.cloud.live_session import LiveSession, internal
 from thinwire.common import wire
@@ -103,11 +103,9 @@ class Uplink:
             decoding = self._live.session.scheme.decoding_tokens(block.draft_length, len(block.payload))
             tokens, is_paid = block.draft_length + 1 + decoding, self._is_paid
         try:
-            self._admission.round(credential.tenant, tokens, is_paid=is_paid)
+            self._admission.charge(credential.tenant, rounds=0 if is_paid else 1, tokens=tokens)
         except QuotaExceededError as error:
-            held_s = held_back_s(error)
-            await self._outbox.ended(within_s=held_s)
-            raise after_holding(error, held_s) from None
+            raise await held_back(error, self._outbox.ended) from None
         if not is_repeat:
             self._is_paid = False
 

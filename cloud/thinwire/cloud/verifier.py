@@ -39,30 +39,18 @@ class Verifier:
         sampling: the warping that defines the target's law.
         draws: the session's randomness.
 
-    `close` and the functions of the work run in the model's thread, everything else in the event loop's;
-    `decoding` is stepped in either, in one at a time; `reserve` comes before any work.
+    The functions of the work run in the model's thread, everything else in the event loop's; `decoding` is
+    stepped in either, in one at a time.
     """
 
     def __init__(
         self, model: CausalModel, scheme: Scheme, sampling: SamplingParameters, draws: Draws
     ) -> None:
-        self._sequence = RolledBackSequence(model)
+        self.sequence = RolledBackSequence(model)
         self._scheme = scheme
         self._sampling = sampling
         self._draws = draws
         self._abandoned = False
-
-    def reserve(self, tokens: int) -> None:
-        """
-        Set cache memory aside.
-
-        Args:
-            tokens: how many must fit.
-
-        Raises:
-            ResourceExhaustedError: there is not so much.
-        """
-        self._sequence.reserve(tokens)
 
     def prefilling(self, token_ids: Sequence[int], *, cached: int) -> PassWork:
         """
@@ -118,22 +106,14 @@ class Verifier:
 
         return PassWork(tokens=len(effect.feed_token_ids), is_round=True, begin=begin, finish=finish)
 
-    def truncate(self, length: int) -> None:
-        """Roll back to `length` cached tokens before the next pass."""
-        self._sequence.truncate(length)
-
     def abandon(self) -> None:
         """The session is over: work still in line for the model's thread is refused when its turn comes."""
         self._abandoned = True
 
-    def close(self) -> None:
-        """Free the cache."""
-        self._sequence.close()
-
     def _opened(self, length: int) -> CachedSequence:
         """The sequence of a session that is not over."""
         self._check_live()
-        return self._sequence.holding(length)
+        return self.sequence.holding(length)
 
     def _check_live(self) -> None:
         if self._abandoned:
