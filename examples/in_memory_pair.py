@@ -40,7 +40,7 @@ edge_session = EdgeSession(
 )
 cloud_session: CloudSession
 edge_cache, cloud_cache = [], []
-agenda = deque([edge.Started()])
+agenda = deque([edge.Connected()])
 
 
 def perform_edge(effect):

@@ -228,7 +228,7 @@ class ExactPair:
 
     def run(self) -> Outcome:
         """Run until the text is over or enough of it is seen."""
-        self.queue.append((self.step_edge, edge_events.Started()))
+        self.queue.append((self.step_edge, edge_events.Connected()))
         while self.queue and len(self.outcome.token_ids) < self.observe:
             step, event = self.queue.popleft()
             step(event)
@@ -258,7 +258,7 @@ class ExactPair:
                     self.outcome.first_round_rejected |= self.outcome.rounds == 0 and resampled
                     self.outcome.rounds += 1
                 case edge_events.Reconnect():
-                    self.queue.append((self.step_edge, edge_events.LinkRestored()))
+                    self.queue.append((self.step_edge, edge_events.Connected()))
                 case edge_events.Finish(_, _, error):
                     assert error is None, error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from thinwire.common.config import check_integer
+from thinwire.common.errors import RemoteProtocolError, TargetChangedError
 from thinwire.common.session.generation import GenerationRequest, Token
 from thinwire.common.session.messages import FinishReason, Opened, PrefixHasher, TokenKind
 from thinwire.common.session.prompt import check_prompt
@@ -46,6 +47,8 @@ class CommittedSequence:
         self._max_length = len(prompt_token_ids) + request.max_tokens
         self._context_length: int | None = None
         """Tokens that the target can hold; None before it has said so."""
+        self._fingerprint = b""
+        """Of the target; empty while no cloud has told it."""
         self._hasher = PrefixHasher()
         self._hasher.extend(prompt_token_ids)
         self._stop_token_ids = frozenset(request.stop_token_ids)
@@ -92,11 +95,25 @@ class CommittedSequence:
 
     def opened(self, opened: Opened) -> None:
         """
-        Take what the target's context and end-of-text ids are.
+        Take what a new session says of its target: the same one, however often the cloud loses the session.
 
         Raises:
+            RemoteProtocolError: it begins elsewhere than the text stands.
+            TargetChangedError: another target than the text's; a cloud that knows no fingerprint is believed.
             ConfigError: the tokens leave no room in the target's context.
         """
+        if (opened.committed_length, opened.next_round) != (len(self), 1):
+            raise RemoteProtocolError(
+                f"a new session opened at length {opened.committed_length}, round {opened.next_round}; "
+                f"expected {len(self)}, 1."
+            )
+        received, expected = opened.target_fingerprint, self._fingerprint
+        if received and expected and received != expected:
+            raise TargetChangedError(
+                f"the cloud's target model has the fingerprint {received.hex()}; expected {expected.hex()}, "
+                "with which this text began: it cannot go on with another model."
+            )
+        self._fingerprint = received or expected
         self._context_length = min(self._context_length or opened.context_length, opened.context_length)
         check_prompt(self.token_ids, self._vocabulary_size, self._context_length)
         if not self._ignore_eos:

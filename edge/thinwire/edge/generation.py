@@ -27,6 +27,7 @@ from thinwire.edge.drafter import Drafter, DraftingCancelledError
 from thinwire.edge.events import (
     ArmTimer,
     Cancelled,
+    Connected,
     Decided,
     Draft,
     Drafted,
@@ -36,12 +37,10 @@ from thinwire.edge.events import (
     Emit,
     Finish,
     LinkLost,
-    LinkRestored,
     OpenedReceived,
     Reconnect,
     Refused,
     Send,
-    Started,
     TimerFired,
     TruncateCache,
     VerdictReceived,
@@ -134,6 +133,7 @@ class _Driver:
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[EdgeEvent | _Received | BaseException] = asyncio.Queue()
         self._writer = wire.EdgeStreamWriter()
+        """Of all streams: what it writes depends on what went before."""
         self._stream: CloudStream | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._reconnecting: asyncio.Task[None] | None = None
@@ -144,7 +144,7 @@ class _Driver:
         """Connect, then step events until the text is over."""
         await self._link.connect()
         self._open_stream()
-        await self._step(Started())
+        await self._step(Connected())
         while self._finish is None:
             item = await self._events.get()
             if isinstance(item, BaseException):
@@ -212,7 +212,7 @@ class _Driver:
     # --- the link ----------------------------------------------------------------------------------------
 
     def _open_stream(self) -> None:
-        self._stream = self._link.open_stream(self._writer, self._received)
+        self._stream = self._link.open_stream(self._received)
 
     def _received(self, stream: CloudStream, message: FromCloud, size_bytes: int) -> None:
         """Turn what came down `stream` into an event; the end after our own Close is none."""
@@ -236,7 +236,7 @@ class _Driver:
         assert self._stream is not None, "a Send effect before a stream"
         message = effect.message
         self._closed = self._closed or isinstance(message, Close)
-        request = self._stream.prepare(message)
+        request = self._writer.to_proto(message)
         self._meter.sent(message, request.ByteSize(), self._loop.time())
         self._stream.send(request, last=self._closed)
 
@@ -258,7 +258,7 @@ class _Driver:
             self._events.put_nowait(error)
             return
         self._open_stream()
-        self._events.put_nowait(LinkRestored())
+        self._events.put_nowait(Connected())
 
     # --- drafting and the clock --------------------------------------------------------------------------
 

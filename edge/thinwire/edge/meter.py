@@ -16,8 +16,16 @@ from thinwire.common.session.messages import Close, DraftBlock, Open
 from thinwire.common.session.statistics import DraftMeasured, GenerationStatistics, RoundMeasured
 from thinwire.edge.events import Decided, EdgeEvent, OpenedReceived
 from thinwire.edge.metrics import EdgeMetrics
-from thinwire.edge.tally import Tally
 from thinwire.edge.telemetry import RoundLog
+
+_OF_A_ROUND = {field.name for field in fields(RoundMeasured)} | set(dir(RoundMeasured))
+_OF_EVERY_MESSAGE = {"uplink_message_bytes", "downlink_message_bytes"}
+SUMS = tuple(
+    field.name
+    for field in fields(GenerationStatistics)
+    if field.name in _OF_A_ROUND and field.name not in _OF_EVERY_MESSAGE
+)
+"""Statistics that are sums over the rounds."""
 
 
 class GenerationMeter:
@@ -158,3 +166,30 @@ def measure(
         queue_s=verdict.queue_us * 1e-6,
         verify_s=verdict.verify_us * 1e-6,
     )
+
+
+class Tally:
+    """
+    One generation's.
+
+    Args:
+        statistics: counted up.
+    """
+
+    def __init__(self, statistics: GenerationStatistics) -> None:
+        self.statistics = statistics
+        self._dropped_mass = 0.0
+        self._cap_bound_positions = 0
+
+    def add(self, measured: RoundMeasured) -> None:
+        """One more round: positions after the first rejection were drafted, but neither tested nor kept."""
+        s = self.statistics
+        s.rounds += 1
+        for name in SUMS:
+            setattr(s, name, getattr(s, name) + getattr(measured, name))
+        for dropped_mass in measured.dropped_masses[: measured.kept_positions]:
+            self._dropped_mass += dropped_mass
+        self._cap_bound_positions += measured.cap_bound_positions
+        if s.kept_positions:
+            s.mean_dropped_mass = self._dropped_mass / s.kept_positions
+            s.cap_binding_rate = self._cap_bound_positions / s.kept_positions

@@ -4,7 +4,7 @@ The edge's half of a session: events in, effects out, nothing else.
 It decides all about tokens: what to draft, what a verdict commits, where the text ends, what is resent.
 It never waits, draws, reads a clock or touches a model; the shell (`edge.generation`) does that.
 
-Life: Started → Send(Open) → OpenedReceived → Draft → Drafted → Send(DraftBlock) → VerdictReceived → Emit,
+Life: Connected → Send(Open) → OpenedReceived → Draft → Drafted → Send(DraftBlock) → VerdictReceived → Emit,
 Draft ... → Send(Close), Finish.
 A sent block is kept and, after a reconnect, sent again as the same bytes; it is never drafted anew.
 A session that the cloud has lost (a restart, an eviction) is opened again from the committed tokens and the
@@ -49,6 +49,7 @@ from thinwire.edge.committed_sequence import CommittedSequence
 from thinwire.edge.events import (
     ArmTimer,
     Cancelled,
+    Connected,
     Decided,
     Draft,
     Drafted,
@@ -58,19 +59,15 @@ from thinwire.edge.events import (
     Emit,
     Finish,
     LinkLost,
-    LinkRestored,
     OpenedReceived,
     Reconnect,
     Refused,
     Send,
-    Started,
     TimerFired,
     TruncateCache,
     VerdictReceived,
 )
-from thinwire.edge.known_target import KnownTarget
-from thinwire.edge.patience import Patience
-from thinwire.edge.round_deadline import RoundDeadline
+from thinwire.edge.patience import Patience, RoundDeadline
 from thinwire.edge.text_stream import TextStream
 
 
@@ -118,7 +115,6 @@ class EdgeSession:
         self._deadline = RoundDeadline(least_round_timeout_s or round_timeout_s, round_timeout_s)
         self._patience = Patience(patience_s, round_timeout_s)
 
-        self._target = KnownTarget()
         self.state = State.NEW
         self.statistics = GenerationStatistics()
         """What the session itself counts; the shell completes it."""
@@ -160,8 +156,8 @@ class EdgeSession:
         if self.state in TERMINAL:
             return []
         match event:
-            case Started():
-                return self._on_started(now)
+            case Connected():
+                return self._on_connected(now)
             case OpenedReceived(opened):
                 return self._on_opened(opened, now)
             case Drafted(attempt, block):
@@ -170,8 +166,6 @@ class EdgeSession:
                 return self._on_verdict(verdict, now)
             case LinkLost(error):
                 return self._on_link_lost(error, now)
-            case LinkRestored():
-                return self._on_link_restored(now)
             case TimerFired():
                 return self._on_timer(now)
             case Cancelled():
@@ -188,8 +182,10 @@ class EdgeSession:
 
     # --- opening ------------------------------------------------------------------------------------------
 
-    def _on_started(self, now: float) -> list[EdgeEffect]:
-        self.state = after(self.state, Happening.OPEN)
+    def _on_connected(self, now: float) -> list[EdgeEffect]:
+        if self.state not in (State.NEW, State.DETACHED):
+            raise LocalProtocolError(f"Connected in state {self.state.value}; expected new or detached.")
+        self.state = after(self.state, Happening.OPEN if self.state is State.NEW else Happening.RESUME)
         return [Send(self._open()), self._arm(now, self._round_timeout_s)]
 
     def _open(self) -> Open:
@@ -218,7 +214,6 @@ class EdgeSession:
         self._session_id = opened.session_id
         self._patience.opened()
         try:
-            self._target.check(opened, len(self._committed))
             self._committed.opened(opened)
         except ThinwireError as error:
             return self._fail(error)
@@ -370,14 +365,6 @@ class EdgeSession:
         self._sent_s = now + error.retry_after_s  # the pause says nothing of how long a round takes
         self.state = after(self.state, Happening.LINK_LOST)
         return [ArmTimer(None), Reconnect(self._patience.tries + 1, error.retry_after_s)]
-
-    def _on_link_restored(self, now: float) -> list[EdgeEffect]:
-        if self.state is State.NEW:
-            return self._on_started(now)
-        if self.state is not State.DETACHED:
-            raise LocalProtocolError(f"LinkRestored in state {self.state.value}; expected detached.")
-        self.state = after(self.state, Happening.RESUME)
-        return [Send(self._open()), self._arm(now, self._round_timeout_s)]
 
     def _on_timer(self, now: float) -> list[EdgeEffect]:
         if self.state not in (State.OPENING, State.VERIFYING):
