@@ -26,7 +26,7 @@ from thinwire.common.errors import ConfigError, ThinwireError
 from thinwire.common.observe.tracing import NO_TRACING, start_tracing
 from thinwire.common.schemes import load_schemes
 from thinwire.common.session.generation import GenerationRequest
-from thinwire.edge.arguments import EdgeOptions, OutputOptions, generation_request
+from thinwire.edge.cli import EdgeOptions, OutputOptions, generation_request
 from thinwire.edge.client import connect
 from thinwire.edge.daemon import EdgeServer
 from thinwire.edge.demo import DEFAULT_PROMPT, run_demo
