@@ -21,27 +21,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from thinwire.cloud import events
 from thinwire.cloud.account import SessionAccount
 from thinwire.cloud.batch_queue import Item, PassWork
 from thinwire.cloud.batcher import Batcher, Done
-from thinwire.cloud.events import (
-    ArmTimer,
-    Attached,
-    CloudEffect,
-    CloudEvent,
-    Decode,
-    Decoded,
-    Prefill,
-    Refuse,
-    Release,
-    Reply,
-    ReplyClosed,
-    Score,
-    Scored,
-    TimerFired,
-    TruncateCache,
-    WorkFailed,
-)
 from thinwire.cloud.session import CloudSession
 from thinwire.cloud.verifier import PREFILL_CHUNK_TOKENS, Verifier
 from thinwire.common import wire
@@ -62,7 +45,7 @@ _log = logging.getLogger(__name__)
 class _Work:
     """A piece of work in line."""
 
-    effect: Prefill | Decode | Score | TruncateCache
+    effect: events.Prefill | events.Decode | events.Score | events.TruncateCache
     issued_s: float
     """A reading of `perf_counter`; a wait for the session's own prompt counts too."""
 
@@ -117,23 +100,23 @@ class LiveSession:
         """Give the session to a stream; returns its epoch, the one after the session's own."""
         epoch = self.session.epoch + 1
         self._streams[epoch] = stream
-        self.handle(Attached(epoch))
+        self.handle(events.Attached(epoch))
         return epoch
 
-    def handle(self, event: CloudEvent) -> None:
+    def handle(self, event: events.CloudEvent) -> None:
         """Take one event: step it through the core and issue its effects, in their order."""
         try:
             effects = self.session.step(event, self._loop.time())
         except Exception as error:
             # A bug of ours: it ends this session and no other.
             _log.exception("session %s: %s could not be taken", self._name, type(event).__name__)
-            effects = self.session.step(WorkFailed(internal(error)), self._loop.time())
+            effects = self.session.step(events.WorkFailed(internal(error)), self._loop.time())
         for effect in effects:
             self._issue(effect)
 
     def expire(self) -> None:
         """End the session now, as if its timer had fired."""
-        self.handle(TimerFired())
+        self.handle(events.TimerFired())
 
     def detach(self, epoch: int) -> None:
         """Forget a stream that is gone."""
@@ -148,24 +131,24 @@ class LiveSession:
     def _name(self) -> str:
         return self.session.session_id.hex()[:8]
 
-    def _issue(self, effect: CloudEffect) -> None:
+    def _issue(self, effect: events.CloudEffect) -> None:
         """Do one effect at once, or give it its place; nothing here waits."""
         match effect:
-            case ArmTimer(at_s):
+            case events.ArmTimer(at_s):
                 self._arm(at_s)
-            case Reply(epoch, message):
+            case events.Reply(epoch, message):
                 self._put(epoch, wire.reply_to_proto(message))
-            case ReplyClosed(epoch, rounds, committed_length):
+            case events.ReplyClosed(epoch, rounds, committed_length):
                 self._reason = "CLOSED"
                 self._put(epoch, wire.closed_to_proto(rounds, committed_length))
                 self._end_stream(epoch, None)
-            case Refuse(epoch, error):
+            case events.Refuse(epoch, error):
                 error.forget_origin()
                 self._reason = error.reason
                 self._end_stream(epoch, error)
-            case Release():
+            case events.Release():
                 self._release()
-            case Prefill() | Decode() | Score() | TruncateCache():
+            case events.Prefill() | events.Decode() | events.Score() | events.TruncateCache():
                 self._line.append(_Work(effect, time.perf_counter()))
                 if self._working is None:
                     self._working = self._loop.create_task(self._work_off())
@@ -186,33 +169,33 @@ class LiveSession:
         finally:
             self._working = None
 
-    async def _work(self, work: _Work) -> CloudEvent | None:
+    async def _work(self, work: _Work) -> events.CloudEvent | None:
         """Do one piece; returns the event it ends in."""
         try:
             match work.effect:
-                case TruncateCache(length):
+                case events.TruncateCache(length):
                     self._verifier.sequence.truncate(length)
                     return None
-                case Prefill(token_ids):
+                case events.Prefill(token_ids):
                     for start in range(0, len(token_ids), PREFILL_CHUNK_TOKENS):
                         piece = token_ids[start : start + PREFILL_CHUNK_TOKENS]
                         await self._in_line(self._verifier.prefilling(piece, cached=start))
                     return None
-                case Decode(block):
+                case events.Decode(block):
                     return await self._decode(block, work.issued_s)
-                case Score() as score:
+                case events.Score() as score:
                     return await self._score(score)
         except LocalProtocolError as error:  # no text comes of a cache that is not what the core believes
             _log.error("session %s: %s", self._name, error.message)
-            return WorkFailed(error)
+            return events.WorkFailed(error)
         except ThinwireError as error:
             error.forget_origin()
-            return WorkFailed(error)
+            return events.WorkFailed(error)
         except Exception as error:
             _log.exception("session %s: work failed", self._name)
-            return WorkFailed(internal(error))
+            return events.WorkFailed(internal(error))
 
-    async def _decode(self, block: DraftBlock, submitted_s: float) -> Decoded:
+    async def _decode(self, block: DraftBlock, submitted_s: float) -> events.Decoded:
         self.reader.accept(block)
         self._payload_bytes = len(block.payload)
         steps = self._verifier.decoding(block)
@@ -220,9 +203,9 @@ class LiveSession:
         self._decoding = await self._batcher.decode(
             steps, tenant=self.tenant, submitted_s=submitted_s, is_short=price == 0
         )
-        return Decoded(block.round, self._decoding.outcome)
+        return events.Decoded(block.round, self._decoding.outcome)
 
-    async def _score(self, effect: Score) -> Scored:
+    async def _score(self, effect: events.Score) -> events.Scored:
         in_line = self._in_line(self._verifier.scoring(effect))
         try:
             scoring = await in_line
@@ -247,7 +230,7 @@ class LiveSession:
             verify_s=verify_us * 1e-6,
         )
         self.account.verified(measured, self._decoding, scoring)
-        return Scored(effect.round, accepted, outcome, queue_us=queue_us, verify_us=verify_us)
+        return events.Scored(effect.round, accepted, outcome, queue_us=queue_us, verify_us=verify_us)
 
     def _in_line(self, work: PassWork) -> asyncio.Future[Done]:
         return self._batcher.put(Item(self.tenant, self.session.session_id, work))

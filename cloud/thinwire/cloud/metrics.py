@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from thinwire.common.observe.metrics import Metrics
 
-
-class KvMemory(Protocol):
-    """The KV memory of all sessions of a cloud."""
-
-    @property
-    def bytes(self) -> int:
-        """Its size."""
-
-    @property
-    def free_bytes(self) -> int:
-        """What no session holds."""
+if TYPE_CHECKING:
+    from thinwire.common.language_model.kv_pool import KvPool
 
 
 class CloudMetrics(Metrics):
@@ -43,9 +34,7 @@ class CloudMetrics(Metrics):
         self._gauge("sessions", "Sessions held now, those kept for a resume included.", sessions)
         self._read_counter("target_passes", "Forward passes of the target model.", passes)
 
-    def watch_kv(self, memory: KvMemory) -> None:
-        """Show the KV memory too; called once, and not for a model without a pool."""
-        self._gauge(
-            "kv_bytes_used", "KV memory that sessions hold.", lambda: memory.bytes - memory.free_bytes
-        )
-        self._gauge("kv_bytes_capacity", "KV memory set aside at the start.", lambda: memory.bytes)
+    def watch_kv(self, pool: KvPool) -> None:
+        """Show the KV memory of all sessions too; called once, and not for a model without a pool."""
+        self._gauge("kv_bytes_used", "KV memory that sessions hold.", lambda: pool.bytes - pool.free_bytes)
+        self._gauge("kv_bytes_capacity", "KV memory set aside at the start.", lambda: pool.bytes)

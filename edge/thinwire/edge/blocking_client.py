@@ -7,7 +7,8 @@ import concurrent.futures
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Coroutine, Generator
-from typing import Any, Self, TypeVar, Unpack
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar, Unpack
 
 from thinwire.common.errors import DeadlineError, TransportError
 from thinwire.common.session.generation import EdgeStatus, GenerationEvent
@@ -97,7 +98,7 @@ def _stop(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event, thread: thre
         thread.join(_MARGIN_S)
 
 
-class Generation(GeneratedText):
+class Generation(GeneratedText, AbstractContextManager["Generation"]):
     """
     One text, made while it is iterated; each piece is text that is final, and all pieces are `text`.
 
@@ -129,9 +130,6 @@ class Generation(GeneratedText):
         if (pieces := self._iteration()) is not None:
             pieces.close()
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
@@ -144,7 +142,7 @@ async def _close(events: AsyncGenerator[GenerationEvent, None]) -> None:
     await events.aclose()
 
 
-class Client:
+class Client(AbstractContextManager["Client"]):
     """
     An edge; connects with the first call, and serves any number of threads and texts at once.
 
@@ -197,9 +195,6 @@ class Client:
     def close(self) -> None:
         """End every text that is being made, and the connection; a second call does nothing."""
         self._loop.stop()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

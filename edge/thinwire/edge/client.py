@@ -6,9 +6,9 @@ import asyncio
 import os
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import fields
-from typing import Any, Self, TypedDict, TypeVar, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import grpc
 
@@ -142,7 +142,7 @@ class GeneratedText:
         return self._finished.statistics
 
 
-class AsyncGeneration(GeneratedText):
+class AsyncGeneration(GeneratedText, AbstractAsyncContextManager["AsyncGeneration"]):
     """
     One text, made while it is iterated; each piece is text that is final, and all pieces are `text`.
 
@@ -162,9 +162,6 @@ class AsyncGeneration(GeneratedText):
         """Cancel the text, unless it has ended."""
         if (pieces := self._iteration()) is not None:
             await pieces.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
@@ -194,7 +191,7 @@ def _path(path: Path | None) -> str | None:
     return None if path is None else os.fspath(path)
 
 
-class AsyncClient:
+class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
     """
     An edge; connects with the first call, and serves any number of texts at once.
 
@@ -331,9 +328,6 @@ class AsyncClient:
         self._is_closed = True
         async with self._connecting:
             await self._connection.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()

@@ -22,7 +22,8 @@ from thinwire.common.daemon.process import run_daemon
 from thinwire.common.daemon.settings import daemon_options
 from thinwire.common.daemon.standard_streams import read_input, writing_output
 from thinwire.common.door.security import ClientSecurity, DialOptions
-from thinwire.common.errors import ConfigError, ThinwireError
+from thinwire.common.door.whole_file import usable_file
+from thinwire.common.errors import ThinwireError
 from thinwire.common.observe.tracing import NO_TRACING, start_tracing
 from thinwire.common.schemes import load_schemes
 from thinwire.common.session.generation import GenerationRequest
@@ -80,7 +81,10 @@ async def _edge(arguments: argparse.Namespace) -> int:
     dialling = from_arguments(DialOptions, arguments, prefix="cloud-", insecure_plaintext=plaintext)
     cloud_security = dialling.security(os.environ, prefix="cloud-")
     settings = from_arguments(EdgeSettings, arguments)
-    round_log = _round_log(given.round_log)
+    round_log = None
+    if given.round_log is not None:
+        with usable_file("round_log", given.round_log, "written"):
+            round_log = RoundLog(given.round_log)
     exporter = os.environ.get("OTEL_TRACES_EXPORTER")
     tracing = start_tracing("thinwire-edge", exporter) if options.trace else NO_TRACING
     server = EdgeServer(
@@ -112,19 +116,6 @@ async def _edge(arguments: argparse.Namespace) -> int:
         await asyncio.to_thread(tracing.close)
         if round_log is not None:
             round_log.close()
-
-
-def _round_log(path: str | None) -> RoundLog | None:
-    """The round log at `path`; ConfigError if it cannot be opened."""
-    if path is None:
-        return None
-    try:
-        return RoundLog(path)
-    except OSError as error:
-        raise ConfigError(
-            f"round_log is {path!r}; expected a file that can be written ({error.strerror}).",
-            setting="round_log",
-        ) from None
 
 
 async def _generate(

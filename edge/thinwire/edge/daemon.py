@@ -28,7 +28,7 @@ from thinwire.common.session.messages import VocabularyIdentity
 from thinwire.edge.account import GenerateCall
 from thinwire.edge.cloud_link import CloudLink
 from thinwire.edge.drafter import Drafter
-from thinwire.edge.generation import run_generation
+from thinwire.edge.generation import GenerationRun
 from thinwire.edge.meter import GenerationMeter
 from thinwire.edge.metrics import EdgeMetrics
 from thinwire.edge.pair import PairWatch
@@ -246,7 +246,7 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
         call.begun(meter, asked, len(prompt_ids))
         draft_length = min(asked.draft_length, scheme.max_draft_length)
         call.put(GenerationStarted(asked.seed, len(prompt_ids), asked.scheme, draft_length))
-        finished = await run_generation(
+        finished = await GenerationRun(
             session,
             Drafter(served.model, scheme, asked.sampling, KeyedDraws(asked.seed)),
             self._link.carrying(trace.context) if trace.context else self._link,
@@ -254,7 +254,7 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
             settings=self._settings,
             client=call,
             meter=meter,
-        )
+        ).run()
         if self._round_log is not None:
             reason = finished.reason.value
             self._round_log.generation_finished(meter.session_id, reason, asked.seed, finished.statistics)
