@@ -15,13 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class SessionAccount:
-    """
-    One session's.
-
-    Args:
-        opened_s: monotonic seconds.
-        trace: of the stream that opened it.
-    """
+    """One session's; `opened_s` in monotonic seconds, `trace` of the stream that opened it."""
 
     def __init__(
         self, metrics: CloudMetrics, session: CloudSession, *, tenant: str, opened_s: float, trace: Trace
@@ -43,21 +37,17 @@ class SessionAccount:
         self._metrics.count("prompt_tokens", self._scheme, len(self._session.open.prompt_token_ids))
 
     def resumed(self) -> None:
-        """Another stream took it up."""
         self._metrics.count("sessions_resumed", self._scheme)
 
     def received(self, size_bytes: int) -> None:
-        """A message of this serialised size came up."""
         self._totals["bytes_up"] += size_bytes
         self._metrics.count("uplink_bytes", self._scheme, size_bytes)
 
     def sent(self, size_bytes: int) -> None:
-        """A message of this serialised size goes down."""
         self._totals["bytes_down"] += size_bytes
         self._metrics.count("downlink_bytes", self._scheme, size_bytes)
 
     def verified(self, measured: RoundVerified, decoding: Done, scoring: Done) -> None:
-        """A round was verified just now."""
         self._trace.phases(
             ("queue", decoding.queue_us * 1e-6),
             ("decode", decoding.work_us * 1e-6),

@@ -42,13 +42,7 @@ _ROUNDING = 1e-9
 
 
 class RateBucket:
-    """
-    One rate of one tenant.
-
-    Args:
-        per_s: what comes in a second.
-        now: monotonic seconds; the bucket begins full.
-    """
+    """One rate of one tenant, full at first: `per_s` comes in a second; each `now` is monotonic seconds."""
 
     def __init__(self, per_s: float, now: float) -> None:
         self._per_s = per_s
@@ -71,8 +65,7 @@ class RateBucket:
         """
         Seconds until the turn of a request for which `wait_s` is not 0; the next one's comes after it.
 
-        Args:
-            longest_s: no turn is further away, however many are told.
+        No turn is further away than `longest_s`, however many are told.
         """
         behind_s = self._promised_at_s + min(amount, self._capacity) / self._per_s - now
         turn_s = min(longest_s, max(self.wait_s(amount, now), behind_s))
@@ -124,12 +117,7 @@ class Admission:
         self._held_back: Counter[str] = Counter()
 
     def check(self, tenant: str, *, rounds: int = 0, tokens: int = 0) -> None:
-        """
-        Whether a request of this tenant may go on; nothing is taken.
-
-        Raises:
-            QuotaExceededError: a rate is used up.
-        """
+        """QuotaExceededError if a rate of this tenant is used up; nothing is taken."""
         now = self._now()
         for unit, amount, per_s, bucket in self._limited(tenant, rounds, tokens, now):
             wait_s = bucket.wait_s(amount, now) if amount else 0.0
@@ -152,11 +140,9 @@ class Admission:
 
     def stream(self, tenant: str) -> QuotaExceededError | None:
         """
-        Charge a stream before its first message is read.
+        Charge a stream before its first message is read; returns the refusal for it, None if it may go on.
 
-        Returns:
-            the refusal for it, None if it may go on; it can only be told after that message, as gRPC forgets
-            the status of a stream that is ended while its peer writes.
+        It can only be told after that message: gRPC forgets the status of a stream that ends as its peer writes.
         """
         try:
             self.charge(tenant, rounds=1)

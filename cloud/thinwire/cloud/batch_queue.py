@@ -48,8 +48,6 @@ class PassWork:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Work in line."""
-
     tenant: str
     session: bytes
     """Its id."""
@@ -58,8 +56,6 @@ class Item:
 
 class BatchQueue:
     """
-    The lines.
-
     Args:
         max_rounds: rounds in line at once; a round more is refused. Pieces of prompts are bounded by the
             number of sessions.
@@ -80,13 +76,7 @@ class BatchQueue:
         return len(self._sessions)
 
     def put(self, item: Item) -> None:
-        """
-        Stand in line.
-
-        Raises:
-            ResourceExhaustedError: too many rounds are in line.
-            LocalProtocolError: the session is in line already (a bug of ours).
-        """
+        """Stand in line; ResourceExhaustedError if too many rounds do."""
         if item.session in self._sessions:
             raise LocalProtocolError(f"session {item.session.hex()[:8]} is in line twice.")
         if item.work.is_round:
@@ -123,13 +113,7 @@ class BatchQueue:
 
 
 class Decoding:
-    """
-    One payload's decoding.
-
-    Args:
-        tenant: whose it is.
-        steps: the work, not yet begun.
-    """
+    """One payload's decoding, not yet begun."""
 
     def __init__(self, tenant: str, steps: Steps[Any]) -> None:
         self.tenant = tenant
@@ -138,12 +122,7 @@ class Decoding:
         self._steps = steps
 
     def advance(self, until_s: float, now: Callable[[], float]) -> bool:
-        """
-        Take steps, at least one, until `now()` reaches `until_s`.
-
-        Returns:
-            whether it is done.
-        """
+        """Take steps, at least one, until `now()` reaches `until_s`; returns whether it is done."""
         begun_s = now()
         try:
             while True:
@@ -177,16 +156,10 @@ class DecodeLines:
         """By tenant, in the order of their turns; none is empty."""
 
     def put(self, decoding: Decoding) -> None:
-        """Stand in line, at the back."""
         self._lines.setdefault(decoding.tenant, deque()).append(decoding)
 
     def work(self, budget_s: float, now: Callable[[], float]) -> list[Decoding]:
-        """
-        Take turns for `budget_s`, and no longer than there is anything to decode.
-
-        Returns:
-            the decodings that came to their end.
-        """
+        """Take turns for `budget_s` at most; returns the decodings that came to their end."""
         done: list[Decoding] = []
         end_s = now() + budget_s
         while self._lines and (at_s := now()) < end_s:

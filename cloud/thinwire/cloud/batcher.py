@@ -37,8 +37,6 @@ decoded are put in line, before decoding takes the interpreter's lock again.
 
 
 class Done(NamedTuple):
-    """A piece of work that went well."""
-
     outcome: Any
     queue_us: int
     """Microseconds from its submission to the beginning of its turn in the model's thread."""
@@ -48,14 +46,11 @@ class Done(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Ticket:
-    """A piece of work on its way."""
-
     submitted_s: float
     """A reading of `perf_counter`."""
     future: asyncio.Future[Done]
 
     def settle(self, outcome: Any, begun_s: float, ended_s: float) -> None:
-        """Tell whoever waits; an exception is raised there."""
         if self.future.done():
             return
         if isinstance(outcome, Exception):
@@ -67,11 +62,9 @@ class _Ticket:
 
 class Batcher:
     """
-    Args:
-        model: the target model.
-        executor: its one thread.
-        queue: empty.
-        now: the clock that measures work and cuts decoding into slices.
+    The model's thread, `executor`, with the queue of its work.
+
+    `now` measures work and cuts decoding into slices.
     """
 
     def __init__(
@@ -128,8 +121,7 @@ class Batcher:
         """
         Have work done in one of the next passes; its outcome comes with the future.
 
-        Raises:
-            ResourceExhaustedError: too many rounds are in line.
+        ResourceExhaustedError if too many rounds are in line.
         """
         self._queue.put(item)
         ticket = _Ticket(self._now(), self._loop.create_future())
@@ -152,7 +144,6 @@ class Batcher:
             self._running = self._loop.create_task(self._work_off())
 
     async def _work_off(self) -> None:
-        """Decoding and passes in turn until nothing is in line."""
         passed = True
         while self._decode_tickets or len(self._queue):
             if self._stopped:
@@ -224,7 +215,6 @@ class Batcher:
 
 
 def _outcome(job: Callable[[], Any]) -> Any:
-    """What `job` returns, or the exception it raises."""
     try:
         return job()
     except Exception as error:  # whoever waits for the job raises it again

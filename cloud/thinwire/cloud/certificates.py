@@ -40,8 +40,6 @@ edge.pem    the edge's certificate, with edge.key: thinwire edge --tls-cert, --t
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A certificate authority in memory."""
-
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
 
@@ -52,12 +50,7 @@ class Authority:
 
 
 def make_authority(*, now: datetime, days: int = VALID_DAYS) -> Authority:
-    """
-    A fresh one, that signs end certificates only.
-
-    Args:
-        now: an aware time; it is valid from a little before.
-    """
+    """One that signs end certificates only; it is valid from a little before `now`, an aware time."""
     key = ec.generate_private_key(ec.SECP256R1())
     # Two authorities of one name would differ by a bad signature only, which says nothing to a reader.
     common_name = f"Thinwire development authority {secrets.token_hex(4)}"
@@ -159,7 +152,6 @@ def write_certificates(folder: Path, hosts: Sequence[str], *, now: datetime | No
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, days: int
 ) -> x509.CertificateBuilder:
-    """What both kinds of certificate have."""
     begins = min(now - _CLOCK_SKEW, now + timedelta(days=days) - _CLOCK_SKEW)
     return (
         x509.CertificateBuilder()
@@ -174,12 +166,6 @@ def _builder(
 
 
 def _alternative(host: str) -> x509.GeneralName:
-    """
-    A host as a certificate names it.
-
-    Raises:
-        ConfigError: it is none.
-    """
     try:
         return x509.IPAddress(ipaddress.ip_address(host.strip("[]")))
     except ValueError:

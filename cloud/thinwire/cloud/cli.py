@@ -20,7 +20,6 @@ PROGRAM = "thinwire-cloud"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
     return run_command(make_parser(), _command, argv)
 
 
@@ -31,7 +30,6 @@ def _command(arguments: argparse.Namespace) -> int | Coroutine[Any, Any, int]:
 
 
 def make_parser() -> CommandParser:
-    """The whole command line."""
     parser = CommandParser(
         prog=PROGRAM, description="The cloud's half of Thinwire: verifies drafted tokens with a large model."
     )

@@ -38,10 +38,8 @@ class CloudServer(DaemonServer, wire.VerifierServicer):
 
     Args:
         served: the target model; None when `model_loaded` will bring it.
-        settings: deadlines and bounds; the defaults when None.
         executor: the model's one thread; made when None.
         security: certificates and tokens of the listener; loopback's plaintext for everybody when None.
-        tracing: where spans go.
     """
 
     side = "cloud"
@@ -82,7 +80,6 @@ class CloudServer(DaemonServer, wire.VerifierServicer):
 
     @property
     def passes(self) -> int:
-        """Target passes made."""
         return 0 if self._factory is None else self._factory.batcher.passes
 
     def _cut(self) -> None:
@@ -113,7 +110,6 @@ class CloudServer(DaemonServer, wire.VerifierServicer):
         await wire.abort_with(context, refusal)
 
     async def GetServerInfo(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name
-        """What this cloud serves."""
         served = self.served
         return wire.server_info_to_proto(
             ServerInfo(

@@ -43,8 +43,6 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A piece of work in line."""
-
     effect: events.Prefill | events.Decode | events.Score | events.TruncateCache
     issued_s: float
     """A reading of `perf_counter`; a wait for the session's own prompt counts too."""
@@ -55,11 +53,6 @@ class LiveSession:
     One session in service.
 
     Args:
-        session: the core.
-        verifier: its work in the model's thread.
-        batcher: that thread and its queue.
-        account: what it uses is written down here.
-        tenant: whose it is.
         on_release: called once, when the session is over, with the reason (`ErrorInfo.reason`, or "CLOSED").
         on_exhausted: called when the cache had no room for a round; the session is detached by then.
     """
@@ -119,7 +112,6 @@ class LiveSession:
         self.handle(events.TimerFired())
 
     def detach(self, epoch: int) -> None:
-        """Forget a stream that is gone."""
         self._streams.pop(epoch, None)
 
     async def round_decided(self) -> None:
@@ -156,7 +148,6 @@ class LiveSession:
     # --- work on the cache ---------------------------------------------------------------------------------
 
     async def _work_off(self) -> None:
-        """Piece after piece until the line is empty; each piece's event may put more in line."""
         try:
             while self._line:
                 event = await self._work(self._line.popleft())
@@ -170,7 +161,6 @@ class LiveSession:
             self._working = None
 
     async def _work(self, work: _Work) -> events.CloudEvent | None:
-        """Do one piece; returns the event it ends in."""
         try:
             match work.effect:
                 case events.TruncateCache(length):

@@ -12,13 +12,7 @@ if TYPE_CHECKING:
 
 
 class CloudMetrics(Metrics):
-    """
-    What a cloud counts.
-
-    Args:
-        sessions: sessions held now.
-        passes: target passes made so far.
-    """
+    """What a cloud counts, given the sessions held now and the target passes made so far."""
 
     def __init__(self, *, sessions: Callable[[], int], passes: Callable[[], int]) -> None:
         super().__init__(

@@ -42,15 +42,11 @@ async def first_message(
     requests: AsyncIterator[Any], timeout_s: float, *, context_length: int | None
 ) -> tuple[Open, int]:
     """
-    Read a stream's Open.
+    Read a stream's Open; returns it and its serialised size in bytes.
 
     Args:
         requests: the stream's, none of them read yet.
-        timeout_s: seconds it may take to come.
         context_length: of the target; None while it is still loading.
-
-    Returns:
-        the message, and its serialised size in bytes.
 
     Raises:
         DeadlineError: it did not come.
@@ -152,12 +148,7 @@ class SessionFactory:
 
 
 def check_vocabulary(received: VocabularyIdentity, expected: VocabularyIdentity) -> None:
-    """
-    Fail closed on an edge with another tokenizer.
-
-    Raises:
-        VocabularyMismatchError: the parts that differ are named where both ends told them.
-    """
+    """VocabularyMismatchError on another tokenizer, with the parts that differ where both ends told them."""
     if received == expected:
         return
     parts = received.differing_parts(expected)
@@ -176,15 +167,7 @@ def check_vocabulary(received: VocabularyIdentity, expected: VocabularyIdentity)
 
 
 def check_rows(prompt_token_ids: Sequence[int], rows: int) -> None:
-    """
-    Refuse a prompt that the target cannot be fed.
-
-    Args:
-        rows: ids below it have one in the target model, 0 where that is not known.
-
-    Raises:
-        ConfigError: the first id without a row is named.
-    """
+    """ConfigError on a prompt with an id that is not below `rows`, where these are known (not 0)."""
     for token_id in prompt_token_ids if rows else ():
         if token_id >= rows:
             raise ConfigError(

@@ -16,12 +16,7 @@ from thinwire.common.session.states import State
 
 
 class SessionRegistry:
-    """
-    Live sessions by id.
-
-    Args:
-        max_sessions: bound, sessions kept for a resume included.
-    """
+    """Live sessions by id, `max_sessions` at most, those kept for a resume included."""
 
     def __init__(self, max_sessions: int) -> None:
         self._max_sessions = max_sessions
@@ -34,12 +29,7 @@ class SessionRegistry:
         return iter(list(self._sessions.values()))
 
     def find(self, session_id: bytes, *, tenant: str = DEFAULT_TENANT) -> LiveSession:
-        """
-        The tenant's session to resume.
-
-        Raises:
-            SessionNotFoundError: no live session of this tenant has this id.
-        """
+        """The tenant's session to resume; SessionNotFoundError if it has none of this id."""
         live = self._sessions.get(session_id)
         if live is None or live.tenant != tenant:
             raise SessionNotFoundError(
@@ -52,7 +42,6 @@ class SessionRegistry:
         Register a new session; one without a stream may have to end for it.
 
         Args:
-            live: under an id of its own.
             tenant_limit: sessions its tenant may hold; None for as many as there are.
 
         Raises:
@@ -78,7 +67,6 @@ class SessionRegistry:
         _evicted(list(self))
 
     def remove(self, session_id: bytes) -> None:
-        """Forget a session that was released."""
         self._sessions.pop(session_id, None)
 
 

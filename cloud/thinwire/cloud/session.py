@@ -41,9 +41,7 @@ class CloudSession:
     Args:
         session_id: 16 bytes, issued by the registry.
         open_: what the edge asked for; its vocabulary is already checked.
-        scheme: made from `open_.scheme`.
         context_length: tokens the target model can hold.
-        eos_token_ids: the target's end-of-text ids.
         target_fingerprint: tells target models apart (`language_model.fingerprint`); empty where unknown.
         resume_ttl_s: seconds a session whose stream ended without Close is kept.
         idle_ttl_s: seconds an attached session may stay silent.
@@ -98,11 +96,7 @@ class CloudSession:
 
     def step(self, event: events.CloudEvent, now: float) -> list[events.CloudEffect]:
         """
-        Take one event.
-
-        Args:
-            event: what happened.
-            now: monotonic seconds.
+        Take one event, at `now` in monotonic seconds.
 
         Returns:
             effects in the order they must be done; after Release the session is over and ignores events,

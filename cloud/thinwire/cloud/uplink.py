@@ -23,16 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class Uplink:
-    """
-    The reading of one stream after its Open.
-
-    Args:
-        live: the session it holds.
-        epoch: under which it holds it.
-        outbox: the stream's other direction, which says when the stream ends.
-        access: whose tokens are in force.
-        admission: the tenants' quotas.
-    """
+    """The reading of one stream after its Open; its outbox says when the stream ends."""
 
     def __init__(
         self, live: LiveSession, epoch: int, outbox: wire.Outbox, *, access: Access, admission: Admission

@@ -33,12 +33,6 @@ class Verifier:
     """
     One session's target sequence with the scheme that reads its payloads.
 
-    Args:
-        model: the target model.
-        scheme: decodes and verifies.
-        sampling: the warping that defines the target's law.
-        draws: the session's randomness.
-
     The functions of the work run in the model's thread, everything else in the event loop's; `decoding` is
     stepped in either, in one at a time.
     """
@@ -53,13 +47,7 @@ class Verifier:
         self._abandoned = False
 
     def prefilling(self, token_ids: Sequence[int], *, cached: int) -> PassWork:
-        """
-        The work that feeds at most `PREFILL_CHUNK_TOKENS` prompt tokens; its outcome is None.
-
-        Args:
-            token_ids: the piece.
-            cached: tokens of the prompt before it.
-        """
+        """Feeds at most `PREFILL_CHUNK_TOKENS` prompt tokens after `cached` others; its outcome is None."""
         return PassWork(
             tokens=len(token_ids),
             is_round=False,
@@ -71,9 +59,7 @@ class Verifier:
         """
         The block's drafted tokens, in steps.
 
-        Raises:
-            PayloadInvalidError: the payload decodes to nothing legal.
-            SessionNotFoundError: the session ended meanwhile.
+        PayloadInvalidError if it decodes to nothing legal, SessionNotFoundError if the session has ended.
         """
         steps = self._scheme.decoding(block.payload, draft_length=block.draft_length, coding=block.coding)
         while True:
@@ -111,7 +97,6 @@ class Verifier:
         self._abandoned = True
 
     def _opened(self, length: int) -> CachedSequence:
-        """The sequence of a session that is not over."""
         self._check_live()
         return self.sequence.holding(length)
 

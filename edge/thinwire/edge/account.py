@@ -42,7 +42,6 @@ class GenerateCall:
     One call, from its arrival to its one line; the client of its generation (`edge.generation.Client`).
 
     Args:
-        context: gRPC's, of the call.
         write_timeout_s: how long the client may take nothing.
         with_text: whether the line shows prompt and text.
     """
@@ -96,11 +95,9 @@ class GenerateCall:
         self.outbox.put(wire.generation_event_to_proto(event))
 
     async def room(self) -> None:
-        """Wait for a client that is slow to read."""
         await self.outbox.room()
 
     def cancelled(self) -> None:
-        """The client went away."""
         if not self._over:
             self._broken_off(FinishReason.CANCELLED, None)
 

@@ -50,12 +50,7 @@ class _LoopThread:
             raise RuntimeError("the client is closed; expected an open one.")
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """
-        Have the loop run it.
-
-        Raises:
-            RuntimeError: the loop has ended.
-        """
+        """Have the loop run it; RuntimeError if it has ended."""
         try:
             self.check_open()
         except RuntimeError:

@@ -49,8 +49,6 @@ class EdgeOptions:
 
 @dataclass(frozen=True, slots=True)
 class OutputOptions:
-    """How a text is shown."""
-
     json: Switch = False
     """One JSON object a line: tokens, then the whole text and its statistics."""
     quiet: Switch = False
@@ -65,7 +63,6 @@ class OutputOptions:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
     return run_command(make_parser(os.environ), _command, argv)
 
 
@@ -79,8 +76,7 @@ def make_parser(environment: Mapping[str, str]) -> CommandParser:
     """
     The whole command line.
 
-    Args:
-        environment: THINWIRE_EDGE names the default edge, THINWIRE_PROMPT the default prompt of the demo.
+    Of the environment THINWIRE_EDGE names the default edge, THINWIRE_PROMPT the default prompt of the demo.
     """
     parser = CommandParser(
         prog="thinwire",
@@ -102,12 +98,7 @@ def make_parser(environment: Mapping[str, str]) -> CommandParser:
 
 
 def generation_request(arguments: argparse.Namespace, prompt: str) -> GenerationRequest:
-    """
-    What the generation flags ask for.
-
-    Raises:
-        ConfigError: a value out of its range.
-    """
+    """What the generation flags ask for; ConfigError for a value out of its range."""
     check_utf8("the prompt", prompt)
     for text in arguments.stop:
         check_utf8("stop", text)

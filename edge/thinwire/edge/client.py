@@ -94,7 +94,6 @@ class GeneratedText:
         return pieces
 
     def _iteration(self) -> Any:
-        """Under way, or None."""
         return None if self._pieces is None else self._pieces()
 
     def _take(self, event: GenerationEvent) -> list[str]:
@@ -131,12 +130,7 @@ class GeneratedText:
 
     @property
     def statistics(self) -> GenerationStatistics:
-        """
-        The whole text in numbers.
-
-        Raises:
-            RuntimeError: the text has not ended.
-        """
+        """The whole text in numbers; RuntimeError if it has not ended."""
         if self._finished is None:
             raise RuntimeError("the text has not ended; statistics come with its end.")
         return self._finished.statistics
@@ -168,12 +162,7 @@ class AsyncGeneration(GeneratedText, AbstractAsyncContextManager["AsyncGeneratio
 
 
 def generation_request(prompt: str, **options: Unpack[GenerationOptions]) -> GenerationRequest:
-    """
-    The request, in which what is not given takes its default.
-
-    Raises:
-        ConfigError: a value out of its range.
-    """
+    """The request, in which what is not given takes its default; ConfigError for a value out of its range."""
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     warping = {
         field.name: given.pop(field.name) for field in fields(SamplingParameters) if field.name in given
@@ -235,12 +224,7 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
         self._is_closed = False
 
     def generate(self, prompt: str, **options: Unpack[GenerationOptions]) -> AsyncGeneration:
-        """
-        A text that continues the prompt; nothing is sent before it is iterated.
-
-        Raises:
-            ConfigError: a value out of its range; said here, where nothing was sent yet.
-        """
+        """As `Client.generate`."""
         return AsyncGeneration(self.events(generation_request(prompt, **options)))
 
     async def events(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
@@ -274,24 +258,14 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
             raise TransportError("the edge ended the text without a word; expected its last event.")
 
     async def complete(self, prompt: str, **options: Unpack[GenerationOptions]) -> AsyncGeneration:
-        """
-        The same, once it is whole.
-
-        Raises:
-            ThinwireError: what ended it instead; `reason` and `status` say why.
-        """
+        """As `Client.complete`."""
         generation = self.generate(prompt, **options)
         async for _ in generation:
             pass
         return generation
 
     async def status(self, *, timeout_s: float = 10.0) -> EdgeStatus:
-        """
-        What the edge and its cloud serve.
-
-        Raises:
-            ThinwireError: the edge does not answer, or refuses.
-        """
+        """As `Client.status`."""
         stub = await self.connect()
         try:
             answer = await stub.GetStatus(
@@ -362,7 +336,6 @@ async def _why_not(channel: grpc.aio.Channel, address: str, security: ClientSecu
 
 
 async def _connected(channel: grpc.aio.Channel, timeout_s: float) -> bool:
-    """Whether the first attempt to connect succeeds within the deadline."""
     try:
         async with asyncio.timeout(timeout_s):
             state = channel.get_state(try_to_connect=True)

@@ -50,7 +50,6 @@ class CloudLink:
 
     Args:
         address: HOST:PORT.
-        settings: deadlines and keepalive.
         security: how the cloud is dialled, and the token for it; loopback's plaintext and no token when None.
     """
 
@@ -80,12 +79,7 @@ class CloudLink:
         return link
 
     async def connect(self) -> None:
-        """
-        Wait until the channel is connected.
-
-        Raises:
-            TransportError: the cloud is not there within the connect deadline.
-        """
+        """Wait for the channel; TransportError if the cloud is not there within the connect deadline."""
         timeout_s = self._settings.connect_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
@@ -97,7 +91,6 @@ class CloudLink:
             ) from None
 
     def open_stream(self, receive: Receive) -> CloudStream:
-        """A new Verify stream."""
         return CloudStream(self._stub.Verify(metadata=self._metadata), self.address, receive)
 
     async def server_info(self, timeout_s: float | None = None) -> ServerInfo | ThinwireError:
@@ -122,7 +115,6 @@ class CloudLink:
         return answer.message if isinstance(answer, ThinwireError) else "it does now"
 
     async def close(self) -> None:
-        """Close the channel with every stream on it."""
         await self._channel.close(None)
 
 

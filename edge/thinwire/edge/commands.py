@@ -74,7 +74,6 @@ def _security(arguments: argparse.Namespace) -> ClientSecurity:
 
 
 async def _edge(arguments: argparse.Namespace) -> int:
-    """Run the edge daemon until a signal."""
     given = from_arguments(EdgeOptions, arguments)
     options = daemon_options(arguments, log_exception_messages=given.log_text)
     plaintext = options.security.insecure_plaintext
@@ -126,7 +125,6 @@ async def _generate(
     security: ClientSecurity,
     echo: bool = False,
 ) -> int:
-    """Stream one completion to standard output, and its statistics to standard error."""
     console = Console(highlight=False)
     prompt = request.prompt if echo or console.is_terminal else None
     statistics = None if output.quiet else Console(highlight=False, stderr=True)
@@ -147,7 +145,6 @@ async def _generate(
 
 
 async def _status(edge: str, security: ClientSecurity, *, as_json: bool) -> int:
-    """Print what the edge says of itself and of its cloud."""
     async with connect(edge, security=security) as client:
         status = await client.status(timeout_s=10.0)
     edge_security = security.of(edge)

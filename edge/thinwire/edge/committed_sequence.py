@@ -17,10 +17,7 @@ class CommittedSequence:
     The tokens both ends agree on.
 
     Args:
-        prompt_token_ids: at least one id below V.
-        text: turns committed output ids into text.
-        request: of the generation.
-        vocabulary_size: V.
+        prompt_token_ids: at least one id below V, the vocabulary's size.
         draft_context_length: tokens the draft model can hold.
 
     Raises:
@@ -61,7 +58,6 @@ class CommittedSequence:
 
     @property
     def token_ids(self) -> tuple[int, ...]:
-        """Prompt and output."""
         return tuple(self._ids)
 
     @property
@@ -90,7 +86,6 @@ class CommittedSequence:
         return max(0, room)
 
     def since(self, length: int) -> tuple[int, ...]:
-        """The ids after the first `length`."""
         return tuple(self._ids[length:])
 
     def opened(self, opened: Opened) -> None:
@@ -132,11 +127,9 @@ class CommittedSequence:
         return emitted, ending
 
     def flush(self) -> str:
-        """Text still held back; nothing follows."""
         return self._text.flush()
 
     def _take(self, token_id: int) -> tuple[str, FinishReason | None]:
-        """Text of one committed token, and how the text ends with it, if it does."""
         stops, ends = token_id in self._stop_token_ids, token_id in self._eos_token_ids
         text, stopped = self._text.push(token_id, silent=stops or ends)
         if stopped or stops:

@@ -48,13 +48,11 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
     Args:
         served: the draft model; None when `model_loaded` will bring it.
         cloud_address: HOST:PORT of the cloud.
-        settings: deadlines and bounds.
         executor: the model's one thread; made when None.
         round_log: where rounds are written, None for nowhere.
         security: certificates and tokens of the listener; loopback's plaintext for everybody when None.
         cloud_security: how the cloud is dialled, and the token for it.
         log_text: whether a generation's line in the log shows its prompt and text.
-        tracing: where spans go.
     """
 
     side = "edge"
@@ -98,7 +96,6 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
         self._tracing = tracing
 
     async def start(self, listen: str) -> int:
-        """See `DaemonServer.start`."""
         self._link = CloudLink(self._cloud_address, self._settings, self._cloud_security)
         return await super().start(listen)
 
@@ -153,7 +150,6 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
                 await wire.abort_with(context, error)
 
     async def _run_into(self, call: GenerateCall, request: Any) -> None:
-        """Run one request to its end, which is its stream's."""
         try:
             await self._generate(call, request)
         except asyncio.CancelledError:
@@ -176,7 +172,6 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
         call.outbox.end(refusal)
 
     async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """What this edge serves and how it stands."""
         served = self.served
         answer = await self._link.server_info()
         if self._pair is not None:
@@ -263,7 +258,6 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
 def _tokenized(
     vocabulary: Vocabulary, prompt: str, stop: tuple[str, ...]
 ) -> tuple[tuple[int, ...], TextStream]:
-    """A prompt's ids, and what turns the output after them into text."""
     prompt_ids = tuple(vocabulary.encode(prompt))
     text = TextStream(
         vocabulary.decode,

@@ -84,7 +84,6 @@ class Detokenizer:
         return text
 
     def _fresh(self) -> str:
-        """Text of the pending tokens."""
         if not self._pending:
             return ""
         text = self._decode(self._context + self._pending)

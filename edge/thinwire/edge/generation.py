@@ -45,8 +45,6 @@ class Client(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Received:
-    """An event that came down a stream, with its serialised size and its monotonic time."""
-
     stream: CloudStream
     event: events.EdgeEvent
     size_bytes: int

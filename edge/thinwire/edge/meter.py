@@ -33,12 +33,10 @@ class GenerationMeter:
     Accumulates one generation's measurements; all times are the event loop's monotonic seconds.
 
     Args:
-        scheme: of the generation.
         statistics: of its session; completed here.
         started_s: when the client's request came in.
         round_log: where each round is written, None for nowhere.
         metrics: of the daemon; of nobody when None.
-        trace: of the request.
     """
 
     def __init__(
@@ -116,11 +114,9 @@ class GenerationMeter:
         )
 
     def emitted(self, now: float) -> None:
-        """Committed tokens go to the client."""
         self._statistics.first_token_s = self._statistics.first_token_s or now - self._started_s
 
     def finished(self, now: float) -> None:
-        """The text is over."""
         self._statistics.total_s = now - self._started_s
 
     def statistics(self) -> GenerationStatistics:
@@ -169,12 +165,7 @@ def measure(
 
 
 class Tally:
-    """
-    One generation's.
-
-    Args:
-        statistics: counted up.
-    """
+    """Counts up the statistics of one generation."""
 
     def __init__(self, statistics: GenerationStatistics) -> None:
         self.statistics = statistics

@@ -10,12 +10,7 @@ from thinwire.common.session.statistics import GenerationStatistics
 
 
 class EdgeMetrics(Metrics):
-    """
-    What an edge counts; its rounds are `RoundMeasured`.
-
-    Args:
-        generations: generations running now.
-    """
+    """What an edge counts, given the generations running now; its rounds are `RoundMeasured`."""
 
     def __init__(self, *, generations: Callable[[], int]) -> None:
         super().__init__(

@@ -40,9 +40,7 @@ class PairWatch:
     Args:
         ask: the cloud's account of itself, or why there is none, within a deadline.
         cloud: HOST:PORT, for the log.
-        vocabulary: the draft model's.
         on_change: told when it becomes known, and whenever it changes, whether texts can be made.
-        sleep: waits before the cloud is asked again.
     """
 
     def __init__(
@@ -65,7 +63,6 @@ class PairWatch:
         self._doubted = asyncio.Event()
 
     async def look(self) -> None:
-        """Ask once."""
         await self.heard(await self._ask())
 
     async def heard(self, answer: ServerInfo | ThinwireError) -> None:
@@ -94,7 +91,6 @@ class PairWatch:
             self._doubted.set()
 
     async def run(self) -> None:
-        """Ask again whenever there is reason to, for good."""
         pause_s = _FIRST_PAUSE_S
         while True:
             if self.is_right:

@@ -45,7 +45,6 @@ class Patience:
         self._give_up_at_s = None
 
     def decided(self) -> None:
-        """A verdict came."""
         self._lost_at_s = self._give_up_at_s = None
         self.tries = 0
 

@@ -55,7 +55,6 @@ class Display:
         self._started: GenerationStarted | None = None
 
     def show(self, event: GenerationEvent) -> None:
-        """Show one event."""
         if isinstance(event, GenerationStarted):
             self._started = event
             if self._console.is_terminal and self._console.color_system and not self._console.no_color:
@@ -100,12 +99,7 @@ class Display:
 
 
 class JsonLines:
-    """
-    Writes one JSON object a line: each token, then the whole text with its statistics (docs/operations.md).
-
-    Args:
-        file: where to.
-    """
+    """One JSON object a line: each token, then the whole text with its statistics (docs/operations.md)."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -113,7 +107,6 @@ class JsonLines:
         self._texts: list[str] = []
 
     def show(self, event: GenerationEvent) -> None:
-        """Write one event."""
         if isinstance(event, GenerationStarted):
             self._started = event
         elif isinstance(event, GenerationFinished):
@@ -178,12 +171,7 @@ def guarantee_text(statistics: GenerationStatistics) -> str:
 
 
 def status_rows(status: EdgeStatus, *, edge_security: LinkSecurity) -> list[tuple[str, str]]:
-    """
-    (name, value) of every line of `thinwire status`.
-
-    Args:
-        edge_security: what protects the connection to the edge.
-    """
+    """(name, value) of every line of `thinwire status`; `edge_security` is of the connection to the edge."""
     rows = [
         ("edge", f"thinwire {status.version}, {_model_text(status)}"),
         ("  listener", status.listener_security),

@@ -56,11 +56,8 @@ class EdgeSession:
     One generation, seen from the edge.
 
     Args:
-        request: what was asked for.
         prompt_token_ids: at least one id below V.
-        vocabulary: the draft model's.
         scheme: made from `request.scheme` for the same vocabulary.
-        text: turns committed output ids into text.
         context_length: tokens the draft model can hold.
         round_timeout_s: seconds a round or an open may take at most, and may wait in all for a quota.
         least_round_timeout_s: seconds a round may take at least, whatever the rounds before it took;
@@ -116,22 +113,13 @@ class EdgeSession:
 
     @property
     def committed_token_ids(self) -> tuple[int, ...]:
-        """Prompt and output."""
         return self._committed.token_ids
 
     def step(self, event: events.EdgeEvent, now: float) -> list[events.EdgeEffect]:
         """
-        Take one event.
+        Take one event, at `now` in monotonic seconds; returns effects in the order they must be done.
 
-        Args:
-            event: what happened.
-            now: monotonic seconds.
-
-        Returns:
-            effects in the order they must be done.
-
-        Raises:
-            LocalProtocolError: the shell delivered an event that it cannot have (a bug of ours).
+        LocalProtocolError if the shell delivered an event that it cannot have (a bug of ours).
         """
         if self.state in TERMINAL:
             return []

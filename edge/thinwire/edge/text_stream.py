@@ -47,13 +47,9 @@ class TextStream:
 
     def push(self, token_id: int, *, silent: bool = False) -> tuple[str, bool]:
         """
-        Take one committed token.
+        Take one committed token; returns the text that is final now, and whether a stop string ended it.
 
-        Args:
-            silent: the token has no text, whatever it decodes to; a special one can still end a match.
-
-        Returns:
-            (text, stopped): the text that is final now; whether a stop string ended it for good.
+        A silent token has no text, whatever it decodes to; a special one can still end a match.
         """
         fresh = self._marks.get(token_id, "")
         return self._release(fresh if silent or fresh else self._detokenizer.push(token_id))
