@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from fakes import TableModel
-from thinwire.cloud.batch_queue import SLICE_S, BatchQueue, Decoding, Item, PassWork
+from thinwire.cloud.batch_queue import SLICE_S, BatchQueue, Decoding, PassWork
 from thinwire.cloud.batcher import DECODING_SHARE, MIN_DECODING_S, Batcher
 from thinwire.common.causal_model import Extended, ExtendRequest
 from thinwire.common.errors import ConfigError, SessionNotFoundError
@@ -54,7 +54,7 @@ async def running(
         await batcher.stop()
 
 
-def work(model: TableModel, number: int, *, fails: Exception | None = None) -> Item:
+def work(model: TableModel, number: int, *, fails: Exception | None = None) -> PassWork:
     """A round of two tokens; its outcome is the number of rows, or `fails` before the pass."""
     sequence = model.open_sequence()
 
@@ -63,7 +63,7 @@ def work(model: TableModel, number: int, *, fails: Exception | None = None) -> I
             raise fails
         return ExtendRequest(sequence, [1, 2], 2)
 
-    return Item("a", number.to_bytes(4, "big"), PassWork(2, True, begin, len))
+    return PassWork("a", number.to_bytes(4, "big"), 2, True, begin, len)
 
 
 def dividing(dividend: int, divisor: int) -> Steps[int]:
@@ -245,8 +245,7 @@ async def test_decoding_gets_a_share_of_a_long_pass() -> None:
             clock.now_s += 1.0
             return len(rows)
 
-        item = work(model, 0)
-        long_pass = batcher.put(replace(item, work=replace(item.work, finish=slow)))
+        long_pass = batcher.put(replace(work(model, 0), finish=slow))
         await asyncio.sleep(0)
         decoding = batcher.decode(
             clock.steps(5000, 0.001, taken=taken), tenant="b", submitted_s=0.0, is_short=False

@@ -36,6 +36,9 @@ SLICE_S = 0.0005
 class PassWork:
     """What one session does in one target pass; both functions run in the model's thread."""
 
+    tenant: str
+    session: bytes
+    """Its id."""
     tokens: int
     """That the pass is fed for it."""
     is_round: bool
@@ -44,14 +47,6 @@ class PassWork:
     """Called before the pass; a ThinwireError takes the session out of it."""
     finish: Callable[[npt.NDArray[Any]], Any]
     """Called with the rows that `begin` asked for; what it returns or raises is the work's outcome."""
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    tenant: str
-    session: bytes
-    """Its id."""
-    work: PassWork
 
 
 class BatchQueue:
@@ -67,7 +62,7 @@ class BatchQueue:
         self._max_rounds = max_rounds
         self._max_sequences = max_sequences
         self._max_tokens = max_tokens
-        self._lines: OrderedDict[str, deque[Item]] = OrderedDict()
+        self._lines: OrderedDict[str, deque[PassWork]] = OrderedDict()
         """By tenant, in the order of their turns; none is empty."""
         self._sessions: set[bytes] = set()
         self._rounds = 0
@@ -75,11 +70,11 @@ class BatchQueue:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def put(self, item: Item) -> None:
+    def put(self, item: PassWork) -> None:
         """Stand in line; ResourceExhaustedError if too many rounds do."""
         if item.session in self._sessions:
             raise LocalProtocolError(f"session {item.session.hex()[:8]} is in line twice.")
-        if item.work.is_round:
+        if item.is_round:
             if self._rounds >= self._max_rounds:
                 raise ResourceExhaustedError(
                     f"{self._rounds} rounds wait for the target model; expected fewer than "
@@ -89,21 +84,21 @@ class BatchQueue:
         self._sessions.add(item.session)
         self._lines.setdefault(item.tenant, deque()).append(item)
 
-    def take(self) -> list[Item]:
+    def take(self) -> list[PassWork]:
         """The next pass; empty if nothing waits."""
-        batch: list[Item] = []
+        batch: list[PassWork] = []
         tokens = 0
         turns = deque(self._lines)
         while turns and len(batch) < self._max_sequences:
             tenant = turns.popleft()
             line = self._lines[tenant]
-            if batch and tokens + line[0].work.tokens > self._max_tokens:
+            if batch and tokens + line[0].tokens > self._max_tokens:
                 continue
             item = line.popleft()
             batch.append(item)
-            tokens += item.work.tokens
+            tokens += item.tokens
             self._sessions.discard(item.session)
-            self._rounds -= item.work.is_round
+            self._rounds -= item.is_round
             if line:
                 self._lines.move_to_end(tenant)
                 turns.append(tenant)
@@ -153,7 +148,6 @@ class DecodeLines:
 
     def __init__(self) -> None:
         self._lines: OrderedDict[str, deque[Decoding]] = OrderedDict()
-        """By tenant, in the order of their turns; none is empty."""
 
     def put(self, decoding: Decoding) -> None:
         self._lines.setdefault(decoding.tenant, deque()).append(decoding)

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from thinwire.cloud.batch_queue import SLICE_S, BatchQueue, DecodeLines, Decoding, Item
+from thinwire.cloud.batch_queue import SLICE_S, BatchQueue, DecodeLines, Decoding, PassWork
 from thinwire.common.causal_model import CausalModel, Extended, ExtendRequest
 from thinwire.common.errors import SessionNotFoundError
 from thinwire.common.law.steps import Steps
@@ -81,18 +81,15 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._now = now
         self._arrived: list[Decoding] = []
-        """Payloads that are not in their lines yet."""
         self._decode_lines = DecodeLines()
         """The model's thread's while it decodes, otherwise the event loop's."""
         self._decode_tickets: dict[Decoding, _Ticket] = {}
         self._pass_s = 0.0
-        """Seconds of the last pass."""
         self._tickets: dict[bytes, _Ticket] = {}
         """Tickets of the work in line, by session."""
         self._running: asyncio.Task[None] | None = None
         self._stopped = False
         self.passes = 0
-        """Target passes begun."""
 
     def decode(
         self, steps: Steps[Any], *, tenant: str, submitted_s: float, is_short: bool
@@ -117,7 +114,7 @@ class Batcher:
             self._run()
         return ticket.future
 
-    def put(self, item: Item) -> asyncio.Future[Done]:
+    def put(self, item: PassWork) -> asyncio.Future[Done]:
         """
         Have work done in one of the next passes; its outcome comes with the future.
 
@@ -184,31 +181,28 @@ class Batcher:
 
     # --- in the model's thread ----------------------------------------------------------------------------
 
-    def _pass(self, batch: list[tuple[Item, _Ticket]]) -> None:
+    def _pass(self, batch: list[tuple[PassWork, _Ticket]]) -> None:
         begun_s = self._now()
-        ready: list[tuple[Item, _Ticket]] = []
+        ready: list[tuple[PassWork, _Ticket]] = []
         requests: list[ExtendRequest] = []
         for item, ticket in batch:
-            request = _outcome(item.work.begin)
+            request = _outcome(item.begin)
             if isinstance(request, ExtendRequest):
                 ready.append((item, ticket))
                 requests.append(request)
             else:
                 self._settle(ticket, request, begun_s)
-        for (item, ticket), rows in zip(ready, self._extended(requests), strict=True):
-            outcome = rows if isinstance(rows, Exception) else _outcome(partial(item.work.finish, rows))
+        answers: Sequence[Extended | Exception] = ()
+        try:
+            if requests:
+                answers = self._model.extend_batch(requests)
+                assert len(answers) == len(requests), "an answer a request"
+        except Exception as error:  # the model broke down, and nobody's part is known to be good
+            answers = [error for _ in requests]
+        for (item, ticket), rows in zip(ready, answers, strict=True):
+            outcome = rows if isinstance(rows, Exception) else _outcome(partial(item.finish, rows))
             self._settle(ticket, outcome, begun_s)
         self._pass_s = self._now() - begun_s
-
-    def _extended(self, requests: list[ExtendRequest]) -> list[Extended] | list[Exception]:
-        if not requests:
-            return []
-        try:
-            answers = self._model.extend_batch(requests)
-            assert len(answers) == len(requests), "an answer a request"
-            return answers
-        except Exception as error:  # the model broke down, and nobody's part is known to be good
-            return [error for _ in requests]
 
     def _settle(self, ticket: _Ticket, outcome: Any, begun_s: float) -> None:
         self._loop.call_soon_threadsafe(ticket.settle, outcome, begun_s, self._now())

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
+from importlib import import_module
 
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import demo_pair
@@ -20,13 +19,10 @@ PROGRAM = "thinwire-cloud"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(make_parser(), _command, argv)
-
-
-def _command(arguments: argparse.Namespace) -> int | Coroutine[Any, Any, int]:
-    from thinwire.cloud.commands import command  # here, so that --help waits for no library
-
-    return command(arguments)
+    # Imported for a command, so that --help waits for no library.
+    return run_command(
+        make_parser(), lambda given: import_module("thinwire.cloud.commands").command(given), argv
+    )
 
 
 def make_parser() -> CommandParser:

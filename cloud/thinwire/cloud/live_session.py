@@ -23,7 +23,6 @@ from typing import Any
 
 from thinwire.cloud import events
 from thinwire.cloud.account import SessionAccount
-from thinwire.cloud.batch_queue import Item, PassWork
 from thinwire.cloud.batcher import Batcher, Done
 from thinwire.cloud.session import CloudSession
 from thinwire.cloud.verifier import PREFILL_CHUNK_TOKENS, Verifier
@@ -78,7 +77,6 @@ class LiveSession:
         self._on_exhausted = on_exhausted
         self._loop = asyncio.get_running_loop()
         self._streams: dict[int, wire.Outbox] = {}
-        """By epoch."""
         self._timer: asyncio.TimerHandle | None = None
         self._line: deque[_Work] = deque()
         """Work on the model's cache, as issued; one piece at a time."""
@@ -169,7 +167,7 @@ class LiveSession:
                 case events.Prefill(token_ids):
                     for start in range(0, len(token_ids), PREFILL_CHUNK_TOKENS):
                         piece = token_ids[start : start + PREFILL_CHUNK_TOKENS]
-                        await self._in_line(self._verifier.prefilling(piece, cached=start))
+                        await self._batcher.put(self._verifier.prefilling(piece, cached=start))
                     return None
                 case events.Decode(block):
                     return await self._decode(block, work.issued_s)
@@ -196,9 +194,8 @@ class LiveSession:
         return events.Decoded(block.round, self._decoding.outcome)
 
     async def _score(self, effect: events.Score) -> events.Scored:
-        in_line = self._in_line(self._verifier.scoring(effect))
         try:
-            scoring = await in_line
+            scoring = await self._batcher.put(self._verifier.scoring(effect))
         except ResourceExhaustedError:
             self._is_short = True
             raise
@@ -221,9 +218,6 @@ class LiveSession:
         )
         self.account.verified(measured, self._decoding, scoring)
         return events.Scored(effect.round, accepted, outcome, queue_us=queue_us, verify_us=verify_us)
-
-    def _in_line(self, work: PassWork) -> asyncio.Future[Done]:
-        return self._batcher.put(Item(self.tenant, self.session.session_id, work))
 
     # --- streams, the clock, the end -----------------------------------------------------------------------
 

@@ -121,7 +121,14 @@ class SessionFactory:
             idle_ttl_s=self.settings.idle_ttl_s,
             target_fingerprint=served.fingerprint,
         )
-        verifier = Verifier(served.model, scheme, open_.sampling, session.draws)
+        verifier = Verifier(
+            served.model,
+            scheme,
+            open_.sampling,
+            session.draws,
+            tenant=tenant,
+            session_id=session.session_id,
+        )
         live = LiveSession(
             session,
             verifier,

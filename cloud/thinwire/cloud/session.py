@@ -192,15 +192,15 @@ class CloudSession:
 
     def _replayed(self, block: DraftBlock) -> Verdict | None:
         """The kept verdict if this is the last decided round again; None for the round expected next."""
+        verdict: Verdict | None = None
         if self._pending is not None and block.round == self._pending.round:
-            if block.digest() != self._pending.digest():
-                raise RoundOrderError(f"round {block.round} came again with other bytes; expected the same.")
+            digest = self._pending.digest()
+        elif block.round == self.rounds + 1:
             return None
-        if block.round == self.rounds + 1:
-            return None
-        if self._last_verdict is None or block.round != self.rounds:
+        elif self._last_verdict is None or block.round != self.rounds:
             raise RoundOrderError(f"round {block.round} came; expected {self.rounds + 1}.")
-        digest, verdict = self._last_verdict
+        else:
+            digest, verdict = self._last_verdict
         if block.digest() != digest:
             raise RoundOrderError(f"round {block.round} came again with other bytes; expected the same.")
         return verdict

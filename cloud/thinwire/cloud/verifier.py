@@ -7,6 +7,7 @@ The event loop asks for work, hands it to the batcher and gets tokens and outcom
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from thinwire.cloud.batch_queue import PassWork
 from thinwire.cloud.events import Score
 from thinwire.common.causal_model import CachedSequence, CausalModel, ExtendRequest, RolledBackSequence
 from thinwire.common.config import SamplingParameters
+from thinwire.common.door.tenants import DEFAULT_TENANT
 from thinwire.common.errors import SessionNotFoundError
 from thinwire.common.law.distributions import warp
 from thinwire.common.law.draft_token import DraftToken
@@ -38,9 +40,17 @@ class Verifier:
     """
 
     def __init__(
-        self, model: CausalModel, scheme: Scheme, sampling: SamplingParameters, draws: Draws
+        self,
+        model: CausalModel,
+        scheme: Scheme,
+        sampling: SamplingParameters,
+        draws: Draws,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        session_id: bytes = b"",
     ) -> None:
         self.sequence = RolledBackSequence(model)
+        self._work = partial(PassWork, tenant, session_id)
         self._scheme = scheme
         self._sampling = sampling
         self._draws = draws
@@ -48,7 +58,7 @@ class Verifier:
 
     def prefilling(self, token_ids: Sequence[int], *, cached: int) -> PassWork:
         """Feeds at most `PREFILL_CHUNK_TOKENS` prompt tokens after `cached` others; its outcome is None."""
-        return PassWork(
+        return self._work(
             tokens=len(token_ids),
             is_round=False,
             begin=lambda: ExtendRequest(self._opened(cached), token_ids, 1),
@@ -90,7 +100,7 @@ class Verifier:
             rows = _WarpedRows(logits, self._sampling)
             return self._scheme.verify(rows, effect.tokens, self._draws, first_position=effect.first_position)
 
-        return PassWork(tokens=len(effect.feed_token_ids), is_round=True, begin=begin, finish=finish)
+        return self._work(tokens=len(effect.feed_token_ids), is_round=True, begin=begin, finish=finish)
 
     def abandon(self) -> None:
         """The session is over: work still in line for the model's thread is refused when its turn comes."""

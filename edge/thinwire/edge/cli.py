@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from importlib import import_module
+from typing import Annotated
 
 from thinwire.common import demo_pair
 from thinwire.common.config import (
@@ -63,13 +64,9 @@ class OutputOptions:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(make_parser(os.environ), _command, argv)
-
-
-def _command(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
-    from thinwire.edge.commands import command  # here, so that --help waits for no library
-
-    return command(arguments)
+    parser = make_parser(os.environ)
+    # Imported for a command, so that --help waits for no library.
+    return run_command(parser, lambda given: import_module("thinwire.edge.commands").command(given), argv)
 
 
 def make_parser(environment: Mapping[str, str]) -> CommandParser:
