@@ -16,8 +16,7 @@ from thinwire.cloud.admission import Admission
 from thinwire.cloud.batch_queue import BatchQueue
 from thinwire.cloud.batcher import Batcher
 from thinwire.cloud.metrics import CloudMetrics
-from thinwire.cloud.opening import SESSION_ID_BYTES, SessionFactory
-from thinwire.cloud.registry import SessionRegistry
+from thinwire.cloud.opening import SESSION_ID_BYTES, SessionFactory, SessionRegistry
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common.causal_model import ServedModel
 from thinwire.common.door.tenants import Access

@@ -36,9 +36,6 @@ class SessionAccount:
         self._metrics.count("sessions_opened", self._scheme)
         self._metrics.count("prompt_tokens", self._scheme, len(self._session.open.prompt_token_ids))
 
-    def resumed(self) -> None:
-        self._metrics.count("sessions_resumed", self._scheme)
-
     def received(self, size_bytes: int) -> None:
         self._totals["bytes_up"] += size_bytes
         self._metrics.count("uplink_bytes", self._scheme, size_bytes)

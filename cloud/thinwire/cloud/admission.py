@@ -142,7 +142,7 @@ class Admission:
         """
         Charge a stream before its first message is read; returns the refusal for it, None if it may go on.
 
-        It can only be told after that message: gRPC forgets the status of a stream that ends as its peer writes.
+        It can only be told after that message: a stream that ends as its peer writes loses its status in gRPC.
         """
         try:
             self.charge(tenant, rounds=1)

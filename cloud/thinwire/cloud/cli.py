@@ -19,10 +19,9 @@ PROGRAM = "thinwire-cloud"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    parser = make_parser()
     # Imported for a command, so that --help waits for no library.
-    return run_command(
-        make_parser(), lambda given: import_module("thinwire.cloud.commands").command(given), argv
-    )
+    return run_command(parser, lambda given: import_module("thinwire.cloud.commands").command(given), argv)
 
 
 def make_parser() -> CommandParser:

@@ -13,8 +13,7 @@ from thinwire.cloud.batch_queue import BatchQueue
 from thinwire.cloud.batcher import Batcher
 from thinwire.cloud.events import LinkLost, WorkFailed
 from thinwire.cloud.metrics import CloudMetrics
-from thinwire.cloud.opening import SessionFactory, first_message, forget_message
-from thinwire.cloud.registry import SessionRegistry
+from thinwire.cloud.opening import SessionFactory, SessionRegistry, first_message, forget_message
 from thinwire.cloud.settings import CloudSettings
 from thinwire.cloud.uplink import Uplink
 from thinwire.common import wire

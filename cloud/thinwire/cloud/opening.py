@@ -1,13 +1,16 @@
 """
 The Open that every stream begins with: awaited, read, held against what this cloud serves, and the session
-that comes of it.
+that comes of it; and the live sessions of one cloud.
+
+A session belongs to the tenant that opened it.
+Another tenant's session and one that never was are the same thing to whoever asks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,22 +20,25 @@ from thinwire.cloud.admission import Admission
 from thinwire.cloud.batcher import Batcher
 from thinwire.cloud.live_session import LiveSession
 from thinwire.cloud.metrics import CloudMetrics
-from thinwire.cloud.registry import SessionRegistry
 from thinwire.cloud.session import CloudSession
 from thinwire.cloud.settings import CloudSettings
 from thinwire.cloud.verifier import Verifier
 from thinwire.common import wire
 from thinwire.common.causal_model import ServedModel
+from thinwire.common.door.tenants import DEFAULT_TENANT
 from thinwire.common.errors import (
     ConfigError,
     DeadlineError,
+    QuotaExceededError,
     RemoteProtocolError,
     ResourceExhaustedError,
+    SessionNotFoundError,
     VocabularyMismatchError,
 )
 from thinwire.common.observe.tracing import NO_TRACE, Trace
 from thinwire.common.schemes import make_scheme
 from thinwire.common.session.messages import TOKENIZER_PARTS, Open, VocabularyIdentity
+from thinwire.common.session.states import State
 
 SESSION_ID_BYTES = 16
 """Random, so that nobody guesses another's."""
@@ -76,6 +82,69 @@ async def forget_message(requests: AsyncIterator[Any]) -> None:
         await aiter(requests).aclose()  # type: ignore[attr-defined]
 
 
+class SessionRegistry:
+    """Live sessions by id, `max_sessions` at most, those kept for a resume included."""
+
+    def __init__(self, max_sessions: int) -> None:
+        self._max_sessions = max_sessions
+        self._sessions: dict[bytes, LiveSession] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[LiveSession]:
+        return iter(list(self._sessions.values()))
+
+    def find(self, session_id: bytes, *, tenant: str = DEFAULT_TENANT) -> LiveSession:
+        """The tenant's session to resume; SessionNotFoundError if it has none of this id."""
+        live = self._sessions.get(session_id)
+        if live is None or live.tenant != tenant:
+            raise SessionNotFoundError(
+                f"session {session_id.hex()[:8]}... is not here; expected one open or torn recently."
+            )
+        return live
+
+    def add(self, live: LiveSession, *, tenant_limit: int | None = None) -> None:
+        """
+        Register a new session; one without a stream may have to end for it.
+
+        Args:
+            tenant_limit: sessions its tenant may hold; None for as many as there are.
+
+        Raises:
+            QuotaExceededError: the tenant holds all its sessions with a stream.
+            ResourceExhaustedError: every slot is held by a session with a stream.
+        """
+        held = list(self)  # a session that is over is no longer among them: it is released at once
+        own = [other for other in held if other.tenant == live.tenant]
+        if tenant_limit is not None and len(own) >= tenant_limit:
+            if not _evicted(own):
+                raise QuotaExceededError(
+                    f"{len(own)} sessions of tenant {live.tenant} are open; expected fewer than "
+                    f"{tenant_limit}."
+                )
+        elif len(held) >= self._max_sessions and not (_evicted(own) or _evicted(held)):
+            raise ResourceExhaustedError(
+                f"{len(held)} sessions are open; expected fewer than {self._max_sessions}."
+            )
+        self._sessions[live.session.session_id] = live
+
+    def evict_one(self) -> None:
+        """End the oldest session without a stream, if there is one, to free its memory."""
+        _evicted(list(self))
+
+    def remove(self, session_id: bytes) -> None:
+        self._sessions.pop(session_id, None)
+
+
+def _evicted(sessions: list[LiveSession]) -> bool:
+    """Whether there was one without a stream; the oldest of them is ended."""
+    abandoned = next((live for live in sessions if live.session.state is State.DETACHED), None)
+    if abandoned is not None:
+        abandoned.expire()
+    return abandoned is not None
+
+
 @dataclass(slots=True)
 class SessionFactory:
     """Opens the sessions of one target."""
@@ -102,7 +171,7 @@ class SessionFactory:
         """
         if open_.session_id:
             live = self.registry.find(open_.session_id, tenant=tenant)
-            live.account.resumed()
+            self.metrics.count("sessions_resumed", live.session.scheme.name)
             return live
         served, prompt_tokens = self.served, len(open_.prompt_token_ids)
         check_vocabulary(open_.vocabulary, served.vocabulary.identity)
@@ -122,12 +191,7 @@ class SessionFactory:
             target_fingerprint=served.fingerprint,
         )
         verifier = Verifier(
-            served.model,
-            scheme,
-            open_.sampling,
-            session.draws,
-            tenant=tenant,
-            session_id=session.session_id,
+            served.model, scheme, open_.sampling, session.draws, tenant=tenant, session_id=session.session_id
         )
         live = LiveSession(
             session,

@@ -73,7 +73,6 @@ class CloudSession:
         self.epoch = 0
         """Epoch of the stream that holds the session now."""
         self.rounds = 0
-        """Rounds decided."""
         self.committed_length = len(open_.prompt_token_ids)
         self._context_length = context_length
         self._eos_token_ids = eos_token_ids

@@ -55,7 +55,6 @@ class GenerateCall:
         self._now = asyncio.get_running_loop().time
         self.arrived_s = self._now()
         self.output_tokens = 0
-        """Handed over so far."""
         self._metrics = metrics
         self._with_text = with_text
         self._tenant: str | None = None
@@ -97,19 +96,14 @@ class GenerateCall:
     async def room(self) -> None:
         await self.outbox.room()
 
-    def cancelled(self) -> None:
-        if not self._over:
-            self._broken_off(FinishReason.CANCELLED, None)
-
-    def failed(self, error: ThinwireError) -> None:
-        """The call ends in an error; only its first end counts."""
-        if not self._over:
-            self._metrics.refused(error.reason)
-            self._broken_off(FinishReason.ERROR, error)
-
-    def _broken_off(self, reason: FinishReason, error: ThinwireError | None) -> None:
+    def broken_off(self, error: ThinwireError | None = None) -> None:
+        """The call ends in an error, or its client went away (None); only its first end counts."""
+        if self._over:
+            return
         self._over = True
         error_reason = None if error is None else error.reason
+        if error is not None:
+            self._metrics.refused(error.reason)
         failure = error.message if isinstance(error, _WITHOUT_TEXT) else None
         if self._meter is None:
             self.trace.end(error=error_reason)
@@ -117,6 +111,7 @@ class GenerateCall:
             return
         self._meter.finished(self._now())
         statistics = self._meter.statistics()
+        reason = FinishReason.CANCELLED if error is None else FinishReason.ERROR
         self._metrics.generation_finished(reason, statistics)
         self._line(reason, statistics, error=error_reason, failure=failure)
 

@@ -29,8 +29,6 @@ FromCloud = Opened | Verdict | ThinwireError
 """What comes down a stream; the error is the last."""
 Receive = Callable[["CloudStream", FromCloud, int], None]
 """Called with the stream, what came down it, and the message's serialised size in bytes."""
-
-
 _TORN = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.CANCELLED,
@@ -38,8 +36,6 @@ _TORN = (
     grpc.StatusCode.UNKNOWN,
 )
 """Status codes that gRPC itself gives a torn stream; a cloud that chose one says so in ErrorInfo."""
-
-
 _REASON_TIMEOUT_S = 0.5
 """To ask a channel that does not connect for the reason; it is known at once, or the cloud is just silent."""
 
@@ -57,7 +53,6 @@ class CloudLink:
         security = security or ClientSecurity()
         self.address = address
         self.protection = security.of(address)
-        """What protects the link."""
         self._settings = settings
         self._security = security
         self._metadata = wire.call_metadata(security)

@@ -146,7 +146,7 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
                     generating.cancel()  # it has ended, or its client is gone or takes nothing
                     await asyncio.wait([generating])
             except ThinwireError as error:
-                call.failed(error)
+                call.broken_off(error)
                 await wire.abort_with(context, error)
 
     async def _run_into(self, call: GenerateCall, request: Any) -> None:
@@ -154,7 +154,7 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
             await self._generate(call, request)
         except asyncio.CancelledError:
             if not self._draining or call.outbox.is_ending:
-                call.cancelled()
+                call.broken_off()
                 raise
             refusal: ThinwireError = TransportError(
                 "this edge stops and cut the text; expected another edge."
@@ -168,7 +168,7 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
         else:
             call.outbox.end()
             return
-        call.failed(refusal)
+        call.broken_off(refusal)
         call.outbox.end(refusal)
 
     async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802

@@ -56,7 +56,6 @@ class GenerationRun:
     """One generation under way: its events, its stream, its timer and the draft in progress."""
 
     session: EdgeSession
-    """Fresh."""
     drafter: Drafter
     """The generation's own; closed at the end."""
     link: CloudLink
@@ -67,7 +66,6 @@ class GenerationRun:
     client: Client
     meter: GenerationMeter
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    """Waits before a reconnect."""
 
     def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()

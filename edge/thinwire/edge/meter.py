@@ -25,7 +25,6 @@ SUMS = tuple(
     for field in fields(GenerationStatistics)
     if field.name in _OF_A_ROUND and field.name not in _OF_EVERY_MESSAGE
 )
-"""Statistics that are sums over the rounds."""
 
 
 class GenerationMeter:
@@ -64,7 +63,6 @@ class GenerationMeter:
         self.session_id = ""
         """The cloud's name of the session, hexadecimal; empty before it answered."""
         self._sent_s: float | None = None
-        """When the pending round went up for the first time."""
         self._round_up_bytes = 0
         self._received_bytes = 0
         self._received_s = started_s

@@ -29,7 +29,6 @@ CAP_BINDING_LIMIT = 0.01
 """Share of positions with a binding K_max from which Theorem 2's guarantee is reported as void."""
 
 _WHOLE_TIMES = ("total_s", "first_token_s")
-"""Times that are no phase of their own."""
 
 _NO_CONTROLS = {
     code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), 127, *range(128, 160)) if code not in (9, 10)

@@ -107,7 +107,6 @@ class EdgeSession:
         self._block: DraftBlock | None = None
         self._round = 0
         self._sent_s = 0.0
-        """When the pending block went out for the first time."""
         self._timeout_s = 0.0
         """Deadline, in seconds, of the open or the round under way."""
 
