@@ -221,7 +221,7 @@ class InMemoryPair:
         if session is None or self._cloud.is_over(session):
             return
         if isinstance(message, Close):
-            self._cloud.step(session, cloud_events.CloseReceived(stream.epoch, message))
+            self._cloud.step(session, cloud_events.CloseReceived(stream.epoch))
         else:
             self._cloud.step(session, cloud_events.BlockReceived(stream.epoch, message))
 

@@ -12,10 +12,10 @@ import pytest
 
 from fakes import ManualClock, TableModel, TableSequence, TableVocabulary
 from security.credentials import Tokens
+from thinwire.cloud.account import CloudMetrics
 from thinwire.cloud.admission import Admission
 from thinwire.cloud.batch_queue import BatchQueue
 from thinwire.cloud.batcher import Batcher
-from thinwire.cloud.metrics import CloudMetrics
 from thinwire.cloud.opening import SESSION_ID_BYTES, SessionFactory, SessionRegistry
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common.causal_model import ServedModel

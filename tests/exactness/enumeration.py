@@ -246,7 +246,7 @@ class ExactPair:
                 case edge_events.Send(DraftBlock() as block):
                     self.receive(block)
                 case edge_events.Send(Close()):
-                    self.step_cloud(cloud_events.CloseReceived(self.epoch, effect.message))
+                    self.step_cloud(cloud_events.CloseReceived(self.epoch))
                 case edge_events.Draft():
                     self.queue.append((self.step_edge, self.drafted(effect)))
                 case edge_events.TruncateCache(length):

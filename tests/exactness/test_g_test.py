@@ -34,8 +34,7 @@ from thinwire.common.session.generation import GenerationRequest
 from thinwire.edge.cloud_link import CloudLink
 from thinwire.edge.drafter import Drafter
 from thinwire.edge.generation import GenerationRun
-from thinwire.edge.meter import GenerationMeter
-from thinwire.edge.metrics import EdgeMetrics
+from thinwire.edge.meter import EdgeMetrics, GenerationMeter
 from thinwire.edge.session import EdgeSession
 from thinwire.edge.settings import EdgeSettings
 from thinwire.edge.text_stream import TextStream

@@ -1,17 +1,45 @@
-"""What one session used: bytes, tokens and seconds, for the metrics and for its line in the log."""
+"""What a cloud counts, and what one session used of it: for Prometheus, and for the session's log line."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from thinwire.cloud.batcher import Done
-from thinwire.cloud.metrics import CloudMetrics
 from thinwire.cloud.session import CloudSession
 from thinwire.common.observe.log import log_request, short_session
+from thinwire.common.observe.metrics import Metrics
 from thinwire.common.observe.tracing import Trace
 from thinwire.common.session.statistics import RoundVerified
 
+if TYPE_CHECKING:
+    from thinwire.common.language_model.kv_pool import KvPool
+
 _log = logging.getLogger(__name__)
+
+
+class CloudMetrics(Metrics):
+    """What a cloud counts, given the sessions held now and the target passes made so far."""
+
+    def __init__(self, *, sessions: Callable[[], int], passes: Callable[[], int]) -> None:
+        super().__init__(
+            counters={
+                "sessions_opened": ("scheme", "Sessions opened."),
+                "sessions_resumed": ("scheme", "Streams that took up a session that was there."),
+                "sessions_ended": (
+                    "reason",
+                    "Sessions that are over: CLOSED, or the error that ended them.",
+                ),
+            }
+        )
+        self._gauge("sessions", "Sessions held now, those kept for a resume included.", sessions)
+        self._read_counter("target_passes", "Forward passes of the target model.", passes)
+
+    def watch_kv(self, pool: KvPool) -> None:
+        """Show the KV memory of all sessions too; called once, and not for a model without a pool."""
+        self._gauge("kv_bytes_used", "KV memory that sessions hold.", lambda: pool.bytes - pool.free_bytes)
+        self._gauge("kv_bytes_capacity", "KV memory set aside at the start.", lambda: pool.bytes)
 
 
 class SessionAccount:
@@ -30,11 +58,6 @@ class SessionAccount:
             ("drafted_tokens", "accepted_tokens", "bytes_up", "bytes_down", "queue_s", "verify_s"), 0
         )
         """As the session's line names them."""
-
-    def opened(self) -> None:
-        """The session has its slot and its memory."""
-        self._metrics.count("sessions_opened", self._scheme)
-        self._metrics.count("prompt_tokens", self._scheme, len(self._session.open.prompt_token_ids))
 
     def received(self, size_bytes: int) -> None:
         self._totals["bytes_up"] += size_bytes

@@ -142,7 +142,7 @@ class Admission:
         """
         Charge a stream before its first message is read; returns the refusal for it, None if it may go on.
 
-        It can only be told after that message: a stream that ends as its peer writes loses its status in gRPC.
+        It can only be told after that message: gRPC forgets the status if the stream ends as its peer writes.
         """
         try:
             self.charge(tenant, rounds=1)
@@ -159,8 +159,6 @@ class Admission:
             return await held_back(refusal, asyncio.sleep)
         finally:
             self._held_back[tenant] -= 1
-            if not self._held_back[tenant]:
-                del self._held_back[tenant]
 
     def _limited(
         self, tenant: str, rounds: int, tokens: int, now: float

@@ -98,8 +98,6 @@ class Batcher:
         Have a payload decoded; its outcome comes with the future.
 
         Args:
-            steps: the decoding, not yet begun.
-            tenant: whose turn it takes.
             submitted_s: a reading of `now`; the wait counts from there.
             is_short: it is begun here and now, which takes less time than to wake another thread; only what
                 is left after a slice stands in line.

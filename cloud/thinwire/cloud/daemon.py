@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from thinwire.cloud.account import CloudMetrics
 from thinwire.cloud.admission import MAX_PAUSE_S, Admission
 from thinwire.cloud.batch_queue import BatchQueue
 from thinwire.cloud.batcher import Batcher
 from thinwire.cloud.events import LinkLost, WorkFailed
-from thinwire.cloud.metrics import CloudMetrics
 from thinwire.cloud.opening import SessionFactory, SessionRegistry, first_message, forget_message
 from thinwire.cloud.settings import CloudSettings
 from thinwire.cloud.uplink import Uplink
@@ -32,14 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class CloudServer(DaemonServer, wire.VerifierServicer):
-    """
-    The Verifier service.
-
-    Args:
-        served: the target model; None when `model_loaded` will bring it.
-        executor: the model's one thread; made when None.
-        security: certificates and tokens of the listener; loopback's plaintext for everybody when None.
-    """
+    """The Verifier service; what is not said here is of `DaemonServer`."""
 
     side = "cloud"
     service = wire.VERIFIER_SERVICE
@@ -74,7 +67,6 @@ class CloudServer(DaemonServer, wire.VerifierServicer):
 
     @property
     def sessions(self) -> int:
-        """Sessions held now, those kept for a resume included."""
         return len(self._registry)
 
     @property
@@ -96,7 +88,6 @@ class CloudServer(DaemonServer, wire.VerifierServicer):
     # --- the service ---------------------------------------------------------------------------------------
 
     async def Verify(self, requests: AsyncIterator[Any], context: Any) -> None:  # noqa: N802 - the contract's name
-        """One session's stream; see proto/verifier.proto."""
         try:
             await self._verify(requests, context)
             return

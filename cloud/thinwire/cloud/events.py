@@ -14,7 +14,7 @@ from thinwire.common.law.speculative import BlockOutcome
 from thinwire.common.session.effects import ArmTimer as ArmTimer
 from thinwire.common.session.effects import TimerFired as TimerFired
 from thinwire.common.session.effects import TruncateCache as TruncateCache
-from thinwire.common.session.messages import Close, DraftBlock, Opened, Verdict
+from thinwire.common.session.messages import DraftBlock, Opened, Verdict
 
 # --- events -----------------------------------------------------------------------------------------------
 
@@ -66,7 +66,6 @@ class CloseReceived:
     """The edge ends the session on the stream of `epoch`."""
 
     epoch: int
-    close: Close
 
 
 @dataclass(frozen=True, slots=True)

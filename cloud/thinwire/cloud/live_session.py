@@ -113,7 +113,6 @@ class LiveSession:
         self._streams.pop(epoch, None)
 
     async def round_decided(self) -> None:
-        """Wait until no round is in decoding or verification."""
         while self.session.has_round and self._working is not None:
             await asyncio.wait([self._working])
 

@@ -15,11 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from thinwire.cloud.account import SessionAccount
+from thinwire.cloud.account import CloudMetrics, SessionAccount
 from thinwire.cloud.admission import Admission
 from thinwire.cloud.batcher import Batcher
 from thinwire.cloud.live_session import LiveSession
-from thinwire.cloud.metrics import CloudMetrics
 from thinwire.cloud.session import CloudSession
 from thinwire.cloud.settings import CloudSettings
 from thinwire.cloud.verifier import Verifier
@@ -50,9 +49,7 @@ async def first_message(
     """
     Read a stream's Open; returns it and its serialised size in bytes.
 
-    Args:
-        requests: the stream's, none of them read yet.
-        context_length: of the target; None while it is still loading.
+    Of the target's context length nothing is known (None) while it is still loading.
 
     Raises:
         DeadlineError: it did not come.
@@ -108,11 +105,8 @@ class SessionRegistry:
         """
         Register a new session; one without a stream may have to end for it.
 
-        Args:
-            tenant_limit: sessions its tenant may hold; None for as many as there are.
-
         Raises:
-            QuotaExceededError: the tenant holds all its sessions with a stream.
+            QuotaExceededError: the tenant holds as many with a stream as its limit, if there is one, allows.
             ResourceExhaustedError: every slot is held by a session with a stream.
         """
         held = list(self)  # a session that is over is no longer among them: it is released at once
@@ -210,7 +204,8 @@ class SessionFactory:
             self.registry.evict_one()  # so that the next try finds room
             raise
         self.admission.take(tenant, tokens=prompt_tokens)
-        live.account.opened()
+        self.metrics.count("sessions_opened", scheme.name)
+        self.metrics.count("prompt_tokens", scheme.name, prompt_tokens)
         return live
 
     def _released(self, live: LiveSession, reason: str) -> None:

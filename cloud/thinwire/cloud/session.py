@@ -90,7 +90,6 @@ class CloudSession:
 
     @property
     def has_round(self) -> bool:
-        """Whether a block is in decoding or verification."""
         return self._pending is not None
 
     def step(self, event: events.CloudEvent, now: float) -> list[events.CloudEffect]:

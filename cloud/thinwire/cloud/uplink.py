@@ -47,7 +47,7 @@ class Uplink:
                 self._live.account.received(request.ByteSize())
                 message = self._understood(request)
                 if isinstance(message, Close):
-                    self._live.handle(CloseReceived(self._epoch, message))
+                    self._live.handle(CloseReceived(self._epoch))
                     return
                 # One round at a time, and none for a peer that does not take its verdicts.
                 await self._live.round_decided()

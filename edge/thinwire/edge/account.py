@@ -21,8 +21,7 @@ from thinwire.common.observe.tracing import Trace
 from thinwire.common.session.generation import GenerationEvent, GenerationFinished, GenerationRequest
 from thinwire.common.session.messages import FinishReason
 from thinwire.common.session.statistics import GenerationStatistics
-from thinwire.edge.meter import GenerationMeter
-from thinwire.edge.metrics import EdgeMetrics
+from thinwire.edge.meter import EdgeMetrics, GenerationMeter
 
 _log = logging.getLogger(__name__)
 
@@ -59,8 +58,8 @@ class GenerateCall:
         self._with_text = with_text
         self._tenant: str | None = None
         self._scheme = ""
-        self._prompt = ""
         self._prompt_tokens = 0
+        self._prompt = ""
         self._texts: list[str] = []
         self._meter: GenerationMeter | None = None
         self._over = False

@@ -51,11 +51,9 @@ class _LoopThread:
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Have the loop run it; RuntimeError if it has ended."""
-        try:
-            self.check_open()
-        except RuntimeError:
+        if not self.stop.alive:
             coroutine.close()
-            raise
+        self.check_open()
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def call(self, coroutine: Coroutine[Any, Any, T], timeout_s: float) -> T:

@@ -62,7 +62,6 @@ class CommittedSequence:
 
     @property
     def prefix_hash(self) -> int:
-        """As a round carries it; see `PrefixHasher`."""
         return self._hasher.value()
 
     @property

@@ -29,8 +29,7 @@ from thinwire.edge.account import GenerateCall
 from thinwire.edge.cloud_link import CloudLink
 from thinwire.edge.drafter import Drafter
 from thinwire.edge.generation import GenerationRun
-from thinwire.edge.meter import GenerationMeter
-from thinwire.edge.metrics import EdgeMetrics
+from thinwire.edge.meter import EdgeMetrics, GenerationMeter
 from thinwire.edge.pair import PairWatch
 from thinwire.edge.prompt_encoder import PromptEncoder
 from thinwire.edge.session import EdgeSession
@@ -43,14 +42,11 @@ DEFAULT_SETTINGS = EdgeSettings()
 
 class EdgeServer(DaemonServer, wire.GeneratorServicer):
     """
-    The Generator service.
+    The Generator service; what is not said here is of `DaemonServer`.
 
     Args:
-        served: the draft model; None when `model_loaded` will bring it.
         cloud_address: HOST:PORT of the cloud.
-        executor: the model's one thread; made when None.
         round_log: where rounds are written, None for nowhere.
-        security: certificates and tokens of the listener; loopback's plaintext for everybody when None.
         cloud_security: how the cloud is dialled, and the token for it.
         log_text: whether a generation's line in the log shows its prompt and text.
     """
@@ -129,7 +125,6 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
     # --- the service -------------------------------------------------------------------------------------
 
     async def Generate(self, request: Any, context: Any) -> None:  # noqa: N802
-        """One text; see proto/generator.proto."""
         call = GenerateCall(
             context,
             self.metrics,
@@ -196,7 +191,6 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
         )
 
     async def _generate(self, call: GenerateCall, request: Any) -> None:
-        """Check the request, then run it under the bound on generations."""
         credential = wire.credential_of(call.context, self._access)
         call.admitted(credential.tenant, partial(self._access.check, credential))
         served = self._ready()

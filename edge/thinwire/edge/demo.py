@@ -100,14 +100,7 @@ async def serve_pair(cloud: Daemon, edge: Daemon, models: Path) -> str:
     """
     Start both side by side, wait until both serve, and let them share a core where that is faster.
 
-    Args:
-        models: folder with target/ and draft/.
-
-    Returns:
-        the edge's HOST:PORT.
-
-    Raises:
-        DaemonDiedError: one of them ended instead.
+    `models` is the folder with target/ and draft/. Returns the edge's HOST:PORT; DaemonDiedError if one ends.
     """
     # Nobody else's cloud: every scheme may be tried.
     serve = ("thinwire.cloud", "serve", "--allow-dense-f16", "--log-format", "text")

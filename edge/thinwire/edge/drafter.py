@@ -49,11 +49,9 @@ class Drafter:
         self._cancelled = threading.Event()
 
     def cancel(self) -> None:
-        """End the draft in progress before its next token."""
         self._cancelled.set()
 
     def truncate(self, length: int) -> None:
-        """Roll back to `length` cached tokens before anything else is drafted."""
         self._sequence.truncate(length)
 
     def draft(self, effect: Draft) -> DraftedBlock:

@@ -80,10 +80,7 @@ class GenerationRun:
 
     async def run(self) -> GenerationFinished:
         """
-        Make the text, and hand the client its tokens and the end, in order.
-
-        Returns:
-            the last event, statistics included, already handed over.
+        Make the text; the client is handed its tokens and the end, in order. Returns the end.
 
         Raises:
             TransportError: the cloud is not there, or lost for good.

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 
 from thinwire.common.law.decision_margin import CLOSE_DRAFT_MARGIN
+from thinwire.common.observe.metrics import Metrics
 from thinwire.common.observe.tracing import NO_TRACE, Trace
 from thinwire.common.schemes.base import Scheme
-from thinwire.common.session.messages import Close, DraftBlock, Open
+from thinwire.common.session.messages import Close, DraftBlock, FinishReason, Open
 from thinwire.common.session.statistics import DraftMeasured, GenerationStatistics, RoundMeasured
 from thinwire.edge.events import Decided, EdgeEvent, OpenedReceived
-from thinwire.edge.metrics import EdgeMetrics
 from thinwire.edge.telemetry import RoundLog
 
 _OF_A_ROUND = {field.name for field in fields(RoundMeasured)} | set(dir(RoundMeasured))
@@ -25,6 +25,44 @@ SUMS = tuple(
     for field in fields(GenerationStatistics)
     if field.name in _OF_A_ROUND and field.name not in _OF_EVERY_MESSAGE
 )
+
+
+class EdgeMetrics(Metrics):
+    """What an edge counts, given the generations running now; its rounds are `RoundMeasured`."""
+
+    def __init__(self, *, generations: Callable[[], int]) -> None:
+        super().__init__(
+            counters={
+                "generations_finished": ("reason", "Generations that are over, by how they ended."),
+                "reconnects": ("", "Streams to the cloud opened beyond the first."),
+                "rebuilds": (
+                    "",
+                    "Sessions opened again from the committed tokens, because the cloud had lost them.",
+                ),
+            },
+            times={
+                "draft_s": "Drafting of a block, without its coding.",
+                "encode_s": "Coding of a block's payload.",
+                "round_trip_s": "From a round's first sending to its verdict.",
+                "network_s": "Round trip less the cloud's own time.",
+            },
+        )
+        self._begin("generations_finished", [reason.value for reason in FinishReason])
+        self._gauge("generations", "Generations running now.", generations)
+        self._first_token = self._histogram(
+            "time_to_first_token_seconds", "From a request to its first output token."
+        )
+        self._generation = self._histogram("generation_seconds", "From a request to the end of its text.")
+
+    def generation_finished(self, reason: FinishReason, statistics: GenerationStatistics) -> None:
+        """A generation is over; the times are those of texts that came to their end."""
+        self.count("generations_finished", reason.value)
+        self.count("reconnects", amount=statistics.reconnects)
+        self.count("rebuilds", amount=statistics.rebuilds)
+        if reason in (FinishReason.CANCELLED, FinishReason.ERROR):
+            return
+        self._generation.observe(statistics.total_s)
+        self._first_token.observe(statistics.first_token_s)
 
 
 class GenerationMeter:
@@ -76,7 +114,6 @@ class GenerationMeter:
             self._round_up_bytes += size_bytes
 
     def received(self, event: EdgeEvent, size_bytes: int, at_s: float) -> None:
-        """A message of this serialised size came down at `at_s`."""
         self._received_bytes, self._received_s = size_bytes, at_s
         self._statistics.downlink_message_bytes += size_bytes
         self._metrics.count("downlink_bytes", self._scheme.name, size_bytes)
@@ -85,7 +122,6 @@ class GenerationMeter:
             self._sent_s, self._round_up_bytes = None, 0  # a lost session's pending round begins anew
 
     def decided(self, decided: Decided) -> None:
-        """The message received last decided the pending round."""
         assert self._sent_s is not None, "a verdict for a round that was never sent"
         measured = measure(
             decided,

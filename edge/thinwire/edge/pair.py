@@ -72,7 +72,7 @@ class PairWatch:
         elif isinstance(answer, ServerInfo) and answer.vocabulary == self._vocabulary:
             await self._known(True, f"serves {answer.model} with the draft model's vocabulary")
         elif isinstance(answer, ServerInfo):
-            theirs, ours = _shown(answer.vocabulary), _shown(self._vocabulary)
+            theirs, ours = vocabulary_text(answer.vocabulary), vocabulary_text(self._vocabulary)
             parts = ", ".join(self._vocabulary.differing_parts(answer.vocabulary))
             await self._known(
                 False,
@@ -120,5 +120,5 @@ class PairWatch:
         await self._on_change(is_right)
 
 
-def _shown(vocabulary: VocabularyIdentity) -> str:
+def vocabulary_text(vocabulary: VocabularyIdentity) -> str:
     return f"{vocabulary.size} ids, sha256 {vocabulary.sha256.hex()[:16]}"

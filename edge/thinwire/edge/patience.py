@@ -10,11 +10,9 @@ _AROUND_BYTES = 128
 
 class Patience:
     """
-    Both waits start anew with every verdict.
+    How long to go on reconnecting after a loss, and to wait in all when the cloud asks to come again later.
 
-    Args:
-        loss_s: seconds to go on reconnecting after a loss.
-        put_off_s: seconds to wait in all when the cloud asks to come again later.
+    Both waits start anew with every verdict.
     """
 
     def __init__(self, loss_s: float, put_off_s: float) -> None:

@@ -18,12 +18,14 @@ from thinwire.common.session.generation import (
     GenerationStarted,
     ServerInfo,
 )
-from thinwire.common.session.messages import TokenKind, VocabularyIdentity
+from thinwire.common.session.messages import TokenKind
 from thinwire.common.session.statistics import GenerationStatistics
+from thinwire.edge.pair import vocabulary_text
 from thinwire.edge.telemetry import statistics_to_dict
 
 STYLES = {TokenKind.ACCEPTED: "green", TokenKind.RESAMPLED: "bold red", TokenKind.BONUS: "cyan"}
 """Colours of the three origins of a token; without colour the text is plain."""
+_LEGEND = {TokenKind.ACCEPTED: "accepted draft", TokenKind.RESAMPLED: "resampled", TokenKind.BONUS: "bonus"}
 
 CAP_BINDING_LIMIT = 0.01
 """Share of positions with a binding K_max from which Theorem 2's guarantee is reported as void."""
@@ -79,12 +81,7 @@ class Display:
             self._console.file.write("\n")
 
     def _legend(self) -> None:
-        words = {
-            "accepted draft": TokenKind.ACCEPTED,
-            "resampled": TokenKind.RESAMPLED,
-            "bonus": TokenKind.BONUS,
-        }
-        parts = [Text(word, STYLES[kind]) for word, kind in words.items()]
+        parts = [Text(word, STYLES[kind]) for kind, word in _LEGEND.items()]
         self._console.print(Text("tokens: ", "dim") + Text(" · ", "dim").join(parts), end="\n\n")
 
     def _write(self, text: str, style: str) -> None:
@@ -175,7 +172,7 @@ def status_rows(status: EdgeStatus, *, edge_security: LinkSecurity) -> list[tupl
         ("edge", f"thinwire {status.version}, {_model_text(status)}"),
         ("  listener", status.listener_security),
         ("  connection", edge_security.value),
-        ("vocabulary", "–" if status.is_loading else _vocabulary_text(status.vocabulary)),
+        ("vocabulary", "–" if status.is_loading else vocabulary_text(status.vocabulary)),
         ("schemes", _schemes_text(status)),
         ("running", f"{status.generations} generations"),
         ("since start", f"{status.generations_finished} generations, {status.output_tokens} output tokens"),
@@ -204,10 +201,6 @@ def _model_text(end: EdgeStatus | ServerInfo) -> str:
     return "no model yet" if end.is_loading else f"{end.model} ({end.dtype}, {end.device})"
 
 
-def _vocabulary_text(vocabulary: VocabularyIdentity) -> str:
-    return f"{vocabulary.size} ids, sha256 {vocabulary.sha256.hex()[:16]}"
-
-
 def _fingerprint_text(cloud: ServerInfo) -> str:
     return cloud.target_fingerprint.hex() or "none: another target would go unnoticed"
 
@@ -219,7 +212,7 @@ def _pair_text(status: EdgeStatus, cloud: ServerInfo) -> str:
         return "the same"
     parts = status.vocabulary.differing_parts(cloud.vocabulary)
     where = f" in its {', '.join(parts)}" if parts else ""
-    return f"ANOTHER{where} ({_vocabulary_text(cloud.vocabulary)}): nothing can be generated"
+    return f"ANOTHER{where} ({vocabulary_text(cloud.vocabulary)}): nothing can be generated"
 
 
 def _schemes_text(status: EdgeStatus) -> str:

@@ -61,7 +61,6 @@ class RoundLog:
         self.write(_line("generation", head | statistics_to_dict(statistics)))
 
     def write(self, line: str) -> None:
-        """Append one line, or lose it."""
         content = self._torn + line.encode("utf-8") + b"\n"
         try:
             written = self._file.write(content)

@@ -81,7 +81,6 @@ class TextStream:
         return text if stopped else text + held
 
     def _release(self, fresh: str) -> tuple[str, bool]:
-        """Append to what is held, cut at a stop string, keep back what might become one."""
         self._held += fresh
         matches = (self._held.find(stop) for stop in self._stop)
         match = min((at for at in matches if at >= 0), default=None)
