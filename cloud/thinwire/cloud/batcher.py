@@ -3,9 +3,9 @@ The target model's thread and its queue: many sessions, one pass.
 
 As soon as one pass is done the next is made of what is in line (`cloud.batch_queue`); nothing waits for a
 pass to fill.
-Payloads that came meanwhile are decoded between two passes, tenants in turn, for a
-small share of the time that the passes take: a short one's round can be part of the next pass, a long one is
-spread over many, and no tenant's rounds wait for more than that share.
+Payloads that came meanwhile are decoded between two passes, tenants in turn, for a small share of the time
+that the passes take: a short one's round can be part of the next pass, a long one is spread over many, and no
+tenant's rounds wait for more than that share.
 Decoding, acceptance tests and draws are done session by session, in the model's thread, around the pass that
 is shared: what one of them raises ends its own work and no other's.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -190,17 +190,18 @@ class Batcher:
                 requests.append(request)
             else:
                 self._settle(ticket, request, begun_s)
-        answers: Sequence[Extended | Exception] = ()
-        try:
-            if requests:
-                answers = self._model.extend_batch(requests)
-                assert len(answers) == len(requests), "an answer a request"
-        except Exception as error:  # the model broke down, and nobody's part is known to be good
-            answers = [error for _ in requests]
-        for (item, ticket), rows in zip(ready, answers, strict=True):
+        for (item, ticket), rows in zip(ready, self._extended(requests), strict=True):
             outcome = rows if isinstance(rows, Exception) else _outcome(partial(item.finish, rows))
             self._settle(ticket, outcome, begun_s)
         self._pass_s = self._now() - begun_s
+
+    def _extended(self, requests: list[ExtendRequest]) -> list[Extended] | list[Exception]:
+        try:
+            answers = self._model.extend_batch(requests) if requests else []
+            assert len(answers) == len(requests), "an answer a request"
+            return answers
+        except Exception as error:  # the model broke down, and nobody's part is known to be good
+            return [error for _ in requests]
 
     def _settle(self, ticket: _Ticket, outcome: Any, begun_s: float) -> None:
         self._loop.call_soon_threadsafe(ticket.settle, outcome, begun_s, self._now())

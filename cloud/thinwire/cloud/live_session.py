@@ -68,6 +68,7 @@ class LiveSession:
         on_exhausted: Callable[[], None],
     ) -> None:
         self.session = session
+        self._name = session.session_id.hex()[:8]
         self.account = account
         self.reader = wire.CloudStreamReader()
         self._verifier = verifier
@@ -115,10 +116,6 @@ class LiveSession:
     async def round_decided(self) -> None:
         while self.session.has_round and self._working is not None:
             await asyncio.wait([self._working])
-
-    @property
-    def _name(self) -> str:
-        return self.session.session_id.hex()[:8]
 
     def _issue(self, effect: events.CloudEffect) -> None:
         """Do one effect at once, or give it its place; nothing here waits."""
@@ -221,14 +218,12 @@ class LiveSession:
     # --- streams, the clock, the end -----------------------------------------------------------------------
 
     def _put(self, epoch: int, response: Any) -> None:
-        stream = self._streams.get(epoch)
-        if stream is not None:
+        if (stream := self._streams.get(epoch)) is not None:
             self.account.sent(response.ByteSize())
             stream.put(response)
 
     def _end_stream(self, epoch: int, error: ThinwireError | None) -> None:
-        stream = self._streams.get(epoch)
-        if stream is not None:
+        if (stream := self._streams.get(epoch)) is not None:
             stream.end(error)
 
     def _arm(self, at_s: float | None) -> None:

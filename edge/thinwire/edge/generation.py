@@ -181,9 +181,8 @@ class GenerationRun:
                 event = events.VerdictReceived(message)
             case ThinwireError():
                 # Only the link itself may come back; a status that the cloud chose would be chosen again.
-                event = (
-                    events.LinkLost(message) if type(message) is TransportError else events.Refused(message)
-                )
+                kind = events.LinkLost if type(message) is TransportError else events.Refused
+                event = kind(message)
         if self._closed:
             return
         if self._events.qsize() >= MAX_EVENTS:

@@ -91,13 +91,8 @@ class GenerationMeter:
         self._started_s = started_s
         self._metrics = metrics or EdgeMetrics(generations=lambda: 1)
         self._trace = trace
-        self.subscribers: list[Callable[[RoundMeasured], None]] = [
-            Tally(statistics).add,
-            self._metrics.round_verified,
-        ]
-        """Told of each verified round."""
-        if round_log is not None:
-            self.subscribers.append(round_log.round_measured)
+        self._tally = Tally(statistics)
+        self._round_log = round_log
         self.session_id = ""
         """The cloud's name of the session, hexadecimal; empty before it answered."""
         self._sent_s: float | None = None
@@ -132,8 +127,10 @@ class GenerationMeter:
             round_trip_s=self._received_s - self._sent_s,
         )
         self._sent_s, self._round_up_bytes = None, 0
-        for tell in self.subscribers:
-            tell(measured)
+        self._tally.add(measured)
+        self._metrics.round_verified(measured)
+        if self._round_log is not None:
+            self._round_log.round_measured(measured)
         self._trace.phases(
             ("draft", measured.draft_s),
             ("encode", measured.encode_s),
