@@ -190,8 +190,9 @@ class LiveSession:
         return events.Decoded(block.round, self._decoding.outcome)
 
     async def _score(self, effect: events.Score) -> events.Scored:
+        in_line = self._batcher.put(self._verifier.scoring(effect))  # refused here, the cache has room
         try:
-            scoring = await self._batcher.put(self._verifier.scoring(effect))
+            scoring = await in_line
         except ResourceExhaustedError:
             self._is_short = True
             raise
