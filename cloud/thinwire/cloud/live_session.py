@@ -190,7 +190,7 @@ class LiveSession:
         return events.Decoded(block.round, self._decoding.outcome)
 
     async def _score(self, effect: events.Score) -> events.Scored:
-        in_line = self._batcher.put(self._verifier.scoring(effect))  # refused here, the cache has room
+        in_line = self._batcher.put(self._verifier.scoring(effect))  # it may refuse; the cache has room then
         try:
             scoring = await in_line
         except ResourceExhaustedError:
