@@ -32,8 +32,7 @@ from thinwire.common.session.messages import Verdict
 from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.edge.draft_block import DraftBlockBuilder
 from thinwire.edge.events import Decided, Draft, DraftedBlock
-from thinwire.edge.meter import measure
-from thinwire.edge.tally import Tally
+from thinwire.edge.meter import Tally, measure
 
 PROMPTS = (
     "import os\n",

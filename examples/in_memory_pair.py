@@ -40,7 +40,7 @@ edge_session = EdgeSession(
 )
 cloud_session: CloudSession
 edge_cache, cloud_cache = [], []
-agenda = deque([edge.Started()])
+agenda = deque([edge.Connected()])
 
 
 def perform_edge(effect):
@@ -62,7 +62,7 @@ def perform_edge(effect):
             print(f"round {message.round}: {message.draft_length} drafts in {len(message.payload)} bytes")
             agenda.append(cloud.BlockReceived(1, message))
         case edge.Send(Close() as message):
-            agenda.append(cloud.CloseReceived(1, message))
+            agenda.append(cloud.CloseReceived(1))
         case edge.Draft():
             builder = DraftBlockBuilder(effect, scheme, draws)
             edge_cache.extend(effect.feed_token_ids)

@@ -149,7 +149,7 @@ class InMemoryPair:
 
     def run(self) -> Outcome:
         """Generate to the end, and go on until nothing is under way at the cloud either."""
-        self._to_edge(edge_events.Started())
+        self._to_edge(edge_events.Connected())
         self._agenda.run()
         assert self.outcome.reason is not None, "nothing is under way, yet the text has no end"
         self._cloud.check_that_nothing_leaks()
@@ -221,7 +221,7 @@ class InMemoryPair:
         if session is None or self._cloud.is_over(session):
             return
         if isinstance(message, Close):
-            self._cloud.step(session, cloud_events.CloseReceived(stream.epoch, message))
+            self._cloud.step(session, cloud_events.CloseReceived(stream.epoch))
         else:
             self._cloud.step(session, cloud_events.BlockReceived(stream.epoch, message))
 
@@ -297,7 +297,7 @@ class InMemoryPair:
     def _reconnect(self) -> None:
         if self.outcome.reason is None:
             self._stream = Stream()
-            self._to_edge(edge_events.LinkRestored())
+            self._to_edge(edge_events.Connected())
 
     def _draft(self, effect: edge_events.Draft) -> edge_events.DraftedBlock:
         builder = DraftBlockBuilder(effect, self.scheme, self._draws_edge)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from thinwire.cloud.metrics import CloudMetrics
+from thinwire.cloud.account import CloudMetrics
 from thinwire.common.observe.metrics import Metrics
 from thinwire.common.session.messages import FinishReason
 from thinwire.common.session.statistics import GenerationStatistics, RoundMeasured
-from thinwire.edge.metrics import EdgeMetrics
+from thinwire.edge.meter import EdgeMetrics
 
 
 def cloud_metrics(*, sessions: int = 0, passes: int = 0) -> CloudMetrics:

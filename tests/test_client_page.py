@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import thinwire
-from thinwire.edge.arguments import generation_request, make_parser
+from thinwire.edge.cli import generation_request, make_parser
 from thinwire.edge.client import ClientOptions, GenerationOptions
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "python-client.md").read_text(encoding="utf-8")

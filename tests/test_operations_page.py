@@ -20,7 +20,7 @@ from thinwire.common.errors import ThinwireError, errors_by_reason
 from thinwire.common.session.generation import GenerationFinished, Token
 from thinwire.common.session.messages import FinishReason, TokenKind
 from thinwire.common.session.statistics import GenerationStatistics
-from thinwire.edge.arguments import make_parser as edge_parser
+from thinwire.edge.cli import make_parser as edge_parser
 from thinwire.edge.report import JsonLines
 from thinwire.edge.settings import EdgeSettings
 

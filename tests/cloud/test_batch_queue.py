@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinwire.cloud.batch_queue import BatchQueue, Item, PassWork
+from thinwire.cloud.batch_queue import BatchQueue, PassWork
 from thinwire.common.errors import LocalProtocolError, ResourceExhaustedError
 
 
@@ -17,9 +17,9 @@ def never(*_: Any) -> Any:
     raise AssertionError("the queue did the work")
 
 
-def item(number: int, *, tenant: str = "a", tokens: int = 5, is_round: bool = True) -> Item:
+def item(number: int, *, tenant: str = "a", tokens: int = 5, is_round: bool = True) -> PassWork:
     """Work of session `number`."""
-    return Item(tenant, number.to_bytes(4, "big"), PassWork(tokens, is_round, never, never))
+    return PassWork(tenant, number.to_bytes(4, "big"), tokens, is_round, never, never)
 
 
 def queue(*, max_rounds: int = 1000, max_sequences: int = 8, max_tokens: int = 100) -> BatchQueue:
@@ -27,7 +27,7 @@ def queue(*, max_rounds: int = 1000, max_sequences: int = 8, max_tokens: int = 1
     return BatchQueue(max_rounds=max_rounds, max_sequences=max_sequences, max_tokens=max_tokens)
 
 
-def tenants(batch: list[Item]) -> str:
+def tenants(batch: list[PassWork]) -> str:
     """One letter each."""
     return "".join(one.tenant for one in batch)
 
@@ -45,8 +45,8 @@ def test_a_pass_keeps_its_bounds_and_each_tenants_order(
 ) -> None:
     """Nothing is lost or doubled; a pass above the tokens is one piece of work; who waits is served."""
     line = queue(max_sequences=max_sequences, max_tokens=max_tokens)
-    put: list[Item] = []
-    taken: list[Item] = []
+    put: list[PassWork] = []
+    taken: list[PassWork] = []
     for number, step in enumerate([*steps, *[None] * len(steps)]):
         if step is not None:
             put.append(item(number, tenant=step[0], tokens=step[1]))
@@ -54,7 +54,7 @@ def test_a_pass_keeps_its_bounds_and_each_tenants_order(
             continue
         waiting = len(line)
         batch = line.take()
-        tokens = sum(one.work.tokens for one in batch)
+        tokens = sum(one.tokens for one in batch)
 
         assert len(batch) <= max_sequences
         assert tokens <= max_tokens or len(batch) == 1

@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 
 from fakes import TableModel
-from thinwire.cloud.batch_queue import BatchQueue, Item, PassWork
+from thinwire.cloud.batch_queue import SLICE_S, BatchQueue, Decoding, PassWork
 from thinwire.cloud.batcher import DECODING_SHARE, MIN_DECODING_S, Batcher
-from thinwire.cloud.decode_lines import SLICE_S, Decoding
 from thinwire.common.causal_model import Extended, ExtendRequest
 from thinwire.common.errors import ConfigError, SessionNotFoundError
 from thinwire.common.law.steps import Steps
@@ -55,7 +54,7 @@ async def running(
         await batcher.stop()
 
 
-def work(model: TableModel, number: int, *, fails: Exception | None = None) -> Item:
+def work(model: TableModel, number: int, *, fails: Exception | None = None) -> PassWork:
     """A round of two tokens; its outcome is the number of rows, or `fails` before the pass."""
     sequence = model.open_sequence()
 
@@ -64,7 +63,7 @@ def work(model: TableModel, number: int, *, fails: Exception | None = None) -> I
             raise fails
         return ExtendRequest(sequence, [1, 2], 2)
 
-    return Item("a", number.to_bytes(4, "big"), PassWork(2, True, begin, len))
+    return PassWork("a", number.to_bytes(4, "big"), 2, True, begin, len)
 
 
 def dividing(dividend: int, divisor: int) -> Steps[int]:
@@ -246,8 +245,7 @@ async def test_decoding_gets_a_share_of_a_long_pass() -> None:
             clock.now_s += 1.0
             return len(rows)
 
-        item = work(model, 0)
-        long_pass = batcher.put(replace(item, work=replace(item.work, finish=slow)))
+        long_pass = batcher.put(replace(work(model, 0), finish=slow))
         await asyncio.sleep(0)
         decoding = batcher.decode(
             clock.steps(5000, 0.001, taken=taken), tenant="b", submitted_s=0.0, is_short=False
@@ -299,7 +297,7 @@ async def test_a_short_payload_is_decoded_at_once_and_a_long_one_that_says_so_is
 
 def test_an_exception_of_a_decoding_leads_back_to_nothing_that_keeps_it() -> None:
     """It is freed with its last reference, not when the garbage collector comes."""
-    decoding = Decoding("a", dividing(1, 0), submitted_s=0.0)
+    decoding = Decoding("a", dividing(1, 0))
     while not decoding.advance(0.0, time.perf_counter):
         pass
     error = decoding.take_outcome()

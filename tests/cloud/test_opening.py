@@ -12,12 +12,11 @@ import pytest
 
 from fakes import ManualClock, TableModel, TableSequence, TableVocabulary
 from security.credentials import Tokens
+from thinwire.cloud.account import CloudMetrics
 from thinwire.cloud.admission import Admission
 from thinwire.cloud.batch_queue import BatchQueue
 from thinwire.cloud.batcher import Batcher
-from thinwire.cloud.metrics import CloudMetrics
-from thinwire.cloud.opening import SESSION_ID_BYTES, SessionFactory
-from thinwire.cloud.registry import SessionRegistry
+from thinwire.cloud.opening import SESSION_ID_BYTES, SessionFactory, SessionRegistry
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common.causal_model import ServedModel
 from thinwire.common.door.tenants import Access
@@ -69,7 +68,7 @@ async def opener(access: Access | None = None, **settings: int) -> AsyncIterator
             CloudSettings(**settings),
             batcher=Batcher(model, executor, queue),
             registry=registry,
-            admission=Admission(access or Access(), resume_ttl_s=30.0, now=now),
+            admission=Admission((access or Access()).quotas, now=now),
             metrics=CloudMetrics(sessions=lambda: len(registry), passes=lambda: 0),
             now=now,
         )

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from thinwire.cloud.live_session import LiveSession
-from thinwire.cloud.registry import SessionRegistry
+from thinwire.cloud.opening import SessionRegistry
 from thinwire.common.door.tenants import DEFAULT_TENANT
 from thinwire.common.errors import (
     QuotaExceededError,

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.cloud.driven_session import (
-    CLOSE,
     GOOD,
     SECOND,
     SIZE,
@@ -57,7 +56,7 @@ EVENTS = st.one_of(
     st.builds(scored, st.integers(0, 3), st.sampled_from([(), (1,)]), st.integers(0, SIZE - 1)),
     st.just(WorkFailed(ThinwireError("x."))),
     st.just(WorkFailed(ResourceExhaustedError("x."))),
-    EPOCH.map(lambda epoch: CloseReceived(epoch, CLOSE)),
+    EPOCH.map(CloseReceived),
     EPOCH.map(LinkLost),
     st.just(TimerFired()),
 )
@@ -73,7 +72,7 @@ PATHS: dict[str, list[CloudEvent]] = {
     "detached while scoring": [*ROUND, Decoded(1, some_tokens(2)), LinkLost(1)],
     "taken over while decoding": [*ROUND, Attached(2)],
     "put off": [*ROUND, WorkFailed(ResourceExhaustedError("x."))],
-    "closed": [Attached(1), CloseReceived(1, CLOSE)],
+    "closed": [Attached(1), CloseReceived(1)],
     "failed": [Attached(1), WorkFailed(ThinwireError("x."))],
 }
 

@@ -46,7 +46,6 @@ from thinwire.common.errors import (
     RoundOrderError,
     ThinwireError,
 )
-from thinwire.common.law.speculative import BlockOutcome
 from thinwire.common.session.messages import DraftBlock, Verdict
 from thinwire.common.session.states import State
 
@@ -232,19 +231,6 @@ def test_an_open_without_room_is_the_end_of_the_session() -> None:
     error = ResourceExhaustedError("full.")
 
     assert attached().step(WorkFailed(error), 100.0) == [Refuse(1, error), Release()]
-
-
-def test_close_decisions_are_counted() -> None:
-    """A margin below 1e-4 counts, one at it does not."""
-    session = verifying()
-    session.step(Decoded(1, some_tokens(2)), 100.0)
-    close = replace(scored(1, (), 4), outcome=BlockOutcome(0, 4, True, 0.9e-4))
-    session.step(close, 100.0)
-    other = verifying()
-    other.step(Decoded(1, some_tokens(2)), 100.0)
-    other.step(replace(close, outcome=BlockOutcome(0, 4, True, 1e-4)), 100.0)
-
-    assert (session.close_decisions, other.close_decisions) == (1, 0)
 
 
 @pytest.mark.parametrize("event", [Decoded(1, ()), scored(1, (), 4)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.cloud.driven_session import (
-    CLOSE,
     attached,
     decided,
     make_block,
@@ -46,7 +45,7 @@ def test_a_newer_stream_takes_over() -> None:
     assert (opened.epoch, opened.committed_length, opened.next_round) == (2, 4, 2)
 
 
-@pytest.mark.parametrize("event", [BlockReceived(1, make_block()), CloseReceived(1, CLOSE)])
+@pytest.mark.parametrize("event", [BlockReceived(1, make_block()), CloseReceived(1)])
 def test_a_former_stream_is_refused_and_harms_nothing(event: CloudEvent) -> None:
     """Its messages move nothing."""
     session = attached()
@@ -97,7 +96,7 @@ def test_a_close_frees_the_session() -> None:
     """Answered with the account of the session."""
     session, _, _ = decided()
 
-    assert session.step(CloseReceived(1, CLOSE), 100.0) == [ReplyClosed(1, 1, 4), Release()]
+    assert session.step(CloseReceived(1), 100.0) == [ReplyClosed(1, 1, 4), Release()]
     assert session.state is State.CLOSED
 
 
@@ -114,7 +113,7 @@ def test_a_session_that_waited_too_long_is_freed() -> None:
 def test_a_session_that_ended_refuses_new_streams_and_ignores_late_results() -> None:
     """Terminal for good."""
     session = verifying()
-    session.step(CloseReceived(1, CLOSE), 100.0)
+    session.step(CloseReceived(1), 100.0)
 
     assert session.step(Decoded(1, some_tokens(2)), 100.0) == []
     assert isinstance(only(session.step(Attached(2), 100.0), Refuse).error, SessionNotFoundError)

@@ -89,7 +89,7 @@ def test_the_cache_is_rolled_back_before_the_next_pass() -> None:
 
     verifier, model = make_verifier(TableModel(law, vocabulary_size=SIZE))
     alone(model, verifier.scoring(score_of(finished(verifier.decoding(EdgeText().block(4))))))
-    verifier.truncate(3)
+    verifier.sequence.truncate(3)
     seen.clear()
     alone(model, verifier.scoring(score_of((), last=5, first=4)))
 
@@ -119,10 +119,10 @@ def test_close_frees_the_cache_once() -> None:
     """Nothing is open afterwards; closing what was never opened is harmless."""
     verifier, model = make_verifier()
     assert model.open_sequences == 1
-    verifier.close()
-    verifier.close()
+    verifier.sequence.close()
+    verifier.sequence.close()
     unused = Verifier(model, SCHEME, SamplingParameters(), KeyedDraws(7))
-    unused.close()
+    unused.sequence.close()
 
     assert model.open_sequences == 0
 
@@ -132,7 +132,7 @@ def test_work_in_line_when_the_session_ends_opens_no_new_cache() -> None:
     verifier, model = make_verifier()
     tokens = finished(verifier.decoding(EdgeText().block(2)))
     verifier.abandon()
-    verifier.close()
+    verifier.sequence.close()
 
     with pytest.raises(SessionNotFoundError):
         verifier.prefilling(PROMPT, cached=0).begin()

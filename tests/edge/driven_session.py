@@ -13,6 +13,7 @@ from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import DraftBlock, Opened, Verdict
 from thinwire.edge.draft_block import DraftBlockBuilder
 from thinwire.edge.events import (
+    Connected,
     Decided,
     Draft,
     Drafted,
@@ -22,12 +23,10 @@ from thinwire.edge.events import (
     Finish,
     OpenedReceived,
     Send,
-    Started,
     VerdictReceived,
 )
-from thinwire.edge.meter import measure
+from thinwire.edge.meter import Tally, measure
 from thinwire.edge.session import EdgeSession
-from thinwire.edge.tally import Tally
 from thinwire.edge.text_stream import TextStream
 
 SIZE = 6
@@ -92,7 +91,7 @@ class Driven:
 
     def open(self, **changes: Any) -> list[EdgeEffect]:
         """Start and open."""
-        self.step(Started())
+        self.step(Connected())
         return self.step(OpenedReceived(opened(**changes)))
 
     def drafted(self) -> Drafted:

@@ -17,9 +17,8 @@ from thinwire.common.daemon.options import from_arguments
 from thinwire.common.schemes.c_sqs import CSqs
 from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.generation import GenerationRequest
-from thinwire.edge.arguments import DEFAULT_EDGE, EdgeOptions, generation_request, make_parser
-from thinwire.edge.cli import main
-from thinwire.edge.settings import EdgeSettings
+from thinwire.edge.cli import EdgeOptions, generation_request, main, make_parser
+from thinwire.edge.settings import DEFAULT_EDGE, EdgeSettings
 
 SIZE = 6
 VOCABULARY = TableVocabulary(SIZE)

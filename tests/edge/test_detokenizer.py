@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from tests.edge.small_tokenizers import SPECIAL, TOKENIZERS, byte_ids, decode
-from thinwire.edge.detokenizer import Detokenizer
+from thinwire.edge.text_stream import Detokenizer
 
 FALLBACK = TOKENIZERS["byte-fallback that strips"]
 KINDS = pytest.mark.parametrize("kind", TOKENIZERS)

@@ -21,7 +21,7 @@ from thinwire.common.session.generation import GenerationEvent, GenerationReques
 from thinwire.common.session.messages import Opened
 from thinwire.edge.cloud_link import CloudLink
 from thinwire.edge.drafter import Drafter
-from thinwire.edge.generation import run_generation
+from thinwire.edge.generation import GenerationRun
 from thinwire.edge.meter import GenerationMeter
 from thinwire.edge.session import EdgeSession
 from thinwire.edge.settings import EdgeSettings
@@ -91,7 +91,7 @@ async def run(
     link, now = CloudLink(address, settings), asyncio.get_running_loop().time
     try:
         with ThreadPoolExecutor(1) as executor:
-            await run_generation(
+            await GenerationRun(
                 session,
                 Drafter(model, scheme, parameters.sampling, KeyedDraws(1)),
                 link,
@@ -100,7 +100,7 @@ async def run(
                 client=reader,
                 meter=GenerationMeter(scheme, session.statistics, started_s=now()),
                 sleep=sleep,
-            )
+            ).run()
     except Exception as error:
         error.pauses = pauses  # type: ignore[attr-defined]
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.edge.driven_session import LINK_ERROR, Driven, finish_of, only, opened
+from tests.edge.driven_session import LINK_ERROR, PROMPT, Driven, finish_of, only, opened
 from thinwire.common.errors import (
     QuotaExceededError,
     RemoteProtocolError,
@@ -12,8 +12,7 @@ from thinwire.common.errors import (
     TargetChangedError,
 )
 from thinwire.common.session.messages import FinishReason
-from thinwire.edge.events import Emit, LinkLost, LinkRestored, OpenedReceived, Reconnect, Refused, Send
-from thinwire.edge.known_target import KnownTarget
+from thinwire.edge.events import Connected, Emit, LinkLost, OpenedReceived, Reconnect, Refused, Send
 
 FIRST, OTHER = b"first...", b"other..."
 
@@ -21,7 +20,7 @@ FIRST, OTHER = b"first...", b"other..."
 def rebuilt(driven: Driven, fingerprint: bytes) -> list[object]:
     """The cloud has lost the session; another one opens on this target."""
     driven.step(Refused(SessionNotFoundError("gone.")))
-    driven.step(LinkRestored())
+    driven.step(Connected())
     length = len(driven.session.committed_token_ids)
     answer = opened(session_id=b"n" * 16, committed_length=length, target_fingerprint=fingerprint)
     return list(driven.step(OpenedReceived(answer)))
@@ -64,19 +63,25 @@ def test_a_text_goes_on_where_the_target_is_the_same() -> None:
 
 def test_a_fingerprint_that_is_not_told_is_not_compared_and_not_forgotten() -> None:
     """A cloud that knows none is believed; the first that is told is the one that counts from then on."""
-    known = KnownTarget()
-    for fingerprint in (b"", FIRST, b"", FIRST):
-        known.check(opened(target_fingerprint=fingerprint), 2)
-    with pytest.raises(TargetChangedError):
-        known.check(opened(target_fingerprint=OTHER), 2)
+    driven = Driven()
+    driven.open()
+    driven.round()
+    for fingerprint in (FIRST, b"", FIRST):
+        only(rebuilt(driven, fingerprint), Send)  # type: ignore[arg-type]
+
+    assert isinstance(finish_of(rebuilt(driven, OTHER)).error, TargetChangedError)  # type: ignore[arg-type]
 
 
-def test_a_session_that_begins_elsewhere_than_the_text_stands_is_refused() -> None:
+@pytest.mark.parametrize(("length", "round_"), [(4, 1), (3, 2)])
+def test_a_session_that_begins_elsewhere_than_the_text_stands_is_refused(length: int, round_: int) -> None:
     """Before its target is looked at."""
-    with pytest.raises(RemoteProtocolError, match=r"opened at length 3, round 1; expected 2, 1\."):
-        KnownTarget().check(opened(committed_length=3), 2)
-    with pytest.raises(RemoteProtocolError, match=r"opened at length 2, round 2; expected 2, 1\."):
-        KnownTarget().check(opened(next_round=2), 2)
+    error = finish_of(Driven().open(committed_length=length, next_round=round_)).error
+
+    assert isinstance(error, RemoteProtocolError)
+    assert (
+        error.message
+        == f"a new session opened at length {length}, round {round_}; expected {len(PROMPT)}, 1."
+    )
 
 
 def test_a_quota_that_puts_off_a_resume_is_the_clouds_even_while_a_block_is_drafted() -> None:
@@ -84,10 +89,10 @@ def test_a_quota_that_puts_off_a_resume_is_the_clouds_even_while_a_block_is_draf
     driven = Driven()
     driven.open()
     driven.step(LinkLost(LINK_ERROR))
-    driven.step(LinkRestored())
+    driven.step(Connected())
     effects = driven.step(Refused(QuotaExceededError("later.", retry_after_s=0.5)))
 
     assert only(effects, Reconnect).pause_s == 0.5
     driven.step(driven.drafted())
-    driven.step(LinkRestored())
+    driven.step(Connected())
     assert only(driven.step(OpenedReceived(opened(epoch=2))), Send).message.round == 1

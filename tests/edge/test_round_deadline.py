@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinwire.edge.round_deadline import RoundDeadline
+from thinwire.edge.patience import RoundDeadline
 
 
 def test_without_a_measurement_it_is_the_longest() -> None:

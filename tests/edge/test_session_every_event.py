@@ -21,20 +21,19 @@ from thinwire.common.session.messages import Opened, Verdict
 from thinwire.common.session.states import TERMINAL, State
 from thinwire.edge.events import (
     Cancelled,
+    Connected,
     EdgeEffect,
     Finish,
     LinkLost,
-    LinkRestored,
     OpenedReceived,
     Refused,
-    Started,
     TimerFired,
     VerdictReceived,
 )
 
 SMALL = st.integers(0, 7)
 EVENTS = st.one_of(
-    st.sampled_from([Started(), LinkRestored(), TimerFired(), Cancelled(), "drafted"]),
+    st.sampled_from([Connected(), TimerFired(), Cancelled(), "drafted"]),
     st.builds(
         Opened,
         session_id=st.sampled_from([bytes(16), b"x" * 16]),
@@ -58,17 +57,17 @@ EVENTS = st.one_of(
 )
 PATHS: dict[str, list[Any]] = {
     "new": [],
-    "opening": [Started()],
-    "drafting": [Started(), OpenedReceived(opened())],
-    "verifying": [Started(), OpenedReceived(opened()), "drafted"],
-    "second round": [Started(), OpenedReceived(opened()), "drafted", ("verdict", 1), "drafted"],
-    "detached before opened": [Started(), LinkLost(LINK_ERROR)],
-    "detached while drafting": [Started(), OpenedReceived(opened()), LinkLost(LINK_ERROR)],
-    "detached with a draft": [Started(), OpenedReceived(opened()), LinkLost(LINK_ERROR), "drafted"],
-    "detached with a round": [Started(), OpenedReceived(opened()), "drafted", LinkLost(LINK_ERROR)],
-    "resuming": [Started(), OpenedReceived(opened()), "drafted", LinkLost(LINK_ERROR), LinkRestored()],
-    "closed": [Started(), Cancelled()],
-    "failed": [Started(), Refused(ThinwireError("x."))],
+    "opening": [Connected()],
+    "drafting": [Connected(), OpenedReceived(opened())],
+    "verifying": [Connected(), OpenedReceived(opened()), "drafted"],
+    "second round": [Connected(), OpenedReceived(opened()), "drafted", ("verdict", 1), "drafted"],
+    "detached before opened": [Connected(), LinkLost(LINK_ERROR)],
+    "detached while drafting": [Connected(), OpenedReceived(opened()), LinkLost(LINK_ERROR)],
+    "detached with a draft": [Connected(), OpenedReceived(opened()), LinkLost(LINK_ERROR), "drafted"],
+    "detached with a round": [Connected(), OpenedReceived(opened()), "drafted", LinkLost(LINK_ERROR)],
+    "resuming": [Connected(), OpenedReceived(opened()), "drafted", LinkLost(LINK_ERROR), Connected()],
+    "closed": [Connected(), Cancelled()],
+    "failed": [Connected(), Refused(ThinwireError("x."))],
 }
 
 

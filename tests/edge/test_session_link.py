@@ -11,22 +11,21 @@ from thinwire.common.errors import DeadlineError, EpochSupersededError, RemotePr
 from thinwire.common.session.messages import Open
 from thinwire.edge.events import (
     ArmTimer,
+    Connected,
     Draft,
     EdgeEffect,
     LinkLost,
-    LinkRestored,
     OpenedReceived,
     Reconnect,
     Refused,
     Send,
-    Started,
     TimerFired,
 )
 
 
 def resume(driven: Driven, **changes: Any) -> list[EdgeEffect]:
     """A new stream and the cloud's answer on it."""
-    driven.step(LinkRestored())
+    driven.step(Connected())
     return driven.step(OpenedReceived(opened(**{"epoch": 2, **changes})))
 
 
@@ -48,7 +47,7 @@ def test_a_resume_names_the_session_and_sends_no_prompt() -> None:
     driven = Driven()
     driven.open()
     driven.step(LinkLost(LINK_ERROR))
-    message = only(driven.step(LinkRestored()), Send).message
+    message = only(driven.step(Connected()), Send).message
 
     assert isinstance(message, Open)
     assert (message.session_id, message.prompt_token_ids) == (bytes(16), ())
@@ -79,10 +78,10 @@ def test_a_draft_still_under_way_at_the_resume_is_waited_for() -> None:
 def test_a_link_lost_before_opened_opens_afresh() -> None:
     """Without a session id there is nothing to resume."""
     driven = Driven()
-    driven.step(Started())
+    driven.step(Connected())
     driven.step(LinkLost(LINK_ERROR))
 
-    assert only(driven.step(LinkRestored()), Send).message.prompt_token_ids == PROMPT
+    assert only(driven.step(Connected()), Send).message.prompt_token_ids == PROMPT
 
 
 @pytest.mark.parametrize("changes", [{"next_round": 3}, {"next_round": 0}, {"session_id": b"x" * 16}])
@@ -124,7 +123,7 @@ def test_only_streams_that_were_opened_count_as_reconnects() -> None:
         driven.step(LinkLost(LINK_ERROR))
         driven.now += 1.0
     for _ in range(20):
-        driven.step(LinkRestored())
+        driven.step(Connected())
         driven.now += 1.0
         driven.step(LinkLost(TransportError("this cloud is still loading its model.")))
     before = driven.session.statistics.reconnects
@@ -145,7 +144,7 @@ def test_without_patience_a_lost_link_ends_the_text() -> None:
 def test_a_late_answer_is_a_lost_link(phase: str) -> None:
     """The deadline of open and of a round; with no reconnect left its error names the phase."""
     driven = Driven(patience_s=0.0)
-    driven.step(Started())
+    driven.step(Connected())
     if phase != "open":
         driven.step(OpenedReceived(opened()))
         driven.round()

@@ -11,13 +11,12 @@ from thinwire.common.errors import QuotaExceededError, ResourceExhaustedError, S
 from thinwire.common.session.messages import Open
 from thinwire.edge.events import (
     ArmTimer,
+    Connected,
     Draft,
-    LinkRestored,
     OpenedReceived,
     Reconnect,
     Refused,
     Send,
-    Started,
 )
 
 
@@ -31,7 +30,7 @@ def test_a_session_that_is_lost_is_opened_again_from_what_is_committed() -> None
     sent = driven.sent
     assert sent is not None
     assert only(driven.step(Refused(SessionNotFoundError("gone."))), Reconnect).attempt == 1
-    reopened = only(driven.step(LinkRestored()), Send).message
+    reopened = only(driven.step(Connected()), Send).message
     committed = driven.session.committed_token_ids
     again = only(
         driven.step(
@@ -57,9 +56,9 @@ def test_a_session_that_is_lost_is_opened_again_from_what_is_committed() -> None
 def test_a_session_lost_before_its_opened_came_is_opened_again() -> None:
     """Nothing was built on it, so this is no rebuild."""
     driven = Driven()
-    driven.step(Started())
+    driven.step(Connected())
     driven.step(Refused(SessionNotFoundError("gone.")))
-    reopened = only(driven.step(LinkRestored()), Send).message
+    reopened = only(driven.step(Connected()), Send).message
 
     assert (reopened.session_id, reopened.prompt_token_ids) == (b"", PROMPT)
     assert driven.session.statistics.rebuilds == 0
@@ -71,7 +70,7 @@ def test_a_session_lost_while_drafting_waits_for_the_draft() -> None:
     driven.open()
     attempt = driven.draft.attempt if driven.draft else None
     driven.step(Refused(SessionNotFoundError("gone.")))
-    driven.step(LinkRestored())
+    driven.step(Connected())
     effects = driven.step(OpenedReceived(opened(session_id=b"n" * 16)))
 
     assert not [effect for effect in effects if isinstance(effect, Draft)]
@@ -91,7 +90,7 @@ def test_a_round_that_is_put_off_goes_out_again_as_the_same_bytes(kind: type[Res
     block = driven.sent
     put_off = driven.step(Refused(kind("later.", retry_after_s=1.5)))
     driven.now += 1.6
-    resume = only(driven.step(LinkRestored()), Send).message
+    resume = only(driven.step(Connected()), Send).message
     resent = only(driven.step(OpenedReceived(opened(epoch=2))), Send).message
     driven.verdict(1)
 
@@ -107,9 +106,9 @@ def test_a_round_that_is_put_off_goes_out_again_as_the_same_bytes(kind: type[Res
 def test_an_open_is_put_off_by_a_quota_and_by_a_full_cloud(kind: type[ResourceExhaustedError]) -> None:
     """The same Open comes again after the pause that the cloud asked for."""
     driven = Driven()
-    driven.step(Started())
+    driven.step(Connected())
     put_off = driven.step(Refused(kind("later.", retry_after_s=1.0)))
-    again = only(driven.step(LinkRestored()), Send).message
+    again = only(driven.step(Connected()), Send).message
 
     assert put_off == [ArmTimer(None), Reconnect(1, 1.0)]
     assert again.prompt_token_ids == PROMPT
@@ -125,13 +124,13 @@ def test_being_put_off_ends_within_a_rounds_time() -> None:
         for epoch in range(opened_before + 1, opened_before + 5):
             assert isinstance(driven.step(Refused(QuotaExceededError("later.")))[-1], Reconnect)
             driven.now += 1.2
-            driven.step(LinkRestored())
+            driven.step(Connected())
             driven.step(OpenedReceived(opened(epoch=epoch, next_round=driven.session.statistics.rounds + 1)))
         driven.verdict(0)
     driven.round()
     driven.step(Refused(QuotaExceededError("later.", retry_after_s=4.0)))
     driven.now += 4.5
-    driven.step(LinkRestored())
+    driven.step(Connected())
     driven.step(OpenedReceived(opened(epoch=100, next_round=3)))
     error = QuotaExceededError("later.", retry_after_s=1.0)
 

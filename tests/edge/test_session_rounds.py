@@ -8,7 +8,7 @@ from tests.edge.driven_session import PROMPT, SCHEME, SIZE, Driven, finish_of, o
 from thinwire.common.errors import ConfigError, RemoteProtocolError
 from thinwire.common.session.messages import FinishReason, TokenKind, block_checksum
 from thinwire.common.session.states import State
-from thinwire.edge.events import ArmTimer, Draft, Emit, Finish, Send, Started, TruncateCache
+from thinwire.edge.events import ArmTimer, Connected, Draft, Emit, Finish, Send, TruncateCache
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_text_goes_on_by_empty_blocks_where_the_draft_is_full() -> None:
 
 def test_the_first_message_is_open_with_the_whole_prompt() -> None:
     """And its answer has a deadline."""
-    effects = Driven().step(Started())
+    effects = Driven().step(Connected())
 
     assert only(effects, Send).message.prompt_token_ids == PROMPT
     assert only(effects, ArmTimer).at_s == 105.0

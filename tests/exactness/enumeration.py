@@ -228,7 +228,7 @@ class ExactPair:
 
     def run(self) -> Outcome:
         """Run until the text is over or enough of it is seen."""
-        self.queue.append((self.step_edge, edge_events.Started()))
+        self.queue.append((self.step_edge, edge_events.Connected()))
         while self.queue and len(self.outcome.token_ids) < self.observe:
             step, event = self.queue.popleft()
             step(event)
@@ -246,7 +246,7 @@ class ExactPair:
                 case edge_events.Send(DraftBlock() as block):
                     self.receive(block)
                 case edge_events.Send(Close()):
-                    self.step_cloud(cloud_events.CloseReceived(self.epoch, effect.message))
+                    self.step_cloud(cloud_events.CloseReceived(self.epoch))
                 case edge_events.Draft():
                     self.queue.append((self.step_edge, self.drafted(effect)))
                 case edge_events.TruncateCache(length):
@@ -258,7 +258,7 @@ class ExactPair:
                     self.outcome.first_round_rejected |= self.outcome.rounds == 0 and resampled
                     self.outcome.rounds += 1
                 case edge_events.Reconnect():
-                    self.queue.append((self.step_edge, edge_events.LinkRestored()))
+                    self.queue.append((self.step_edge, edge_events.Connected()))
                 case edge_events.Finish(_, _, error):
                     assert error is None, error
 

@@ -33,9 +33,8 @@ from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.edge.cloud_link import CloudLink
 from thinwire.edge.drafter import Drafter
-from thinwire.edge.generation import run_generation
-from thinwire.edge.meter import GenerationMeter
-from thinwire.edge.metrics import EdgeMetrics
+from thinwire.edge.generation import GenerationRun
+from thinwire.edge.meter import EdgeMetrics, GenerationMeter
 from thinwire.edge.session import EdgeSession
 from thinwire.edge.settings import EdgeSettings
 from thinwire.edge.text_stream import TextStream
@@ -149,7 +148,7 @@ async def sample(
             patience_s=0.0,
         )
         reader = Reader()
-        finished = await run_generation(
+        finished = await GenerationRun(
             session,
             Drafter(model, made, parameters.sampling, KeyedDraws(seed)),
             link,
@@ -157,7 +156,7 @@ async def sample(
             settings=settings,
             client=reader,
             meter=GenerationMeter(made, session.statistics, started_s=0.0, metrics=metrics),
-        )
+        ).run()
         assert finished.statistics.reconnects == 0
         return reader.token_ids
 

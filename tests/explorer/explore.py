@@ -41,9 +41,8 @@ from thinwire.common.schemes.dense_qs import DenseQs
 from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.edge.drafter import Drafter
-from thinwire.edge.generation import run_generation
-from thinwire.edge.meter import GenerationMeter
-from thinwire.edge.metrics import EdgeMetrics
+from thinwire.edge.generation import GenerationRun
+from thinwire.edge.meter import EdgeMetrics, GenerationMeter
 from thinwire.edge.session import EdgeSession
 from thinwire.edge.settings import EdgeSettings
 from thinwire.edge.text_stream import TextStream
@@ -283,7 +282,7 @@ async def _generate(
         patience_s=EDGE.patience_s,
     )
     reader = Reader()
-    finished = await run_generation(
+    finished = await GenerationRun(
         session,
         Drafter(draft, scheme, parameters.sampling, KeyedDraws(parameters.seed)),
         link,  # type: ignore[arg-type]
@@ -291,7 +290,7 @@ async def _generate(
         settings=EDGE,
         client=reader,
         meter=GenerationMeter(scheme, session.statistics, started_s=loop.time(), metrics=_METRICS),
-    )
+    ).run()
     report.texts += 1
     report.reconnects += finished.statistics.reconnects
     expected = reference(text)

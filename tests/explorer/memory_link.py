@@ -17,7 +17,6 @@ from typing import Any
 
 import grpc
 
-from thinwire.common import wire
 from thinwire.edge.cloud_link import CloudStream
 
 Verify = Callable[[AsyncIterator[Any], Any], Coroutine[Any, Any, None]]
@@ -225,9 +224,9 @@ class MemoryLink:
         self.calls.append(MemoryCall(self._verify(), self._chance, heard=heard))
         return self.calls[-1]
 
-    def open_stream(self, writer: wire.EdgeStreamWriter, receive: Any) -> CloudStream:
+    def open_stream(self, receive: Any) -> CloudStream:
         """A new stream, as the edge sees it."""
-        return CloudStream(self.call(), writer, "memory", receive)
+        return CloudStream(self.call(), "memory", receive)
 
 
 async def dawdle(chance: random.Random) -> None:

@@ -31,7 +31,6 @@ from thinwire.common.schemes.dense_qs import DenseQs
 from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.messages import (
     Close,
-    CloseReason,
     DraftBlock,
     Open,
     PrefixHasher,
@@ -177,7 +176,7 @@ class _Served:
                 self._do(events.LinkLost(epoch))
                 self._do(events.Attached(self.session.epoch + 1))
             case 6:
-                self._do(events.CloseReceived(epoch, Close(CloseReason.FINISHED)))
+                self._do(events.CloseReceived(epoch))
             case 7:
                 self._do(events.TimerFired())
 
@@ -207,7 +206,7 @@ class _Served:
         if isinstance(message, DraftBlock):
             self._do(events.BlockReceived(self.session.epoch, message))
         elif isinstance(message, Close):
-            self._do(events.CloseReceived(self.session.epoch, message))
+            self._do(events.CloseReceived(self.session.epoch))
         else:
             self._do(events.WorkFailed(RemoteProtocolError("Open came twice.")))
 

@@ -10,8 +10,13 @@ import pytest
 from fakes import ManualClock, TableVocabulary, random_law
 from loopback import WatchedModel, generate, loopback, make_request
 from security.credentials import Tokens
-from thinwire.cloud.admission import MAX_HELD_BACK_S, MAX_HELD_BACK_STREAMS, MAX_PAUSE_S, Admission
-from thinwire.cloud.quotas import MIN_PAUSE_S
+from thinwire.cloud.admission import (
+    MAX_HELD_BACK_S,
+    MAX_HELD_BACK_STREAMS,
+    MAX_PAUSE_S,
+    MIN_PAUSE_S,
+    Admission,
+)
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common.door.security import ClientSecurity, ServerSecurity
 from thinwire.common.door.tenants import Access
@@ -130,14 +135,14 @@ async def test_a_cloud_that_takes_no_sessions_charges_nothing(tokens: Tokens) ->
 
 async def test_refused_streams_are_held_back_up_to_a_bound() -> None:
     """By tenant; one more is told at once, and none is counted when all are told."""
-    admission = Admission(Access(), resume_ttl_s=30.0, now=ManualClock())
+    admission = Admission(Access().quotas, now=ManualClock())
     refusal = QuotaExceededError("later.", retry_after_s=0.25)
     held = [asyncio.create_task(admission.hold_back("acme", refusal)) for _ in range(MAX_HELD_BACK_STREAMS)]
     await asyncio.sleep(0)
 
     assert await admission.hold_back("acme", refusal) is refusal
     assert all(MIN_PAUSE_S <= left.retry_after_s <= 0.125 for left in await asyncio.gather(*held))
-    assert admission._held_back == {}
+    assert admission._held_back.total() == 0
 
 
 async def test_a_rate_of_one_round_at_a_time_lets_every_round_through(tokens: Tokens) -> None:

@@ -1,112 +1,96 @@
-"""What one session used: bytes, tokens and seconds, for the metrics and for its line in the log."""
+"""What a cloud counts, and what one session used of it: for Prometheus, and for the session's log line."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from thinwire.cloud.batcher import Done
-from thinwire.cloud.metrics import CloudMetrics
 from thinwire.cloud.session import CloudSession
 from thinwire.common.observe.log import log_request, short_session
+from thinwire.common.observe.metrics import Metrics
 from thinwire.common.observe.tracing import Trace
 from thinwire.common.session.statistics import RoundVerified
+
+if TYPE_CHECKING:
+    from thinwire.common.language_model.kv_pool import KvPool
 
 _log = logging.getLogger(__name__)
 
 
-class SessionAccount:
-    """
-    One session's.
+class CloudMetrics(Metrics):
+    """What a cloud counts, given the sessions held now and the target passes made so far."""
 
-    Args:
-        metrics: the daemon's.
-        scheme: name of the session's scheme.
-        tenant: whose it is.
-        opened_s: monotonic seconds.
-        trace: of the stream that opened it.
-    """
+    def __init__(self, *, sessions: Callable[[], int], passes: Callable[[], int]) -> None:
+        super().__init__(
+            counters={
+                "sessions_opened": ("scheme", "Sessions opened."),
+                "sessions_resumed": ("scheme", "Streams that took up a session that was there."),
+                "sessions_ended": (
+                    "reason",
+                    "Sessions that are over: CLOSED, or the error that ended them.",
+                ),
+            }
+        )
+        self._gauge("sessions", "Sessions held now, those kept for a resume included.", sessions)
+        self._read_counter("target_passes", "Forward passes of the target model.", passes)
+
+    def watch_kv(self, pool: KvPool) -> None:
+        """Show the KV memory of all sessions too; called once, and not for a model without a pool."""
+        self._gauge("kv_bytes_used", "KV memory that sessions hold.", lambda: pool.bytes - pool.free_bytes)
+        self._gauge("kv_bytes_capacity", "KV memory set aside at the start.", lambda: pool.bytes)
+
+
+class SessionAccount:
+    """One session's; `opened_s` in monotonic seconds, `trace` of the stream that opened it."""
 
     def __init__(
-        self, metrics: CloudMetrics, *, scheme: str, tenant: str, opened_s: float, trace: Trace
+        self, metrics: CloudMetrics, session: CloudSession, *, tenant: str, opened_s: float, trace: Trace
     ) -> None:
         self._metrics = metrics
-        self._trace = trace
-        self._scheme = scheme
+        self._session = session
+        self._scheme = session.scheme.name
         self._tenant = tenant
         self._opened_s = opened_s
+        self._trace = trace
         self._totals: dict[str, float] = dict.fromkeys(
             ("drafted_tokens", "accepted_tokens", "bytes_up", "bytes_down", "queue_s", "verify_s"), 0
         )
         """As the session's line names them."""
 
-    def opened(self, prompt_tokens: int) -> None:
-        """The session has its slot and its memory."""
-        self._metrics.count("sessions_opened", self._scheme)
-        self._metrics.count("prompt_tokens", self._scheme, prompt_tokens)
-
-    def resumed(self) -> None:
-        """Another stream took it up."""
-        self._metrics.count("sessions_resumed", self._scheme)
-
     def received(self, size_bytes: int) -> None:
-        """A message of this serialised size came up."""
         self._totals["bytes_up"] += size_bytes
         self._metrics.count("uplink_bytes", self._scheme, size_bytes)
 
     def sent(self, size_bytes: int) -> None:
-        """A message of this serialised size goes down."""
         self._totals["bytes_down"] += size_bytes
         self._metrics.count("downlink_bytes", self._scheme, size_bytes)
 
-    def verified(
-        self,
-        *,
-        session: str,
-        round_number: int,
-        drafted: int,
-        accepted: int,
-        payload_bytes: int,
-        decoding: Done,
-        scoring: Done,
-    ) -> None:
-        """A round was verified just now."""
-        measured = RoundVerified(
-            scheme=self._scheme,
-            round=round_number,
-            draft_length=drafted,
-            accepted=accepted,
-            uplink_payload_bits=8 * payload_bytes,
-            queue_s=(decoding.queue_us + scoring.queue_us) * 1e-6,
-            verify_s=(decoding.work_us + scoring.work_us) * 1e-6,
-        )
+    def verified(self, measured: RoundVerified, decoding: Done, scoring: Done) -> None:
         self._trace.phases(
             ("queue", decoding.queue_us * 1e-6),
             ("decode", decoding.work_us * 1e-6),
             ("queue", scoring.queue_us * 1e-6),
             ("verify", scoring.work_us * 1e-6),
-            session=short_session(session),
-            scheme=self._scheme,
-            round=round_number,
-            drafted=drafted,
-            accepted=accepted,
-            payload_bits=8 * payload_bytes,
+            session=short_session(self._session.session_id.hex()),
+            scheme=measured.scheme,
+            round=measured.round,
+            drafted=measured.draft_length,
+            accepted=measured.accepted,
+            payload_bits=measured.uplink_payload_bits,
         )
-        self._totals["drafted_tokens"] += drafted
-        self._totals["accepted_tokens"] += accepted
+        self._totals["drafted_tokens"] += measured.draft_length
+        self._totals["accepted_tokens"] += measured.accepted
         self._totals["queue_s"] += measured.queue_s
         self._totals["verify_s"] += measured.verify_s
         self._metrics.round_verified(measured)
-        self._metrics.count("generation_tokens", self._scheme, accepted + 1)
+        self._metrics.count("generation_tokens", self._scheme, measured.accepted + 1)
 
-    def ended(self, session: CloudSession, reason: str, now: float) -> None:
-        """
-        The session is over: one line.
-
-        Args:
-            reason: "CLOSED", or that of the error that ended it.
-            now: monotonic seconds.
-        """
+    def ended(self, reason: str, now: float) -> None:
+        """The session is over, "CLOSED" or by the reason of an error: one line."""
         self._metrics.count("sessions_ended", reason)
+        session = self._session
         prompt_tokens = len(session.open.prompt_token_ids)
         log_request(
             _log,

@@ -3,9 +3,9 @@ The target model's thread and its queue: many sessions, one pass.
 
 As soon as one pass is done the next is made of what is in line (`cloud.batch_queue`); nothing waits for a
 pass to fill.
-Payloads that came meanwhile are decoded between two passes, tenants in turn (`cloud.decode_lines`), for a
-small share of the time that the passes take: a short one's round can be part of the next pass, a long one is
-spread over many, and no tenant's rounds wait for more than that share.
+Payloads that came meanwhile are decoded between two passes, tenants in turn, for a small share of the time
+that the passes take: a short one's round can be part of the next pass, a long one is spread over many, and no
+tenant's rounds wait for more than that share.
 Decoding, acceptance tests and draws are done session by session, in the model's thread, around the pass that
 is shared: what one of them raises ends its own work and no other's.
 """
@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from thinwire.cloud.batch_queue import BatchQueue, Item
-from thinwire.cloud.decode_lines import SLICE_S, DecodeLines, Decoding
+from thinwire.cloud.batch_queue import SLICE_S, BatchQueue, DecodeLines, Decoding, PassWork
 from thinwire.common.causal_model import CausalModel, Extended, ExtendRequest
 from thinwire.common.errors import SessionNotFoundError
 from thinwire.common.law.steps import Steps
@@ -38,8 +37,6 @@ decoded are put in line, before decoding takes the interpreter's lock again.
 
 
 class Done(NamedTuple):
-    """A piece of work that went well."""
-
     outcome: Any
     queue_us: int
     """Microseconds from its submission to the beginning of its turn in the model's thread."""
@@ -49,14 +46,11 @@ class Done(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Ticket:
-    """A piece of work on its way."""
-
     submitted_s: float
     """A reading of `perf_counter`."""
     future: asyncio.Future[Done]
 
     def settle(self, outcome: Any, begun_s: float, ended_s: float) -> None:
-        """Tell whoever waits; an exception is raised there."""
         if self.future.done():
             return
         if isinstance(outcome, Exception):
@@ -68,11 +62,9 @@ class _Ticket:
 
 class Batcher:
     """
-    Args:
-        model: the target model.
-        executor: its one thread.
-        queue: empty.
-        now: the clock that measures work and cuts decoding into slices.
+    The model's thread, `executor`, with the queue of its work.
+
+    `now` measures work and cuts decoding into slices.
     """
 
     def __init__(
@@ -89,18 +81,15 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._now = now
         self._arrived: list[Decoding] = []
-        """Payloads that are not in their lines yet."""
         self._decode_lines = DecodeLines()
         """The model's thread's while it decodes, otherwise the event loop's."""
         self._decode_tickets: dict[Decoding, _Ticket] = {}
         self._pass_s = 0.0
-        """Seconds of the last pass."""
         self._tickets: dict[bytes, _Ticket] = {}
         """Tickets of the work in line, by session."""
         self._running: asyncio.Task[None] | None = None
         self._stopped = False
         self.passes = 0
-        """Target passes begun."""
 
     def decode(
         self, steps: Steps[Any], *, tenant: str, submitted_s: float, is_short: bool
@@ -109,13 +98,11 @@ class Batcher:
         Have a payload decoded; its outcome comes with the future.
 
         Args:
-            steps: the decoding, not yet begun.
-            tenant: whose turn it takes.
             submitted_s: a reading of `now`; the wait counts from there.
             is_short: it is begun here and now, which takes less time than to wake another thread; only what
                 is left after a slice stands in line.
         """
-        decoding = Decoding(tenant, steps, submitted_s=submitted_s)
+        decoding = Decoding(tenant, steps)
         ticket = _Ticket(submitted_s, self._loop.create_future())
         if is_short and decoding.advance(self._now() + SLICE_S, self._now):
             self._tell(decoding, ticket)
@@ -125,12 +112,11 @@ class Batcher:
             self._run()
         return ticket.future
 
-    def put(self, item: Item) -> asyncio.Future[Done]:
+    def put(self, item: PassWork) -> asyncio.Future[Done]:
         """
         Have work done in one of the next passes; its outcome comes with the future.
 
-        Raises:
-            ResourceExhaustedError: too many rounds are in line.
+        ResourceExhaustedError if too many rounds are in line.
         """
         self._queue.put(item)
         ticket = _Ticket(self._now(), self._loop.create_future())
@@ -153,7 +139,6 @@ class Batcher:
             self._running = self._loop.create_task(self._work_off())
 
     async def _work_off(self) -> None:
-        """Decoding and passes in turn until nothing is in line."""
         passed = True
         while self._decode_tickets or len(self._queue):
             if self._stopped:
@@ -194,27 +179,25 @@ class Batcher:
 
     # --- in the model's thread ----------------------------------------------------------------------------
 
-    def _pass(self, batch: list[tuple[Item, _Ticket]]) -> None:
+    def _pass(self, batch: list[tuple[PassWork, _Ticket]]) -> None:
         begun_s = self._now()
-        ready: list[tuple[Item, _Ticket]] = []
+        ready: list[tuple[PassWork, _Ticket]] = []
         requests: list[ExtendRequest] = []
         for item, ticket in batch:
-            request = _outcome(item.work.begin)
+            request = _outcome(item.begin)
             if isinstance(request, ExtendRequest):
                 ready.append((item, ticket))
                 requests.append(request)
             else:
                 self._settle(ticket, request, begun_s)
         for (item, ticket), rows in zip(ready, self._extended(requests), strict=True):
-            outcome = rows if isinstance(rows, Exception) else _outcome(partial(item.work.finish, rows))
+            outcome = rows if isinstance(rows, Exception) else _outcome(partial(item.finish, rows))
             self._settle(ticket, outcome, begun_s)
         self._pass_s = self._now() - begun_s
 
     def _extended(self, requests: list[ExtendRequest]) -> list[Extended] | list[Exception]:
-        if not requests:
-            return []
         try:
-            answers = self._model.extend_batch(requests)
+            answers = self._model.extend_batch(requests) if requests else []
             assert len(answers) == len(requests), "an answer a request"
             return answers
         except Exception as error:  # the model broke down, and nobody's part is known to be good
@@ -225,7 +208,6 @@ class Batcher:
 
 
 def _outcome(job: Callable[[], Any]) -> Any:
-    """What `job` returns, or the exception it raises."""
     try:
         return job()
     except Exception as error:  # whoever waits for the job raises it again

@@ -27,6 +27,10 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 VALID_DAYS = 365
 _CLOCK_SKEW = timedelta(hours=1)
 """Machines whose clocks are this far behind still take a fresh certificate."""
+_OTHER_USES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
+    *("key_agreement", "encipher_only", "decipher_only"),
+)
 NAMES = ("ca.pem", "cloud.pem", "cloud.key", "edge.pem", "edge.key")
 
 DESCRIPTION = """\
@@ -40,8 +44,6 @@ edge.pem    the edge's certificate, with edge.key: thinwire edge --tls-cert, --t
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A certificate authority in memory."""
-
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
 
@@ -52,27 +54,12 @@ class Authority:
 
 
 def make_authority(*, now: datetime, days: int = VALID_DAYS) -> Authority:
-    """
-    A fresh one, that signs end certificates only.
-
-    Args:
-        now: an aware time; it is valid from a little before.
-    """
+    """One that signs end certificates only; it is valid from a little before `now`, an aware time."""
     key = ec.generate_private_key(ec.SECP256R1())
     # Two authorities of one name would differ by a bad signature only, which says nothing to a reader.
     common_name = f"Thinwire development authority {secrets.token_hex(4)}"
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-    usage = x509.KeyUsage(
-        digital_signature=False,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=True,
-        crl_sign=True,
-        encipher_only=False,
-        decipher_only=False,
-    )
+    usage = x509.KeyUsage(key_cert_sign=True, crl_sign=True, **dict.fromkeys(_OTHER_USES, False))
     builder = (
         _builder(name, name, key.public_key(), now, days)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -85,19 +72,13 @@ def make_pair(
     authority: Authority, name: str, hosts: Sequence[str], *, now: datetime, days: int = VALID_DAYS
 ) -> tuple[bytes, bytes]:
     """
-    A certificate for both directions and its key.
+    A certificate for both directions and its unencrypted key, both PEM.
 
     Args:
         name: its common name, "cloud" or "edge"; nothing is decided by it.
-        hosts: names and IP addresses it is valid for.
+        hosts: names and IP addresses it is valid for; ConfigError for one that no certificate can hold.
         now: an aware time; it is valid from a little before.
         days: how long; a negative number makes one that has expired.
-
-    Returns:
-        (certificate, unencrypted key), both PEM.
-
-    Raises:
-        ConfigError: a host that no certificate can hold.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"thinwire {name}")])
@@ -125,7 +106,6 @@ def write_certificates(folder: Path, hosts: Sequence[str], *, now: datetime | No
     Args:
         folder: made if it is not there; none of the files may be.
         hosts: beside `LOCAL_HOSTS`, for both ends.
-        now: the present when None.
 
     Raises:
         ConfigError: a file is there already, a host is none, or the folder cannot be written.
@@ -159,7 +139,6 @@ def write_certificates(folder: Path, hosts: Sequence[str], *, now: datetime | No
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, days: int
 ) -> x509.CertificateBuilder:
-    """What both kinds of certificate have."""
     begins = min(now - _CLOCK_SKEW, now + timedelta(days=days) - _CLOCK_SKEW)
     return (
         x509.CertificateBuilder()
@@ -174,12 +153,6 @@ def _builder(
 
 
 def _alternative(host: str) -> x509.GeneralName:
-    """
-    A host as a certificate names it.
-
-    Raises:
-        ConfigError: it is none.
-    """
     try:
         return x509.IPAddress(ipaddress.ip_address(host.strip("[]")))
     except ValueError:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
+from importlib import import_module
 
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import demo_pair
@@ -20,18 +19,12 @@ PROGRAM = "thinwire-cloud"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
-    return run_command(make_parser(), _command, argv)
-
-
-def _command(arguments: argparse.Namespace) -> int | Coroutine[Any, Any, int]:
-    from thinwire.cloud.commands import command  # here, so that --help waits for no library
-
-    return command(arguments)
+    parser = make_parser()
+    # Imported for a command, so that --help waits for no library.
+    return run_command(parser, lambda given: import_module("thinwire.cloud.commands").command(given), argv)
 
 
 def make_parser() -> CommandParser:
-    """The whole command line."""
     parser = CommandParser(
         prog=PROGRAM, description="The cloud's half of Thinwire: verifies drafted tokens with a large model."
     )

@@ -57,7 +57,6 @@ def command(arguments: argparse.Namespace) -> int | Coroutine[Any, Any, int]:
 
 
 def _certs(arguments: argparse.Namespace) -> ExitCode:
-    """Make a development authority and both pairs."""
     from thinwire.cloud.certificates import DESCRIPTION, LOCAL_HOSTS, VALID_DAYS, write_certificates
 
     paths = write_certificates(Path(arguments.folder), arguments.host)
@@ -134,10 +133,7 @@ async def _serve(options: DaemonOptions, settings: CloudSettings, tracing: Traci
 
 def pool_sequences(model: LanguageModel, settings: CloudSettings) -> str:
     """
-    Set the KV memory of all sessions aside.
-
-    Returns:
-        what came of it, in words.
+    Set the KV memory of all sessions aside; returns what came of it, in words.
 
     Raises:
         ConfigError: the settings' bytes hold not even a page.

@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from thinwire.cloud.admission import Admission
+from thinwire.cloud.account import CloudMetrics
+from thinwire.cloud.admission import MAX_PAUSE_S, Admission
 from thinwire.cloud.batch_queue import BatchQueue
 from thinwire.cloud.batcher import Batcher
 from thinwire.cloud.events import LinkLost, WorkFailed
-from thinwire.cloud.metrics import CloudMetrics
-from thinwire.cloud.opening import SessionFactory, first_message, forget_message
-from thinwire.cloud.registry import SessionRegistry
+from thinwire.cloud.opening import SessionFactory, SessionRegistry, first_message, forget_message
 from thinwire.cloud.settings import CloudSettings
 from thinwire.cloud.uplink import Uplink
 from thinwire.common import wire
@@ -33,16 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class CloudServer(DaemonServer, wire.VerifierServicer):
-    """
-    The Verifier service.
-
-    Args:
-        served: the target model; None when `model_loaded` will bring it.
-        settings: deadlines and bounds; the defaults when None.
-        executor: the model's one thread; made when None.
-        security: certificates and tokens of the listener; loopback's plaintext for everybody when None.
-        tracing: where spans go.
-    """
+    """The Verifier service; what is not said here is of `DaemonServer`."""
 
     side = "cloud"
     service = wire.VERIFIER_SERVICE
@@ -69,25 +59,19 @@ class CloudServer(DaemonServer, wire.VerifierServicer):
         )
         self._tracing = tracing
         self._registry = SessionRegistry(self._settings.max_sessions)
-        self._admission = Admission(self._access, resume_ttl_s=self._settings.resume_ttl_s, now=self._now)
+        longest_pause_s = min(MAX_PAUSE_S, self._settings.resume_ttl_s / 3)
+        self._admission = Admission(self._access.quotas, longest_pause_s=longest_pause_s, now=self._now)
         self._unopened = PeerBound("streams without Open", self._settings.max_unopened_per_peer)
         self._factory: SessionFactory | None = None
         """Made for the first session."""
 
     @property
     def sessions(self) -> int:
-        """Sessions held now, those kept for a resume included."""
         return len(self._registry)
 
     @property
     def passes(self) -> int:
-        """Target passes made."""
         return 0 if self._factory is None else self._factory.batcher.passes
-
-    @property
-    def close_decisions(self) -> int:
-        """Rounds decided by a margin that rounding in float32 might turn, over all sessions."""
-        return 0 if self._factory is None else self._factory.close_decisions
 
     def _cut(self) -> None:
         for live in self._registry:
@@ -104,7 +88,6 @@ class CloudServer(DaemonServer, wire.VerifierServicer):
     # --- the service ---------------------------------------------------------------------------------------
 
     async def Verify(self, requests: AsyncIterator[Any], context: Any) -> None:  # noqa: N802 - the contract's name
-        """One session's stream; see proto/verifier.proto."""
         try:
             await self._verify(requests, context)
             return
@@ -117,7 +100,6 @@ class CloudServer(DaemonServer, wire.VerifierServicer):
         await wire.abort_with(context, refusal)
 
     async def GetServerInfo(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name
-        """What this cloud serves."""
         served = self.served
         return wire.server_info_to_proto(
             ServerInfo(

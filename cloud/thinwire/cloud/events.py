@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from thinwire.common.errors import ThinwireError
 from thinwire.common.law.draft_token import DraftToken
 from thinwire.common.law.speculative import BlockOutcome
-from thinwire.common.session.messages import Close, DraftBlock, Opened, Verdict
+from thinwire.common.session.effects import ArmTimer as ArmTimer
+from thinwire.common.session.effects import TimerFired as TimerFired
+from thinwire.common.session.effects import TruncateCache as TruncateCache
+from thinwire.common.session.messages import DraftBlock, Opened, Verdict
 
 # --- events -----------------------------------------------------------------------------------------------
 
@@ -63,7 +66,6 @@ class CloseReceived:
     """The edge ends the session on the stream of `epoch`."""
 
     epoch: int
-    close: Close
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,6 @@ class LinkLost:
     """The stream of `epoch` ended without Close."""
 
     epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class TimerFired:
-    """The time of the last ArmTimer has come."""
 
 
 CloudEvent = Attached | BlockReceived | Decoded | Scored | WorkFailed | CloseReceived | LinkLost | TimerFired
@@ -132,20 +129,6 @@ class Score:
     def cache_length(self) -> int:
         """Tokens that must be cached before the pass: all committed ones but the last."""
         return self.first_position - 1
-
-
-@dataclass(frozen=True, slots=True)
-class TruncateCache:
-    """Roll the target model's cache back to its first `length` tokens."""
-
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class ArmTimer:
-    """Deliver TimerFired at `at_s` (monotonic seconds); replaces the timer armed before; None disarms."""
-
-    at_s: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,42 +21,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from thinwire.cloud import events
 from thinwire.cloud.account import SessionAccount
-from thinwire.cloud.batch_queue import Item, PassWork
 from thinwire.cloud.batcher import Batcher, Done
-from thinwire.cloud.events import (
-    ArmTimer,
-    Attached,
-    CloudEffect,
-    CloudEvent,
-    Decode,
-    Decoded,
-    Prefill,
-    Refuse,
-    Release,
-    Reply,
-    ReplyClosed,
-    Score,
-    Scored,
-    TimerFired,
-    TruncateCache,
-    WorkFailed,
-)
-from thinwire.cloud.session import CLOSE_DECISION_MARGIN, CloudSession
+from thinwire.cloud.session import CloudSession
 from thinwire.cloud.verifier import PREFILL_CHUNK_TOKENS, Verifier
 from thinwire.common import wire
 from thinwire.common.door.tenants import DEFAULT_TENANT
 from thinwire.common.errors import LocalProtocolError, ResourceExhaustedError, ThinwireError
 from thinwire.common.session.messages import DraftBlock
+from thinwire.common.session.statistics import RoundVerified
 
+CLOSE_DECISION_MARGIN = 1e-4
+"""
+A round whose closest decision was won by less is logged: in float32 a pass in other company can move the
+logits by some 1e-7, and such a decision may then fall otherwise.
+"""
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A piece of work in line."""
-
-    effect: Prefill | Decode | Score | TruncateCache
+    effect: events.Prefill | events.Decode | events.Score | events.TruncateCache
     issued_s: float
     """A reading of `perf_counter`; a wait for the session's own prompt counts too."""
 
@@ -66,11 +52,6 @@ class LiveSession:
     One session in service.
 
     Args:
-        session: the core.
-        verifier: its work in the model's thread.
-        batcher: that thread and its queue.
-        account: what it uses is written down here.
-        tenant: whose it is.
         on_release: called once, when the session is over, with the reason (`ErrorInfo.reason`, or "CLOSED").
         on_exhausted: called when the cache had no room for a round; the session is detached by then.
     """
@@ -83,10 +64,11 @@ class LiveSession:
         batcher: Batcher,
         account: SessionAccount,
         tenant: str = DEFAULT_TENANT,
-        on_release: Callable[[CloudSession, str], None],
+        on_release: Callable[[LiveSession, str], None],
         on_exhausted: Callable[[], None],
     ) -> None:
         self.session = session
+        self._name = session.session_id.hex()[:8]
         self.account = account
         self.reader = wire.CloudStreamReader()
         self._verifier = verifier
@@ -96,7 +78,6 @@ class LiveSession:
         self._on_exhausted = on_exhausted
         self._loop = asyncio.get_running_loop()
         self._streams: dict[int, wire.Outbox] = {}
-        """By epoch."""
         self._timer: asyncio.TimerHandle | None = None
         self._line: deque[_Work] = deque()
         """Work on the model's cache, as issued; one piece at a time."""
@@ -107,68 +88,53 @@ class LiveSession:
         self._payload_bytes = 0
         self._reason = "CLOSED"
 
-    def reserve(self) -> None:
-        """
-        Set cache memory aside for the prompt; comes before the first `attach`.
-
-        Raises:
-            ResourceExhaustedError: there is not so much.
-        """
-        self._verifier.reserve(len(self.session.open.prompt_token_ids))
-
     def attach(self, stream: wire.Outbox) -> int:
         """Give the session to a stream; returns its epoch, the one after the session's own."""
         epoch = self.session.epoch + 1
         self._streams[epoch] = stream
-        self.handle(Attached(epoch))
+        self.handle(events.Attached(epoch))
         return epoch
 
-    def handle(self, event: CloudEvent) -> None:
+    def handle(self, event: events.CloudEvent) -> None:
         """Take one event: step it through the core and issue its effects, in their order."""
         try:
             effects = self.session.step(event, self._loop.time())
         except Exception as error:
             # A bug of ours: it ends this session and no other.
             _log.exception("session %s: %s could not be taken", self._name, type(event).__name__)
-            effects = self.session.step(WorkFailed(internal(error)), self._loop.time())
+            effects = self.session.step(events.WorkFailed(internal(error)), self._loop.time())
         for effect in effects:
             self._issue(effect)
 
     def expire(self) -> None:
         """End the session now, as if its timer had fired."""
-        self.handle(TimerFired())
+        self.handle(events.TimerFired())
 
     def detach(self, epoch: int) -> None:
-        """Forget a stream that is gone."""
         self._streams.pop(epoch, None)
 
     async def round_decided(self) -> None:
-        """Wait until no round is in decoding or verification."""
         while self.session.has_round and self._working is not None:
             await asyncio.wait([self._working])
 
-    @property
-    def _name(self) -> str:
-        return self.session.session_id.hex()[:8]
-
-    def _issue(self, effect: CloudEffect) -> None:
+    def _issue(self, effect: events.CloudEffect) -> None:
         """Do one effect at once, or give it its place; nothing here waits."""
         match effect:
-            case ArmTimer(at_s):
+            case events.ArmTimer(at_s):
                 self._arm(at_s)
-            case Reply(epoch, message):
+            case events.Reply(epoch, message):
                 self._put(epoch, wire.reply_to_proto(message))
-            case ReplyClosed(epoch, rounds, committed_length):
+            case events.ReplyClosed(epoch, rounds, committed_length):
                 self._reason = "CLOSED"
                 self._put(epoch, wire.closed_to_proto(rounds, committed_length))
                 self._end_stream(epoch, None)
-            case Refuse(epoch, error):
+            case events.Refuse(epoch, error):
                 error.forget_origin()
                 self._reason = error.reason
                 self._end_stream(epoch, error)
-            case Release():
+            case events.Release():
                 self._release()
-            case Prefill() | Decode() | Score() | TruncateCache():
+            case events.Prefill() | events.Decode() | events.Score() | events.TruncateCache():
                 self._line.append(_Work(effect, time.perf_counter()))
                 if self._working is None:
                     self._working = self._loop.create_task(self._work_off())
@@ -176,7 +142,6 @@ class LiveSession:
     # --- work on the cache ---------------------------------------------------------------------------------
 
     async def _work_off(self) -> None:
-        """Piece after piece until the line is empty; each piece's event may put more in line."""
         try:
             while self._line:
                 event = await self._work(self._line.popleft())
@@ -189,33 +154,32 @@ class LiveSession:
         finally:
             self._working = None
 
-    async def _work(self, work: _Work) -> CloudEvent | None:
-        """Do one piece; returns the event it ends in."""
+    async def _work(self, work: _Work) -> events.CloudEvent | None:
         try:
             match work.effect:
-                case TruncateCache(length):
-                    self._verifier.truncate(length)
+                case events.TruncateCache(length):
+                    self._verifier.sequence.truncate(length)
                     return None
-                case Prefill(token_ids):
+                case events.Prefill(token_ids):
                     for start in range(0, len(token_ids), PREFILL_CHUNK_TOKENS):
                         piece = token_ids[start : start + PREFILL_CHUNK_TOKENS]
-                        await self._in_line(self._verifier.prefilling(piece, cached=start))
+                        await self._batcher.put(self._verifier.prefilling(piece, cached=start))
                     return None
-                case Decode(block):
+                case events.Decode(block):
                     return await self._decode(block, work.issued_s)
-                case Score() as score:
+                case events.Score() as score:
                     return await self._score(score)
         except LocalProtocolError as error:  # no text comes of a cache that is not what the core believes
             _log.error("session %s: %s", self._name, error.message)
-            return WorkFailed(error)
+            return events.WorkFailed(error)
         except ThinwireError as error:
             error.forget_origin()
-            return WorkFailed(error)
+            return events.WorkFailed(error)
         except Exception as error:
             _log.exception("session %s: work failed", self._name)
-            return WorkFailed(internal(error))
+            return events.WorkFailed(internal(error))
 
-    async def _decode(self, block: DraftBlock, submitted_s: float) -> Decoded:
+    async def _decode(self, block: DraftBlock, submitted_s: float) -> events.Decoded:
         self.reader.accept(block)
         self._payload_bytes = len(block.payload)
         steps = self._verifier.decoding(block)
@@ -223,10 +187,10 @@ class LiveSession:
         self._decoding = await self._batcher.decode(
             steps, tenant=self.tenant, submitted_s=submitted_s, is_short=price == 0
         )
-        return Decoded(block.round, self._decoding.outcome)
+        return events.Decoded(block.round, self._decoding.outcome)
 
-    async def _score(self, effect: Score) -> Scored:
-        in_line = self._in_line(self._verifier.scoring(effect))
+    async def _score(self, effect: events.Score) -> events.Scored:
+        in_line = self._batcher.put(self._verifier.scoring(effect))  # it may refuse; the cache has room then
         try:
             scoring = await in_line
         except ResourceExhaustedError:
@@ -240,31 +204,27 @@ class LiveSession:
         accepted = tuple(token.token_id for token in effect.tokens[: outcome.accepted])
         queue_us = self._decoding.queue_us + scoring.queue_us
         verify_us = self._decoding.work_us + scoring.work_us
-        self.account.verified(
-            session=self.session.session_id.hex(),
-            round_number=effect.round,
-            drafted=len(effect.tokens),
+        measured = RoundVerified(
+            scheme=self.session.scheme.name,
+            round=effect.round,
+            draft_length=len(effect.tokens),
             accepted=outcome.accepted,
-            payload_bytes=self._payload_bytes,
-            decoding=self._decoding,
-            scoring=scoring,
+            uplink_payload_bits=8 * self._payload_bytes,
+            queue_s=queue_us * 1e-6,
+            verify_s=verify_us * 1e-6,
         )
-        return Scored(effect.round, accepted, outcome, queue_us=queue_us, verify_us=verify_us)
-
-    def _in_line(self, work: PassWork) -> asyncio.Future[Done]:
-        return self._batcher.put(Item(self.tenant, self.session.session_id, work))
+        self.account.verified(measured, self._decoding, scoring)
+        return events.Scored(effect.round, accepted, outcome, queue_us=queue_us, verify_us=verify_us)
 
     # --- streams, the clock, the end -----------------------------------------------------------------------
 
     def _put(self, epoch: int, response: Any) -> None:
-        stream = self._streams.get(epoch)
-        if stream is not None:
+        if (stream := self._streams.get(epoch)) is not None:
             self.account.sent(response.ByteSize())
             stream.put(response)
 
     def _end_stream(self, epoch: int, error: ThinwireError | None) -> None:
-        stream = self._streams.get(epoch)
-        if stream is not None:
+        if (stream := self._streams.get(epoch)) is not None:
             stream.end(error)
 
     def _arm(self, at_s: float | None) -> None:
@@ -277,8 +237,8 @@ class LiveSession:
         self._line.clear()
         self._verifier.abandon()
         # Not awaited: the thread may be busy with another session.
-        self._batcher.between_passes(self._verifier.close)
-        self._on_release(self.session, self._reason)
+        self._batcher.between_passes(self._verifier.sequence.close)
+        self._on_release(self, self._reason)
 
 
 def internal(error: BaseException) -> ThinwireError:

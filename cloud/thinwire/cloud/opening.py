@@ -1,39 +1,43 @@
 """
 The Open that every stream begins with: awaited, read, held against what this cloud serves, and the session
-that comes of it.
+that comes of it; and the live sessions of one cloud.
+
+A session belongs to the tenant that opened it.
+Another tenant's session and one that never was are the same thing to whoever asks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from thinwire.cloud.account import SessionAccount
+from thinwire.cloud.account import CloudMetrics, SessionAccount
 from thinwire.cloud.admission import Admission
 from thinwire.cloud.batcher import Batcher
 from thinwire.cloud.live_session import LiveSession
-from thinwire.cloud.metrics import CloudMetrics
-from thinwire.cloud.registry import SessionRegistry
 from thinwire.cloud.session import CloudSession
 from thinwire.cloud.settings import CloudSettings
 from thinwire.cloud.verifier import Verifier
 from thinwire.common import wire
 from thinwire.common.causal_model import ServedModel
+from thinwire.common.door.tenants import DEFAULT_TENANT
 from thinwire.common.errors import (
     ConfigError,
     DeadlineError,
+    QuotaExceededError,
     RemoteProtocolError,
     ResourceExhaustedError,
+    SessionNotFoundError,
     VocabularyMismatchError,
 )
 from thinwire.common.observe.tracing import NO_TRACE, Trace
 from thinwire.common.schemes import make_scheme
 from thinwire.common.session.messages import TOKENIZER_PARTS, Open, VocabularyIdentity
+from thinwire.common.session.states import State
 
 SESSION_ID_BYTES = 16
 """Random, so that nobody guesses another's."""
@@ -43,15 +47,9 @@ async def first_message(
     requests: AsyncIterator[Any], timeout_s: float, *, context_length: int | None
 ) -> tuple[Open, int]:
     """
-    Read a stream's Open.
+    Read a stream's Open; returns it and its serialised size in bytes.
 
-    Args:
-        requests: the stream's, none of them read yet.
-        timeout_s: seconds it may take to come.
-        context_length: of the target; None while it is still loading.
-
-    Returns:
-        the message, and its serialised size in bytes.
+    Of the target's context length nothing is known (None) while it is still loading.
 
     Raises:
         DeadlineError: it did not come.
@@ -81,6 +79,66 @@ async def forget_message(requests: AsyncIterator[Any]) -> None:
         await aiter(requests).aclose()  # type: ignore[attr-defined]
 
 
+class SessionRegistry:
+    """Live sessions by id, `max_sessions` at most, those kept for a resume included."""
+
+    def __init__(self, max_sessions: int) -> None:
+        self._max_sessions = max_sessions
+        self._sessions: dict[bytes, LiveSession] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[LiveSession]:
+        return iter(list(self._sessions.values()))
+
+    def find(self, session_id: bytes, *, tenant: str = DEFAULT_TENANT) -> LiveSession:
+        """The tenant's session to resume; SessionNotFoundError if it has none of this id."""
+        live = self._sessions.get(session_id)
+        if live is None or live.tenant != tenant:
+            raise SessionNotFoundError(
+                f"session {session_id.hex()[:8]}... is not here; expected one open or torn recently."
+            )
+        return live
+
+    def add(self, live: LiveSession, *, tenant_limit: int | None = None) -> None:
+        """
+        Register a new session; one without a stream may have to end for it.
+
+        Raises:
+            QuotaExceededError: the tenant holds as many with a stream as its limit, if there is one, allows.
+            ResourceExhaustedError: every slot is held by a session with a stream.
+        """
+        held = list(self)  # a session that is over is no longer among them: it is released at once
+        own = [other for other in held if other.tenant == live.tenant]
+        if tenant_limit is not None and len(own) >= tenant_limit:
+            if not _evicted(own):
+                raise QuotaExceededError(
+                    f"{len(own)} sessions of tenant {live.tenant} are open; expected fewer than "
+                    f"{tenant_limit}."
+                )
+        elif len(held) >= self._max_sessions and not (_evicted(own) or _evicted(held)):
+            raise ResourceExhaustedError(
+                f"{len(held)} sessions are open; expected fewer than {self._max_sessions}."
+            )
+        self._sessions[live.session.session_id] = live
+
+    def evict_one(self) -> None:
+        """End the oldest session without a stream, if there is one, to free its memory."""
+        _evicted(list(self))
+
+    def remove(self, session_id: bytes) -> None:
+        self._sessions.pop(session_id, None)
+
+
+def _evicted(sessions: list[LiveSession]) -> bool:
+    """Whether there was one without a stream; the oldest of them is ended."""
+    abandoned = next((live for live in sessions if live.session.state is State.DETACHED), None)
+    if abandoned is not None:
+        abandoned.expire()
+    return abandoned is not None
+
+
 @dataclass(slots=True)
 class SessionFactory:
     """Opens the sessions of one target."""
@@ -93,13 +151,6 @@ class SessionFactory:
     metrics: CloudMetrics
     now: Callable[[], float]
     """Monotonic seconds."""
-    _close_decisions: int = 0
-    """Close decisions of the sessions that are over."""
-
-    @property
-    def close_decisions(self) -> int:
-        """Rounds decided by a margin that rounding in float32 might turn, over all sessions."""
-        return self._close_decisions + sum(live.session.close_decisions for live in self.registry)
 
     def open(self, open_: Open, *, tenant: str, trace: Trace = NO_TRACE) -> LiveSession:
         """
@@ -114,7 +165,7 @@ class SessionFactory:
         """
         if open_.session_id:
             live = self.registry.find(open_.session_id, tenant=tenant)
-            live.account.resumed()
+            self.metrics.count("sessions_resumed", live.session.scheme.name)
             return live
         served, prompt_tokens = self.served, len(open_.prompt_token_ids)
         check_vocabulary(open_.vocabulary, served.vocabulary.identity)
@@ -122,7 +173,7 @@ class SessionFactory:
         self.settings.check_scheme(open_.scheme.scheme)
         scheme = make_scheme(open_.scheme, vocabulary_size=served.vocabulary.identity.size)
 
-        self.admission.check_prompt(tenant, prompt_tokens)
+        self.admission.check(tenant, tokens=prompt_tokens)
         session = CloudSession(
             secrets.token_bytes(SESSION_ID_BYTES),
             open_,
@@ -133,42 +184,37 @@ class SessionFactory:
             idle_ttl_s=self.settings.idle_ttl_s,
             target_fingerprint=served.fingerprint,
         )
-        account = SessionAccount(
-            self.metrics, scheme=scheme.name, tenant=tenant, opened_s=self.now(), trace=trace
+        verifier = Verifier(
+            served.model, scheme, open_.sampling, session.draws, tenant=tenant, session_id=session.session_id
         )
         live = LiveSession(
             session,
-            Verifier(served.model, scheme, open_.sampling, session.draws),
+            verifier,
             batcher=self.batcher,
-            account=account,
+            account=SessionAccount(self.metrics, session, tenant=tenant, opened_s=self.now(), trace=trace),
             tenant=tenant,
-            on_release=partial(self._released, account),
+            on_release=self._released,
             on_exhausted=self.registry.evict_one,
         )
-        self.registry.add(live, tenant_limit=self.admission.max_sessions(tenant))
+        self.registry.add(live, tenant_limit=self.admission.quotas_of(tenant).max_sessions)
         try:
-            live.reserve()
+            verifier.sequence.reserve(prompt_tokens)
         except ResourceExhaustedError:
-            self.registry.remove(live.session.session_id)
+            self.registry.remove(session.session_id)
             self.registry.evict_one()  # so that the next try finds room
             raise
-        self.admission.take_prompt(tenant, prompt_tokens)
-        live.account.opened(prompt_tokens)
+        self.admission.take(tenant, tokens=prompt_tokens)
+        self.metrics.count("sessions_opened", scheme.name)
+        self.metrics.count("prompt_tokens", scheme.name, prompt_tokens)
         return live
 
-    def _released(self, account: SessionAccount, session: CloudSession, reason: str) -> None:
-        self._close_decisions += session.close_decisions
-        self.registry.remove(session.session_id)
-        account.ended(session, reason, self.now())
+    def _released(self, live: LiveSession, reason: str) -> None:
+        self.registry.remove(live.session.session_id)
+        live.account.ended(reason, self.now())
 
 
 def check_vocabulary(received: VocabularyIdentity, expected: VocabularyIdentity) -> None:
-    """
-    Fail closed on an edge with another tokenizer.
-
-    Raises:
-        VocabularyMismatchError: the parts that differ are named where both ends told them.
-    """
+    """VocabularyMismatchError on another tokenizer, with the parts that differ where both ends told them."""
     if received == expected:
         return
     parts = received.differing_parts(expected)
@@ -187,15 +233,7 @@ def check_vocabulary(received: VocabularyIdentity, expected: VocabularyIdentity)
 
 
 def check_rows(prompt_token_ids: Sequence[int], rows: int) -> None:
-    """
-    Refuse a prompt that the target cannot be fed.
-
-    Args:
-        rows: ids below it have one in the target model, 0 where that is not known.
-
-    Raises:
-        ConfigError: the first id without a row is named.
-    """
+    """ConfigError on a prompt with an id that is not below `rows`, where these are known (not 0)."""
     for token_id in prompt_token_ids if rows else ():
         if token_id >= rows:
             raise ConfigError(

@@ -12,27 +12,7 @@ may come again on another stream.
 
 from __future__ import annotations
 
-from thinwire.cloud.events import (
-    ArmTimer,
-    Attached,
-    BlockReceived,
-    CloseReceived,
-    CloudEffect,
-    CloudEvent,
-    Decode,
-    Decoded,
-    LinkLost,
-    Prefill,
-    Refuse,
-    Release,
-    Reply,
-    ReplyClosed,
-    Score,
-    Scored,
-    TimerFired,
-    TruncateCache,
-    WorkFailed,
-)
+from thinwire.cloud import events
 from thinwire.common.config import check_integer
 from thinwire.common.errors import (
     ConfigError,
@@ -53,12 +33,6 @@ from thinwire.common.session.messages import DraftBlock, Open, Opened, PrefixHas
 from thinwire.common.session.prompt import check_prompt
 from thinwire.common.session.states import TERMINAL, Happening, State, after
 
-CLOSE_DECISION_MARGIN = 1e-4
-"""
-A round whose closest decision was won by less is counted: in float32 a pass in other company can move the
-logits by some 1e-7, and such a decision may then fall otherwise.
-"""
-
 
 class CloudSession:
     """
@@ -67,9 +41,7 @@ class CloudSession:
     Args:
         session_id: 16 bytes, issued by the registry.
         open_: what the edge asked for; its vocabulary is already checked.
-        scheme: made from `open_.scheme`.
         context_length: tokens the target model can hold.
-        eos_token_ids: the target's end-of-text ids.
         target_fingerprint: tells target models apart (`language_model.fingerprint`); empty where unknown.
         resume_ttl_s: seconds a session whose stream ended without Close is kept.
         idle_ttl_s: seconds an attached session may stay silent.
@@ -101,9 +73,6 @@ class CloudSession:
         self.epoch = 0
         """Epoch of the stream that holds the session now."""
         self.rounds = 0
-        """Rounds decided."""
-        self.close_decisions = 0
-        """Rounds whose decision margin was below `CLOSE_DECISION_MARGIN`."""
         self.committed_length = len(open_.prompt_token_ids)
         self._context_length = context_length
         self._eos_token_ids = eos_token_ids
@@ -121,16 +90,11 @@ class CloudSession:
 
     @property
     def has_round(self) -> bool:
-        """Whether a block is in decoding or verification."""
         return self._pending is not None
 
-    def step(self, event: CloudEvent, now: float) -> list[CloudEffect]:
+    def step(self, event: events.CloudEvent, now: float) -> list[events.CloudEffect]:
         """
-        Take one event.
-
-        Args:
-            event: what happened.
-            now: monotonic seconds.
+        Take one event, at `now` in monotonic seconds.
 
         Returns:
             effects in the order they must be done; after Release the session is over and ignores events,
@@ -140,51 +104,53 @@ class CloudSession:
             LocalProtocolError: the shell delivered an event that it cannot have (a bug of ours).
         """
         if self.state in TERMINAL:
-            if isinstance(event, Attached | BlockReceived):
+            if isinstance(event, events.Attached | events.BlockReceived):
                 return [
-                    Refuse(event.epoch, SessionNotFoundError("the session has ended; expected a live one."))
+                    events.Refuse(
+                        event.epoch, SessionNotFoundError("the session has ended; expected a live one.")
+                    )
                 ]
             return []
         match event:
-            case Attached(epoch):
+            case events.Attached(epoch):
                 return self._on_attached(epoch, now)
-            case BlockReceived(epoch, block):
+            case events.BlockReceived(epoch, block):
                 return self._on_block(epoch, block, now)
-            case Decoded(round_, tokens):
+            case events.Decoded(round_, tokens):
                 return self._on_decoded(round_, tokens)
-            case Scored():
+            case events.Scored():
                 return self._on_scored(event, now)
-            case WorkFailed(ResourceExhaustedError() as error) if self._pending is not None:
+            case events.WorkFailed(ResourceExhaustedError() as error) if self._pending is not None:
                 return self._put_off(error, now)
-            case WorkFailed(error):
+            case events.WorkFailed(error):
                 return self._fail(error)
-            case CloseReceived(epoch):
+            case events.CloseReceived(epoch):
                 return self._on_close(epoch)
-            case LinkLost(epoch):
+            case events.LinkLost(epoch):
                 return self._on_link_lost(epoch, now)
-            case TimerFired():
+            case events.TimerFired():
                 self.state = after(self.state, Happening.EXPIRE)
                 return [
-                    Refuse(self.epoch, SessionNotFoundError("the session expired after a silence.")),
-                    Release(),
+                    events.Refuse(self.epoch, SessionNotFoundError("the session expired after a silence.")),
+                    events.Release(),
                 ]
 
-    def _on_attached(self, epoch: int, now: float) -> list[CloudEffect]:
+    def _on_attached(self, epoch: int, now: float) -> list[events.CloudEffect]:
         if epoch != self.epoch + 1:
             raise LocalProtocolError(f"epoch {epoch} was issued after {self.epoch}; expected one more.")
         former, self.epoch = self.epoch, epoch
         fresh = self.state is State.NEW
         self.state = after(self.state, Happening.OPEN if fresh else Happening.RESUME)
         self.state = after(self.state, Happening.OPENED)
-        effects: list[CloudEffect] = []
+        effects: list[events.CloudEffect] = []
         if former:
-            effects.append(Refuse(former, _superseded(former, epoch)))
+            effects.append(events.Refuse(former, _superseded(former, epoch)))
         # While a round is being verified the silence is ours.
         idle_s = None if self._pending is not None else now + self._idle_ttl_s
-        effects += [Reply(epoch, self._opened()), ArmTimer(idle_s)]
+        effects += [events.Reply(epoch, self._opened()), events.ArmTimer(idle_s)]
         prompt = self.open.prompt_token_ids
         if fresh and len(prompt) > 1:
-            effects.append(Prefill(prompt[:-1]))
+            effects.append(events.Prefill(prompt[:-1]))
         if self._pending is not None:  # taken over in mid-verification: the verdict goes to the new stream
             self.state = after(self.state, Happening.ROUND)
         return effects
@@ -202,37 +168,37 @@ class CloudSession:
 
     # --- one round ----------------------------------------------------------------------------------------
 
-    def _on_block(self, epoch: int, block: DraftBlock, now: float) -> list[CloudEffect]:
+    def _on_block(self, epoch: int, block: DraftBlock, now: float) -> list[events.CloudEffect]:
         if epoch != self.epoch:
-            return [Refuse(epoch, _superseded(epoch, self.epoch))]
+            return [events.Refuse(epoch, _superseded(epoch, self.epoch))]
         if self.state is State.DETACHED:
             return []  # its round was put off, or its link was lost: this stream is ending
         try:
             replayed = self._replayed(block)
             if self._pending is not None:
                 # The round being verified gets one verdict, however often it came.
-                return [] if replayed is None else [Reply(epoch, replayed)]
+                return [] if replayed is None else [events.Reply(epoch, replayed)]
             if replayed is not None:
-                return [Reply(epoch, replayed), ArmTimer(now + self._idle_ttl_s)]
+                return [events.Reply(epoch, replayed), events.ArmTimer(now + self._idle_ttl_s)]
             self._check(block)
         except ThinwireError as error:
             return self._fail(error)
         self.state = after(self.state, Happening.ROUND)
         self._pending = block
         self._decoded = False
-        return [ArmTimer(None), Decode(block)]
+        return [events.ArmTimer(None), events.Decode(block)]
 
     def _replayed(self, block: DraftBlock) -> Verdict | None:
         """The kept verdict if this is the last decided round again; None for the round expected next."""
+        verdict: Verdict | None = None
         if self._pending is not None and block.round == self._pending.round:
-            if block.digest() != self._pending.digest():
-                raise RoundOrderError(f"round {block.round} came again with other bytes; expected the same.")
+            digest = self._pending.digest()
+        elif block.round == self.rounds + 1:
             return None
-        if block.round == self.rounds + 1:
-            return None
-        if self._last_verdict is None or block.round != self.rounds:
+        elif self._last_verdict is None or block.round != self.rounds:
             raise RoundOrderError(f"round {block.round} came; expected {self.rounds + 1}.")
-        digest, verdict = self._last_verdict
+        else:
+            digest, verdict = self._last_verdict
         if block.digest() != digest:
             raise RoundOrderError(f"round {block.round} came again with other bytes; expected the same.")
         return verdict
@@ -260,21 +226,20 @@ class CloudSession:
         if block.checksum != checksum:
             raise PayloadCorruptedError(f"the checksum is {block.checksum:08x}; expected {checksum:08x}.")
 
-    def _on_decoded(self, round_: int, tokens: tuple[DraftToken, ...]) -> list[CloudEffect]:
+    def _on_decoded(self, round_: int, tokens: tuple[DraftToken, ...]) -> list[events.CloudEffect]:
         if self._pending is None or self._pending.round != round_ or self._decoded:
             raise LocalProtocolError(f"Decoded({round_}) without a Decode effect.")
         self._decoded = True
         feed = (self._last_token_id, *(token.token_id for token in tokens))
-        return [Score(round_, feed, tokens, self.committed_length)]
+        return [events.Score(round_, feed, tokens, self.committed_length)]
 
-    def _on_scored(self, scored: Scored, now: float) -> list[CloudEffect]:
+    def _on_scored(self, scored: events.Scored, now: float) -> list[events.CloudEffect]:
         block = self._pending
         if block is None or block.round != scored.round or not self._decoded:
             raise LocalProtocolError(f"Scored({scored.round}) without a Score effect.")
         outcome = scored.outcome
         self._pending = None
         self.rounds += 1
-        self.close_decisions += outcome.decision_margin < CLOSE_DECISION_MARGIN
         self.committed_length += outcome.accepted + 1
         self._hasher.extend([*scored.accepted_token_ids, outcome.next_token_id])
         self._last_token_id = outcome.next_token_id
@@ -287,37 +252,37 @@ class CloudSession:
             verify_us=scored.verify_us,
         )
         self._last_verdict = (block.digest(), verdict)
-        effects: list[CloudEffect] = []
+        effects: list[events.CloudEffect] = []
         if outcome.accepted < block.draft_length:
-            effects.append(TruncateCache(self.committed_length - 1))
+            effects.append(events.TruncateCache(self.committed_length - 1))
         if self.state is State.VERIFYING:
             self.state = after(self.state, Happening.VERDICT)
-            effects += [Reply(self.epoch, verdict), ArmTimer(now + self._idle_ttl_s)]
+            effects += [events.Reply(self.epoch, verdict), events.ArmTimer(now + self._idle_ttl_s)]
         return effects
 
-    def _put_off(self, error: ResourceExhaustedError, now: float) -> list[CloudEffect]:
+    def _put_off(self, error: ResourceExhaustedError, now: float) -> list[events.CloudEffect]:
         """Refuse the pending round for now: the stream ends, and the round may come again on another one."""
         self._pending = None
         self.state = after(self.state, Happening.LINK_LOST)
-        return [Refuse(self.epoch, error), ArmTimer(now + self._resume_ttl_s)]
+        return [events.Refuse(self.epoch, error), events.ArmTimer(now + self._resume_ttl_s)]
 
     # --- the end ------------------------------------------------------------------------------------------
 
-    def _on_close(self, epoch: int) -> list[CloudEffect]:
+    def _on_close(self, epoch: int) -> list[events.CloudEffect]:
         if epoch != self.epoch:
-            return [Refuse(epoch, _superseded(epoch, self.epoch))]
+            return [events.Refuse(epoch, _superseded(epoch, self.epoch))]
         self.state = after(self.state, Happening.CLOSE)
-        return [ReplyClosed(epoch, self.rounds, self.committed_length), Release()]
+        return [events.ReplyClosed(epoch, self.rounds, self.committed_length), events.Release()]
 
-    def _on_link_lost(self, epoch: int, now: float) -> list[CloudEffect]:
+    def _on_link_lost(self, epoch: int, now: float) -> list[events.CloudEffect]:
         if epoch != self.epoch:
             return []  # of a stream that was superseded
         self.state = after(self.state, Happening.LINK_LOST)
-        return [ArmTimer(now + self._resume_ttl_s)]
+        return [events.ArmTimer(now + self._resume_ttl_s)]
 
-    def _fail(self, error: ThinwireError) -> list[CloudEffect]:
+    def _fail(self, error: ThinwireError) -> list[events.CloudEffect]:
         self.state = after(self.state, Happening.FAULT)
-        return [Refuse(self.epoch, error), Release()]
+        return [events.Refuse(self.epoch, error), events.Release()]
 
 
 def _superseded(epoch: int, current: int) -> EpochSupersededError:

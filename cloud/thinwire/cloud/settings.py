@@ -53,21 +53,14 @@ class CloudSettings:
 
     @property
     def schemes(self) -> tuple[str, ...]:
-        """Names of the schemes this cloud serves."""
         return tuple(name for name in scheme_names() if self.allow_dense_f16 or name != DenseF16.name)
 
     @property
     def max_round_bytes(self) -> int:
-        """The longest payload of a round that this cloud serves."""
         return MAX_DENSE_ROUND_BYTES if self.allow_dense_f16 else MAX_ROUND_BYTES
 
     def check_scheme(self, name: str) -> None:
-        """
-        Refuse a scheme that is switched off; an unknown name is the registry's to refuse.
-
-        Raises:
-            ConfigError: dense-f16 is not allowed here.
-        """
+        """ConfigError on a scheme that is switched off; an unknown name is the registry's to refuse."""
         if name == DenseF16.name and not self.allow_dense_f16:
             raise ConfigError(
                 f"scheme is {name!r}, which this cloud does not serve; expected one of "

@@ -21,15 +21,12 @@ from thinwire.common.errors import ConfigError
 
 def add_token(path: str, name: str, quotas: Mapping[str, Any]) -> str:
     """
-    Draw a token for a tenant, beside those it has.
+    Draw a token for a tenant, beside those it has; returns the token, which is nowhere else.
 
     Args:
         path: the token file; made if it is not there.
         name: a new tenant, or one in the file.
         quotas: by field name of `Quotas`; what is left out stays as it is.
-
-    Returns:
-        the token, which is nowhere else.
 
     Raises:
         ConfigError: the file is not what it should be or cannot be written, or a value is out of its range.
@@ -48,13 +45,9 @@ def add_token(path: str, name: str, quotas: Mapping[str, Any]) -> str:
 
 def revoke_tokens(path: str, name: str) -> int:
     """
-    Take every token from a tenant; the tenant and its quotas stay.
+    Take every token from a tenant, which stays with its quotas; returns how many it had.
 
-    Returns:
-        how many it had.
-
-    Raises:
-        ConfigError: the file is not what it should be, or has no such tenant.
+    ConfigError if the file is not what it should be, or has no such tenant.
     """
     with locked(path):
         tenants = read_tenants(path)

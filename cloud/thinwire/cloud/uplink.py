@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
-from thinwire.cloud.admission import Admission, after_holding, held_back_s
+from thinwire.cloud.admission import Admission, held_back
 from thinwire.cloud.events import BlockReceived, CloseReceived, WorkFailed
 from thinwire.cloud.live_session import LiveSession, internal
 from thinwire.common import wire
@@ -23,16 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class Uplink:
-    """
-    The reading of one stream after its Open.
-
-    Args:
-        live: the session it holds.
-        epoch: under which it holds it.
-        outbox: the stream's other direction, which says when the stream ends.
-        access: whose tokens are in force.
-        admission: the tenants' quotas.
-    """
+    """The reading of one stream after its Open; its outbox says when the stream ends."""
 
     def __init__(
         self, live: LiveSession, epoch: int, outbox: wire.Outbox, *, access: Access, admission: Admission
@@ -56,7 +47,7 @@ class Uplink:
                 self._live.account.received(request.ByteSize())
                 message = self._understood(request)
                 if isinstance(message, Close):
-                    self._live.handle(CloseReceived(self._epoch, message))
+                    self._live.handle(CloseReceived(self._epoch))
                     return
                 # One round at a time, and none for a peer that does not take its verdicts.
                 await self._live.round_decided()
@@ -103,11 +94,9 @@ class Uplink:
             decoding = self._live.session.scheme.decoding_tokens(block.draft_length, len(block.payload))
             tokens, is_paid = block.draft_length + 1 + decoding, self._is_paid
         try:
-            self._admission.round(credential.tenant, tokens, is_paid=is_paid)
+            self._admission.charge(credential.tenant, rounds=0 if is_paid else 1, tokens=tokens)
         except QuotaExceededError as error:
-            held_s = held_back_s(error)
-            await self._outbox.ended(within_s=held_s)
-            raise after_holding(error, held_s) from None
+            raise await held_back(error, self._outbox.ended) from None
         if not is_repeat:
             self._is_paid = False
 

@@ -7,6 +7,7 @@ The event loop asks for work, hands it to the batcher and gets tokens and outcom
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from thinwire.cloud.batch_queue import PassWork
 from thinwire.cloud.events import Score
 from thinwire.common.causal_model import CachedSequence, CausalModel, ExtendRequest, RolledBackSequence
 from thinwire.common.config import SamplingParameters
+from thinwire.common.door.tenants import DEFAULT_TENANT
 from thinwire.common.errors import SessionNotFoundError
 from thinwire.common.law.distributions import warp
 from thinwire.common.law.draft_token import DraftToken
@@ -33,46 +35,30 @@ class Verifier:
     """
     One session's target sequence with the scheme that reads its payloads.
 
-    Args:
-        model: the target model.
-        scheme: decodes and verifies.
-        sampling: the warping that defines the target's law.
-        draws: the session's randomness.
-
-    `close` and the functions of the work run in the model's thread, everything else in the event loop's;
-    `decoding` is stepped in either, in one at a time; `reserve` comes before any work.
+    The functions of the work run in the model's thread, everything else in the event loop's; `decoding` is
+    stepped in either, in one at a time.
     """
 
     def __init__(
-        self, model: CausalModel, scheme: Scheme, sampling: SamplingParameters, draws: Draws
+        self,
+        model: CausalModel,
+        scheme: Scheme,
+        sampling: SamplingParameters,
+        draws: Draws,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        session_id: bytes = b"",
     ) -> None:
-        self._sequence = RolledBackSequence(model)
+        self.sequence = RolledBackSequence(model)
+        self._work = partial(PassWork, tenant, session_id)
         self._scheme = scheme
         self._sampling = sampling
         self._draws = draws
         self._abandoned = False
 
-    def reserve(self, tokens: int) -> None:
-        """
-        Set cache memory aside.
-
-        Args:
-            tokens: how many must fit.
-
-        Raises:
-            ResourceExhaustedError: there is not so much.
-        """
-        self._sequence.reserve(tokens)
-
     def prefilling(self, token_ids: Sequence[int], *, cached: int) -> PassWork:
-        """
-        The work that feeds at most `PREFILL_CHUNK_TOKENS` prompt tokens; its outcome is None.
-
-        Args:
-            token_ids: the piece.
-            cached: tokens of the prompt before it.
-        """
-        return PassWork(
+        """Feeds at most `PREFILL_CHUNK_TOKENS` prompt tokens after `cached` others; its outcome is None."""
+        return self._work(
             tokens=len(token_ids),
             is_round=False,
             begin=lambda: ExtendRequest(self._opened(cached), token_ids, 1),
@@ -83,9 +69,7 @@ class Verifier:
         """
         The block's drafted tokens, in steps.
 
-        Raises:
-            PayloadInvalidError: the payload decodes to nothing legal.
-            SessionNotFoundError: the session ended meanwhile.
+        PayloadInvalidError if it decodes to nothing legal, SessionNotFoundError if the session has ended.
         """
         steps = self._scheme.decoding(block.payload, draft_length=block.draft_length, coding=block.coding)
         while True:
@@ -116,24 +100,15 @@ class Verifier:
             rows = _WarpedRows(logits, self._sampling)
             return self._scheme.verify(rows, effect.tokens, self._draws, first_position=effect.first_position)
 
-        return PassWork(tokens=len(effect.feed_token_ids), is_round=True, begin=begin, finish=finish)
-
-    def truncate(self, length: int) -> None:
-        """Roll back to `length` cached tokens before the next pass."""
-        self._sequence.truncate(length)
+        return self._work(tokens=len(effect.feed_token_ids), is_round=True, begin=begin, finish=finish)
 
     def abandon(self) -> None:
         """The session is over: work still in line for the model's thread is refused when its turn comes."""
         self._abandoned = True
 
-    def close(self) -> None:
-        """Free the cache."""
-        self._sequence.close()
-
     def _opened(self, length: int) -> CachedSequence:
-        """The sequence of a session that is not over."""
         self._check_live()
-        return self._sequence.holding(length)
+        return self.sequence.holding(length)
 
     def _check_live(self) -> None:
         if self._abandoned:

@@ -7,18 +7,19 @@ import concurrent.futures
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Coroutine, Generator
-from typing import Any, Self, TypeVar, Unpack
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar, Unpack
 
 from thinwire.common.errors import DeadlineError, TransportError
-from thinwire.common.session.generation import EdgeStatus
-from thinwire.edge.arguments import DEFAULT_EDGE
+from thinwire.common.session.generation import EdgeStatus, GenerationEvent
 from thinwire.edge.client import (
     AsyncClient,
-    AsyncGeneration,
     ClientOptions,
     GeneratedText,
     GenerationOptions,
+    generation_request,
 )
+from thinwire.edge.settings import DEFAULT_EDGE
 
 T = TypeVar("T")
 
@@ -43,16 +44,16 @@ class _LoopThread:
         thread.start()
         self.stop = weakref.finalize(self, _stop, self._loop, stopping, thread)
 
-    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """
-        Have the loop run it.
+    def check_open(self) -> None:
+        """RuntimeError if the loop has ended."""
+        if not self.stop.alive:
+            raise RuntimeError("the client is closed; expected an open one.")
 
-        Raises:
-            RuntimeError: the loop has ended.
-        """
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Have the loop run it; RuntimeError if it has ended."""
         if not self.stop.alive:
             coroutine.close()
-            raise RuntimeError("the client is closed; expected an open one.")
+        self.check_open()
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def call(self, coroutine: Coroutine[Any, Any, T], timeout_s: float) -> T:
@@ -90,55 +91,51 @@ def _stop(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event, thread: thre
         thread.join(_MARGIN_S)
 
 
-class Generation(GeneratedText):
+class Generation(GeneratedText, AbstractContextManager["Generation"]):
     """
     One text, made while it is iterated; each piece is text that is final, and all pieces are `text`.
 
     Leaving the iteration early, or the `with`, cancels the text.
     """
 
-    def __init__(self, generation: AsyncGeneration, loop: _LoopThread, timeout_s: float) -> None:
-        super().__init__(generation.record)
-        self._generation = generation
+    def __init__(
+        self, events: AsyncGenerator[GenerationEvent, None], loop: _LoopThread, timeout_s: float
+    ) -> None:
+        super().__init__(events)
         self._loop = loop
         self._timeout_s = timeout_s
-        self._pieces: weakref.ref[Generator[str, None, None]] | None = None
 
     def __iter__(self) -> Generator[str, None, None]:
-        pieces = self._iterate(aiter(self._generation))
-        self._pieces = weakref.ref(pieces)  # weak: a loop that is left lets go of it, and so cancels
-        return pieces
+        return self._once(self._iterate())
 
-    def _iterate(self, pieces: AsyncGenerator[str, None]) -> Generator[str, None, None]:
+    def _iterate(self) -> Generator[str, None, None]:
         try:
-            while (piece := self._loop.call(_next(pieces), self._timeout_s)) is not None:
-                yield piece
+            while (event := self._loop.call(_next(self._events), self._timeout_s)) is not None:
+                for piece in self._take(event):
+                    yield piece
+                    self._loop.check_open()
         except GeneratorExit:
             if self._loop.stop.alive:
-                self._loop.submit(_close(pieces))  # without a wait, since the garbage collector may come here
+                self._loop.submit(_close(self._events))  # no wait: the garbage collector may come here
 
     def close(self) -> None:
         """Cancel the text, unless it has ended; in the thread that iterates."""
-        pieces = self._pieces() if self._pieces is not None else None
-        if pieces is not None:
+        if (pieces := self._iteration()) is not None:
             pieces.close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-async def _next(pieces: AsyncGenerator[str, None]) -> str | None:
-    return await anext(pieces, None)
+async def _next(events: AsyncGenerator[GenerationEvent, None]) -> GenerationEvent | None:
+    return await anext(events, None)
 
 
-async def _close(pieces: AsyncGenerator[str, None]) -> None:
-    await pieces.aclose()
+async def _close(events: AsyncGenerator[GenerationEvent, None]) -> None:
+    await events.aclose()
 
 
-class Client:
+class Client(AbstractContextManager["Client"]):
     """
     An edge; connects with the first call, and serves any number of threads and texts at once.
 
@@ -164,7 +161,8 @@ class Client:
         Raises:
             ConfigError: a value out of its range; said here, where nothing was sent yet.
         """
-        return Generation(self._client.generate(prompt, **options), self._loop, self._client.event_timeout_s)
+        events = self._client.events(generation_request(prompt, **options))
+        return Generation(events, self._loop, self._client.event_timeout_s)
 
     def complete(self, prompt: str, **options: Unpack[GenerationOptions]) -> Generation:
         """
@@ -190,9 +188,6 @@ class Client:
     def close(self) -> None:
         """End every text that is being made, and the connection; a second call does nothing."""
         self._loop.stop()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -6,9 +6,9 @@ import asyncio
 import os
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field, fields
-from typing import Any, Self, TypedDict, Unpack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import fields
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import grpc
 
@@ -28,9 +28,10 @@ from thinwire.common.session.generation import (
 )
 from thinwire.common.session.messages import FinishReason
 from thinwire.common.session.statistics import GenerationStatistics
-from thinwire.edge.arguments import DEFAULT_EDGE
+from thinwire.edge.settings import DEFAULT_EDGE
 
 Path = str | os.PathLike[str]
+Pieces = TypeVar("Pieces")
 
 _REASON_TIMEOUT_S = 0.5
 """To ask a channel that does not connect for the reason."""
@@ -75,112 +76,93 @@ class GenerationOptions(TypedDict, total=False):
     ignore_eos: bool
 
 
-@dataclass(slots=True)
-class Record:
-    """What has come of a text."""
-
-    started: GenerationStarted | None = None
-    finished: GenerationFinished | None = None
-    tokens: list[Token] = field(default_factory=list)
-
-    def take(self, event: GenerationEvent) -> list[str]:
-        """Note an event; returns the text that is final with it, in pieces that are not empty."""
-        if isinstance(event, GenerationStarted):
-            self.started = event
-            return []
-        if isinstance(event, GenerationFinished):
-            self.finished = event
-            return [event.text] if event.text else []
-        self.tokens += event
-        return [token.text for token in event if token.text]
-
-
 class GeneratedText:
     """A text that is being made, or is whole; both kinds of generation have these."""
 
-    def __init__(self, record: Record) -> None:
-        self.record = record
-        """What came of it so far, for the two kinds of generation."""
+    def __init__(self, events: AsyncGenerator[GenerationEvent, None]) -> None:
+        self._events = events
+        self._pieces: weakref.ref[Any] | None = None
+        """The iteration; weak: a loop that is left lets go of it, and so cancels."""
+        self._started: GenerationStarted | None = None
+        self._finished: GenerationFinished | None = None
+        self._tokens: list[Token] = []
+
+    def _once(self, pieces: Pieces) -> Pieces:
+        if self._pieces is not None:
+            raise RuntimeError("a generation is iterated once; expected a new call of generate().")
+        self._pieces = weakref.ref(pieces)
+        return pieces
+
+    def _iteration(self) -> Any:
+        return None if self._pieces is None else self._pieces()
+
+    def _take(self, event: GenerationEvent) -> list[str]:
+        """Note an event; returns the text that is final with it, in pieces that are not empty."""
+        if isinstance(event, GenerationStarted):
+            self._started = event
+            return []
+        if isinstance(event, GenerationFinished):
+            self._finished = event
+            return [event.text] if event.text else []
+        self._tokens += event
+        return [token.text for token in event if token.text]
 
     @property
     def text(self) -> str:
         """The text so far, without the prompt; stays readable after an error."""
-        end = self.record.finished.text if self.record.finished is not None else ""
-        return "".join(token.text for token in self.record.tokens) + end
+        end = self._finished.text if self._finished is not None else ""
+        return "".join(token.text for token in self._tokens) + end
 
     @property
     def tokens(self) -> tuple[Token, ...]:
         """Output tokens so far: `token_id`, `kind` (accepted, resampled or bonus) and `text` of each."""
-        return tuple(self.record.tokens)
+        return tuple(self._tokens)
 
     @property
     def seed(self) -> int | None:
         """The seed in use; None before the first piece."""
-        return None if self.record.started is None else self.record.started.seed
+        return None if self._started is None else self._started.seed
 
     @property
     def finish_reason(self) -> FinishReason | None:
         """Why the text ended; None while it has not."""
-        return None if self.record.finished is None else self.record.finished.reason
+        return None if self._finished is None else self._finished.reason
 
     @property
     def statistics(self) -> GenerationStatistics:
-        """
-        The whole text in numbers.
-
-        Raises:
-            RuntimeError: the text has not ended.
-        """
-        if self.record.finished is None:
+        """The whole text in numbers; RuntimeError if it has not ended."""
+        if self._finished is None:
             raise RuntimeError("the text has not ended; statistics come with its end.")
-        return self.record.finished.statistics
+        return self._finished.statistics
 
 
-class AsyncGeneration(GeneratedText):
+class AsyncGeneration(GeneratedText, AbstractAsyncContextManager["AsyncGeneration"]):
     """
     One text, made while it is iterated; each piece is text that is final, and all pieces are `text`.
 
     Leaving the iteration early, or the `async with`, cancels the text.
     """
 
-    def __init__(self, events: AsyncGenerator[GenerationEvent, None]) -> None:
-        super().__init__(Record())
-        self._events = events
-        self._pieces: weakref.ref[AsyncGenerator[str, None]] | None = None
-
     def __aiter__(self) -> AsyncGenerator[str, None]:
-        if self._pieces is not None:
-            raise RuntimeError("a generation is iterated once; expected a new call of generate().")
-        pieces = self._generate()
-        self._pieces = weakref.ref(pieces)  # weak: a loop that is left lets go of it, and so cancels
-        return pieces
+        return self._once(self._generate())
 
     async def _generate(self) -> AsyncGenerator[str, None]:
         async with aclosing(self._events) as events:
             async for event in events:
-                for piece in self.record.take(event):
+                for piece in self._take(event):
                     yield piece
 
     async def close(self) -> None:
         """Cancel the text, unless it has ended."""
-        pieces = self._pieces() if self._pieces is not None else None
-        if pieces is not None:
+        if (pieces := self._iteration()) is not None:
             await pieces.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
 
-def _request(prompt: str, **options: Unpack[GenerationOptions]) -> GenerationRequest:
-    """
-    The request, in which what is not given takes its default.
-
-    Raises:
-        ConfigError: a value out of its range.
-    """
+def generation_request(prompt: str, **options: Unpack[GenerationOptions]) -> GenerationRequest:
+    """The request, in which what is not given takes its default; ConfigError for a value out of its range."""
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     warping = {
         field.name: given.pop(field.name) for field in fields(SamplingParameters) if field.name in given
@@ -198,7 +180,7 @@ def _path(path: Path | None) -> str | None:
     return None if path is None else os.fspath(path)
 
 
-class AsyncClient:
+class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
     """
     An edge; connects with the first call, and serves any number of texts at once.
 
@@ -242,13 +224,8 @@ class AsyncClient:
         self._is_closed = False
 
     def generate(self, prompt: str, **options: Unpack[GenerationOptions]) -> AsyncGeneration:
-        """
-        A text that continues the prompt; nothing is sent before it is iterated.
-
-        Raises:
-            ConfigError: a value out of its range; said here, where nothing was sent yet.
-        """
-        return AsyncGeneration(self.events(_request(prompt, **options)))
+        """As `Client.generate`."""
+        return AsyncGeneration(self.events(generation_request(prompt, **options)))
 
     async def events(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         """
@@ -281,24 +258,14 @@ class AsyncClient:
             raise TransportError("the edge ended the text without a word; expected its last event.")
 
     async def complete(self, prompt: str, **options: Unpack[GenerationOptions]) -> AsyncGeneration:
-        """
-        The same, once it is whole.
-
-        Raises:
-            ThinwireError: what ended it instead; `reason` and `status` say why.
-        """
+        """As `Client.complete`."""
         generation = self.generate(prompt, **options)
         async for _ in generation:
             pass
         return generation
 
     async def status(self, *, timeout_s: float = 10.0) -> EdgeStatus:
-        """
-        What the edge and its cloud serve.
-
-        Raises:
-            ThinwireError: the edge does not answer, or refuses.
-        """
+        """As `Client.status`."""
         stub = await self.connect()
         try:
             answer = await stub.GetStatus(
@@ -336,9 +303,6 @@ class AsyncClient:
         async with self._connecting:
             await self._connection.aclose()
 
-    async def __aenter__(self) -> Self:
-        return self
-
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
@@ -372,7 +336,6 @@ async def _why_not(channel: grpc.aio.Channel, address: str, security: ClientSecu
 
 
 async def _connected(channel: grpc.aio.Channel, timeout_s: float) -> bool:
-    """Whether the first attempt to connect succeeds within the deadline."""
     try:
         async with asyncio.timeout(timeout_s):
             state = channel.get_state(try_to_connect=True)

@@ -22,15 +22,13 @@ from thinwire.common.errors import (
 )
 from thinwire.common.observe.tracing import Metadata
 from thinwire.common.session.generation import ServerInfo
-from thinwire.common.session.messages import Close, DraftBlock, Open, Opened, Verdict
+from thinwire.common.session.messages import Opened, Verdict
 from thinwire.edge.settings import EdgeSettings
 
 FromCloud = Opened | Verdict | ThinwireError
 """What comes down a stream; the error is the last."""
 Receive = Callable[["CloudStream", FromCloud, int], None]
 """Called with the stream, what came down it, and the message's serialised size in bytes."""
-
-
 _TORN = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.CANCELLED,
@@ -38,8 +36,6 @@ _TORN = (
     grpc.StatusCode.UNKNOWN,
 )
 """Status codes that gRPC itself gives a torn stream; a cloud that chose one says so in ErrorInfo."""
-
-
 _REASON_TIMEOUT_S = 0.5
 """To ask a channel that does not connect for the reason; it is known at once, or the cloud is just silent."""
 
@@ -50,7 +46,6 @@ class CloudLink:
 
     Args:
         address: HOST:PORT.
-        settings: deadlines and keepalive.
         security: how the cloud is dialled, and the token for it; loopback's plaintext and no token when None.
     """
 
@@ -58,7 +53,6 @@ class CloudLink:
         security = security or ClientSecurity()
         self.address = address
         self.protection = security.of(address)
-        """What protects the link."""
         self._settings = settings
         self._security = security
         self._metadata = wire.call_metadata(security)
@@ -80,12 +74,7 @@ class CloudLink:
         return link
 
     async def connect(self) -> None:
-        """
-        Wait until the channel is connected.
-
-        Raises:
-            TransportError: the cloud is not there within the connect deadline.
-        """
+        """Wait for the channel; TransportError if the cloud is not there within the connect deadline."""
         timeout_s = self._settings.connect_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
@@ -96,15 +85,12 @@ class CloudLink:
                 f"({await self._why_not()}); expected a running thinwire-cloud there."
             ) from None
 
-    def open_stream(self, writer: wire.EdgeStreamWriter, receive: Receive) -> CloudStream:
-        """A new Verify stream; `writer` is the session's, kept across its streams."""
-        return CloudStream(self._stub.Verify(metadata=self._metadata), writer, self.address, receive)
+    def open_stream(self, receive: Receive) -> CloudStream:
+        return CloudStream(self._stub.Verify(metadata=self._metadata), self.address, receive)
 
-    async def server_info(self) -> ServerInfo | ThinwireError:
-        """The cloud's account of itself, or why it gives none within the status deadline."""
-        return await self._ask(self._settings.status_timeout_s)
-
-    async def _ask(self, timeout_s: float) -> ServerInfo | ThinwireError:
+    async def server_info(self, timeout_s: float | None = None) -> ServerInfo | ThinwireError:
+        """The cloud's account of itself, or why it gives none within the deadline (a status's when None)."""
+        timeout_s = timeout_s or self._settings.status_timeout_s
         try:
             answer = await self._stub.GetServerInfo(
                 wire.server_info_request(), timeout=timeout_s, metadata=self._metadata
@@ -120,11 +106,10 @@ class CloudLink:
         mistaken = await wire.wrong_protection(self.address, self._security, option="--cloud-ca")
         if mistaken is not None:
             return mistaken
-        answer = await self._ask(_REASON_TIMEOUT_S)
+        answer = await self.server_info(_REASON_TIMEOUT_S)
         return answer.message if isinstance(answer, ThinwireError) else "it does now"
 
     async def close(self) -> None:
-        """Close the channel with every stream on it."""
         await self._channel.close(None)
 
 
@@ -135,23 +120,12 @@ class CloudStream:
     A stream that ends with Closed says nothing more; `abandon` silences it at once.
     """
 
-    def __init__(
-        self,
-        call: Any,
-        writer: wire.EdgeStreamWriter,
-        address: str,
-        receive: Receive,
-    ) -> None:
+    def __init__(self, call: Any, address: str, receive: Receive) -> None:
         self._call = call
-        self._writer = writer
         self._address = address
         self._receive = receive
         self._writing: asyncio.Future[None] | None = None
         self._reader = asyncio.create_task(self._read())
-
-    def prepare(self, message: Open | DraftBlock | Close) -> Any:
-        """The message as protobuf, so that its size is known before it is sent."""
-        return self._writer.to_proto(message)
 
     def send(self, request: Any, *, last: bool) -> None:
         """

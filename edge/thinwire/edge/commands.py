@@ -22,11 +22,12 @@ from thinwire.common.daemon.process import run_daemon
 from thinwire.common.daemon.settings import daemon_options
 from thinwire.common.daemon.standard_streams import read_input, writing_output
 from thinwire.common.door.security import ClientSecurity, DialOptions
-from thinwire.common.errors import ConfigError, ThinwireError
+from thinwire.common.door.whole_file import usable_file
+from thinwire.common.errors import ThinwireError
 from thinwire.common.observe.tracing import NO_TRACING, start_tracing
 from thinwire.common.schemes import load_schemes
 from thinwire.common.session.generation import GenerationRequest
-from thinwire.edge.arguments import EdgeOptions, OutputOptions, generation_request
+from thinwire.edge.cli import EdgeOptions, OutputOptions, generation_request
 from thinwire.edge.client import connect
 from thinwire.edge.daemon import EdgeServer
 from thinwire.edge.demo import DEFAULT_PROMPT, run_demo
@@ -73,14 +74,16 @@ def _security(arguments: argparse.Namespace) -> ClientSecurity:
 
 
 async def _edge(arguments: argparse.Namespace) -> int:
-    """Run the edge daemon until a signal."""
     given = from_arguments(EdgeOptions, arguments)
     options = daemon_options(arguments, log_exception_messages=given.log_text)
     plaintext = options.security.insecure_plaintext
     dialling = from_arguments(DialOptions, arguments, prefix="cloud-", insecure_plaintext=plaintext)
     cloud_security = dialling.security(os.environ, prefix="cloud-")
     settings = from_arguments(EdgeSettings, arguments)
-    round_log = _round_log(given.round_log)
+    round_log = None
+    if given.round_log is not None:
+        with usable_file("round_log", given.round_log, "written"):
+            round_log = RoundLog(given.round_log)
     exporter = os.environ.get("OTEL_TRACES_EXPORTER")
     tracing = start_tracing("thinwire-edge", exporter) if options.trace else NO_TRACING
     server = EdgeServer(
@@ -114,19 +117,6 @@ async def _edge(arguments: argparse.Namespace) -> int:
             round_log.close()
 
 
-def _round_log(path: str | None) -> RoundLog | None:
-    """The round log at `path`; ConfigError if it cannot be opened."""
-    if path is None:
-        return None
-    try:
-        return RoundLog(path)
-    except OSError as error:
-        raise ConfigError(
-            f"round_log is {path!r}; expected a file that can be written ({error.strerror}).",
-            setting="round_log",
-        ) from None
-
-
 async def _generate(
     edge: str,
     request: GenerationRequest,
@@ -135,7 +125,6 @@ async def _generate(
     security: ClientSecurity,
     echo: bool = False,
 ) -> int:
-    """Stream one completion to standard output, and its statistics to standard error."""
     console = Console(highlight=False)
     prompt = request.prompt if echo or console.is_terminal else None
     statistics = None if output.quiet else Console(highlight=False, stderr=True)
@@ -156,7 +145,6 @@ async def _generate(
 
 
 async def _status(edge: str, security: ClientSecurity, *, as_json: bool) -> int:
-    """Print what the edge says of itself and of its cloud."""
     async with connect(edge, security=security) as client:
         status = await client.status(timeout_s=10.0)
     edge_security = security.of(edge)

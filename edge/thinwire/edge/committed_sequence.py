@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from thinwire.common.config import check_integer
+from thinwire.common.errors import RemoteProtocolError, TargetChangedError
 from thinwire.common.session.generation import GenerationRequest, Token
 from thinwire.common.session.messages import FinishReason, Opened, PrefixHasher, TokenKind
 from thinwire.common.session.prompt import check_prompt
@@ -16,10 +17,7 @@ class CommittedSequence:
     The tokens both ends agree on.
 
     Args:
-        prompt_token_ids: at least one id below V.
-        text: turns committed output ids into text.
-        request: of the generation.
-        vocabulary_size: V.
+        prompt_token_ids: at least one id below V, the vocabulary's size.
         draft_context_length: tokens the draft model can hold.
 
     Raises:
@@ -46,6 +44,8 @@ class CommittedSequence:
         self._max_length = len(prompt_token_ids) + request.max_tokens
         self._context_length: int | None = None
         """Tokens that the target can hold; None before it has said so."""
+        self._fingerprint = b""
+        """Of the target; empty while no cloud has told it."""
         self._hasher = PrefixHasher()
         self._hasher.extend(prompt_token_ids)
         self._stop_token_ids = frozenset(request.stop_token_ids)
@@ -58,12 +58,10 @@ class CommittedSequence:
 
     @property
     def token_ids(self) -> tuple[int, ...]:
-        """Prompt and output."""
         return tuple(self._ids)
 
     @property
     def prefix_hash(self) -> int:
-        """As a round carries it; see `PrefixHasher`."""
         return self._hasher.value()
 
     @property
@@ -87,16 +85,29 @@ class CommittedSequence:
         return max(0, room)
 
     def since(self, length: int) -> tuple[int, ...]:
-        """The ids after the first `length`."""
         return tuple(self._ids[length:])
 
     def opened(self, opened: Opened) -> None:
         """
-        Take what the target's context and end-of-text ids are.
+        Take what a new session says of its target: the same one, however often the cloud loses the session.
 
         Raises:
+            RemoteProtocolError: it begins elsewhere than the text stands.
+            TargetChangedError: another target than the text's; a cloud that knows no fingerprint is believed.
             ConfigError: the tokens leave no room in the target's context.
         """
+        if (opened.committed_length, opened.next_round) != (len(self), 1):
+            raise RemoteProtocolError(
+                f"a new session opened at length {opened.committed_length}, round {opened.next_round}; "
+                f"expected {len(self)}, 1."
+            )
+        received, expected = opened.target_fingerprint, self._fingerprint
+        if received and expected and received != expected:
+            raise TargetChangedError(
+                f"the cloud's target model has the fingerprint {received.hex()}; expected {expected.hex()}, "
+                "with which this text began: it cannot go on with another model."
+            )
+        self._fingerprint = received or expected
         self._context_length = min(self._context_length or opened.context_length, opened.context_length)
         check_prompt(self.token_ids, self._vocabulary_size, self._context_length)
         if not self._ignore_eos:
@@ -115,11 +126,9 @@ class CommittedSequence:
         return emitted, ending
 
     def flush(self) -> str:
-        """Text still held back; nothing follows."""
         return self._text.flush()
 
     def _take(self, token_id: int) -> tuple[str, FinishReason | None]:
-        """Text of one committed token, and how the text ends with it, if it does."""
         stops, ends = token_id in self._stop_token_ids, token_id in self._eos_token_ids
         text, stopped = self._text.push(token_id, silent=stops or ends)
         if stopped or stops:

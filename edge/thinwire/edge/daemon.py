@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,25 +13,23 @@ from thinwire.common import wire
 from thinwire.common.causal_model import ServedModel, Vocabulary
 from thinwire.common.daemon.server import DaemonServer, held_in
 from thinwire.common.door.security import ClientSecurity, ServerSecurity
-from thinwire.common.door.tenants import Credential
 from thinwire.common.errors import ResourceExhaustedError, ThinwireError, TransportError
 from thinwire.common.law.random_streams import KeyedDraws
-from thinwire.common.observe.tracing import NO_TRACING, Trace, Tracing
+from thinwire.common.observe.tracing import NO_TRACING, Tracing
 from thinwire.common.release import version
 from thinwire.common.schemes import make_scheme, scheme_names
 from thinwire.common.session.generation import (
     EdgeStatus,
+    GenerationRequest,
     GenerationStarted,
     ServerInfo,
 )
 from thinwire.common.session.messages import VocabularyIdentity
-from thinwire.edge.account import GenerationAccount
-from thinwire.edge.client_stream import ClientStream
+from thinwire.edge.account import GenerateCall
 from thinwire.edge.cloud_link import CloudLink
 from thinwire.edge.drafter import Drafter
-from thinwire.edge.generation import run_generation
-from thinwire.edge.meter import GenerationMeter
-from thinwire.edge.metrics import EdgeMetrics
+from thinwire.edge.generation import GenerationRun
+from thinwire.edge.meter import EdgeMetrics, GenerationMeter
 from thinwire.edge.pair import PairWatch
 from thinwire.edge.prompt_encoder import PromptEncoder
 from thinwire.edge.session import EdgeSession
@@ -43,33 +40,15 @@ from thinwire.edge.text_stream import TextStream
 DEFAULT_SETTINGS = EdgeSettings()
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One Generate call."""
-
-    request: Any
-    context: Any
-    outbox: wire.Outbox
-    account: GenerationAccount
-    trace: Trace
-    arrived_s: float
-    """Monotonic seconds."""
-
-
 class EdgeServer(DaemonServer, wire.GeneratorServicer):
     """
-    The Generator service.
+    The Generator service; what is not said here is of `DaemonServer`.
 
     Args:
-        served: the draft model; None when `model_loaded` will bring it.
         cloud_address: HOST:PORT of the cloud.
-        settings: deadlines and bounds.
-        executor: the model's one thread; made when None.
         round_log: where rounds are written, None for nowhere.
-        security: certificates and tokens of the listener; loopback's plaintext for everybody when None.
         cloud_security: how the cloud is dialled, and the token for it.
         log_text: whether a generation's line in the log shows its prompt and text.
-        tracing: where spans go.
     """
 
     side = "edge"
@@ -113,7 +92,6 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
         self._tracing = tracing
 
     async def start(self, listen: str) -> int:
-        """See `DaemonServer.start`."""
         self._link = CloudLink(self._cloud_address, self._settings, self._cloud_security)
         return await super().start(listen)
 
@@ -147,30 +125,31 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
     # --- the service -------------------------------------------------------------------------------------
 
     async def Generate(self, request: Any, context: Any) -> None:  # noqa: N802
-        """One text; see proto/generator.proto."""
-        trace = self._tracing.begin("Generate", context.invocation_metadata())
-        account = GenerationAccount(self.metrics, trace=trace, with_text=self._log_text)
-        outbox = wire.Outbox(context, write_timeout_s=self._settings.write_timeout_s)
-        call = Call(request, context, outbox, account, trace, asyncio.get_running_loop().time())
+        call = GenerateCall(
+            context,
+            self.metrics,
+            trace=self._tracing.begin("Generate", context.invocation_metadata()),
+            write_timeout_s=self._settings.write_timeout_s,
+            with_text=self._log_text,
+        )
         with held_in(self._streams):
-            generating = asyncio.create_task(self._run_into(call))
+            generating = asyncio.create_task(self._run_into(call, request))
             try:
                 try:
-                    await outbox.write_all()
+                    await call.outbox.write_all()
                 finally:
                     generating.cancel()  # it has ended, or its client is gone or takes nothing
                     await asyncio.wait([generating])
             except ThinwireError as error:
-                account.failed(error, asyncio.get_running_loop().time())
+                call.broken_off(error)
                 await wire.abort_with(context, error)
 
-    async def _run_into(self, call: Call) -> None:
-        """Run one request to its end, which is its stream's."""
+    async def _run_into(self, call: GenerateCall, request: Any) -> None:
         try:
-            await self._generate(call)
+            await self._generate(call, request)
         except asyncio.CancelledError:
             if not self._draining or call.outbox.is_ending:
-                call.account.cancelled(asyncio.get_running_loop().time())
+                call.broken_off()
                 raise
             refusal: ThinwireError = TransportError(
                 "this edge stops and cut the text; expected another edge."
@@ -184,11 +163,10 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
         else:
             call.outbox.end()
             return
-        call.account.failed(refusal, asyncio.get_running_loop().time())
+        call.broken_off(refusal)
         call.outbox.end(refusal)
 
     async def GetStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """What this edge serves and how it stands."""
         served = self.served
         answer = await self._link.server_info()
         if self._pair is not None:
@@ -212,10 +190,9 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
             )
         )
 
-    async def _generate(self, call: Call) -> None:
-        """Check the request, then run it under the bound on generations."""
+    async def _generate(self, call: GenerateCall, request: Any) -> None:
         credential = wire.credential_of(call.context, self._access)
-        call.account.admitted(credential.tenant)
+        call.admitted(credential.tenant, partial(self._access.check, credential))
         served = self._ready()
         running, bound = len(self.running), self._settings.max_generations
         if running >= bound:
@@ -225,13 +202,13 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
             )
         with held_in(self.running):
             try:
-                await self._run(call, credential, served)
+                await self._run(call, wire.generate_request_from_proto(request), served)
             finally:
                 self._finished += 1
+                self._output_tokens += call.output_tokens
 
-    async def _run(self, call: Call, credential: Credential, served: ServedModel) -> None:
-        vocabulary, account, trace = served.vocabulary, call.account, call.trace
-        asked = wire.generate_request_from_proto(call.request)
+    async def _run(self, call: GenerateCall, asked: GenerationRequest, served: ServedModel) -> None:
+        vocabulary, trace = served.vocabulary, call.trace
         scheme = make_scheme(asked.scheme, vocabulary_size=vocabulary.identity.size)
         prompt_ids, text = await self._prompts.encode(
             asked.prompt, partial(_tokenized, vocabulary, asked.prompt, asked.stop)
@@ -255,28 +232,18 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
             metrics=self.metrics,
             trace=trace,
         )
-        account.begun(meter, asked, len(prompt_ids))
-
-        client = ClientStream(call.outbox, account, check=lambda: self._access.check(credential))
-        started = GenerationStarted(
-            asked.seed,
-            len(prompt_ids),
-            asked.scheme,
-            min(asked.draft_length, scheme.max_draft_length),
-        )
-        client.put(started)
-        try:
-            finished = await run_generation(
-                session,
-                Drafter(served.model, scheme, asked.sampling, KeyedDraws(asked.seed)),
-                self._link.carrying(trace.context) if trace.context else self._link,
-                executor=self.executor,
-                settings=self._settings,
-                client=client,
-                meter=meter,
-            )
-        finally:
-            self._output_tokens += client.tokens
+        call.begun(meter, asked, len(prompt_ids))
+        draft_length = min(asked.draft_length, scheme.max_draft_length)
+        call.put(GenerationStarted(asked.seed, len(prompt_ids), asked.scheme, draft_length))
+        finished = await GenerationRun(
+            session,
+            Drafter(served.model, scheme, asked.sampling, KeyedDraws(asked.seed)),
+            self._link.carrying(trace.context) if trace.context else self._link,
+            executor=self.executor,
+            settings=self._settings,
+            client=call,
+            meter=meter,
+        ).run()
         if self._round_log is not None:
             reason = finished.reason.value
             self._round_log.generation_finished(meter.session_id, reason, asked.seed, finished.statistics)
@@ -285,7 +252,6 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
 def _tokenized(
     vocabulary: Vocabulary, prompt: str, stop: tuple[str, ...]
 ) -> tuple[tuple[int, ...], TextStream]:
-    """A prompt's ids, and what turns the output after them into text."""
     prompt_ids = tuple(vocabulary.encode(prompt))
     text = TextStream(
         vocabulary.decode,

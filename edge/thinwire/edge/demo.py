@@ -42,16 +42,12 @@ async def run_demo(
     generate: Callable[[str], Awaitable[int]], *, pair: str | None, console: Console, quiet: bool = False
 ) -> int:
     """
-    Start both daemons, generate, stop both.
+    Start both daemons, generate, stop both; returns the exit code.
 
     Args:
         generate: streams one completion from the edge at the address given; returns the exit code.
         pair: folder with draft/ and target/; None for the bundled pair.
-        console: progress, what pair it was, and errors go here.
-        quiet: only errors do.
-
-    Returns:
-        the exit code.
+        console: progress, what pair it was, and errors go here; when quiet, only errors.
     """
     models = Path(pair) if pair is not None else demo_pair.target_path().parent
     for role in ("target", "draft"):
@@ -104,16 +100,7 @@ async def serve_pair(cloud: Daemon, edge: Daemon, models: Path) -> str:
     """
     Start both side by side, wait until both serve, and let them share a core where that is faster.
 
-    Args:
-        cloud: not started.
-        edge: not started.
-        models: folder with target/ and draft/.
-
-    Returns:
-        the edge's HOST:PORT.
-
-    Raises:
-        DaemonDiedError: one of them ended instead.
+    `models` is the folder with target/ and draft/. Returns the edge's HOST:PORT; DaemonDiedError if one ends.
     """
     # Nobody else's cloud: every scheme may be tried.
     serve = ("thinwire.cloud", "serve", "--allow-dense-f16", "--log-format", "text")

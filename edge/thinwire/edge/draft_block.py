@@ -22,14 +22,7 @@ from thinwire.edge.events import Draft, DraftedBlock
 
 
 class DraftBlockBuilder:
-    """
-    One block in the making.
-
-    Args:
-        effect: asks for it.
-        scheme: quantises, samples and codes.
-        draws: the generation's randomness.
-    """
+    """One block in the making, with the draws of its generation."""
 
     def __init__(self, effect: Draft, scheme: Scheme, draws: Draws) -> None:
         self._effect = effect
@@ -53,7 +46,7 @@ class DraftBlockBuilder:
 
     def offer(self, draft_probs: npt.NDArray[Any], *, margin: float = 1.0) -> int | None:
         """
-        Draft the next token from q.
+        Draft the next token.
 
         Args:
             draft_probs: q, (V,), sums to 1.
@@ -88,7 +81,6 @@ class DraftBlockBuilder:
         return token_id
 
     def build(self, *, cache_length: int, draft_s: float) -> DraftedBlock:
-        """The finished block with its payload."""
         return DraftedBlock(
             tokens=tuple(self._tokens),
             distributions=tuple(self._distributions),

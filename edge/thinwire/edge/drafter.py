@@ -33,13 +33,7 @@ class DraftingCancelledError(Exception):
 
 class Drafter:
     """
-    One generation's draft sequence.
-
-    Args:
-        model: the draft model; its sequence is opened by the first `draft`.
-        scheme: sparsifies, quantises, samples and codes.
-        sampling: the warping of the draft's logits, the same as the target's.
-        draws: the generation's randomness.
+    One generation's draft sequence, opened by the first `draft`; the sampling's warping is the target's too.
 
     `cancel` may be called from any thread, everything else from the model's thread only (`truncate` excepted:
     it only notes the length, and the next `draft` rolls back).
@@ -55,11 +49,9 @@ class Drafter:
         self._cancelled = threading.Event()
 
     def cancel(self) -> None:
-        """End the draft in progress before its next token."""
         self._cancelled.set()
 
     def truncate(self, length: int) -> None:
-        """Roll back to `length` cached tokens before anything else is drafted."""
         self._sequence.truncate(length)
 
     def draft(self, effect: Draft) -> DraftedBlock:
@@ -87,7 +79,6 @@ class Drafter:
         return replace(block, encode_s=time.perf_counter() - drafted_s)
 
     def close(self) -> None:
-        """Free the cache."""
         self._sequence.close()
 
     def _next_logits(self, sequence: CachedSequence, token_ids: Sequence[int]) -> npt.NDArray[Any]:

@@ -6,11 +6,14 @@ The shell performs effects in the order given and turns their outcome into the n
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from thinwire.common.errors import ThinwireError
 from thinwire.common.law.draft_token import DraftToken
 from thinwire.common.schemes.base import DraftDistribution, SchemeState
+from thinwire.common.session.effects import ArmTimer as ArmTimer
+from thinwire.common.session.effects import TimerFired as TimerFired
+from thinwire.common.session.effects import TruncateCache as TruncateCache
 from thinwire.common.session.generation import Token
 from thinwire.common.session.messages import Close, DraftBlock, FinishReason, Open, Opened, Verdict
 from thinwire.common.session.statistics import DraftMeasured
@@ -37,8 +40,8 @@ class DraftedBlock(DraftMeasured):
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    """The shell has a stream to the cloud."""
+class Connected:
+    """The shell has a stream to the cloud, the first or a new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +74,6 @@ class LinkLost:
 
 
 @dataclass(frozen=True, slots=True)
-class LinkRestored:
-    """The shell has a new stream to the cloud."""
-
-
-@dataclass(frozen=True, slots=True)
-class TimerFired:
-    """The time of the last ArmTimer has come."""
-
-
-@dataclass(frozen=True, slots=True)
 class Cancelled:
     """The client went away or asked to stop."""
 
@@ -93,15 +86,7 @@ class Refused:
 
 
 EdgeEvent = (
-    Started
-    | OpenedReceived
-    | Drafted
-    | VerdictReceived
-    | LinkLost
-    | LinkRestored
-    | TimerFired
-    | Cancelled
-    | Refused
+    Connected | OpenedReceived | Drafted | VerdictReceived | LinkLost | TimerFired | Cancelled | Refused
 )
 
 # --- effects ----------------------------------------------------------------------------------------------
@@ -151,22 +136,8 @@ class Emit:
 
 
 @dataclass(frozen=True, slots=True)
-class TruncateCache:
-    """Roll the draft model's cache back to its first `length` tokens."""
-
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class ArmTimer:
-    """Deliver TimerFired at `at_s` (monotonic seconds); replaces the timer armed before; None disarms."""
-
-    at_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class Reconnect:
-    """Open a new stream, after the shell has backed off, then deliver LinkRestored, or LinkLost again."""
+    """Open a new stream, after the shell has backed off, then deliver Connected, or LinkLost again."""
 
     attempt: int
     """1 for the first try after a loss."""
@@ -181,7 +152,7 @@ class Finish:
     reason: FinishReason
     text: str = ""
     """Text still held back when the text ended."""
-    error: ThinwireError | None = field(default=None)
+    error: ThinwireError | None = None
 
 
 EdgeEffect = Send | Draft | Decided | Emit | TruncateCache | ArmTimer | Reconnect | Finish

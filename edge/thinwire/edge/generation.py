@@ -15,37 +15,16 @@ import random
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Protocol
 
 from thinwire.common import wire
 from thinwire.common.errors import LocalProtocolError, RemoteProtocolError, ThinwireError, TransportError
 from thinwire.common.session.generation import GenerationEvent, GenerationFinished
 from thinwire.common.session.messages import Close, CloseReason, Opened, Verdict
+from thinwire.edge import events
 from thinwire.edge.cloud_link import CloudLink, CloudStream, FromCloud
 from thinwire.edge.drafter import Drafter, DraftingCancelledError
-from thinwire.edge.events import (
-    ArmTimer,
-    Cancelled,
-    Decided,
-    Draft,
-    Drafted,
-    DraftedBlock,
-    EdgeEffect,
-    EdgeEvent,
-    Emit,
-    Finish,
-    LinkLost,
-    LinkRestored,
-    OpenedReceived,
-    Reconnect,
-    Refused,
-    Send,
-    Started,
-    TimerFired,
-    TruncateCache,
-    VerdictReceived,
-)
 from thinwire.edge.meter import GenerationMeter
 from thinwire.edge.session import EdgeSession
 from thinwire.edge.settings import EdgeSettings
@@ -64,87 +43,65 @@ class Client(Protocol):
         """Wait for a client that is slow to read."""
 
 
-async def run_generation(
-    session: EdgeSession,
-    drafter: Drafter,
-    link: CloudLink,
-    *,
-    executor: Executor,
-    settings: EdgeSettings,
-    client: Client,
-    meter: GenerationMeter,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> GenerationFinished:
-    """
-    Generate one text.
-
-    Args:
-        session: fresh.
-        drafter: the generation's own; closed at the end.
-        executor: the model's one thread.
-        client: is handed committed tokens and the end, in order.
-        meter: measures the generation and logs its rounds.
-        sleep: waits before a reconnect.
-
-    Returns:
-        the last event, statistics included, already emitted.
-
-    Raises:
-        TransportError: the cloud is not there, or lost for good.
-        ThinwireError: the cloud refused, or a model failed.
-        asyncio.CancelledError: the client went away; both sides are freed before it is raised.
-    """
-    driver = _Driver(session, drafter, link, executor, settings, client, meter, sleep)
-    try:
-        finish = await driver.run()
-        if finish.error is not None:
-            raise finish.error
-        finished = GenerationFinished(finish.reason, finish.text, meter.statistics())
-        client.put(finished)  # before the clean-up: the client need not wait for the cloud's Closed
-        return finished
-    finally:
-        # A cancelled task must still say Close to the cloud; the shield lets a second cancel pass by.
-        await asyncio.shield(asyncio.ensure_future(driver.clean_up()))
-
-
 @dataclass(frozen=True, slots=True)
 class _Received:
-    """An event that came down a stream, with its serialised size and its monotonic time."""
-
     stream: CloudStream
-    event: EdgeEvent
+    event: events.EdgeEvent
     size_bytes: int
     at_s: float
 
 
 @dataclass(eq=False)
-class _Driver:
-    """The queue of events, the stream, the timer and the draft in progress of one generation."""
+class GenerationRun:
+    """One generation under way: its events, its stream, its timer and the draft in progress."""
 
-    _session: EdgeSession
-    _drafter: Drafter
-    _link: CloudLink
-    _executor: Executor
-    _settings: EdgeSettings
-    _client: Client
-    _meter: GenerationMeter
-    _sleep: Callable[[float], Awaitable[None]]
+    session: EdgeSession
+    drafter: Drafter
+    """The generation's own; closed at the end."""
+    link: CloudLink
+    _: KW_ONLY
+    executor: Executor
+    """The model's one thread."""
+    settings: EdgeSettings
+    client: Client
+    meter: GenerationMeter
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[EdgeEvent | _Received | BaseException] = asyncio.Queue()
+        self._events: asyncio.Queue[events.EdgeEvent | _Received | BaseException] = asyncio.Queue()
         self._writer = wire.EdgeStreamWriter()
+        """Of all streams: what it writes depends on what went before."""
         self._stream: CloudStream | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._reconnecting: asyncio.Task[None] | None = None
         self._closed = False
-        self._finish: Finish | None = None
+        self._finish: events.Finish | None = None
 
-    async def run(self) -> Finish:
-        """Connect, then step events until the text is over."""
-        await self._link.connect()
+    async def run(self) -> GenerationFinished:
+        """
+        Make the text; the client is handed its tokens and the end, in order. Returns the end.
+
+        Raises:
+            TransportError: the cloud is not there, or lost for good.
+            ThinwireError: the cloud refused, or a model failed.
+            asyncio.CancelledError: the client went away; both sides are freed before it is raised.
+        """
+        try:
+            finish = await self._until_finish()
+            if finish.error is not None:
+                raise finish.error
+            finished = GenerationFinished(finish.reason, finish.text, self.meter.statistics())
+            self.client.put(finished)  # before the clean-up: the client need not wait for the cloud's Closed
+            return finished
+        finally:
+            # A cancelled task must still say Close to the cloud; the shield lets a second cancel pass by.
+            await asyncio.shield(asyncio.ensure_future(self._clean_up()))
+
+    async def _until_finish(self) -> events.Finish:
+        await self.link.connect()
         self._open_stream()
-        await self._step(Started())
+        await self._step(events.Connected())
         while self._finish is None:
             item = await self._events.get()
             if isinstance(item, BaseException):
@@ -152,128 +109,129 @@ class _Driver:
             if not isinstance(item, _Received):
                 await self._step(item)
             elif item.stream is self._stream:  # otherwise of a stream already given up
-                self._meter.received(item.event, item.size_bytes, item.at_s)
+                self.meter.received(item.event, item.size_bytes, item.at_s)
                 await self._step(item.event)
         return self._finish
 
-    async def _step(self, event: EdgeEvent) -> None:
-        for effect in self._session.step(event, self._loop.time()):
+    async def _step(self, event: events.EdgeEvent) -> None:
+        for effect in self.session.step(event, self._loop.time()):
             await self._perform(effect)
 
-    async def clean_up(self) -> None:
+    async def _clean_up(self) -> None:
         """Free everything, here and at the cloud, however the run ended."""
-        self._drafter.cancel()
+        self.drafter.cancel()
         self._arm(None)
         if self._reconnecting is not None:
             self._reconnecting.cancel()
-        closing = self._loop.run_in_executor(self._executor, self._drafter.close)
+        closing = self._loop.run_in_executor(self.executor, self.drafter.close)
         if self._stream is not None:
             if not self._closed:
                 self._say_close()
-            await self._stream.finished(self._settings.close_timeout_s)
+            await self._stream.finished(self.settings.close_timeout_s)
         await closing
 
     def _say_close(self) -> None:
         """Let the session end itself; a session that already failed is closed by hand."""
-        effects: list[EdgeEffect] = []
+        effects: list[events.EdgeEffect] = []
         with suppress(LocalProtocolError):
-            effects = self._session.step(Cancelled(), self._loop.time())
+            effects = self.session.step(events.Cancelled(), self._loop.time())
         for effect in effects:
-            if isinstance(effect, Send):
+            if isinstance(effect, events.Send):
                 self._send(effect)
         if not self._closed:
-            self._send(Send(Close(CloseReason.FAILED)))
+            self._send(events.Send(Close(CloseReason.FAILED)))
 
-    async def _perform(self, effect: EdgeEffect) -> None:
+    async def _perform(self, effect: events.EdgeEffect) -> None:
         match effect:
-            case Send():
+            case events.Send():
                 self._send(effect)
-            case Draft():
-                await self._client.room()
+            case events.Draft():
+                await self.client.room()
                 self._draft(effect)
-            case Emit(tokens):
-                self._meter.emitted(self._loop.time())
-                self._client.put(tokens)
-            case Decided():
-                self._meter.decided(effect)
-            case TruncateCache(length):
-                self._drafter.truncate(length)
-            case ArmTimer(at_s):
+            case events.Emit(tokens):
+                self.meter.emitted(self._loop.time())
+                self.client.put(tokens)
+            case events.Decided():
+                self.meter.decided(effect)
+            case events.TruncateCache(length):
+                self.drafter.truncate(length)
+            case events.ArmTimer(at_s):
                 self._arm(at_s)
-            case Reconnect(attempt, pause_s):
+            case events.Reconnect(attempt, pause_s):
                 if self._stream is not None:
                     self._stream.abandon()
                     self._stream = None
                 self._reconnecting = asyncio.create_task(self._reconnect(attempt, pause_s))
-            case Finish():
-                self._meter.finished(self._loop.time())
+            case events.Finish():
+                self.meter.finished(self._loop.time())
                 self._finish = effect
 
     # --- the link ----------------------------------------------------------------------------------------
 
     def _open_stream(self) -> None:
-        self._stream = self._link.open_stream(self._writer, self._received)
+        self._stream = self.link.open_stream(self._received)
 
     def _received(self, stream: CloudStream, message: FromCloud, size_bytes: int) -> None:
         """Turn what came down `stream` into an event; the end after our own Close is none."""
-        event: EdgeEvent
+        event: events.EdgeEvent
         match message:
             case Opened():
-                event = OpenedReceived(message)
+                event = events.OpenedReceived(message)
             case Verdict():
-                event = VerdictReceived(message)
+                event = events.VerdictReceived(message)
             case ThinwireError():
                 # Only the link itself may come back; a status that the cloud chose would be chosen again.
-                event = LinkLost(message) if type(message) is TransportError else Refused(message)
+                kind = events.LinkLost if type(message) is TransportError else events.Refused
+                event = kind(message)
         if self._closed:
             return
         if self._events.qsize() >= MAX_EVENTS:
             stream.abandon()
-            event = Refused(RemoteProtocolError(f"{MAX_EVENTS} messages wait; expected one a round."))
+            event = events.Refused(RemoteProtocolError(f"{MAX_EVENTS} messages wait; expected one a round."))
         self._events.put_nowait(_Received(stream, event, size_bytes, self._loop.time()))
 
-    def _send(self, effect: Send) -> None:
+    def _send(self, effect: events.Send) -> None:
         assert self._stream is not None, "a Send effect before a stream"
         message = effect.message
         self._closed = self._closed or isinstance(message, Close)
-        request = self._stream.prepare(message)
-        self._meter.sent(message, request.ByteSize(), self._loop.time())
+        request = self._writer.to_proto(message)
+        self.meter.sent(message, request.ByteSize(), self._loop.time())
         self._stream.send(request, last=self._closed)
 
     async def _reconnect(self, attempt: int, asked_s: float | None) -> None:
         """Wait what the cloud asked for and up to half more, or back off; connect, and say how it went."""
         if asked_s is None:
-            doubled_s = self._settings.backoff_s * 2 ** min(attempt - 1, 20)
-            longest_s = min(self._settings.max_backoff_s, doubled_s)
+            doubled_s = self.settings.backoff_s * 2 ** min(attempt - 1, 20)
+            longest_s = min(self.settings.max_backoff_s, doubled_s)
             pause_s = longest_s * random.uniform(0.5, 1.0)
         else:
             pause_s = asked_s * random.uniform(1.0, 1.5)
         try:
-            await self._sleep(pause_s)
-            await self._link.connect()
+            await self.sleep(pause_s)
+            await self.link.connect()
         except ThinwireError as error:
-            self._events.put_nowait(LinkLost(error))
+            self._events.put_nowait(events.LinkLost(error))
             return
         except Exception as error:  # a bug of ours: nobody awaits this task
             self._events.put_nowait(error)
             return
         self._open_stream()
-        self._events.put_nowait(LinkRestored())
+        self._events.put_nowait(events.Connected())
 
     # --- drafting and the clock --------------------------------------------------------------------------
 
-    def _draft(self, effect: Draft) -> None:
-        future = self._loop.run_in_executor(self._executor, self._drafter.draft, effect)
+    def _draft(self, effect: events.Draft) -> None:
+        future = self._loop.run_in_executor(self.executor, self.drafter.draft, effect)
         future.add_done_callback(lambda done: self._drafted(effect.attempt, done))
 
-    def _drafted(self, attempt: int, done: asyncio.Future[DraftedBlock]) -> None:
+    def _drafted(self, attempt: int, done: asyncio.Future[events.DraftedBlock]) -> None:
         if done.cancelled():
             return
         error = done.exception()
         if error is None:
-            self._events.put_nowait(Drafted(attempt, done.result()))
+            self._events.put_nowait(events.Drafted(attempt, done.result()))
         elif isinstance(error, ThinwireError):
-            self._events.put_nowait(Refused(error))
+            self._events.put_nowait(events.Refused(error))
         elif not isinstance(error, DraftingCancelledError):
             self._events.put_nowait(error)
 
@@ -281,5 +239,5 @@ class _Driver:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = (
-            None if at_s is None else self._loop.call_at(at_s, self._events.put_nowait, TimerFired())
+            None if at_s is None else self._loop.call_at(at_s, self._events.put_nowait, events.TimerFired())
         )

@@ -10,14 +10,59 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 
 from thinwire.common.law.decision_margin import CLOSE_DRAFT_MARGIN
+from thinwire.common.observe.metrics import Metrics
 from thinwire.common.observe.tracing import NO_TRACE, Trace
 from thinwire.common.schemes.base import Scheme
-from thinwire.common.session.messages import Close, DraftBlock, Open
+from thinwire.common.session.messages import Close, DraftBlock, FinishReason, Open
 from thinwire.common.session.statistics import DraftMeasured, GenerationStatistics, RoundMeasured
 from thinwire.edge.events import Decided, EdgeEvent, OpenedReceived
-from thinwire.edge.metrics import EdgeMetrics
-from thinwire.edge.tally import Tally
 from thinwire.edge.telemetry import RoundLog
+
+_OF_A_ROUND = {field.name for field in fields(RoundMeasured)} | set(dir(RoundMeasured))
+_OF_EVERY_MESSAGE = {"uplink_message_bytes", "downlink_message_bytes"}
+SUMS = tuple(
+    field.name
+    for field in fields(GenerationStatistics)
+    if field.name in _OF_A_ROUND and field.name not in _OF_EVERY_MESSAGE
+)
+
+
+class EdgeMetrics(Metrics):
+    """What an edge counts, given the generations running now; its rounds are `RoundMeasured`."""
+
+    def __init__(self, *, generations: Callable[[], int]) -> None:
+        super().__init__(
+            counters={
+                "generations_finished": ("reason", "Generations that are over, by how they ended."),
+                "reconnects": ("", "Streams to the cloud opened beyond the first."),
+                "rebuilds": (
+                    "",
+                    "Sessions opened again from the committed tokens, because the cloud had lost them.",
+                ),
+            },
+            times={
+                "draft_s": "Drafting of a block, without its coding.",
+                "encode_s": "Coding of a block's payload.",
+                "round_trip_s": "From a round's first sending to its verdict.",
+                "network_s": "Round trip less the cloud's own time.",
+            },
+        )
+        self._begin("generations_finished", [reason.value for reason in FinishReason])
+        self._gauge("generations", "Generations running now.", generations)
+        self._first_token = self._histogram(
+            "time_to_first_token_seconds", "From a request to its first output token."
+        )
+        self._generation = self._histogram("generation_seconds", "From a request to the end of its text.")
+
+    def generation_finished(self, reason: FinishReason, statistics: GenerationStatistics) -> None:
+        """A generation is over; the times are those of texts that came to their end."""
+        self.count("generations_finished", reason.value)
+        self.count("reconnects", amount=statistics.reconnects)
+        self.count("rebuilds", amount=statistics.rebuilds)
+        if reason in (FinishReason.CANCELLED, FinishReason.ERROR):
+            return
+        self._generation.observe(statistics.total_s)
+        self._first_token.observe(statistics.first_token_s)
 
 
 class GenerationMeter:
@@ -25,12 +70,10 @@ class GenerationMeter:
     Accumulates one generation's measurements; all times are the event loop's monotonic seconds.
 
     Args:
-        scheme: of the generation.
         statistics: of its session; completed here.
         started_s: when the client's request came in.
         round_log: where each round is written, None for nowhere.
         metrics: of the daemon; of nobody when None.
-        trace: of the request.
     """
 
     def __init__(
@@ -48,17 +91,11 @@ class GenerationMeter:
         self._started_s = started_s
         self._metrics = metrics or EdgeMetrics(generations=lambda: 1)
         self._trace = trace
-        self.subscribers: list[Callable[[RoundMeasured], None]] = [
-            Tally(statistics).add,
-            self._metrics.round_verified,
-        ]
-        """Told of each verified round."""
-        if round_log is not None:
-            self.subscribers.append(round_log.round_measured)
+        self._tally = Tally(statistics)
+        self._round_log = round_log
         self.session_id = ""
         """The cloud's name of the session, hexadecimal; empty before it answered."""
         self._sent_s: float | None = None
-        """When the pending round went up for the first time."""
         self._round_up_bytes = 0
         self._received_bytes = 0
         self._received_s = started_s
@@ -72,7 +109,6 @@ class GenerationMeter:
             self._round_up_bytes += size_bytes
 
     def received(self, event: EdgeEvent, size_bytes: int, at_s: float) -> None:
-        """A message of this serialised size came down at `at_s`."""
         self._received_bytes, self._received_s = size_bytes, at_s
         self._statistics.downlink_message_bytes += size_bytes
         self._metrics.count("downlink_bytes", self._scheme.name, size_bytes)
@@ -81,7 +117,6 @@ class GenerationMeter:
             self._sent_s, self._round_up_bytes = None, 0  # a lost session's pending round begins anew
 
     def decided(self, decided: Decided) -> None:
-        """The message received last decided the pending round."""
         assert self._sent_s is not None, "a verdict for a round that was never sent"
         measured = measure(
             decided,
@@ -92,8 +127,10 @@ class GenerationMeter:
             round_trip_s=self._received_s - self._sent_s,
         )
         self._sent_s, self._round_up_bytes = None, 0
-        for tell in self.subscribers:
-            tell(measured)
+        self._tally.add(measured)
+        self._metrics.round_verified(measured)
+        if self._round_log is not None:
+            self._round_log.round_measured(measured)
         self._trace.phases(
             ("draft", measured.draft_s),
             ("encode", measured.encode_s),
@@ -108,11 +145,9 @@ class GenerationMeter:
         )
 
     def emitted(self, now: float) -> None:
-        """Committed tokens go to the client."""
         self._statistics.first_token_s = self._statistics.first_token_s or now - self._started_s
 
     def finished(self, now: float) -> None:
-        """The text is over."""
         self._statistics.total_s = now - self._started_s
 
     def statistics(self) -> GenerationStatistics:
@@ -158,3 +193,25 @@ def measure(
         queue_s=verdict.queue_us * 1e-6,
         verify_s=verdict.verify_us * 1e-6,
     )
+
+
+class Tally:
+    """Counts up the statistics of one generation."""
+
+    def __init__(self, statistics: GenerationStatistics) -> None:
+        self.statistics = statistics
+        self._dropped_mass = 0.0
+        self._cap_bound_positions = 0
+
+    def add(self, measured: RoundMeasured) -> None:
+        """One more round: positions after the first rejection were drafted, but neither tested nor kept."""
+        s = self.statistics
+        s.rounds += 1
+        for name in SUMS:
+            setattr(s, name, getattr(s, name) + getattr(measured, name))
+        for dropped_mass in measured.dropped_masses[: measured.kept_positions]:
+            self._dropped_mass += dropped_mass
+        self._cap_bound_positions += measured.cap_bound_positions
+        if s.kept_positions:
+            s.mean_dropped_mass = self._dropped_mass / s.kept_positions
+            s.cap_binding_rate = self._cap_bound_positions / s.kept_positions

@@ -40,9 +40,7 @@ class PairWatch:
     Args:
         ask: the cloud's account of itself, or why there is none, within a deadline.
         cloud: HOST:PORT, for the log.
-        vocabulary: the draft model's.
         on_change: told when it becomes known, and whenever it changes, whether texts can be made.
-        sleep: waits before the cloud is asked again.
     """
 
     def __init__(
@@ -65,7 +63,6 @@ class PairWatch:
         self._doubted = asyncio.Event()
 
     async def look(self) -> None:
-        """Ask once."""
         await self.heard(await self._ask())
 
     async def heard(self, answer: ServerInfo | ThinwireError) -> None:
@@ -75,7 +72,7 @@ class PairWatch:
         elif isinstance(answer, ServerInfo) and answer.vocabulary == self._vocabulary:
             await self._known(True, f"serves {answer.model} with the draft model's vocabulary")
         elif isinstance(answer, ServerInfo):
-            theirs, ours = _shown(answer.vocabulary), _shown(self._vocabulary)
+            theirs, ours = vocabulary_text(answer.vocabulary), vocabulary_text(self._vocabulary)
             parts = ", ".join(self._vocabulary.differing_parts(answer.vocabulary))
             await self._known(
                 False,
@@ -94,7 +91,6 @@ class PairWatch:
             self._doubted.set()
 
     async def run(self) -> None:
-        """Ask again whenever there is reason to, for good."""
         pause_s = _FIRST_PAUSE_S
         while True:
             if self.is_right:
@@ -124,5 +120,5 @@ class PairWatch:
         await self._on_change(is_right)
 
 
-def _shown(vocabulary: VocabularyIdentity) -> str:
+def vocabulary_text(vocabulary: VocabularyIdentity) -> str:
     return f"{vocabulary.size} ids, sha256 {vocabulary.sha256.hex()[:16]}"

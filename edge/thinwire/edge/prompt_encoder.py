@@ -21,12 +21,7 @@ SHORT_BYTES = 16 * 1024
 
 
 class PromptEncoder:
-    """
-    One edge's; prompts wait their turn, as many as there are callers.
-
-    Args:
-        max_bytes: of a prompt in UTF-8.
-    """
+    """One edge's, for prompts of at most `max_bytes` in UTF-8; they wait their turn, however many."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -36,11 +31,9 @@ class PromptEncoder:
 
     async def encode(self, prompt: str, tokenize: Callable[[], Encoded]) -> Encoded:
         """
-        What `tokenize` makes of a prompt; a caller that is cancelled while others are before it leaves no
-        work behind.
+        What `tokenize` makes of a prompt; a caller that is cancelled while it waits leaves no work.
 
-        Raises:
-            ConfigError: it is too long, before anything is done for it, or no text.
+        ConfigError if it is too long, before anything is done for it, or no text.
         """
         check_text("the prompt", prompt, self._max_bytes)
         thread = self._short if len(prompt.encode()) <= SHORT_BYTES else self._long

@@ -18,18 +18,19 @@ from thinwire.common.session.generation import (
     GenerationStarted,
     ServerInfo,
 )
-from thinwire.common.session.messages import TokenKind, VocabularyIdentity
+from thinwire.common.session.messages import TokenKind
 from thinwire.common.session.statistics import GenerationStatistics
+from thinwire.edge.pair import vocabulary_text
 from thinwire.edge.telemetry import statistics_to_dict
 
 STYLES = {TokenKind.ACCEPTED: "green", TokenKind.RESAMPLED: "bold red", TokenKind.BONUS: "cyan"}
 """Colours of the three origins of a token; without colour the text is plain."""
+_LEGEND = {TokenKind.ACCEPTED: "accepted draft", TokenKind.RESAMPLED: "resampled", TokenKind.BONUS: "bonus"}
 
 CAP_BINDING_LIMIT = 0.01
 """Share of positions with a binding K_max from which Theorem 2's guarantee is reported as void."""
 
 _WHOLE_TIMES = ("total_s", "first_token_s")
-"""Times that are no phase of their own."""
 
 _NO_CONTROLS = {
     code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), 127, *range(128, 160)) if code not in (9, 10)
@@ -55,7 +56,6 @@ class Display:
         self._started: GenerationStarted | None = None
 
     def show(self, event: GenerationEvent) -> None:
-        """Show one event."""
         if isinstance(event, GenerationStarted):
             self._started = event
             if self._console.is_terminal and self._console.color_system and not self._console.no_color:
@@ -81,12 +81,7 @@ class Display:
             self._console.file.write("\n")
 
     def _legend(self) -> None:
-        words = {
-            "accepted draft": TokenKind.ACCEPTED,
-            "resampled": TokenKind.RESAMPLED,
-            "bonus": TokenKind.BONUS,
-        }
-        parts = [Text(word, STYLES[kind]) for word, kind in words.items()]
+        parts = [Text(word, STYLES[kind]) for kind, word in _LEGEND.items()]
         self._console.print(Text("tokens: ", "dim") + Text(" · ", "dim").join(parts), end="\n\n")
 
     def _write(self, text: str, style: str) -> None:
@@ -100,12 +95,7 @@ class Display:
 
 
 class JsonLines:
-    """
-    Writes one JSON object a line: each token, then the whole text with its statistics (docs/operations.md).
-
-    Args:
-        file: where to.
-    """
+    """One JSON object a line: each token, then the whole text with its statistics (docs/operations.md)."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -113,7 +103,6 @@ class JsonLines:
         self._texts: list[str] = []
 
     def show(self, event: GenerationEvent) -> None:
-        """Write one event."""
         if isinstance(event, GenerationStarted):
             self._started = event
         elif isinstance(event, GenerationFinished):
@@ -178,17 +167,12 @@ def guarantee_text(statistics: GenerationStatistics) -> str:
 
 
 def status_rows(status: EdgeStatus, *, edge_security: LinkSecurity) -> list[tuple[str, str]]:
-    """
-    (name, value) of every line of `thinwire status`.
-
-    Args:
-        edge_security: what protects the connection to the edge.
-    """
+    """(name, value) of every line of `thinwire status`; `edge_security` is of the connection to the edge."""
     rows = [
         ("edge", f"thinwire {status.version}, {_model_text(status)}"),
         ("  listener", status.listener_security),
         ("  connection", edge_security.value),
-        ("vocabulary", "–" if status.is_loading else _vocabulary_text(status.vocabulary)),
+        ("vocabulary", "–" if status.is_loading else vocabulary_text(status.vocabulary)),
         ("schemes", _schemes_text(status)),
         ("running", f"{status.generations} generations"),
         ("since start", f"{status.generations_finished} generations, {status.output_tokens} output tokens"),
@@ -217,10 +201,6 @@ def _model_text(end: EdgeStatus | ServerInfo) -> str:
     return "no model yet" if end.is_loading else f"{end.model} ({end.dtype}, {end.device})"
 
 
-def _vocabulary_text(vocabulary: VocabularyIdentity) -> str:
-    return f"{vocabulary.size} ids, sha256 {vocabulary.sha256.hex()[:16]}"
-
-
 def _fingerprint_text(cloud: ServerInfo) -> str:
     return cloud.target_fingerprint.hex() or "none: another target would go unnoticed"
 
@@ -232,7 +212,7 @@ def _pair_text(status: EdgeStatus, cloud: ServerInfo) -> str:
         return "the same"
     parts = status.vocabulary.differing_parts(cloud.vocabulary)
     where = f" in its {', '.join(parts)}" if parts else ""
-    return f"ANOTHER{where} ({_vocabulary_text(cloud.vocabulary)}): nothing can be generated"
+    return f"ANOTHER{where} ({vocabulary_text(cloud.vocabulary)}): nothing can be generated"
 
 
 def _schemes_text(status: EdgeStatus) -> str:

@@ -4,7 +4,7 @@ The edge's half of a session: events in, effects out, nothing else.
 It decides all about tokens: what to draft, what a verdict commits, where the text ends, what is resent.
 It never waits, draws, reads a clock or touches a model; the shell (`edge.generation`) does that.
 
-Life: Started → Send(Open) → OpenedReceived → Draft → Drafted → Send(DraftBlock) → VerdictReceived → Emit,
+Life: Connected → Send(Open) → OpenedReceived → Draft → Drafted → Send(DraftBlock) → VerdictReceived → Emit,
 Draft ... → Send(Close), Finish.
 A sent block is kept and, after a reconnect, sent again as the same bytes; it is never drafted anew.
 A session that the cloud has lost (a restart, an eviction) is opened again from the committed tokens and the
@@ -45,32 +45,9 @@ from thinwire.common.session.messages import (
 )
 from thinwire.common.session.states import TERMINAL, Happening, State, after
 from thinwire.common.session.statistics import GenerationStatistics
+from thinwire.edge import events
 from thinwire.edge.committed_sequence import CommittedSequence
-from thinwire.edge.events import (
-    ArmTimer,
-    Cancelled,
-    Decided,
-    Draft,
-    Drafted,
-    DraftedBlock,
-    EdgeEffect,
-    EdgeEvent,
-    Emit,
-    Finish,
-    LinkLost,
-    LinkRestored,
-    OpenedReceived,
-    Reconnect,
-    Refused,
-    Send,
-    Started,
-    TimerFired,
-    TruncateCache,
-    VerdictReceived,
-)
-from thinwire.edge.known_target import KnownTarget
-from thinwire.edge.patience import Patience
-from thinwire.edge.round_deadline import RoundDeadline
+from thinwire.edge.patience import Patience, RoundDeadline
 from thinwire.edge.text_stream import TextStream
 
 
@@ -79,11 +56,8 @@ class EdgeSession:
     One generation, seen from the edge.
 
     Args:
-        request: what was asked for.
         prompt_token_ids: at least one id below V.
-        vocabulary: the draft model's.
         scheme: made from `request.scheme` for the same vocabulary.
-        text: turns committed output ids into text.
         context_length: tokens the draft model can hold.
         round_timeout_s: seconds a round or an open may take at most, and may wait in all for a quota.
         least_round_timeout_s: seconds a round may take at least, whatever the rounds before it took;
@@ -118,7 +92,6 @@ class EdgeSession:
         self._deadline = RoundDeadline(least_round_timeout_s or round_timeout_s, round_timeout_s)
         self._patience = Patience(patience_s, round_timeout_s)
 
-        self._target = KnownTarget()
         self.state = State.NEW
         self.statistics = GenerationStatistics()
         """What the session itself counts; the shell completes it."""
@@ -130,67 +103,57 @@ class EdgeSession:
         self._cache_length = 0
         self._attempt = -1
         self._drafting = False
-        self._drafted: DraftedBlock | None = None
+        self._drafted: events.DraftedBlock | None = None
         self._block: DraftBlock | None = None
         self._round = 0
         self._sent_s = 0.0
-        """When the pending block went out for the first time."""
         self._timeout_s = 0.0
         """Deadline, in seconds, of the open or the round under way."""
 
     @property
     def committed_token_ids(self) -> tuple[int, ...]:
-        """Prompt and output."""
         return self._committed.token_ids
 
-    def step(self, event: EdgeEvent, now: float) -> list[EdgeEffect]:
+    def step(self, event: events.EdgeEvent, now: float) -> list[events.EdgeEffect]:
         """
-        Take one event.
+        Take one event, at `now` in monotonic seconds; returns effects in the order they must be done.
 
-        Args:
-            event: what happened.
-            now: monotonic seconds.
-
-        Returns:
-            effects in the order they must be done.
-
-        Raises:
-            LocalProtocolError: the shell delivered an event that it cannot have (a bug of ours).
+        LocalProtocolError if the shell delivered an event that it cannot have (a bug of ours).
         """
         if self.state in TERMINAL:
             return []
         match event:
-            case Started():
-                return self._on_started(now)
-            case OpenedReceived(opened):
+            case events.Connected():
+                return self._on_connected(now)
+            case events.OpenedReceived(opened):
                 return self._on_opened(opened, now)
-            case Drafted(attempt, block):
+            case events.Drafted(attempt, block):
                 return self._on_drafted(attempt, block, now)
-            case VerdictReceived(verdict):
+            case events.VerdictReceived(verdict):
                 return self._on_verdict(verdict, now)
-            case LinkLost(error):
+            case events.LinkLost(error):
                 return self._on_link_lost(error, now)
-            case LinkRestored():
-                return self._on_link_restored(now)
-            case TimerFired():
+            case events.TimerFired():
                 return self._on_timer(now)
-            case Cancelled():
+            case events.Cancelled():
                 return self._end(FinishReason.CANCELLED, CloseReason.CANCELLED)
-            case Refused(EpochSupersededError() as error):
+            case events.Refused(EpochSupersededError() as error):
                 # Only we know the session's id: an Open on a stream given up came late and took it over.
                 return self._on_link_lost(error, now)
-            case Refused(SessionNotFoundError() as error):
+            case events.Refused(SessionNotFoundError() as error):
                 return self._on_session_lost(error, now)
-            case Refused(ResourceExhaustedError() as error) if self._is_put_off(error):
+            case events.Refused(ResourceExhaustedError() as error) if self._is_put_off(error):
                 return self._on_put_off(error, now)
-            case Refused(error):
+            case events.Refused(error):
                 return self._fail(error)
 
     # --- opening ------------------------------------------------------------------------------------------
 
-    def _on_started(self, now: float) -> list[EdgeEffect]:
-        self.state = after(self.state, Happening.OPEN)
-        return [Send(self._open()), self._arm(now, self._round_timeout_s)]
+    def _on_connected(self, now: float) -> list[events.EdgeEffect]:
+        if self.state not in (State.NEW, State.DETACHED):
+            raise LocalProtocolError(f"Connected in state {self.state.value}; expected new or detached.")
+        self.state = after(self.state, Happening.OPEN if self.state is State.NEW else Happening.RESUME)
+        return [events.Send(self._open()), self._arm(now, self._round_timeout_s)]
 
     def _open(self) -> Open:
         return Open(
@@ -202,7 +165,7 @@ class EdgeSession:
             session_id=self._session_id,
         )
 
-    def _on_opened(self, opened: Opened, now: float) -> list[EdgeEffect]:
+    def _on_opened(self, opened: Opened, now: float) -> list[events.EdgeEffect]:
         if opened.session_id == self._session_id and opened.epoch <= self._epoch:
             return []  # repeated, or of a stream given up
         if self.state is not State.OPENING:
@@ -218,15 +181,14 @@ class EdgeSession:
         self._session_id = opened.session_id
         self._patience.opened()
         try:
-            self._target.check(opened, len(self._committed))
             self._committed.opened(opened)
         except ThinwireError as error:
             return self._fail(error)
         if self._drafted is not None:  # the session was lost, its block was not
             return self._send_block(self._drafted, now)
-        return [ArmTimer(None)] if self._drafting else [ArmTimer(None), *self._next_draft()]
+        return [events.ArmTimer(None)] if self._drafting else [events.ArmTimer(None), *self._next_draft()]
 
-    def _on_resumed(self, opened: Opened, now: float) -> list[EdgeEffect]:
+    def _on_resumed(self, opened: Opened, now: float) -> list[events.EdgeEffect]:
         """Go on where the torn stream stopped: the pending block goes out again, byte for byte."""
         known = {self._round, self._round + 1} if self._block is not None else {self._round + 1}
         if opened.session_id != self._session_id or opened.next_round not in known:
@@ -237,14 +199,14 @@ class EdgeSession:
             )
         if self._block is not None:
             self.state = after(self.state, Happening.ROUND)
-            return [Send(self._block), self._arm_round(now)]
+            return [events.Send(self._block), self._arm_round(now)]
         if self._drafted is not None:
             return self._send_block(self._drafted, now)
-        return [ArmTimer(None)]  # drafting is still under way
+        return [events.ArmTimer(None)]  # drafting is still under way
 
     # --- rounds -------------------------------------------------------------------------------------------
 
-    def _next_draft(self) -> list[EdgeEffect]:
+    def _next_draft(self) -> list[events.EdgeEffect]:
         """Ask for the next block; never so long that it could overshoot max_tokens or a context."""
         longest = min(self._request.draft_length, self._scheme.max_draft_length)
         if longest and self._committed.draft_is_full:
@@ -255,7 +217,7 @@ class EdgeSession:
         self._attempt += 1
         self._drafting = True
         return [
-            Draft(
+            events.Draft(
                 attempt=self._attempt,
                 feed_token_ids=self._committed.since(self._cache_length) if length else (),
                 first_position=len(self._committed),
@@ -267,7 +229,7 @@ class EdgeSession:
             )
         ]
 
-    def _on_drafted(self, attempt: int, block: DraftedBlock, now: float) -> list[EdgeEffect]:
+    def _on_drafted(self, attempt: int, block: events.DraftedBlock, now: float) -> list[events.EdgeEffect]:
         if not self._drafting or attempt != self._attempt:
             raise LocalProtocolError(
                 f"Drafted({attempt}) without a Draft effect; the last one was {self._attempt}."
@@ -279,7 +241,7 @@ class EdgeSession:
             return []
         return self._send_block(block, now)
 
-    def _send_block(self, drafted: DraftedBlock, now: float) -> list[EdgeEffect]:
+    def _send_block(self, drafted: events.DraftedBlock, now: float) -> list[events.EdgeEffect]:
         self.state = after(self.state, Happening.ROUND)
         self._drafted = drafted
         self._round += 1
@@ -294,17 +256,17 @@ class EdgeSession:
         )
         self._block = replace(block, checksum=block_checksum(block, self._request.scheme))
         self._sent_s = now
-        return [Send(self._block), self._arm_round(now)]
+        return [events.Send(self._block), self._arm_round(now)]
 
-    def _arm_round(self, now: float) -> ArmTimer:
+    def _arm_round(self, now: float) -> events.ArmTimer:
         assert self._block is not None, "a deadline without a round"
         return self._arm(now, self._deadline.seconds(len(self._block.payload), self._patience.tries))
 
-    def _arm(self, now: float, timeout_s: float) -> ArmTimer:
+    def _arm(self, now: float, timeout_s: float) -> events.ArmTimer:
         self._timeout_s = timeout_s
-        return ArmTimer(now + timeout_s)
+        return events.ArmTimer(now + timeout_s)
 
-    def _on_verdict(self, verdict: Verdict, now: float) -> list[EdgeEffect]:
+    def _on_verdict(self, verdict: Verdict, now: float) -> list[events.EdgeEffect]:
         if verdict.round > self._round:
             sentence = f"a verdict of round {verdict.round} came; expected {self._round} at most."
             return self._fail(RemoteProtocolError(sentence))
@@ -323,9 +285,9 @@ class EdgeSession:
         self._block = self._drafted = None
         self._patience.decided()
         self._scheme_state = self._scheme.state_after_verdict(drafted.states, verdict.accepted)
-        return [Decided(drafted, verdict), *self._commit(drafted, verdict)]
+        return [events.Decided(drafted, verdict), *self._commit(drafted, verdict)]
 
-    def _commit(self, drafted: DraftedBlock, verdict: Verdict) -> list[EdgeEffect]:
+    def _commit(self, drafted: events.DraftedBlock, verdict: Verdict) -> list[events.EdgeEffect]:
         """Commit accepted tokens and the cloud's own, and go on or end."""
         base = len(self._committed)
         tokens = [(t.token_id, TokenKind.ACCEPTED) for t in drafted.tokens[: verdict.accepted]]
@@ -334,25 +296,25 @@ class EdgeSession:
         emitted, ending = self._committed.commit(tokens)
         self.statistics.output_tokens += len(emitted)
         self.statistics.resampled_tokens += sum(t.kind is TokenKind.RESAMPLED for t in emitted)
-        effects: list[EdgeEffect] = [ArmTimer(None), Emit(tuple(emitted))]
+        effects: list[events.EdgeEffect] = [events.ArmTimer(None), events.Emit(tuple(emitted))]
         if ending is not None:
             return effects + self._end(ending, CloseReason.FINISHED)
         valid = min(self._cache_length, base + verdict.accepted)
         if valid < self._cache_length:
             self._cache_length = valid
-            effects.append(TruncateCache(valid))
+            effects.append(events.TruncateCache(valid))
         return effects + self._next_draft()
 
     # --- the link -----------------------------------------------------------------------------------------
 
-    def _on_link_lost(self, error: ThinwireError, now: float) -> list[EdgeEffect]:
+    def _on_link_lost(self, error: ThinwireError, now: float) -> list[events.EdgeEffect]:
         if not self._patience.after_loss(now):
             return self._fail(error)
         if self.state is not State.NEW:
             self.state = after(self.state, Happening.LINK_LOST)
-        return [ArmTimer(None), Reconnect(self._patience.tries)]
+        return [events.ArmTimer(None), events.Reconnect(self._patience.tries)]
 
-    def _on_session_lost(self, error: ThinwireError, now: float) -> list[EdgeEffect]:
+    def _on_session_lost(self, error: ThinwireError, now: float) -> list[events.EdgeEffect]:
         """The cloud is there and the session is not: open another one from what is committed."""
         self.statistics.rebuilds += bool(self._session_id)
         self._session_id, self._epoch, self._round, self._block = b"", 0, 0, None
@@ -363,23 +325,15 @@ class EdgeSession:
         awaited = self.state in (State.OPENING, State.VERIFYING)
         return awaited and (not self._drafting or isinstance(error, QuotaExceededError))
 
-    def _on_put_off(self, error: ResourceExhaustedError, now: float) -> list[EdgeEffect]:
+    def _on_put_off(self, error: ResourceExhaustedError, now: float) -> list[events.EdgeEffect]:
         """Come again after the pause asked for; the cloud keeps the session meanwhile."""
         if not self._patience.for_pause(error.retry_after_s, now):
             return self._fail(error)
         self._sent_s = now + error.retry_after_s  # the pause says nothing of how long a round takes
         self.state = after(self.state, Happening.LINK_LOST)
-        return [ArmTimer(None), Reconnect(self._patience.tries + 1, error.retry_after_s)]
+        return [events.ArmTimer(None), events.Reconnect(self._patience.tries + 1, error.retry_after_s)]
 
-    def _on_link_restored(self, now: float) -> list[EdgeEffect]:
-        if self.state is State.NEW:
-            return self._on_started(now)
-        if self.state is not State.DETACHED:
-            raise LocalProtocolError(f"LinkRestored in state {self.state.value}; expected detached.")
-        self.state = after(self.state, Happening.RESUME)
-        return [Send(self._open()), self._arm(now, self._round_timeout_s)]
-
-    def _on_timer(self, now: float) -> list[EdgeEffect]:
+    def _on_timer(self, now: float) -> list[events.EdgeEffect]:
         if self.state not in (State.OPENING, State.VERIFYING):
             return []  # fired while it was being disarmed
         phase = "open" if self.state is State.OPENING else f"round {self._round}"
@@ -387,14 +341,14 @@ class EdgeSession:
 
     # --- the end ------------------------------------------------------------------------------------------
 
-    def _end(self, reason: FinishReason, close: CloseReason) -> list[EdgeEffect]:
+    def _end(self, reason: FinishReason, close: CloseReason) -> list[events.EdgeEffect]:
         opened = self.state not in (State.NEW, State.DETACHED)
         self.state = after(self.state, Happening.CLOSE)
-        effects: list[EdgeEffect] = [ArmTimer(None)]
+        effects: list[events.EdgeEffect] = [events.ArmTimer(None)]
         if opened:
-            effects.append(Send(Close(close)))
-        return [*effects, Finish(reason, self._committed.flush())]
+            effects.append(events.Send(Close(close)))
+        return [*effects, events.Finish(reason, self._committed.flush())]
 
-    def _fail(self, error: ThinwireError) -> list[EdgeEffect]:
+    def _fail(self, error: ThinwireError) -> list[events.EdgeEffect]:
         self.state = after(self.state, Happening.FAULT)
-        return [ArmTimer(None), Finish(FinishReason.ERROR, self._committed.flush(), error)]
+        return [events.ArmTimer(None), events.Finish(FinishReason.ERROR, self._committed.flush(), error)]

@@ -7,6 +7,9 @@ from typing import Annotated
 
 from thinwire.common.config import MAX_PROMPT_BYTES, Seconds, SecondsOrNone, check_fields, whole
 
+DEFAULT_EDGE = "127.0.0.1:7072"
+"""Where an edge listens, and is looked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class EdgeSettings:

@@ -38,11 +38,8 @@ class RoundLog:
     A line that cannot be written is lost, and a warning says so: a text is worth more than its record.
 
     Args:
-        path: created when missing, appended to otherwise.
+        path: created when missing, appended to otherwise; OSError if it cannot be opened.
         clock: monotonic seconds.
-
-    Raises:
-        OSError: the file cannot be opened.
     """
 
     def __init__(self, path: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -55,18 +52,15 @@ class RoundLog:
         self._warned_s = -math.inf
 
     def round_measured(self, measured: RoundMeasured) -> None:
-        """One line for a verified round."""
         self.write(_line("round", asdict(measured)))
 
     def generation_finished(
         self, session: str, reason: str, seed: int, statistics: GenerationStatistics
     ) -> None:
-        """One line for a whole generation."""
         head = {"session": session, "reason": reason, "seed": seed}
         self.write(_line("generation", head | statistics_to_dict(statistics)))
 
     def write(self, line: str) -> None:
-        """Append one line, or lose it."""
         content = self._torn + line.encode("utf-8") + b"\n"
         try:
             written = self._file.write(content)
@@ -79,7 +73,6 @@ class RoundLog:
             self._lose("no room for the whole line")
 
     def close(self) -> None:
-        """Nothing may be written afterwards."""
         with suppress(OSError):
             self._file.close()
 

@@ -1,7 +1,7 @@
 """
 What Prometheus can ask a daemon; names are those of vLLM's where it has them, with the prefix `thinwire_`.
 
-What one of them alone counts stands in `edge.metrics` and `cloud.metrics`.
+What one of them alone counts stands in `edge.meter` and `cloud.account`.
 Each daemon has a registry of its own and never the library's global one, so that two can live in a process.
 The labels are `scheme`, `reason` and `position` and no others: no request, session or tenant has a series.
 Methods may be called from any thread.

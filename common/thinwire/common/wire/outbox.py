@@ -54,7 +54,7 @@ class Outbox:
             self._end.set_result(error)
             self._changed.set()
 
-    async def ended(self, *, within_s: float | None = None) -> None:
+    async def ended(self, within_s: float | None = None) -> None:
         """Wait until the end is decided, or for `within_s`."""
         await asyncio.wait([self._end], timeout=within_s)
 
