@@ -1,5 +1,5 @@
 """
-Prompts from a text dataset, as a file for `--prompts`: `python -m bench.grid.dataset_prompts`.
+Prompts: read from a file, and made from a text dataset by `python -m bench.grid.dataset_prompts`.
 
     python -m bench.grid.dataset_prompts --out lm1b.jsonl                   LM1B, the paper's, from the hub
     python -m bench.grid.dataset_prompts --dataset NAME --revision REVISION --out my.jsonl
@@ -19,10 +19,14 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bench import command
+from bench.grid.cells import Plan
 from thinwire.common.errors import ConfigError
 
 LM1B = "billion-word-benchmark/lm1b"
@@ -30,22 +34,46 @@ PARQUET_BRANCH = "refs/convert/parquet"
 """The hub's own branch with a dataset's files as Parquet."""
 
 
-def prompts_of(
-    rows: Iterable[Mapping[str, Any]], *, field: str, count: int, words: int
-) -> Iterator[dict[str, str]]:
+class Prompt(msgspec.Struct, frozen=True):
+    """One line of a prompt file."""
+
+    id: str
+    prompt: str
+
+
+def read_prompts(path: Path, plan: Plan) -> tuple[list[Prompt], list[Prompt]]:
     """
-    The first `count` prompts, of so many words.
+    Prompts to measure with (the file's head) and to tune with (its tail).
+
+    Raises:
+        ConfigError: the file cannot be read, or holds too few.
+    """
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        prompts = [Prompt(str(row.get("id", f"line {n}")), row["prompt"]) for n, row in enumerate(rows, 1)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} cannot be read as lines of {{'id', 'prompt'}} ({error!r}).") from None
+    needed = plan.prompts + plan.tuning_prompts
+    if len(prompts) < needed:
+        raise ConfigError(
+            f"{path} holds {len(prompts)} prompts; expected at least {needed}: "
+            f"{plan.prompts} measured and {plan.tuning_prompts} for tuning."
+        )
+    return prompts[: plan.prompts], prompts[len(prompts) - plan.tuning_prompts :]
+
+
+def long_prompts(rows: Iterable[Mapping[str, Any]], field: str, words: int) -> Iterator[Prompt]:
+    """
+    The first words of every text that has more.
 
     Args:
         rows: of the dataset, in its order.
         field: name of a row's text.
-        count: prompts.
         words: of a prompt.
 
     Raises:
-        ConfigError: a row without that field, or too few texts that are long enough.
+        ConfigError: a row without that field.
     """
-    made = 0
     for number, row in enumerate(rows):
         if field not in row:
             raise ConfigError(
@@ -53,11 +81,7 @@ def prompts_of(
             )
         parts = str(row[field]).split()
         if len(parts) > words:
-            yield {"id": f"row {number}", "prompt": " ".join(parts[:words])}
-            made += 1
-            if made == count:
-                return
-    raise ConfigError(f"the dataset has {made} texts of more than {words} words; expected {count}.")
+            yield Prompt(f"row {number}", " ".join(parts[:words]))
 
 
 def rows_of(dataset: str, split: str, revision: str | None = None) -> Iterable[Mapping[str, Any]]:
@@ -107,10 +131,14 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work() -> int:
         rows = rows_of(given.dataset, given.split, given.revision)
-        prompts = prompts_of(rows, field=given.field, count=given.count, words=given.words)
-        lines = [json.dumps(prompt, ensure_ascii=False) for prompt in prompts]
-        given.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        print(f"{len(lines)} prompts of {given.dataset} in {given.out}")
+        prompts = list(islice(long_prompts(rows, given.field, given.words), given.count))
+        if len(prompts) < given.count:
+            raise ConfigError(
+                f"the dataset has {len(prompts)} texts of more than {given.words} words; "
+                f"expected {given.count}."
+            )
+        given.out.write_bytes(msgspec.json.Encoder().encode_lines(prompts))
+        print(f"{len(prompts)} prompts of {given.dataset} in {given.out}")
         return 0
 
     return command.run("dataset_prompts", work)

@@ -27,18 +27,16 @@ from typing import Any
 from bench import command
 from bench.grid import publish
 from bench.grid.arithmetic import Costs, estimate
-from bench.grid.processes import StageSettings
+from bench.grid.processes import RunSettings
 from bench.grid.progress import RichProgress
 from bench.grid.provenance import VOLATILE, describe_run, fingerprint, machine, now, revision, versions
 from bench.grid.runner import Runner
-from bench.grid.stages import RunSettings
 from bench.grid.store import Store, keep_settings
 from bench.paper import steps
 from bench.paper.data import LATENCY, STEPS, read_data
 from bench.paper.document import render
 from bench.paper.figures import figures
 from bench.paper.plan import PAPER, SMOKE, PaperPlan
-from bench.peers.pacing import Pacing
 from thinwire.common import demo_pair
 from thinwire.common.errors import ConfigError
 
@@ -116,8 +114,8 @@ def _measure(arguments: argparse.Namespace, plan: PaperPlan, out: Path) -> None:
         return
     out.mkdir(parents=True, exist_ok=True)
     keep_settings(out, {"plan": plan.name, **{name: getattr(plan, name) for name in LEAST}})
-    stage = StageSettings(demo_pair.target_path().parent.resolve(), cores, 1, Pacing())
-    settings = RunSettings(stage, PROMPTS, out / "daemons", seed=1, revision=revision())
+    pair = demo_pair.target_path().parent.resolve()
+    settings = RunSettings(PROMPTS, out / "daemons", pair, target_threads=cores, revision=revision())
     with RichProgress(steps_s + (on_link.seconds if LATENCY in parts else 0.0)) as progress:
         if LATENCY in parts:
             described = describe_run(grid_plan, methods, settings)
@@ -139,7 +137,7 @@ def _describe_steps(plan: PaperPlan, settings: RunSettings) -> dict[str, Any]:
     values = json.loads(json.dumps(asdict(plan)))
     return {
         **{name: values[name] for name in ("step_temperatures", "step_seeds", "texts_each", "sweeps")},
-        "pair": {role: fingerprint(settings.stage.pair / role) for role in ("target", "draft")},
+        "pair": {role: fingerprint(settings.pair / role) for role in ("target", "draft")},
         "versions": versions("torch", "transformers", "numpy"),
         "revision": settings.revision,
         "machine": machine(),

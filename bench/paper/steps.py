@@ -21,7 +21,7 @@ import numpy as np
 import transformers
 
 from bench.grid.methods import own_fields
-from bench.grid.runner import Progress
+from bench.grid.progress import RichProgress
 from bench.grid.store import StoreError, drop_cut_line, keep_settings, read_lines
 from bench.paper.plan import DRAFT_LENGTH, STEP_PROMPTS, PaperPlan, scheme_fields
 from bench.scheme_steps import Rows, Steps, make_rows, run_scheme
@@ -210,7 +210,7 @@ def estimate_s(tasks: Sequence[Task], workers: int) -> float:
     return sum(task.seconds for task in tasks) / min(workers, max(1, len(tasks)))
 
 
-def measure(plan: PaperPlan, store: StepsStore, progress: Progress, *, workers: int) -> None:
+def measure(plan: PaperPlan, store: StepsStore, progress: RichProgress, *, workers: int) -> None:
     """
     Run what is not there yet, and write each run's line.
 

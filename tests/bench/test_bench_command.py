@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from bench import command
-from bench.grid.processes import DaemonError
 from bench.grid.records import RecordError
 from bench.grid.store import StoreError
 from link.errors import LinkBrokenError, LinkRefusedError, LinkUnavailableError
+from thinwire.common.daemon.launcher import DaemonDiedError
 from thinwire.common.errors import ConfigError
 
 
@@ -25,7 +25,7 @@ from thinwire.common.errors import ConfigError
         (LinkRefusedError("words."), 3),
         (LinkUnavailableError("words."), 4),
         (LinkBrokenError("words."), 1),
-        (DaemonError("words."), 1),
+        (DaemonDiedError("words."), 1),
         (command.CommandError("words."), 1),
     ],
 )

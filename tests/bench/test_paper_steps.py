@@ -170,7 +170,7 @@ def test_every_line_over_the_link_says_all_its_parameters(tmp_path: Path) -> Non
     prompts.write_text("".join(json.dumps({"id": f"p{n}", "prompt": f"text {n}"}) + "\n" for n in range(2)))
     plan = replace(SMOKE, tokens=4)
     run = (plan.grid_plan(), plan.methods(), run_settings(prompts), Store(tmp_path / "out", {}), Silent())
-    Runner(*run, open_=FakeStages(), quiet_s=0.0).run()
+    Runner(*run, open_=FakeStages()).run()
 
     records = read_generations(tmp_path / "out")
     assert len(records) == 2 * 3 * 2
@@ -191,7 +191,7 @@ def test_a_text_keeps_what_became_of_the_guarantee() -> None:
     answer = {"arrivals": [[0.5, 3, 1]], "text_sha256": "ab", "statistics": statistics}
     counters = make_counters(0, 0)
 
-    record = finished_record(make_record(), Observed(answer, counters, counters, [], []))
+    record = finished_record(make_record(requested_tokens=3), Observed(answer, counters, counters, [], []))
 
     assert {name: getattr(record, name) for name in guarantee} == guarantee
 

@@ -12,11 +12,11 @@ import pytest
 
 from bench.grid.arithmetic import Costs, estimate
 from bench.grid.cells import Cell, Plan, grid
+from bench.grid.dataset_prompts import read_prompts
 from bench.grid.methods import Method, parse_method
 from bench.grid.provenance import describe_run
 from bench.grid.records import MEASURED, TUNING, GenerationRecord
 from bench.grid.store import read_generations, read_lines
-from bench.grid.texts import read_prompts
 from tests.bench.bench_data import TINY, run_over_fakes, run_settings
 from thinwire.common.errors import ConfigError
 
@@ -87,7 +87,7 @@ def test_wherever_a_run_is_cut_it_ends_as_a_whole_one(
         return sorted(f"{r.key} {r.parameters} {r.tuned_by}" for r in records)
 
     whole, progress = run_over_fakes(plan, methods, prompts, tmp_path / "whole")
-    commands = max(len(daemons.commands) for daemons in whole.daemons)
+    commands = max(len(stage.commands) for stage in whole.opened)
     for cut in range(len(methods), commands):
         out = tmp_path / f"cut{cut}"
         with pytest.raises(KeyboardInterrupt):
