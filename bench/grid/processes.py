@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from link.self_test import module_environment
 from thinwire.cloud.certificates import write_certificates
 from thinwire.common.daemon.launcher import Daemon, DaemonDiedError
 
-NOT_PACED = Pacing()
 LINK_KIND, CONGESTION_CONTROL = "wire", "cubic"
 START_TIMEOUT_S = 120.0
 ANSWER_TIMEOUT_S = 3600.0
@@ -51,7 +50,7 @@ class RunSettings:
     """Folder with target/ and draft/."""
     target_threads: int = 1
     draft_threads: int = 1
-    pacing: Pacing = NOT_PACED
+    pacing: Pacing = field(default_factory=Pacing)
     tls: bool = False
     """Between edge and cloud; the peers' stream is plaintext in any case."""
     seed: int = 1
@@ -100,28 +99,26 @@ class Stage:
     def __init__(self, link: Link, settings: RunSettings, started: contextlib.ExitStack) -> None:
         self._link = link
         self._folder = settings.work.resolve()
-        self._read = dict.fromkeys(("cloud", "peers", "edge"), 0)
-        """Bytes of each daemon's log of passes or rounds that were read."""
         self._daemons: list[Daemon] = []
+        self._read = {"cloud": 0, "peers": 0, "edge": 0}
+        """Bytes of each daemon's log of passes or rounds that were read."""
         started.callback(_stop, self._daemons)
-        addresses = self._start(settings)
-        self._client_log = self._folder / "client.log"
-        with self._client_log.open("wb") as log:
+        addresses = self._start_daemons(settings)
+        with (self._folder / "client.log").open("wb") as log:
             self._client = link.edge.popen(
                 [sys.executable, "-m", "bench.grid.client"],
                 bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**module_environment(), "PYTHONUNBUFFERED": "1", "TMPDIR": str(self._folder)},
+                env=module_environment(),
                 start_new_session=True,  # Ctrl-C is ours to handle
             )
         started.enter_context(self._client)
         started.callback(self._client.kill)
         answer = self._ask({**addresses, "timeout_s": START_TIMEOUT_S})
         if answer.get("failure"):
-            words = "\n".join(_last_words(daemon.log) for daemon in self._daemons)
-            raise DaemonDiedError(f"{answer['failure']}. {words}")
+            raise self._died(answer["failure"])
 
     def describe(self) -> dict[str, Any]:
         """The link, for the results."""
@@ -129,7 +126,7 @@ class Stage:
 
     def text(self, command: Mapping[str, Any]) -> Observed:
         """
-        One text, and what was seen of it once the link is quiet again.
+        What was seen of one text once the link is quiet again.
 
         Args:
             command: to the client at the edge.
@@ -142,44 +139,45 @@ class Stage:
         passes = lines["peers" if command["do"] == "peer" else "cloud"]
         return Observed(answer, before, after, passes, lines["edge"])
 
-    def _start(self, settings: RunSettings) -> dict[str, str]:
-        """The daemons' addresses, and the file of the cloud's authority if there is TLS."""
-        link, pair = self._link, settings.pair
-        target, draft = str(pair / "target"), str(pair / "draft")
-        draft_threads = str(settings.draft_threads)
-        at_cloud = ["--insecure-plaintext", "--threads", str(settings.target_threads)]
-        at_cloud += ["--paced", settings.pacing.as_argument(), "--pass-log"]
-        tls, authority = [], ""
+    def _start_daemons(self, settings: RunSettings) -> dict[str, str]:
+        """Their addresses, and the file of the cloud's authority if there is TLS."""
+        cloud_end, tls, authority = self._link.cloud, [], ""
         if settings.tls:
             folder = self._folder / "certificates"
-            write_certificates(folder, [link.cloud.address])
+            write_certificates(folder, [cloud_end.address])
             tls = ["--tls-cert", str(folder / "cloud.pem"), "--tls-key", str(folder / "cloud.key")]
             authority = str(folder / "ca.pem")
+        target, draft = str(settings.pair / "target"), str(settings.pair / "draft")
+        draft_threads = str(settings.draft_threads)
+        watched = ["--insecure-plaintext", "--threads", str(settings.target_threads)]
+        watched += ["--paced", settings.pacing.as_argument(), "--pass-log"]
         models = ["--target", target, "--draft", draft, "--draft-threads", draft_threads]
-        cloud = self._daemon("cloud", link.cloud, ["bench.grid.cloud", "--model", target, *tls, *at_cloud])
-        peers = self._daemon("peers", link.cloud, ["bench.peers", *models, *at_cloud])
-        cloud_address = _address(cloud)
-        at_edge = ["thinwire.edge", "edge", "--model", draft, "--threads", draft_threads]
-        at_edge += ["--cloud", cloud_address, *(["--cloud-ca", authority] if authority else [])]
+        cloud = self._daemon("cloud", cloud_end, "bench.grid.cloud", "--model", target, *tls, *watched)
+        peers = self._daemon("peers", cloud_end, "bench.peers", *models, *watched)
+        addresses = {"cloud": self._address(cloud), "cloud_ca": authority}
+        at_edge = ["--model", draft, "--threads", draft_threads, "--cloud", addresses["cloud"]]
+        at_edge += ["--cloud-ca", authority] if authority else []
         # No pings: nothing but the texts may be on the link.
         at_edge += ["--keepalive", "0", "--round-timeout", "600", "--insecure-plaintext", "--round-log"]
-        edge = self._daemon("edge", link.edge, at_edge)
-        return {
-            "edge": _address(edge),
-            "cloud": cloud_address,
-            "peers": _address(peers),
-            "cloud_ca": authority,
-        }
+        edge = self._daemon("edge", self._link.edge, "thinwire.edge", "edge", *at_edge)
+        return {**addresses, "peers": self._address(peers), "edge": self._address(edge)}
 
-    def _daemon(self, name: str, end: End, command: Sequence[str]) -> Daemon:
-        """Started; the command's last option names its log of passes or rounds, a file of ours."""
-        host = "127.0.0.1" if end is self._link.edge else end.address
+    def _daemon(self, name: str, end: End, *command: str) -> Daemon:
+        """Started; the command's last option names its log of passes or rounds."""
+        host = end.address if end is self._link.cloud else "127.0.0.1"
         daemon = Daemon(name, self._folder, listen=f"{host}:0", popen=end.popen)
-        self._lines(name).touch()
+        self._log(name).touch()
         path = {"PYTHONPATH": module_environment()["PYTHONPATH"]}
-        daemon.start(*command, str(self._lines(name)), environment=path)
+        daemon.start(*command, str(self._log(name)), environment=path)
         self._daemons.append(daemon)
         return daemon
+
+    def _address(self, daemon: Daemon) -> str:
+        """HOST:PORT, once it is bound."""
+        try:
+            return asyncio.run(asyncio.wait_for(daemon.address(), START_TIMEOUT_S))
+        except TimeoutError:
+            raise self._died(f"the {daemon.name} daemon has bound no port") from None
 
     def _ask(self, command: Mapping[str, Any]) -> dict[str, Any]:
         """One command to the client at the edge."""
@@ -194,10 +192,17 @@ class Stage:
         for daemon in self._daemons:
             daemon.check()
         if not line:
-            log = self._client_log.read_text(encoding="utf-8", errors="replace")
-            raise DaemonDiedError(f"the client at the edge gave no answer. {_last_words(log)}")
+            raise self._died("the client at the edge gave no answer")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def _died(self, words: str) -> DaemonDiedError:
+        """With the last lines of every log."""
+        ends = []
+        for path in sorted(self._folder.glob("*.log")):
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LOG_LINES:]
+            ends += [f"last lines of {path.name}:", *(f"  {line}" for line in lines)]
+        return DaemonDiedError("\n".join([f"{words}.", *ends]))
 
     def _quiet(self) -> LinkCounters:
         """The counters once nothing has crossed the link for a round trip and a bit."""
@@ -207,16 +212,17 @@ class Stage:
         while time.monotonic() - since_s < still_s and time.monotonic() < give_up_at_s:
             time.sleep(_POLL_S)
             now = self._link.counters()
-            if _crossed(now) != _crossed(last):
+            if now != last:
                 last, since_s = now, time.monotonic()
         return last
 
-    def _lines(self, name: str) -> Path:
+    def _log(self, name: str) -> Path:
+        """A daemon's log of passes or rounds."""
         return self._folder / f"{name}.lines"
 
     def _fresh(self, name: str) -> list[dict[str, Any]]:
-        """Whole lines of a daemon's log of passes or rounds since they were read last."""
-        with self._lines(name).open("rb") as file:
+        """Whole lines of that log since they were read last."""
+        with self._log(name).open("rb") as file:
             file.seek(self._read[name])
             content = file.read()
         whole = content[: content.rfind(b"\n") + 1]
@@ -229,21 +235,3 @@ def _stop(daemons: Sequence[Daemon]) -> None:
         daemon.terminate()
     for daemon in daemons:
         asyncio.run(daemon.stopped())
-
-
-def _address(daemon: Daemon) -> str:
-    """HOST:PORT, once it is bound."""
-    try:
-        return asyncio.run(asyncio.wait_for(daemon.address(), START_TIMEOUT_S))
-    except TimeoutError:
-        words = _last_words(daemon.log)
-        raise DaemonDiedError(f"the {daemon.name} daemon has bound no port. {words}") from None
-
-
-def _last_words(log: str) -> str:
-    """The end of a log."""
-    return "\n".join(["Its last log lines:", *(f"  {line}" for line in log.splitlines()[-_LAST_LOG_LINES:])])
-
-
-def _crossed(counters: LinkCounters) -> tuple[int, int]:
-    return counters.up.carried_packets, counters.down.carried_packets
