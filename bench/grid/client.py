@@ -1,11 +1,11 @@
 """
 `python -m bench.grid.client`: asks for texts at the edge's end of a link and says when each token arrived.
 
-One JSON command a line on standard input, one JSON answer a line on standard output; first the daemons:
+One JSON object a line on standard input, one JSON answer a line on standard output; first the daemons:
 
     {"edge": ADDRESS, "cloud": ADDRESS, "peers": ADDRESS, "cloud_ca": PEM, "timeout_s": 60}
-    {"do": "thinwire", "request": {...}}      a `GenerationRequest`, the scheme as a text, sampling nested
-    {"do": "peer", "request": {...}}          a `bench.peers.messages.PeerRequest`
+    {"scheme": "c-sqs", ...}      a `GenerationRequest`, the scheme as on the command line, sampling nested
+    {"way": "own", ...}           a `bench.peers.messages.PeerRequest`
 
 The answer to a text has `arrivals`, a list of [seconds since the request, tokens that came together, number
 of their round], a digest of the token ids and Thinwire's own statistics; where there is no text, `failure`.
@@ -20,13 +20,12 @@ import struct
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import grpc
 
 from bench.grid.cells import Cell
-from bench.grid.dataset_prompts import Prompt
 from bench.grid.methods import Method, Parameters
 from bench.peers.messages import SERVICE, STREAM, PeerRequest, StreamedToken
 from thinwire.common import wire
@@ -42,43 +41,30 @@ EVENT_TIMEOUT_S = 600.0
 _POLL_S = 0.05
 _PLAINTEXT = ClientSecurity(insecure_plaintext=True)
 
+Answer = dict[str, Any]
 Arrivals = AsyncIterator[tuple[Sequence[int], int]]
 """Token ids that came together and the number of their round from 1, as they come."""
 
 
-def text_command(
-    cell: Cell, method: Method, parameters: Parameters, prompt: Prompt, seed: int, tokens: int
+def request_of(
+    cell: Cell, method: Method, parameters: Parameters, prompt: str, seed: int, tokens: int
 ) -> dict[str, Any]:
     """The same text length, sampling and seed whatever the method; end-of-text is ignored."""
     length = int(parameters.get("draft_length", 0))
+    asked = {"prompt": prompt, "seed": seed, "max_tokens": tokens, "draft_length": length}
     if method.is_peer:
-        asked = PeerRequest(method.way, prompt.prompt, tokens, cell.temperature, seed, length)
-        return {"do": "peer", "request": asdict(asked)}
-    request = GenerationRequest(
-        prompt=prompt.prompt,
-        seed=seed,
-        scheme=method.scheme(cell.temperature, parameters),
-        sampling=SamplingParameters(temperature=cell.temperature),
-        max_tokens=tokens,
-        draft_length=length,
-        uplink_budget_bits=0,
-        min_block_acceptance=0.0,
-        ignore_eos=True,
-    )
-    return {"do": "thinwire", "request": thinwire_request_to_dict(request)}
-
-
-def thinwire_request_to_dict(request: GenerationRequest) -> dict[str, Any]:
-    """A request in its JSON form: `dataclasses.asdict`, the scheme as on the command line."""
-    return {**asdict(request), "scheme": str(request.scheme)}
+        return {**asked, "way": method.way, "temperature": cell.temperature}
+    scheme = str(method.scheme(cell.temperature, parameters))
+    exact = {"uplink_budget_bits": 0, "min_block_acceptance": 0.0, "ignore_eos": True}
+    return {**asked, **exact, "scheme": scheme, "sampling": {"temperature": cell.temperature}}
 
 
 def thinwire_request(values: Mapping[str, Any]) -> GenerationRequest:
-    """Inverse of `thinwire_request_to_dict`."""
+    """A request from its JSON form."""
     parsed = {
         "scheme": parse_scheme(values["scheme"]),
         "sampling": SamplingParameters(**values["sampling"]),
-        "stop": tuple(values["stop"]),
+        "stop": tuple(values.get("stop", ())),
     }
     return GenerationRequest(**{**values, **parsed})
 
@@ -88,30 +74,28 @@ async def _serve() -> None:
     protocol = asyncio.StreamReaderProtocol(reader)
     await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
     daemons = json.loads(await reader.readline())
-    # Kept open over all texts.
     async with (
         wire.open_channel(daemons["edge"], _PLAINTEXT) as edge,
         wire.open_channel(daemons["peers"], _PLAINTEXT) as peers,
     ):
-        _say(await _connect(daemons, edge, peers))
-        while line := await reader.readline():
-            _say(await _text(json.loads(line), edge, peers))
+        answer = await _served(daemons, edge, peers)
+        while True:
+            print(json.dumps(answer, allow_nan=False), flush=True)
+            if not (line := await reader.readline()):
+                return
+            answer = await _text(json.loads(line), edge, peers)
 
 
-def _say(answer: Mapping[str, Any]) -> None:
-    print(json.dumps(answer, allow_nan=False), flush=True)
-
-
-async def _connect(
-    daemons: Mapping[str, Any], edge: grpc.aio.Channel, peers: grpc.aio.Channel
-) -> dict[str, Any]:
-    """Wait until all three daemons serve."""
+async def _served(daemons: Mapping[str, Any], edge: grpc.aio.Channel, peers: grpc.aio.Channel) -> Answer:
+    """Nothing, once all three daemons serve."""
     give_up_at_s = time.monotonic() + daemons["timeout_s"]
-    security = ClientSecurity(authority=read_authority(daemons["cloud_ca"] or None), insecure_plaintext=True)
+    security = replace(_PLAINTEXT, authority=read_authority(daemons["cloud_ca"] or None))
     async with wire.open_channel(daemons["cloud"], security) as cloud:
-        services = (wire.GENERATOR_SERVICE, SERVICE, wire.VERIFIER_SERVICE)
-        names = ("edge", "peers", "cloud")
-        for name, channel, service in zip(names, (edge, peers, cloud), services, strict=True):
+        for name, channel, service in (
+            ("edge", edge, wire.GENERATOR_SERVICE),
+            ("peers", peers, SERVICE),
+            ("cloud", cloud, wire.VERIFIER_SERVICE),
+        ):
             while not await wire.is_serving(channel, service, timeout_s=5.0):
                 if time.monotonic() > give_up_at_s:
                     return {"failure": f"the {name} daemon is not serving"}
@@ -119,14 +103,10 @@ async def _connect(
     return {}
 
 
-async def _text(
-    command: Mapping[str, Any], edge: grpc.aio.Channel, peers: grpc.aio.Channel
-) -> dict[str, Any]:
-    """One text; an error becomes the answer's `failure`."""
+async def _text(request: Mapping[str, Any], edge: grpc.aio.Channel, peers: grpc.aio.Channel) -> Answer:
     sent_s = time.monotonic()
     statistics: dict[str, Any] = {}
-    request, is_peer = command["request"], command["do"] == "peer"
-    stream = _peer(peers, request) if is_peer else _thinwire(edge, request, statistics)
+    stream = _thinwire(edge, request, statistics) if "scheme" in request else _peer(peers, request)
     token_ids: list[int] = []
     arrivals: list[tuple[float, int, int]] = []
     try:

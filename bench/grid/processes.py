@@ -124,19 +124,19 @@ class Stage:
         """The link, for the results."""
         return self._link.describe()
 
-    def text(self, command: Mapping[str, Any]) -> Observed:
+    def text(self, request: Mapping[str, Any]) -> Observed:
         """
         What was seen of one text once the link is quiet again.
 
         Args:
-            command: to the client at the edge.
+            request: of `client.request_of`.
 
         Raises:
             DaemonDiedError: the client or a daemon is gone.
         """
-        before, answer, after = self._link.counters(), self._ask(command), self._quiet()
+        before, answer, after = self._link.counters(), self._ask(request), self._quiet()
         lines = {name: self._fresh(name) for name in self._read}
-        passes = lines["peers" if command["do"] == "peer" else "cloud"]
+        passes = lines["cloud" if "scheme" in request else "peers"]
         return Observed(answer, before, after, passes, lines["edge"])
 
     def _start_daemons(self, settings: RunSettings) -> dict[str, str]:
@@ -179,21 +179,21 @@ class Stage:
         except TimeoutError:
             raise self._died(f"the {daemon.name} daemon has bound no port") from None
 
-    def _ask(self, command: Mapping[str, Any]) -> dict[str, Any]:
-        """One command to the client at the edge."""
+    def _ask(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        """What the client at the edge answers."""
         stdin, stdout = self._client.stdin, self._client.stdout
         assert stdin is not None, "a pipe"
         assert stdout is not None, "a pipe"
         try:
-            stdin.write(json.dumps(command).encode() + b"\n")
-            line = stdout.readline() if select.select([stdout], (), (), ANSWER_TIMEOUT_S)[0] else b""
+            stdin.write(json.dumps(line).encode() + b"\n")
+            said = stdout.readline() if select.select([stdout], (), (), ANSWER_TIMEOUT_S)[0] else b""
         except OSError:
-            line = b""
+            said = b""
         for daemon in self._daemons:
             daemon.check()
-        if not line:
+        if not said:
             raise self._died("the client at the edge gave no answer")
-        answer: dict[str, Any] = json.loads(line)
+        answer: dict[str, Any] = json.loads(said)
         return answer
 
     def _died(self, words: str) -> DaemonDiedError:

@@ -11,16 +11,15 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
 
 from bench.grid.cells import Cell
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 """Rises when a field changes its meaning or leaves; a new field with a default does not raise it."""
 MEASURED, TUNING = "measured", "tuning"
-
 
 RunKey = tuple[Cell, str, str, int, str]
 """Cell, method, prompt, seed and trial: what is run once. A resumed run skips the keys it finds."""
@@ -115,8 +114,8 @@ class GenerationRecord:
     """Seconds of an output token that tuning by transfer expected; None where it expected nothing."""
     scheme: dict[str, Any] = field(default_factory=dict)
     """Every scheme parameter, defaults included; empty of a peer."""
-    schema: int = SCHEMA_VERSION
-    kind: str = "generation"
+    schema: Literal[1] = SCHEMA_VERSION
+    kind: Literal["generation"] = "generation"
 
     @property
     def cell(self) -> Cell:
@@ -159,15 +158,11 @@ class GenerationRecord:
         Raises:
             RecordError: another schema, or a field that is missing or of another type.
         """
-        if values.get("schema") != SCHEMA_VERSION or values.get("kind") != "generation":
-            raise RecordError(
-                f"schema {values.get('schema')!r}, kind {values.get('kind')!r}; "
-                f"expected {SCHEMA_VERSION} and 'generation'."
-            )
         try:
             return msgspec.convert(values, cls)
         except msgspec.ValidationError as error:
-            raise RecordError(str(error)) from None
+            expected = f"a line of a text in schema {SCHEMA_VERSION}"
+            raise RecordError(f"a line cannot be read ({error}); expected {expected}.") from None
 
 
 def _ratio(value: float, count: float) -> float:

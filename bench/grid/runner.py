@@ -12,8 +12,8 @@ from typing import Any
 from bench.grid import arithmetic
 from bench.grid.arithmetic import Costs
 from bench.grid.cells import Cell, Plan
-from bench.grid.client import text_command
-from bench.grid.dataset_prompts import Prompt, read_prompts
+from bench.grid.client import request_of
+from bench.grid.dataset_prompts import read_prompts
 from bench.grid.measure import ObservationError, finished_record, round_lines
 from bench.grid.methods import Method, Parameters
 from bench.grid.processes import LINK_KIND, RunSettings, Stage, open_stage
@@ -75,18 +75,11 @@ class Runner:
         """
         plan, methods = self._plan, self._methods
         shared = list(arithmetic.transfer_texts(plan, methods))
-        unfinished = {
-            cell
-            for cell in plan.cells
-            if not all(self._are_done(cell, method, self._prompts) for method in methods)
-        }
-        tunes = bool(unfinished) and not all(
-            self._are_done(cell, method, self._tuning_prompts, trial_name(parameters))
-            for cell, method, parameters in shared
-        )
+        done = {cell for cell in plan.cells if all(self._are_done(cell, method) for method in methods)}
+        tuned = done.issuperset(plan.cells) or all(self._are_done(*setting) for setting in shared)
         for cells in plan.links:
-            tuned_here = cells[0].line == plan.tuning_link
-            if not unfinished & set(cells) and not (tuned_here and tunes):
+            tunes = cells[0].line == plan.tuning_link
+            if done.issuperset(cells) and (tuned or not tunes):
                 self._progress.say(f"{cells[0]}: done before")
                 what = plan, methods, self._costs, cells
                 seconds = arithmetic.measured_s(*what) + arithmetic.transfer_s(*what)
@@ -96,20 +89,21 @@ class Runner:
                 self._progress.advance(arithmetic.START_S)
                 self._describe(stage)
                 self._warm_up(stage, cells[0])
-                if tuned_here:
-                    for cell, method, parameters in shared:
-                        self._trial(stage, cell, method, parameters)
+                for setting in shared if tunes else ():
+                    self._trial(stage, *setting)
                 for cell in cells:
                     self._cell(stage, cell)
                 self._describe(stage)  # again, as its lateness is now that of the whole run
 
-    def _are_done(self, cell: Cell, method: Method, prompts: Sequence[Prompt], trial: str = "") -> bool:
-        """Whether these texts are there; one that failed is not."""
-        keys = ((cell, method.name, one.id, self._seed(n), trial) for n, one in enumerate(prompts))
+    def _are_done(self, cell: Cell, method: Method, tried: Parameters | None = None) -> bool:
+        """Whether every measured text is there, or every tuning text with some parameters."""
+        prompts = self._prompts if tried is None else self._tuning_prompts
+        trial = "" if tried is None else trial_name(tried)
+        keys = (
+            (cell, method.name, prompt.id, self._settings.seed + turn, trial)
+            for turn, prompt in enumerate(prompts)
+        )
         return all(key in self._store.done for key in keys)
-
-    def _seed(self, turn: int) -> int:
-        return self._settings.seed + turn
 
     # --- a link --------------------------------------------------------------------------------------------
 
@@ -123,7 +117,9 @@ class Runner:
             if method.way == "dense-f16":
                 continue  # its daemons are warm by the others, and its text may take long
             self._progress.say(f"{cell}: warm-up, {method.name}")
-            stage.text(text_command(cell, method, method.defaults(), self._prompts[0], 0, WARM_UP_TOKENS))
+            stage.text(
+                request_of(cell, method, method.defaults(), self._prompts[0].prompt, 0, WARM_UP_TOKENS)
+            )
 
     # --- a cell --------------------------------------------------------------------------------------------
 
@@ -185,8 +181,8 @@ class Runner:
         self, stage: Stage, cell: Cell, method: Method, parameters: Parameters
     ) -> list[GenerationRecord]:
         """The tuning prompts with some parameters, run or found; those that failed left out."""
-        turns, trial = range(len(self._tuning_prompts)), trial_name(parameters)
-        found = [self._text(stage, cell, method, parameters, turn, trial=trial) for turn in turns]
+        setting, trial = (stage, cell, method, parameters), trial_name(parameters)
+        found = [self._text(*setting, turn, trial=trial) for turn in range(len(self._tuning_prompts))]
         return [record for record in found if not record.failure]
 
     def _text(
@@ -194,15 +190,17 @@ class Runner:
     ) -> GenerationRecord:
         """Run one text and write it, or find it; `more` are fields of its record."""
         plan, pacing = self._plan, self._settings.pacing
-        trial = more.get("trial", "")
-        prompt = (self._tuning_prompts if trial else self._prompts)[turn]
-        whole = arithmetic.tokens_to_run(cell, method, parameters, plan, self._costs)
-        tokens = plan.tuning_tokens if trial else whole
+        if trial := more.get("trial", ""):
+            prompt, tokens = self._tuning_prompts[turn], plan.tuning_tokens
+            words = f"tuning {method.name}, {trial}"
+        else:
+            prompt, words = self._prompts[turn], f"prompt {turn + 1}, {method.name}"
+            tokens = arithmetic.tokens_to_run(cell, method, parameters, plan, self._costs)
         start = GenerationRecord(
             *(cell.rate_up_bps, cell.rtt_s, cell.temperature),
             method=method.name,
             prompt=prompt.id,
-            seed=self._seed(turn),
+            seed=self._settings.seed + turn,
             purpose=TUNING if trial else MEASURED,
             attempt=secrets.token_hex(6),
             way=method.way,
@@ -219,9 +217,8 @@ class Runner:
         )
         record = self._store.done.get(start.key)
         if record is None:
-            words = f"tuning {method.name}, {trial}" if trial else f"prompt {turn + 1}, {method.name}"
             self._progress.say(f"{cell}: {words}")
-            observed = stage.text(text_command(cell, method, parameters, prompt, start.seed, tokens))
+            observed = stage.text(request_of(cell, method, parameters, prompt.prompt, start.seed, tokens))
             try:
                 record, rounds = finished_record(start, observed), round_lines(start.attempt, observed)
             except ObservationError as error:

@@ -67,15 +67,15 @@ def make_counters(bytes_up: int, bytes_down: int, packets: int = 0, dropped: int
 
 class FakeStage:
     """
-    Answers every command with a whole text of one round a token, 1000 bytes up and 500 down.
+    Answers every request with a whole text of one round a token, 1000 bytes up and 500 down.
 
     Args:
-        dies_after: commands until the next one raises KeyboardInterrupt.
+        dies_after: requests until the next one raises KeyboardInterrupt.
         fails_on: a scheme or way whose texts fail.
     """
 
     def __init__(self, *, dies_after: int | None = None, fails_on: str = "") -> None:
-        self.commands: list[Mapping[str, Any]] = []
+        self.requests: list[Mapping[str, Any]] = []
         self._dies_after = dies_after
         self._fails_on = fails_on
 
@@ -83,13 +83,12 @@ class FakeStage:
         """Barely."""
         return {"run_id": "fake"}
 
-    def text(self, command: Mapping[str, Any]) -> Observed:
+    def text(self, request: Mapping[str, Any]) -> Observed:
         """A token every 10 ms, and 10 ms more for each token of the draft length."""
-        if self._dies_after is not None and len(self.commands) >= self._dies_after:
+        if self._dies_after is not None and len(self.requests) >= self._dies_after:
             raise KeyboardInterrupt
-        self.commands.append(command)
-        request, is_peer = command["request"], command["do"] == "peer"
-        tokens, length = request["max_tokens"], request["draft_length"]
+        self.requests.append(request)
+        tokens, length, is_peer = request["max_tokens"], request["draft_length"], "way" in request
         counted = ("rounds", "drafted_tokens", "tested_tokens", "accepted_tokens", "resampled_tokens")
         counts = dict.fromkeys((*counted, "uplink_payload_bits", "draft_s", "network_s", "verify_s"), tokens)
         answer = {
@@ -97,7 +96,7 @@ class FakeStage:
             "text_sha256": "00",
             "statistics": {} if is_peer else counts,
         }
-        if self._fails_on in (request.get("way"), request.get("scheme", "").partition(":")[0] or None):
+        if request.get("way", request.get("scheme")).partition(":")[0] == self._fails_on:
             answer = {"failure": "UNAVAILABLE: gone"}
         one = {"kind": "pass", "role": "target", "tokens": 1, "measured_s": 0.01, "lasted_s": 0.01}
         rounds = [] if is_peer else [edge_round(n + 1, length) for n in range(tokens)]

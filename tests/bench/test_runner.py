@@ -87,8 +87,8 @@ def test_wherever_a_run_is_cut_it_ends_as_a_whole_one(
         return sorted(f"{r.key} {r.parameters} {r.tuned_by}" for r in records)
 
     whole, progress = run_over_fakes(plan, methods, prompts, tmp_path / "whole")
-    commands = max(len(stage.commands) for stage in whole.opened)
-    for cut in range(len(methods), commands):
+    requests = max(len(stage.requests) for stage in whole.opened)
+    for cut in range(len(methods), requests):
         out = tmp_path / f"cut{cut}"
         with pytest.raises(KeyboardInterrupt):
             run_over_fakes(plan, methods, prompts, out, dies_after=cut)
