@@ -70,20 +70,18 @@ def thinwire_request(values: Mapping[str, Any]) -> GenerationRequest:
 
 
 async def _serve() -> None:
-    reader = asyncio.StreamReader(limit=1 << 24)
-    protocol = asyncio.StreamReaderProtocol(reader)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
-    daemons = json.loads(await reader.readline())
+    daemons = json.loads(sys.stdin.readline())
     async with (
         wire.open_channel(daemons["edge"], _PLAINTEXT) as edge,
         wire.open_channel(daemons["peers"], _PLAINTEXT) as peers,
     ):
-        answer = await _served(daemons, edge, peers)
-        while True:
-            print(json.dumps(answer, allow_nan=False), flush=True)
-            if not (line := await reader.readline()):
-                return
-            answer = await _text(json.loads(line), edge, peers)
+        _say(await _served(daemons, edge, peers))
+        for line in sys.stdin:  # the event loop stands still meanwhile: there is nothing between two texts
+            _say(await _text(json.loads(line), edge, peers))
+
+
+def _say(answer: Answer) -> None:
+    print(json.dumps(answer, allow_nan=False), flush=True)
 
 
 async def _served(daemons: Mapping[str, Any], edge: grpc.aio.Channel, peers: grpc.aio.Channel) -> Answer:
