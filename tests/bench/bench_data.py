@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.grid.cells import Cell, Plan, grid
+from bench.grid.cells import Cell, Plan
 from bench.grid.measure import Observed
 from bench.grid.methods import Method
 from bench.grid.processes import RunSettings
@@ -18,18 +18,6 @@ from bench.grid.store import Store
 from link.carrier import DirectionCounters, LinkCounters
 
 CELL = Cell(32_000, 0.04, 1.0)
-TINY = Plan(
-    name="tiny",
-    cells=grid((512_000,), (0.0,), (0.3, 1.0)),
-    prompts=2,
-    tokens=4,
-    tuning_prompts=1,
-    tuning_tokens=2,
-    tuning_candidates=2,
-    tuned=("draft_length",),
-)
-
-
 RECORD = json.loads(
     """{
     "rate_up_bps": 32000, "rtt_s": 0.04, "temperature": 1.0,
