@@ -16,10 +16,10 @@ be reached: the branch's name is the hub's convention, and that LM1B has it is k
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,59 +62,7 @@ def read_prompts(path: Path, plan: Plan) -> tuple[list[Prompt], list[Prompt]]:
     return prompts[: plan.prompts], prompts[len(prompts) - plan.tuning_prompts :]
 
 
-def long_prompts(rows: Iterable[Mapping[str, Any]], field: str, words: int) -> Iterator[Prompt]:
-    """
-    The first words of every text that has more.
-
-    Args:
-        rows: of the dataset, in its order.
-        field: name of a row's text.
-        words: of a prompt.
-
-    Raises:
-        ConfigError: a row without that field.
-    """
-    for number, row in enumerate(rows):
-        if field not in row:
-            raise ConfigError(
-                f"row {number} has no field {field!r}; expected one of {', '.join(sorted(row))}."
-            )
-        parts = str(row[field]).split()
-        if len(parts) > words:
-            yield Prompt(f"row {number}", " ".join(parts[:words]))
-
-
-def rows_of(dataset: str, split: str, revision: str | None = None) -> Iterable[Mapping[str, Any]]:
-    """
-    A dataset's rows, streamed.
-
-    Args:
-        dataset: folder, or name on the hub.
-        split: of the dataset.
-        revision: of a dataset on the hub; None for its main branch, of LM1B for the branch of Parquet files.
-
-    Raises:
-        ConfigError: `datasets` is not installed, or the dataset cannot be loaded.
-    """
-    try:
-        import datasets
-    except ImportError:
-        raise ConfigError("the package `datasets` is missing; expected pip install '.[datasets]'.") from None
-    revision = revision or (PARQUET_BRANCH if dataset == LM1B else None)
-    try:
-        rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(
-            dataset, split=split, streaming=True, revision=revision
-        )
-    except Exception as error:  # hub, network, format: every kind occurs
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(
-            f"dataset {dataset!r}, split {split!r}, cannot be loaded ({first}); expected a folder, or a name "
-            "on a hub that can be reached."
-        ) from error
-    return rows
-
-
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Write the file; 2 for what cannot be had."""
     parser = argparse.ArgumentParser(
         allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -130,8 +78,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
 
     def work() -> int:
-        rows = rows_of(given.dataset, given.split, given.revision)
-        prompts = list(islice(long_prompts(rows, given.field, given.words), given.count))
+        rows = _rows(given.dataset, given.split, given.revision)
+        prompts = list(itertools.islice(_first_words(rows, given.field, given.words), given.count))
         if len(prompts) < given.count:
             raise ConfigError(
                 f"the dataset has {len(prompts)} texts of more than {given.words} words; "
@@ -142,6 +90,36 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
 
     return command.run("dataset_prompts", work)
+
+
+def _rows(dataset: str, split: str, revision: str | None) -> Iterable[Mapping[str, Any]]:
+    """A dataset's rows, streamed, in their order."""
+    try:
+        import datasets
+    except ImportError:
+        raise ConfigError("the package `datasets` is missing; expected pip install '.[datasets]'.") from None
+    options = {"split": split, "streaming": True}
+    options["revision"] = revision or (PARQUET_BRANCH if dataset == LM1B else None)
+    try:
+        rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(dataset, **options)
+    except Exception as error:  # hub, network, format: every kind occurs
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"dataset {dataset!r}, split {split!r}, cannot be loaded ({first}); expected a folder, or a name "
+            "on a hub that can be reached."
+        ) from error
+    return rows
+
+
+def _first_words(rows: Iterable[Mapping[str, Any]], field: str, words: int) -> Iterator[Prompt]:
+    """Of every text that has more."""
+    for number, row in enumerate(rows):
+        if field not in row:
+            known = ", ".join(sorted(row))
+            raise ConfigError(f"row {number} has no field {field!r}; expected one of {known}.")
+        parts = str(row[field]).split()
+        if len(parts) > words:
+            yield Prompt(f"row {number}", " ".join(parts[:words]))
 
 
 if __name__ == "__main__":
