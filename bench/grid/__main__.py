@@ -14,7 +14,6 @@ Prints an estimate first. The same command goes on where it ended. The results a
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -31,21 +30,17 @@ from bench.grid.dataset_prompts import read_prompts
 from bench.grid.methods import DEFAULT_METHODS, parse_method
 from bench.grid.processes import RunSettings
 from bench.grid.progress import RichProgress
-from bench.grid.provenance import VOLATILE, describe_run, revision
+from bench.grid.provenance import revision
 from bench.grid.runner import Runner
-from bench.grid.store import Store, read_generations
-from bench.peers.pacing import Pacing
+from bench.grid.store import read_generations
 from link.description import parse_rate_bps
-from thinwire.common import demo_pair
+from thinwire.common.daemon.options import add_options, from_arguments
 from thinwire.common.errors import ConfigError
-
-PROMPTS = Path(__file__).resolve().parents[1] / "prompts.jsonl"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    arguments = _parser().parse_args(argv)
-    return command.run("bench.grid", lambda: _run(arguments))
+    return command.run("bench.grid", lambda: _run(_parser().parse_args(argv)))
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -61,33 +56,22 @@ def _run(arguments: argparse.Namespace) -> int:
     if len(set(names)) != len(names):
         raise ConfigError(f"methods are {names}; expected no name twice.")
     methods = [parse_method(name) for name in names]
-    read_prompts(arguments.prompts, plan)
-    for role in ("target", "draft"):
-        if not (arguments.pair / role / "config.json").is_file():
-            raise ConfigError(
-                f"there is no {role} model in {arguments.pair}; expected a folder {role}/ there."
-            )
     started = f"{datetime.now().astimezone():%Y-%m-%d-%H%M%S}"
     out = arguments.out or Path("bench/results") / f"{plan.name}-{started}"
-    settings = RunSettings(
-        arguments.prompts,
-        out / "daemons",
-        arguments.pair.resolve(),
-        target_threads=arguments.threads,
-        draft_threads=arguments.draft_threads,
-        pacing=Pacing.parse(arguments.paced),
-        tls=arguments.tls,
-        seed=arguments.seed,
-        revision=revision(),
-    )
+    settings = from_arguments(RunSettings, arguments, work=out / "daemons", revision=revision())
+    read_prompts(settings.prompts, plan)
+    for role in ("target", "draft"):
+        if not (settings.pair / role / "config.json").is_file():
+            raise ConfigError(
+                f"there is no {role} model in {settings.pair}; expected a folder {role}/ there."
+            )
     whole = estimate(plan, methods, Costs(pacing=settings.pacing))
     print(f"{plan.name}: {whole}", file=sys.stderr)
     print(f"{settings.pacing}; results in {out}", file=sys.stderr, flush=True)
     if arguments.estimate:
         return 0
-    store = Store(out, describe_run(plan, methods, settings), volatile=VOLATILE)
     with RichProgress(whole.seconds) as progress:
-        Runner(plan, methods, settings, store, progress).run()
+        Runner(plan, methods, settings, out, progress).run()
     shutil.rmtree(settings.work, ignore_errors=True)
     text = report.render(out)
     (out / "report.md").write_text(text, encoding="utf-8")
@@ -106,26 +90,18 @@ def _parser() -> argparse.ArgumentParser:
     which = parser.add_mutually_exclusive_group(required=True)
     for name in PLANS:
         which.add_argument(f"--{name}", dest="plan", action="store_const", const=name)
-    add, default = parser.add_argument, "(default: %(default)s)"
+    add, part = parser.add_argument, "only these of the plan"
     some: dict[str, Any] = {"nargs": "+", "default": []}
-    add("--out", type=Path, metavar="DIR", help="new, or of a run to go on with")
     names = f"default of short and full: {' '.join(DEFAULT_METHODS)}"
+    add("--out", type=Path, metavar="DIR", help="new, or of a run to go on with")
     add("--methods", nargs="+", metavar="NAME", help=names)
-    add("--paced", default="0,0", metavar="A_MS,B_MS", help="of target passes")
-    add("--prompts", type=Path, default=PROMPTS, metavar="FILE", help="lines of id and prompt")
     add("--prompts-count", type=int, metavar="N", help="measured prompts (default: the plan's)")
     add("--tokens", dest="tokens_count", type=int, metavar="N", help="of each text (default: the plan's)")
-    add("--rates", metavar="UP", help="only these of the plan, such as 512k", **some)
-    add("--rtts-ms", type=float, metavar="MS", help="only these of the plan", **some)
-    add("--temperatures", type=float, metavar="T", help="only these of the plan", **some)
-    add("--seed", type=int, default=1, help=f"of the first prompt {default}")
-    pair = demo_pair.target_path().parent
-    add("--pair", type=Path, default=pair, help="folder with target/ and draft/")
-    threads = f"of the target, in either daemon {default}"
-    add("--threads", type=int, default=os.cpu_count() or 1, help=threads)
-    add("--draft-threads", type=int, default=1, help=f"of the draft model {default}")
-    add("--tls", action="store_true", help="between edge and cloud (default: plaintext)")
+    add("--rates", metavar="UP", help=f"{part}, such as 512k", **some)
+    add("--rtts-ms", type=float, metavar="MS", help=part, **some)
+    add("--temperatures", type=float, metavar="T", help=part, **some)
     add("--estimate", action="store_true", help="print the estimate and end")
+    add_options(parser, RunSettings, "the run")
     return parser
 
 

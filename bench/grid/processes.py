@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import select
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from bench.grid.cells import Cell, Plan
 from bench.grid.measure import Observed
@@ -26,6 +27,8 @@ from link.carrier import LinkCounters
 from link.link import End, Link, open_link
 from link.self_test import module_environment
 from thinwire.cloud.certificates import write_certificates
+from thinwire.common import demo_pair
+from thinwire.common.config import Option, check_fields, whole
 from thinwire.common.daemon.launcher import Daemon, DaemonDiedError
 
 LINK_KIND, CONGESTION_CONTROL = "wire", "cubic"
@@ -43,20 +46,31 @@ _LAST_LOG_LINES = 15
 class RunSettings:
     """What a run is made of besides its plan and methods; the same for every method."""
 
-    prompts: Path
     work: Path
     """Folder of the daemons' logs and ports; emptied for every link, so what died last can be read there."""
-    pair: Path
+    prompts: Annotated[Path, Option("file")] = Path(__file__).resolve().parents[1] / "prompts.jsonl"
+    """Lines of id and prompt."""
+    pair: Annotated[Path, Option("dir", parse=lambda word: Path(word).resolve())] = (
+        demo_pair.target_path().parent
+    )
     """Folder with target/ and draft/."""
-    target_threads: int = 1
-    draft_threads: int = 1
-    pacing: Pacing = field(default_factory=Pacing)
-    tls: bool = False
-    """Between edge and cloud; the peers' stream is plaintext in any case."""
-    seed: int = 1
-    """The first prompt's; the next prompt has the next."""
+    threads: Annotated[int, whole("threads", 1, 1024)] = os.cpu_count() or 1
+    """Of the target, in either daemon."""
+    draft_threads: Annotated[int, whole("threads", 1, 1024)] = 1
+    """Of the draft model."""
+    pacing: Annotated[Pacing, Option("A_MS,B_MS", parse=Pacing.parse, name="--paced")] = field(
+        default_factory=Pacing
+    )
+    """Least milliseconds of a target pass and of each of its tokens (default: not paced)."""
+    tls: Annotated[bool, Option()] = False
+    """Between edge and cloud (default: plaintext); the peers' stream is plaintext in any case."""
+    seed: Annotated[int, whole("seed", 0, 2**63)] = 1
+    """Of the first prompt; the next prompt has the next."""
     revision: str = ""
     """The source's commit; written with each link, as a resumed run may have another."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @contextlib.contextmanager
@@ -147,9 +161,9 @@ class Stage:
             write_certificates(folder, [cloud_end.address])
             tls = ["--tls-cert", str(folder / "cloud.pem"), "--tls-key", str(folder / "cloud.key")]
             authority = str(folder / "ca.pem")
-        target, draft = str(settings.pair / "target"), str(settings.pair / "draft")
+        target, draft = (str(settings.pair / role) for role in ("target", "draft"))
         draft_threads = str(settings.draft_threads)
-        watched = ["--insecure-plaintext", "--threads", str(settings.target_threads)]
+        watched = ["--insecure-plaintext", "--threads", str(settings.threads)]
         watched += ["--paced", settings.pacing.as_argument(), "--pass-log"]
         models = ["--target", target, "--draft", draft, "--draft-threads", draft_threads]
         cloud = self._daemon("cloud", cloud_end, "bench.grid.cloud", "--model", target, *tls, *watched)

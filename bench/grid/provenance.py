@@ -19,9 +19,6 @@ from bench.grid.methods import Method
 from bench.grid.processes import CONGESTION_CONTROL, LINK_KIND, RunSettings
 from thinwire.common.session.checksum import crc32c
 
-VOLATILE = ("started_at", "command", "revision")
-"""Settings that may differ between a run and its resumption."""
-
 
 def describe_run(plan: Plan, methods: Sequence[Method], settings: RunSettings) -> dict[str, Any]:
     """Everything that defines a run, as JSON; a resumed run must have the same."""
@@ -33,7 +30,7 @@ def describe_run(plan: Plan, methods: Sequence[Method], settings: RunSettings) -
         "prompts_crc32c": f"{crc32c(settings.prompts.read_bytes()):08x}",
         "seed": settings.seed,
         "pair": {role: fingerprint(settings.pair / role) for role in ("target", "draft")},
-        "target_threads": settings.target_threads,
+        "target_threads": settings.threads,
         "draft_threads": settings.draft_threads,
         "pinning": "none",
         "pacing": str(settings.pacing),

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -18,7 +19,7 @@ from bench.grid.measure import ObservationError, finished_record, round_lines
 from bench.grid.methods import Method, Parameters
 from bench.grid.processes import LINK_KIND, RunSettings, Stage, open_stage
 from bench.grid.progress import RichProgress
-from bench.grid.provenance import now
+from bench.grid.provenance import describe_run, now
 from bench.grid.records import MEASURED, TUNING, GenerationRecord
 from bench.grid.store import Store
 from bench.grid.transfer import Transfer, Trial, trial_name, trials
@@ -40,9 +41,12 @@ class Runner:
         plan: what is run.
         methods: in the order in which they take turns.
         settings: how.
-        store: where to; what is there already is skipped.
+        out: folder of the lines; what is there already is skipped.
         progress: told of every text.
         open_: makes links and daemons; the real ones when None.
+
+    Raises:
+        StoreError: the folder holds another run.
     """
 
     def __init__(
@@ -50,7 +54,7 @@ class Runner:
         plan: Plan,
         methods: Sequence[Method],
         settings: RunSettings,
-        store: Store,
+        out: Path,
         progress: RichProgress,
         *,
         open_: Open | None = None,
@@ -58,7 +62,7 @@ class Runner:
         self._plan = plan
         self._methods = methods
         self._settings = settings
-        self._store = store
+        self._store = Store(out, describe_run(plan, methods, settings))
         self._progress = progress
         self._open = open_ or (lambda cell: open_stage(cell, plan, settings, progress.say))
         self._costs = Costs(pacing=settings.pacing)
@@ -105,8 +109,6 @@ class Runner:
         )
         return all(key in self._store.done for key in keys)
 
-    # --- a link --------------------------------------------------------------------------------------------
-
     def _describe(self, stage: Stage) -> None:
         """Write what the link is; of two such lines with one run id the later one holds."""
         self._store.add_link({"at": now(), "revision": self._settings.revision, **stage.describe()})
@@ -120,8 +122,6 @@ class Runner:
             stage.text(
                 request_of(cell, method, method.defaults(), self._prompts[0].prompt, 0, WARM_UP_TOKENS)
             )
-
-    # --- a cell --------------------------------------------------------------------------------------------
 
     def _cell(self, stage: Stage, cell: Cell) -> None:
         chosen = [(method, *self._tuned(stage, cell, method)) for method in self._methods]
@@ -174,8 +174,6 @@ class Runner:
             ]
             self._transfers[key] = Transfer(method, done, method.axes.get("draft_length", ()))
         return self._transfers[key]
-
-    # --- a text --------------------------------------------------------------------------------------------
 
     def _trial(
         self, stage: Stage, cell: Cell, method: Method, parameters: Parameters

@@ -18,6 +18,9 @@ import msgspec
 
 from bench.grid.records import GenerationRecord
 
+VOLATILE = ("started_at", "command", "revision")
+"""Settings that may differ between a run and its resumption."""
+
 
 class StoreError(Exception):
     """The folder cannot be used; the message says why."""
@@ -60,18 +63,20 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return msgspec.json.decode(path.read_bytes(), type=dict[str, Any]) if path.exists() else {}
 
 
-def keep_settings(folder: Path, settings: Mapping[str, Any], volatile: Iterable[str] = ()) -> None:
+def open_folder(folder: Path, settings: Mapping[str, Any], *files: str) -> None:
     """
-    Write a new run's settings; of a run that is there, see that they are the same.
+    Make a new run's folder; of one that is there, see that it is the same, and drop lines cut short.
 
     Args:
-        volatile: names of settings that may differ.
+        settings: what defines the run; JSON values. `VOLATILE` ones may differ.
+        files: of lines.
 
     Raises:
         StoreError: the folder holds a run with other settings.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     before = read_settings(folder)
-    names = {*before, *settings} - set(volatile)
+    names = {*before, *settings} - set(VOLATILE)
     differing = sorted(name for name in names if before.get(name) != settings.get(name))
     if not before:
         (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
@@ -79,27 +84,17 @@ def keep_settings(folder: Path, settings: Mapping[str, Any], volatile: Iterable[
         raise StoreError(
             f"{folder} holds a run with another {', '.join(differing)}; expected the same, or a new --out."
         )
+    for path in (folder / file for file in files):
+        if path.exists():
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
 class Store:
-    """
-    The folder of a run, new or resumed.
+    """The folder of a run, new or resumed; arguments and errors of `open_folder`."""
 
-    Args:
-        folder: made if missing.
-        settings: what defines the run; JSON values.
-        volatile: names of settings that may change between a run and its resumption.
-
-    Raises:
-        StoreError: the folder holds a run with other settings.
-    """
-
-    def __init__(self, folder: Path, settings: Mapping[str, Any], *, volatile: Iterable[str] = ()) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        keep_settings(folder, settings, volatile)
-        for name in ("links", "generations", "rounds"):
-            drop_cut_line(folder / f"{name}.jsonl")
+        open_folder(folder, settings, "links.jsonl", "generations.jsonl", "rounds.jsonl")
         records = map(GenerationRecord.from_dict, read_lines(folder / "generations.jsonl"))
         self.done = {record.key: record for record in records if not record.failure}
         """Texts that are there, failures left out: they are run again."""
@@ -126,9 +121,3 @@ class Store:
     def _append(self, name: str, *lines: str) -> None:
         with (self.folder / f"{name}.jsonl").open("a", encoding="utf-8") as file:
             file.write("".join(f"{line}\n" for line in lines))
-
-
-def drop_cut_line(path: Path) -> None:
-    """Cut a file after its last newline."""
-    if path.exists():
-        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)

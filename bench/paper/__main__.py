@@ -29,18 +29,16 @@ from bench.grid import publish
 from bench.grid.arithmetic import Costs, estimate
 from bench.grid.processes import RunSettings
 from bench.grid.progress import RichProgress
-from bench.grid.provenance import VOLATILE, describe_run, fingerprint, machine, now, revision, versions
+from bench.grid.provenance import fingerprint, machine, now, revision, versions
 from bench.grid.runner import Runner
-from bench.grid.store import Store, keep_settings
+from bench.grid.store import open_folder
 from bench.paper import steps
 from bench.paper.data import LATENCY, STEPS, read_data
 from bench.paper.document import render
 from bench.paper.figures import figures
 from bench.paper.plan import PAPER, SMOKE, PaperPlan
-from thinwire.common import demo_pair
 from thinwire.common.errors import ConfigError
 
-PROMPTS = Path(__file__).resolve().parents[1] / "prompts.jsonl"
 RESULTS = Path("bench/results")
 LEAST = {"seeds": 3, "step_seeds": 3, "tokens": 2}
 """Of what the options set."""
@@ -112,18 +110,14 @@ def _measure(arguments: argparse.Namespace, plan: PaperPlan, out: Path) -> None:
     print(f"in process: about {steps_s:.0f} s, {len(tasks)} texts; results in {out}", file=sys.stderr)
     if arguments.estimate:
         return
-    out.mkdir(parents=True, exist_ok=True)
-    keep_settings(out, {"plan": plan.name, **{name: getattr(plan, name) for name in LEAST}})
-    pair = demo_pair.target_path().parent.resolve()
-    settings = RunSettings(PROMPTS, out / "daemons", pair, target_threads=cores, revision=revision())
+    open_folder(out, {"plan": plan.name, **{name: getattr(plan, name) for name in LEAST}})
+    settings = RunSettings(out / "daemons", revision=revision())
     with RichProgress(steps_s + (on_link.seconds if LATENCY in parts else 0.0)) as progress:
         if LATENCY in parts:
-            described = describe_run(grid_plan, methods, settings)
-            store = Store(out / LATENCY, described, volatile=VOLATILE)
-            Runner(grid_plan, methods, settings, store, progress).run()
+            Runner(grid_plan, methods, settings, out / LATENCY, progress).run()
             shutil.rmtree(settings.work, ignore_errors=True)
         if STEPS in parts:
-            steps_store = steps.StepsStore(out / STEPS, _describe_steps(plan, settings), volatile=VOLATILE)
+            steps_store = steps.StepsStore(out / STEPS, _describe_steps(plan, settings))
             try:
                 steps.measure(plan, steps_store, progress, workers=cores)
             except multiprocessing.TimeoutError:

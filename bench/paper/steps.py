@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ import transformers
 
 from bench.grid.methods import own_fields
 from bench.grid.progress import RichProgress
-from bench.grid.store import StoreError, drop_cut_line, keep_settings, read_lines
+from bench.grid.store import StoreError, open_folder, read_lines
 from bench.paper.plan import DRAFT_LENGTH, STEP_PROMPTS, PaperPlan, scheme_fields
 from bench.scheme_steps import Rows, Steps, make_rows, run_scheme
 from thinwire.common.config import SamplingParameters
@@ -118,17 +118,14 @@ class StepsStore:
     Args:
         folder: made if missing.
         settings: what defines the runs; JSON values.
-        volatile: names of settings that may differ between a run and its resumption.
 
     Raises:
         StoreError: the folder holds runs with other settings.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], *, volatile: Iterable[str] = ()) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        keep_settings(folder, settings, volatile)
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._path = folder / "steps.jsonl"
-        drop_cut_line(self._path)
+        open_folder(folder, settings, self._path.name)
         self.done = {record.key for record in read_steps(folder)}
         """Runs that are there."""
 

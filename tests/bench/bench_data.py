@@ -14,7 +14,6 @@ from bench.grid.methods import Method
 from bench.grid.processes import RunSettings
 from bench.grid.records import GenerationRecord
 from bench.grid.runner import Runner
-from bench.grid.store import Store
 from link.carrier import DirectionCounters, LinkCounters
 
 CELL = Cell(32_000, 0.04, 1.0)
@@ -138,7 +137,7 @@ class Silent:
 
 def run_settings(prompts: Path) -> RunSettings:
     """Settings of a run whose daemons are fakes."""
-    return RunSettings(prompts, prompts.parent / "work", Path("pair"))
+    return RunSettings(prompts.parent / "work", prompts=prompts, pair=Path("pair"))
 
 
 def run_over_fakes(
@@ -146,5 +145,5 @@ def run_over_fakes(
 ) -> tuple[FakeStages, Silent]:
     """One start of a plan; the options are those of `FakeStage`."""
     stages, progress = FakeStages(**options), Silent()
-    Runner(plan, methods, run_settings(prompts), Store(out, {}), progress, open_=stages).run()
+    Runner(plan, methods, run_settings(prompts), out, progress, open_=stages).run()
     return stages, progress

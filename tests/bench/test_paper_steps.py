@@ -11,8 +11,7 @@ import pytest
 
 from bench.grid.measure import Observed, finished_record
 from bench.grid.methods import parse_method
-from bench.grid.runner import Runner
-from bench.grid.store import Store, StoreError, read_generations
+from bench.grid.store import StoreError, read_generations
 from bench.paper.plan import PAPER, PLANS, SMOKE, STEP_PROMPTS, PaperPlan, Sweep, scheme_fields, setting_name
 from bench.paper.steps import (
     RunKey,
@@ -26,7 +25,7 @@ from bench.paper.steps import (
     theorem_2_bounds,
 )
 from bench.scheme_steps import PROMPTS, Rows, run_scheme
-from tests.bench.bench_data import FakeStages, Silent, make_counters, make_record, run_settings
+from tests.bench.bench_data import make_counters, make_record, run_over_fakes
 from thinwire.common.errors import ConfigError
 from thinwire.common.schemes import SchemeParameters
 from thinwire.common.schemes.c_sqs import CSqs, dropped_mass_guarantee
@@ -169,8 +168,7 @@ def test_every_line_over_the_link_says_all_its_parameters(tmp_path: Path) -> Non
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"id": f"p{n}", "prompt": f"text {n}"}) + "\n" for n in range(2)))
     plan = replace(SMOKE, tokens=4)
-    run = (plan.grid_plan(), plan.methods(), run_settings(prompts), Store(tmp_path / "out", {}), Silent())
-    Runner(*run, open_=FakeStages()).run()
+    run_over_fakes(plan.grid_plan(), plan.methods(), prompts, tmp_path / "out")
 
     records = read_generations(tmp_path / "out")
     assert len(records) == 2 * 3 * 2

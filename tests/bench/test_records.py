@@ -17,7 +17,7 @@ from tests.bench.bench_data import CELL, make_record
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """A new folder's."""
-    return Store(tmp_path, {"tokens": 9, "started_at": "noon"}, volatile=["started_at"])
+    return Store(tmp_path, {"tokens": 9, "started_at": "noon"})
 
 
 def test_a_record_comes_back_from_its_line() -> None:
@@ -59,7 +59,7 @@ def test_what_was_written_is_done_when_the_folder_is_opened_again(store: Store) 
     for record in (*done, failed):
         store.add(record)
 
-    assert set(Store(store.folder, {"tokens": 9}, volatile=["started_at"]).done) == {r.key for r in done}
+    assert set(Store(store.folder, {"tokens": 9}).done) == {r.key for r in done}
 
 
 @pytest.mark.parametrize("cut", [1, 40, 400])
@@ -71,17 +71,17 @@ def test_a_line_that_a_crash_cut_short_is_dropped(store: Store, cut: int) -> Non
         file.write(second.to_json()[:cut])
 
     assert read_generations(store.folder) == [first]
-    Store(store.folder, {"tokens": 9}, volatile=["started_at"]).add(second)
+    Store(store.folder, {"tokens": 9}).add(second)
 
     assert read_generations(store.folder) == [first, second]
 
 
 def test_a_folder_with_another_run_in_it_is_refused(store: Store) -> None:
     """The message names what differs; what may change may change."""
-    Store(store.folder, {"tokens": 9, "started_at": "later"}, volatile=["started_at"])
+    Store(store.folder, {"tokens": 9, "started_at": "later"})
 
     with pytest.raises(StoreError, match="a run with another tokens; expected the same"):
-        Store(store.folder, {"tokens": 10, "started_at": "noon"}, volatile=["started_at"])
+        Store(store.folder, {"tokens": 10, "started_at": "noon"})
 
 
 def test_of_a_text_that_was_run_again_the_last_line_holds(store: Store) -> None:

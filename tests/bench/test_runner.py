@@ -13,10 +13,9 @@ from bench.grid.arithmetic import Costs, estimate
 from bench.grid.cells import Cell, Plan, grid
 from bench.grid.dataset_prompts import read_prompts
 from bench.grid.methods import Method, parse_method
-from bench.grid.provenance import describe_run
 from bench.grid.records import MEASURED, TUNING, GenerationRecord
 from bench.grid.store import read_generations, read_lines
-from tests.bench.bench_data import run_over_fakes, run_settings
+from tests.bench.bench_data import run_over_fakes
 from thinwire.common.errors import ConfigError
 
 TINY = Plan(
@@ -156,13 +155,6 @@ def test_trials_run_once_on_their_link_and_tune_every_cell(prompts: Path, tmp_pa
 
     again = read_generations(tmp_path)
     assert {r.key: r.predicted_token_s for r in again} == {r.key: r.predicted_token_s for r in records}
-
-
-def test_what_defines_a_run_is_the_same_once_it_was_written(prompts: Path) -> None:
-    """Else no run could be resumed."""
-    described = describe_run(TRANSFER, TRANSFERRED, run_settings(prompts))
-
-    assert json.loads(json.dumps(described)) == described
 
 
 def test_too_few_prompts_are_refused(prompts: Path) -> None:
