@@ -58,7 +58,8 @@ def _run(arguments: argparse.Namespace) -> int:
     methods = [parse_method(name) for name in names]
     started = f"{datetime.now().astimezone():%Y-%m-%d-%H%M%S}"
     out = arguments.out or Path("bench/results") / f"{plan.name}-{started}"
-    settings = from_arguments(RunSettings, arguments, work=out / "daemons", revision=revision())
+    given = {"work": out / "daemons", "pair": arguments.pair.resolve(), "revision": revision()}
+    settings = from_arguments(RunSettings, arguments, **given)
     read_prompts(settings.prompts, plan)
     for role in ("target", "draft"):
         if not (settings.pair / role / "config.json").is_file():

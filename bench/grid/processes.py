@@ -50,9 +50,7 @@ class RunSettings:
     """Folder of the daemons' logs and ports; emptied for every link, so what died last can be read there."""
     prompts: Annotated[Path, Option("file")] = Path(__file__).resolve().parents[1] / "prompts.jsonl"
     """Lines of id and prompt."""
-    pair: Annotated[Path, Option("dir", parse=lambda word: Path(word).resolve())] = (
-        demo_pair.target_path().parent
-    )
+    pair: Annotated[Path, Option("dir")] = demo_pair.target_path().parent
     """Folder with target/ and draft/."""
     threads: Annotated[int, whole("threads", 1, 1024)] = os.cpu_count() or 1
     """Of the target, in either daemon."""
