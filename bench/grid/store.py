@@ -63,13 +63,12 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return msgspec.json.decode(path.read_bytes(), type=dict[str, Any]) if path.exists() else {}
 
 
-def open_folder(folder: Path, settings: Mapping[str, Any], *files: str) -> None:
+def open_folder(folder: Path, settings: Mapping[str, Any]) -> None:
     """
-    Make a new run's folder; of one that is there, see that it is the same, and drop lines cut short.
+    Make a new run's folder; of a run that is there, see that it is the same.
 
     Args:
         settings: what defines the run; JSON values. `VOLATILE` ones may differ.
-        files: of lines.
 
     Raises:
         StoreError: the folder holds a run with other settings.
@@ -84,9 +83,12 @@ def open_folder(folder: Path, settings: Mapping[str, Any], *files: str) -> None:
         raise StoreError(
             f"{folder} holds a run with another {', '.join(differing)}; expected the same, or a new --out."
         )
-    for path in (folder / file for file in files):
-        if path.exists():
-            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+
+
+def drop_cut_line(path: Path) -> None:
+    """Cut a file after its last newline."""
+    if path.exists():
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
 class Store:
@@ -94,7 +96,9 @@ class Store:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder = folder
-        open_folder(folder, settings, "links.jsonl", "generations.jsonl", "rounds.jsonl")
+        open_folder(folder, settings)
+        for name in ("links", "generations", "rounds"):
+            drop_cut_line(folder / f"{name}.jsonl")
         records = map(GenerationRecord.from_dict, read_lines(folder / "generations.jsonl"))
         self.done = {record.key: record for record in records if not record.failure}
         """Texts that are there, failures left out: they are run again."""

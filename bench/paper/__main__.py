@@ -22,26 +22,28 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from bench import command
 from bench.grid import publish
 from bench.grid.arithmetic import Costs, estimate
 from bench.grid.processes import RunSettings
 from bench.grid.progress import RichProgress
-from bench.grid.provenance import fingerprint, machine, now, revision, versions
+from bench.grid.provenance import describe_run, revision
 from bench.grid.runner import Runner
 from bench.grid.store import open_folder
 from bench.paper import steps
 from bench.paper.data import LATENCY, STEPS, read_data
-from bench.paper.document import render
 from bench.paper.figures import figures
+from bench.paper.page import render
 from bench.paper.plan import PAPER, SMOKE, PaperPlan
 from thinwire.common.errors import ConfigError
 
-RESULTS = Path("bench/results")
-LEAST = {"seeds": 3, "step_seeds": 3, "tokens": 2}
-"""Of what the options set."""
+OPTIONS = {
+    "seeds": (3, "a point over the link"),
+    "step_seeds": (3, "of texts in process"),
+    "tokens": (2, "of each text"),
+}
+"""Fields of the plan: the least that may be given, and of what it is the number."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,20 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def draw(out: Path, docs: Path) -> list[Path]:
-    """
-    Figures and page from the lines alone.
-
-    Returns:
-        the files.
-
-    Raises:
-        StoreError: no lines there.
-    """
+    """Write figures and page from the lines alone; returns the files. StoreError: no lines there."""
     data = read_data(out)
     folder = docs / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     texts = {folder / name: text for name, text in figures(data).items()}
-    texts[docs / "paper-figures.md"] = render(data, out, figures_at=folder.name)
+    texts[docs / "paper-figures.md"] = render(data, out)
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
     return list(texts)
@@ -72,22 +66,19 @@ def draw(out: Path, docs: Path) -> list[Path]:
 
 def keep_lines(out: Path, docs: Path) -> None:
     """The lines packed into DOCS/results/lines/paper, so that all of it can be drawn again from a clone."""
-    kept = docs / "results" / "lines" / "paper"
-    publish.keep_lines(out, kept, ())
-    for part, names in ((LATENCY, publish.LINES), (STEPS, ("steps",))):
+    for part, names in ((".", ()), (LATENCY, publish.LINES), (STEPS, ("steps",))):
         if (out / part).exists():
-            publish.keep_lines(out / part, kept / part, names)
+            publish.keep_lines(out / part, docs / "results" / "lines" / "paper" / part, names)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    plan = SMOKE if arguments.smoke else PAPER
-    given = {name: getattr(arguments, name) for name in LEAST if getattr(arguments, name) is not None}
+    given = {name: value for name in OPTIONS if (value := getattr(arguments, name)) is not None}
     for name, value in given.items():
-        if value < LEAST[name]:
-            raise ConfigError(f"{name} is {value}; expected at least {LEAST[name]}.")
-    plan = replace(plan, **given)
-    out = arguments.out or RESULTS / ("paper" if plan.name == PAPER.name else f"paper-{plan.name}")
-    docs = arguments.docs or (Path("docs") if plan.name == PAPER.name else out)
+        if value < OPTIONS[name][0]:
+            raise ConfigError(f"{name} is {value}; expected at least {OPTIONS[name][0]}.")
+    plan = replace(SMOKE if arguments.smoke else PAPER, **given)
+    out = arguments.out or Path("bench/results") / ("paper-smoke" if arguments.smoke else "paper")
+    docs = arguments.docs or (out if arguments.smoke else Path("docs"))
     if not arguments.redraw:
         _measure(arguments, plan, out)
         if arguments.estimate:
@@ -99,45 +90,33 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _measure(arguments: argparse.Namespace, plan: PaperPlan, out: Path) -> None:
-    parts: list[str] = arguments.parts
+    with_link, in_process = (part in arguments.parts for part in (LATENCY, STEPS))
     cores = os.cpu_count() or 1
     grid_plan, methods = plan.grid_plan(), plan.methods()
-    known = {record.key for record in steps.read_steps(out / STEPS)}
-    tasks = steps.make_tasks(plan, known) if STEPS in parts else []
-    steps_s = steps.estimate_s(tasks, cores)
+    tasks = steps.make_tasks(plan, steps.read_steps(out / STEPS)) if in_process else []
+    steps_s = sum(task.seconds for task in tasks) / min(cores, max(1, len(tasks)))
     on_link = estimate(grid_plan, methods, Costs())
-    print(f"paper, {plan.name}: over the link {on_link if LATENCY in parts else 'nothing'}", file=sys.stderr)
+    print(f"paper, {plan.name}: over the link {on_link if with_link else 'nothing'}", file=sys.stderr)
     print(f"in process: about {steps_s:.0f} s, {len(tasks)} texts; results in {out}", file=sys.stderr)
     if arguments.estimate:
         return
-    open_folder(out, {"plan": plan.name, **{name: getattr(plan, name) for name in LEAST}})
+    open_folder(out, {"plan": plan.name, **{name: getattr(plan, name) for name in OPTIONS}})
     settings = RunSettings(out / "daemons", revision=revision())
-    with RichProgress(steps_s + (on_link.seconds if LATENCY in parts else 0.0)) as progress:
-        if LATENCY in parts:
+    described = describe_run(grid_plan, methods, settings)
+    with RichProgress(steps_s + (on_link.seconds if with_link else 0.0)) as progress:
+        if with_link:
             Runner(grid_plan, methods, settings, out / LATENCY, progress).run()
             shutil.rmtree(settings.work, ignore_errors=True)
-        if STEPS in parts:
-            steps_store = steps.StepsStore(out / STEPS, _describe_steps(plan, settings))
+        if in_process:
+            values = json.loads(json.dumps(asdict(plan)))
+            own = {name: values[name] for name in ("step_temperatures", "step_seeds", "texts_each", "sweeps")}
+            shared = ("pair", "versions", "revision", "machine", "started_at", "command")
+            open_folder(out / STEPS, {**own, **{name: described[name] for name in shared}})
             try:
-                steps.measure(plan, steps_store, progress, workers=cores)
+                steps.measure(tasks, out / STEPS, progress, workers=cores)
             except multiprocessing.TimeoutError:
-                raise command.CommandError(
-                    f"no text in process was done within {steps.TASK_TIMEOUT_S:g} s."
-                ) from None
-
-
-def _describe_steps(plan: PaperPlan, settings: RunSettings) -> dict[str, Any]:
-    """Everything that defines the runs in process, as JSON."""
-    values = json.loads(json.dumps(asdict(plan)))
-    return {
-        **{name: values[name] for name in ("step_temperatures", "step_seeds", "texts_each", "sweeps")},
-        "pair": {role: fingerprint(settings.pair / role) for role in ("target", "draft")},
-        "versions": versions("torch", "transformers", "numpy"),
-        "revision": settings.revision,
-        "machine": machine(),
-        "started_at": now(),
-        "command": " ".join(sys.orig_argv[1:]),
-    }
+                words = f"no text in process was done within {steps.TASK_TIMEOUT_S:g} s."
+                raise command.CommandError(words) from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -152,9 +131,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="DIR", help="lines; new, or of a run to go on with")
     add("--docs", type=Path, metavar="DIR", help="figures and page (default: docs; smoke: --out)")
     add("--parts", nargs="+", choices=parts, default=list(parts), help="what is measured")
-    add("--seeds", type=int, metavar="N", help=f"a point over the link ({PAPER.seeds})")
-    add("--step-seeds", type=int, metavar="N", help=f"of texts in process ({PAPER.step_seeds})")
-    add("--tokens", type=int, metavar="N", help=f"of each text ({PAPER.tokens})")
+    for name, (_, words) in OPTIONS.items():
+        option = f"--{name.replace('_', '-')}"
+        add(option, type=int, metavar="N", help=f"{words} ({getattr(PAPER, name)})")
     add("--redraw", action="store_true", help="measure nothing")
     add("--estimate", action="store_true", help="print the estimate and end")
     return parser

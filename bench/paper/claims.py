@@ -9,22 +9,33 @@ error in between.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from scipy import stats  # type: ignore[import-untyped]
 
-from bench.paper.data import Data, Estimate, estimate
+from bench.paper.data import Data, Estimate, distinct, estimate
 from bench.paper.plan import HIGH_TEMPERATURE, LOW_TEMPERATURE
 
 SEEN, NOT_SEEN, WITHIN_ERROR = "seen", "not seen: the opposite", "within error"
-K_BETTER_LOW = "K-SQS is better at low temperature"
-C_STEADIER = "C-SQS is steadier towards high temperature"
-C_BETTER_HIGH = "C-SQS is better at high temperature"
-ADAPTIVITY_HELPS = "Adaptivity helps"
+CLAIMS = (
+    "K-SQS is better at low temperature",
+    "C-SQS is steadier towards high temperature",
+    "C-SQS is better at high temperature",
+    "Adaptivity helps",
+)
+K_BETTER_LOW, C_STEADIER, C_BETTER_HIGH, ADAPTIVITY_HELPS = CLAIMS
 C_BETTER_AT_EQUAL_BITS = "C-SQS rejects less than K-SQS at the same bits"
+GROWTH = "growth from {first} to {last}, K-SQS less C-SQS"
+_DIFFERENCES = (
+    (K_BETTER_LOW, "C-SQS less K-SQS, temperature {low}", "adaptive low", "sparse low"),
+    (C_BETTER_HIGH, "K-SQS less C-SQS, temperature {high}", "sparse high", "adaptive high"),
+    (ADAPTIVITY_HELPS, "frozen less adaptive, temperature {every}", "frozen every", "adaptive every"),
+    (ADAPTIVITY_HELPS, "frozen less adaptive, temperature {high}", "frozen high", "adaptive high"),
+    (C_STEADIER, GROWTH, "sparse last", "sparse first", "adaptive last", "adaptive first"),
+)
+"""Claim, words, and the means over settings and temperatures: the first less the second, less the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,89 +65,54 @@ class Finding:
 
 def findings(data: Data) -> list[Finding]:
     """Every claim in every figure of merit there are lines of; lower is better in each."""
-    measures = (
+    found = []
+    for measure, unit, lines, column in (
         ("latency", "ms a token", data.texts, "latency_ms"),
         ("resampling rate", "of output tokens", data.texts, "resampling_rate"),
         ("rejections in process", "of tested tokens", data.theorem_runs, "rejection_rate"),
-    )
-    sparse = [f"K = {size}" for size in data.plan.compared_support_sizes]
-    adaptive = [f"β = {beta:g}" for beta in data.plan.compared_thresholds]
-    frozen = [f"{name}, frozen" for name in adaptive]
-    found = []
-    for measure, unit, frame, column in measures:
-        if frame.is_empty():
-            continue
-        every = sorted(set(frame["temperature"]))
+    ):
+        every = sorted(set(lines["temperature"])) if not lines.is_empty() else []
         low = [temperature for temperature in every if temperature <= LOW_TEMPERATURE]
         high = [temperature for temperature in every if temperature >= HIGH_TEMPERATURE]
-        values = frame.select("setting", "temperature", "seed", value=column)
-        for claim, words, above, below, temperatures in (
-            (K_BETTER_LOW, "C-SQS less K-SQS", adaptive, sparse, low),
-            (C_BETTER_HIGH, "K-SQS less C-SQS", sparse, adaptive, high),
-            (ADAPTIVITY_HELPS, "frozen less adaptive", frozen, adaptive, every),
-            (ADAPTIVITY_HELPS, "frozen less adaptive", frozen, adaptive, high),
-        ):
-            difference = _less(_over(values, above, temperatures), _over(values, below, temperatures))
-            where = ", ".join(f"{temperature:g}" for temperature in temperatures)
-            compared = f"{measure}: {words}, temperature {where}"
-            found.append(Finding(claim, compared, unit, estimate(difference.values())))
-        if low and high:
-            growth = [
-                _less(_over(values, names, every[-1:]), _over(values, names, every[:1]))
-                for names in (sparse, adaptive)
-            ]
-            compared = f"{measure}: growth from {every[0]:g} to {every[-1]:g}, K-SQS less C-SQS"
-            found.append(Finding(C_STEADIER, compared, unit, estimate(_less(*growth).values())))
-    order = (K_BETTER_LOW, C_STEADIER, C_BETTER_HIGH, ADAPTIVITY_HELPS)
-    return sorted(found, key=lambda finding: order.index(finding.claim))
+        at = {"every": every, "low": low, "high": high, "first": every[:1], "last": every[-1:]}
+        where = {name: distinct(temperatures) for name, temperatures in at.items()}
+        for claim, words, *terms in _DIFFERENCES if every else ():
+            if claim == C_STEADIER and not (low and high):
+                continue
+            named = (term.split() for term in terms)
+            means = [_mean(column, getattr(data.plan, who), at[when]) for who, when in named]
+            less = sum(sign * mean for sign, mean in zip((1, -1, -1, 1), means, strict=False))
+            by_seed = lines.group_by("seed").agg(less=less)["less"].drop_nulls()
+            found.append(Finding(claim, f"{measure}: {words.format(**where)}", unit, estimate(by_seed)))
+    return sorted(found, key=lambda finding: CLAIMS.index(finding.claim))
 
 
 def equal_bits_findings(data: Data) -> list[Finding]:
     """
     K-SQS's rejections less those of adaptive C-SQS at the same payload bits a token, by temperature.
 
-    The paper compares K = 2 and 3 with β = 0.1 and 0.2, which need not send as much.
+    K-SQS is read off on the line through its points, straight on a logarithmic axis of bits; outside there is
+    none. The paper compares K = 2 and 3 with β = 0.1 and 0.2, which need not send as much.
     """
-    settings = [f"β = {beta:g}" for beta in data.plan.compared_thresholds]
     found = []
     for temperature in data.plan.step_temperatures:
         differences = []
         runs = data.theorem_runs.filter(pl.col("temperature") == temperature)
-        for (_,), of_seed in runs.sort("seed").partition_by("seed", as_dict=True).items():
-            points = of_seed.select("bits", "rejection_rate")
-            curve = points.filter(of_seed["scheme"] == "k-sqs").sort("bits").rows()
-            of_c = points.filter(of_seed["setting"].is_in(settings)).rows()
-            if of_c:
-                differences.append(sum(at_bits(curve, bits) - rate for bits, rate in of_c) / len(of_c))
+        for of_seed in runs.sort("seed").partition_by("seed"):
+            of_k = of_seed.filter(pl.col("scheme") == "k-sqs").sort("bits")
+            of_c = of_seed.filter(pl.col("setting").is_in(data.plan.adaptive))
+            if of_k.is_empty() or of_c.is_empty():
+                continue
+            bits, known = np.log(of_c["bits"]), np.log(of_k["bits"])
+            at_bits = np.interp(bits, known, of_k["rejection_rate"], left=math.nan, right=math.nan)
+            differences.append(float(np.mean(at_bits - of_c["rejection_rate"].to_numpy())))
         compared = f"rejections in process: K-SQS at C-SQS's bits less C-SQS, temperature {temperature:g}"
         found.append(Finding(C_BETTER_AT_EQUAL_BITS, compared, "of tested tokens", estimate(differences)))
     return found
 
 
-def at_bits(curve: Sequence[tuple[float, float]], bits: float) -> float:
-    """
-    The value at so many bits: on the line through the points, straight on a logarithmic axis of bits.
-
-    Args:
-        curve: (bits, value), ascending in bits.
-
-    Returns:
-        NaN outside the curve.
-    """
-    if not curve:
-        return math.nan
-    known, values = zip(*curve, strict=True)
-    return float(np.interp(math.log(bits), np.log(known), values, left=math.nan, right=math.nan))
-
-
-def _over(values: pl.DataFrame, settings: Sequence[str], temperatures: Sequence[float]) -> dict[int, float]:
-    """Seed → mean over settings and temperatures; only seeds that have them all."""
-    chosen = values.filter(pl.col("setting").is_in(settings), pl.col("temperature").is_in(temperatures))
-    means = chosen.group_by("seed").agg(pl.col("value").mean(), pl.len()).sort("seed")
-    whole = means.filter(pl.col("len") == len(settings) * len(temperatures))
-    return dict(whole.select("seed", "value").iter_rows())
-
-
-def _less(above: Mapping[int, float], below: Mapping[int, float]) -> dict[int, float]:
-    """Seed by seed, where both are."""
-    return {seed: above[seed] - below[seed] for seed in above if seed in below}
+def _mean(column: str, settings: tuple[str, ...], temperatures: list[float]) -> pl.Expr:
+    """Over settings and temperatures; null where not all are there."""
+    asked = pl.col("setting").is_in(settings) & pl.col("temperature").is_in(temperatures)
+    chosen = pl.col(column).filter(asked)
+    return pl.when(chosen.len() == len(settings) * len(temperatures)).then(chosen.mean())

@@ -7,24 +7,15 @@ Figures 2, 4 and 5 show real texts over a real link; the theorems and the fronti
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import product
+from itertools import cycle, product
+from typing import NamedTuple
 
 import polars as pl
 
 from bench import charts
 from bench.charts import Bars, Colour, Line, Mark, Panel, Series, Shape
-from bench.paper.data import (
-    IS_ADAPTIVE,
-    Data,
-    Estimate,
-    estimate,
-    frontier_caption,
-    groups,
-    link_caption,
-    steps_caption,
-)
+from bench.paper.data import ERROR_BARS, IS_ADAPTIVE, VOID, Data, by_temperature, estimate, groups
 from bench.paper.steps import theorem_2_bounds
-from thinwire.edge.report import CAP_BINDING_LIMIT
 
 TITLES = {
     "paper-figure-2.svg": "Figure 2: latency and resampling rate against temperature",
@@ -36,196 +27,157 @@ TITLES = {
 }
 LINK_FIGURES, STEP_FIGURES = tuple(TITLES)[:3], tuple(TITLES)[3:]
 LATENCY = "latency, ms a token"
-_K_COLOURS = (charts.BLUE, charts.LIGHT_BLUE, charts.TEAL, charts.VIOLET)
-_BETA_COLOURS = (charts.ORANGE, charts.AMBER, charts.RED, charts.BROWN)
-_TEMPERATURE_COLOURS = (*_K_COLOURS[::2], charts.GREEN, *_BETA_COLOURS[::2], charts.VIOLET, charts.BROWN)
-_PARTS = (
+K_COLOURS = (charts.BLUE, charts.LIGHT_BLUE, charts.TEAL, charts.VIOLET)
+BETA_COLOURS = (charts.ORANGE, charts.AMBER, charts.RED, charts.BROWN)
+TEMPERATURE_COLOURS = (*K_COLOURS[::2], charts.GREEN, *BETA_COLOURS[::2], charts.VIOLET, charts.BROWN)
+PARTS = (
     ("TV(p, q): the models differ", Colour("#ccd3da", "#4b535c"), "draft_distance"),
     ("α: mass that is dropped", Colour("#e09b3d", "#d98f35"), "dropped_mass"),
     ("K/4ℓ: the lattice", Colour("#5b35a0", "#c3a6f0"), "lattice_term"),
 )
 """Of Theorem 1's bound: the models' share, then sparsification's and quantisation's."""
-_SHAPES: dict[Line, Shape] = {"dashed": "x", "none": "v"}
-"""Of the frontier's points that share their line with others; those of a void guarantee are hollow."""
-_HEADROOM = 8
+HEADROOM = 8
 """How much higher than the mean and α* Theorem 2's panels reach, so that the bounds come into them."""
+
+
+class Look(NamedTuple):
+    """A series, and the lines that it is made of."""
+
+    name: str
+    colour: Colour
+    of: pl.Expr
+    line: Line = "solid"
+    hollow: bool = False
+    shape: Shape | None = None
 
 
 def figures(data: Data) -> dict[str, str]:
     """File name → SVG, of those figures that there are lines for."""
-    drawn: list[str] = []
-    if not data.texts.is_empty():
-        drawn += [_figure_2(data), _figure_4(data), _figure_5(data)]
-    names = [*(LINK_FIGURES if drawn else ())]
-    if data.has_steps:
-        drawn += [_theorem_1(data), _theorem_2(data), _frontier(data)]
-        names += STEP_FIGURES
-    return dict(zip(names, drawn, strict=True))
+    drawers = (_figure_2, _figure_4, _figure_5, _theorem_1, _theorem_2, _frontier)
+    lines = (*3 * (data.texts,), *2 * (data.theorem_runs,), data.frontier_runs)
+    named = zip(TITLES.items(), drawers, lines, strict=True)
+    return {name: draw(data, title) for (name, title), draw, of_it in named if not of_it.is_empty()}
 
 
-def _figure_2(data: Data) -> str:
-    """Latency and resampling rate against temperature, K-SQS and C-SQS."""
-    sparse = zip(data.plan.compared_support_sizes, _K_COLOURS, strict=False)
-    adaptive = zip(data.plan.compared_thresholds, _BETA_COLOURS, strict=False)
-    rows: list[_Row] = [(f"K = {size}", f"K-SQS, K = {size}", colour, "solid") for size, colour in sparse]
-    rows += [(f"β = {beta:g}", f"C-SQS, β = {beta:g}", colour, "solid") for beta, colour in adaptive]
-    return _against_temperature(data, TITLES["paper-figure-2.svg"], rows)
+def _figure_2(data: Data, title: str) -> str:
+    plan = data.plan
+    looks = [
+        Look(f"{scheme}, {name}", colour, _is(name))
+        for scheme, names, colours in (
+            ("K-SQS", plan.sparse, K_COLOURS),
+            ("C-SQS", plan.adaptive, BETA_COLOURS),
+        )
+        for name, colour in zip(names, colours, strict=False)
+    ]
+    return _against_temperature(data, title, looks)
 
 
-def _figure_5(data: Data) -> str:
-    """C-SQS adaptive and frozen against temperature."""
-    rows: list[_Row] = []
-    for beta, colour in zip(data.plan.compared_thresholds, _BETA_COLOURS[::2], strict=False):
-        rows.append((f"β = {beta:g}", f"β = {beta:g}, adaptive", colour, "solid"))
-        rows.append((f"β = {beta:g}, frozen", f"β = {beta:g}, frozen", colour, "dashed"))
-    return _against_temperature(data, TITLES["paper-figure-5.svg"], rows)
+def _figure_5(data: Data, title: str) -> str:
+    looks = []
+    for steered, held, colour in zip(data.plan.adaptive, data.plan.frozen, BETA_COLOURS[::2], strict=False):
+        looks.append(Look(f"{steered}, adaptive", colour, _is(steered)))
+        looks.append(Look(held, colour, _is(held), "dashed", hollow=True))
+    return _against_temperature(data, title, looks)
 
 
-def _figure_4(data: Data) -> str:
-    """Latency against K and against β, a line per temperature."""
-    temperatures = sorted(set(data.texts["temperature"]))
-    drawn = []
-    for title, axis, values, letter in (
-        ("K-SQS", "K", data.plan.support_sizes, "K"),
-        ("C-SQS, adaptive", "initial threshold β", data.plan.thresholds, "β"),
-    ):
-        series = []
-        for number, temperature in enumerate(temperatures):
-            points = [_point(data, f"{letter} = {value:g}", temperature, "latency_ms") for value in values]
-            colour = _TEMPERATURE_COLOURS[number % len(_TEMPERATURE_COLOURS)]
-            marks = tuple(map(_mark, values, points))
-            shift = _shift(number, len(temperatures))
-            series.append(Series(f"temperature {temperature:g}", colour, marks, shift=shift))
-        drawn.append((title, charts.at_values(axis, values, is_log=True), tuple(series)))
-    y = charts.linear(LATENCY, _reach(entry for _, _, series in drawn for entry in series))
-    panels = [Panel(title, x, y, series) for title, x, series in drawn]
-    return charts.draw(TITLES["paper-figure-4.svg"], panels, columns=2, caption=link_caption(data))
-
-
-_Row = tuple[str, str, Colour, Line]
-"""A series against temperature: setting, name, colour, line."""
-
-
-def _against_temperature(data: Data, title: str, rows: Sequence[_Row]) -> str:
-    """Latency and resampling rate, a panel each; points on a dashed line are hollow."""
-    temperatures = sorted(set(data.texts["temperature"]))
-    panels = []
+def _against_temperature(data: Data, title: str, looks: Sequence[Look]) -> str:
+    x, panels = charts.at_values("temperature", data.texts["temperature"]), []
     for name, axis, column in (
         ("latency", LATENCY, "latency_ms"),
         ("resampling rate", "resampled / output tokens", "resampling_rate"),
     ):
-        series = []
-        for number, (setting, label, colour, line) in enumerate(rows):
-            points = [(t, _point(data, setting, t, column)) for t in temperatures]
-            marks = tuple(_mark(t, point, hollow=line == "dashed") for t, point in points)
-            series.append(Series(label, colour, marks, line=line, shift=_shift(number, len(rows))))
-        x = charts.at_values("temperature", temperatures)
-        panels.append(Panel(name, x, charts.linear(axis, _reach(series)), tuple(series)))
-    return charts.draw(title, panels, columns=2, caption=link_caption(data))
+        series = _series(data.texts, looks, "temperature", column, shift=5.0)
+        panels.append(Panel(name, x, charts.linear(axis, _reach(series)), series))
+    return charts.draw(title, panels, columns=2, caption=data.link_caption)
 
 
-def _theorem_1(data: Data) -> str:
+def _figure_4(data: Data, title: str) -> str:
+    temperatures = zip(sorted(set(data.texts["temperature"])), cycle(TEMPERATURE_COLOURS), strict=False)
+    looks = [Look(f"temperature {t:g}", colour, pl.col("temperature") == t) for t, colour in temperatures]
+    k_sqs, c_sqs = data.texts.filter(pl.col("scheme") == "k-sqs"), data.texts.filter(IS_ADAPTIVE)
+    of_k = _series(k_sqs, looks, "support_size", "latency_ms", shift=5.0)
+    of_beta = _series(c_sqs, looks, "initial_threshold", "latency_ms", shift=5.0)
+    k = charts.at_values("K", k_sqs["support_size"], is_log=True)
+    beta = charts.at_values("initial threshold β", c_sqs["initial_threshold"], is_log=True)
+    y = charts.linear(LATENCY, _reach((*of_k, *of_beta)))
+    panels = [Panel("K-SQS", k, y, of_k), Panel("C-SQS, adaptive", beta, y, of_beta)]
+    return charts.draw(title, panels, columns=2, caption=data.link_caption)
+
+
+def _theorem_1(data: Data, title: str) -> str:
     """Measured rejections beside the bound's parts, a panel per temperature."""
-    found = []
-    for (temperature,), runs in _by_temperature(data.theorem_runs):
-        settings = groups(runs)
-        rates = [estimate(of_one["rejection_rate"]) for _, _, of_one in settings]
+    panels, highest = [], []
+    for temperature, runs in by_temperature(data.theorem_runs):
+        names, settings = zip(*((_short(name), one) for _, name, one in groups(runs)), strict=True)
         tops, bars = [0.0] * len(settings), []
-        for name, colour, column in _PARTS:
-            highs = [
-                low + estimate(of_one[column] / of_one["steps"]).mean
-                for low, (_, _, of_one) in zip(tops, settings, strict=True)
-            ]
-            bars.append(Bars(name, colour, tuple(zip(range(len(tops)), tops, highs, strict=True))))
-            tops = highs
-        marks = tuple(_mark(at, rate) for at, rate in enumerate(rates))
+        for name, colour, column in PARTS:
+            lows = tops
+            tops = [low + estimate(one[column]).mean for low, one in zip(lows, settings, strict=True)]
+            bars.append(Bars(name, colour, tuple(zip(range(len(tops)), lows, tops, strict=True))))
+        marks = tuple(_mark(at, one["rejection_rate"]) for at, one in enumerate(settings))
         series = Series("rejections, measured", charts.INK, marks, line="none")
-        found.append((temperature, [_short(name) for _, name, _ in settings], series, tuple(bars), tops))
-    y = charts.linear("probability, a tested token", (top for *_, tops in found for top in tops))
-    panels = [
-        Panel(
-            f"temperature {temperature:g}",
-            charts.categories("", names),
-            *(y, (series,), bars),
-        )
-        for temperature, names, series, bars, _ in found
-    ]
-    caption = f"K of K-SQS; β of C-SQS, * frozen. {steps_caption(data.theorem_runs)}"
-    return charts.draw(TITLES["paper-theorem-1.svg"], panels, columns=3, caption=caption)
+        panels.append((f"temperature {temperature:g}", charts.categories("", names), (series,), tuple(bars)))
+        highest += tops
+    y = charts.linear("probability, a tested token", highest)
+    caption = f"K of K-SQS; β of C-SQS, * frozen. {data.theorem_caption} {ERROR_BARS}"
+    drawn = [Panel(name, x, y, series, bars) for name, x, series, bars in panels]
+    return charts.draw(title, drawn, columns=3, caption=caption)
 
 
-def _theorem_2(data: Data) -> str:
+def _theorem_2(data: Data, title: str) -> str:
     """Running mean of the dropped mass under both guarantees, adaptive C-SQS."""
     panels = []
-    found = {(setting, temperature): runs for temperature, setting, runs in groups(data.theorem_runs)}
-    temperatures = sorted(set(data.theorem_runs["temperature"]))
-    for beta, temperature in product(data.plan.compared_thresholds, temperatures):
-        runs = found.get((f"β = {beta:g}", temperature))
-        if runs is None:
+    for setting, (temperature, part) in product(data.plan.adaptive, by_temperature(data.theorem_runs)):
+        runs = part.filter(_is(setting))
+        if runs.is_empty():
             continue
         scheme = runs.row(0, named=True)
-        target = scheme["target_dropped_mass"]
-        at = max(runs["running_at"].to_list(), key=len)
-        curves = list(runs.select("running_at", "running_mean").iter_rows())
-        y = charts.linear(
-            "mean dropped mass",
-            [0.0, min(1.0, _HEADROOM * max(target, *(value for _, values in curves for value in values)))],
-        )
-        bounds = [theorem_2_bounds(scheme, number) for number in at]
-        series = [
-            Series("running mean of α, a line a seed", charts.BLUE, _marks(*curve), dots=False)
-            for curve in curves
+        at, target = max(runs["running_at"].to_list(), key=len), scheme["target_dropped_mass"]
+        paper, ours = zip(*(theorem_2_bounds(scheme, steps) for steps in at), strict=True)
+        curves: list[tuple[str, Colour, Line, Sequence[float], Sequence[float]]] = [
+            *(
+                ("running mean of α, a line a seed", charts.BLUE, "solid", *curve)
+                for curve in runs.select("running_at", "running_mean").iter_rows()
+            ),
+            ("Theorem 2 of the paper", charts.RED, "dashed", at, paper),
+            ("our tighter bound", charts.ORANGE, "dotted", at, ours),
+            ("α*", charts.GREY, "solid", (at[0], at[-1]), (target, target)),
         ]
-        lines: tuple[tuple[str, Colour, Line, tuple[Mark, ...]], ...] = (
-            ("Theorem 2 of the paper", charts.RED, "dashed", _marks(at, (paper for paper, _ in bounds))),
-            ("our tighter bound", charts.ORANGE, "dotted", _marks(at, (ours for _, ours in bounds))),
-            ("α*", charts.GREY, "solid", _marks((at[0], at[-1]), (target, target))),
-        )
-        for name, colour, line, marks in lines:
-            shown = tuple(mark for mark in marks if mark.y <= y.high)
+        highest = max(target, *(max(means) for means in runs["running_mean"]))
+        y = charts.linear("mean dropped mass", [0.0, min(1.0, HEADROOM * highest)])
+        series = []
+        for name, colour, line, steps, means in curves:
+            shown = tuple(Mark(float(a), b) for a, b in zip(steps, means, strict=True) if b <= y.high)
             series.append(Series(name, colour, shown, line=line, dots=False))
-        title = f"β = {beta:g}, temperature {temperature:g}, α* = {target:g}"
+        name = f"{setting}, temperature {temperature:g}, α* = {target:g}"
         x = charts.logarithmic("T, steps", [1.0, float(at[-1])])
-        panels.append(Panel(title, x, y, tuple(series)))
-    title = f"{TITLES['paper-theorem-2.svg']} under both guarantees"
-    caption = steps_caption(data.theorem_runs, has_errors=False)
-    return charts.draw(title, panels, columns=3, caption=caption)
+        panels.append(Panel(name, x, y, tuple(series)))
+    title = f"{title} under both guarantees"
+    return charts.draw(title, panels, columns=3, caption=data.theorem_caption)
 
 
-def _frontier(data: Data) -> str:
+def _frontier(data: Data, title: str) -> str:
     """A panel per temperature; the dotted line is what the unquantised draft would be accepted at."""
-    k_sqs, bound = pl.col("scheme") == "k-sqs", pl.col("cap_binding_rate").max() >= CAP_BINDING_LIMIT
-    resolutions = sorted(set(data.frontier_runs.filter(k_sqs)["lattice_resolution"]))
-    families: list[tuple[str, Colour, Line, pl.Expr, bool]] = [
-        ("dense-qs over ℓ", charts.GREY, "solid", pl.col("scheme") == "dense-qs", False)
-    ]
-    for number, ell in enumerate(resolutions):
-        colour = (charts.LIGHT_BLUE, charts.BLUE, charts.TEAL, charts.VIOLET)[number % 4]
-        holds = k_sqs & (pl.col("lattice_resolution") == ell)
-        families.append((f"k-sqs over K, ℓ = {ell}", colour, "solid", holds, False))
-    is_void = bound.over("temperature", "key")
-    frozen = (pl.col("scheme") == "c-sqs") & pl.col("frozen_threshold")
-    families += [
-        ("c-sqs over β, frozen", charts.BROWN, "dashed", frozen, False),
-        ("c-sqs over β, η, α*", charts.ORANGE, "none", IS_ADAPTIVE & ~pl.col("is_void"), False),
-        ("the same, guarantee void", charts.RED, "none", IS_ADAPTIVE & pl.col("is_void"), True),
+    scheme, ell, frozen = pl.col("scheme"), pl.col("lattice_resolution"), pl.col("frozen_threshold")
+    is_void = (pl.col("guarantee") == VOID).any().over("temperature", "key")
+    every = data.frontier_runs.with_columns(is_void=is_void)
+    resolutions = sorted(set(every.filter(scheme == "k-sqs")["lattice_resolution"]))
+    colours = cycle((charts.LIGHT_BLUE, charts.BLUE, charts.TEAL, charts.VIOLET))
+    adaptive, void = IS_ADAPTIVE & ~pl.col("is_void"), IS_ADAPTIVE & pl.col("is_void")
+    looks = [
+        Look("dense-qs over ℓ", charts.GREY, scheme == "dense-qs"),
+        *(
+            Look(f"k-sqs over K, ℓ = {value}", colour, (scheme == "k-sqs") & (ell == value))
+            for value, colour in zip(resolutions, colours, strict=False)
+        ),
+        Look("c-sqs over β, frozen", charts.BROWN, (scheme == "c-sqs") & frozen, "dashed", shape="x"),
+        Look("c-sqs over β, η, α*", charts.ORANGE, adaptive, "none", shape="v"),
+        Look("the same, guarantee void", charts.RED, void, "none", hollow=True, shape="v"),
     ]
     panels = []
-    for (temperature,), runs in _by_temperature(data.frontier_runs.with_columns(is_void=is_void)):
-        series = []
-        for name, colour, line, holds, hollow in families:
-            settings = runs.filter(holds).partition_by("key", maintain_order=True)
-            points = sorted(
-                (
-                    (estimate(of_one["bits"]).mean, estimate(1 - of_one["rejection_rate"]))
-                    for of_one in settings
-                ),
-                key=lambda point: point[0],
-            )
-            marks = tuple(_mark(bits, rate, hollow=hollow) for bits, rate in points)
-            if marks:
-                series.append(Series(name, colour, marks, line=line, shape=_SHAPES.get(line)))
-        limit = estimate(1 - runs["draft_distance"] / runs["steps"]).mean
+    for temperature, runs in by_temperature(every):
+        series = [one for one in _series(runs, looks, "bits", "acceptance", by="key") if one.marks]
+        limit = estimate(1 - runs["draft_distance"]).mean
         x = charts.logarithmic("payload bits a drafted token", (m.x for one in series for m in one.marks))
         rates = [*_reach(series), limit]
         y = charts.linear("acceptance rate", rates, from_zero=max(rates) > 3 * min(rates))
@@ -233,32 +185,31 @@ def _frontier(data: Data) -> str:
         name = "1 − TV(p, q): the draft as it is"
         series.append(Series(name, charts.INK, ends, line="dotted", dots=False))
         panels.append(Panel(f"temperature {temperature:g}", x, y, tuple(series)))
-    title = f"{TITLES['paper-frontier.svg']}, every setting"
-    return charts.draw(title, panels, columns=3, caption=frontier_caption(data.frontier_runs))
+    title = f"{title}, every setting"
+    return charts.draw(title, panels, columns=3, caption=data.frontier_caption)
 
 
-def _by_temperature(runs: pl.DataFrame) -> Iterable[tuple[tuple[float, ...], pl.DataFrame]]:
-    parts = runs.sort("temperature", maintain_order=True)
-    return parts.partition_by("temperature", as_dict=True).items()
+def _series(
+    lines: pl.DataFrame, looks: Sequence[Look], x: str, y: str, *, by: str | None = None, shift: float = 0.0
+) -> tuple[Series, ...]:
+    """A series a look, `shift` points apart: a mark a value of `by` (if None, of `x`), ascending in x."""
+    series = []
+    for number, look in enumerate(looks):
+        parts = lines.filter(look.of).partition_by(by or x, maintain_order=True)
+        marks = [_mark(estimate(part[x]).mean, part[y], hollow=look.hollow) for part in parts]
+        marks.sort(key=lambda mark: mark.x)
+        moved = shift * (number - (len(looks) - 1) / 2)
+        series.append(Series(look.name, look.colour, tuple(marks), look.line, shift=moved, shape=look.shape))
+    return tuple(series)
 
 
-def _point(data: Data, setting: str, temperature: float, column: str) -> Estimate:
-    """A figure of merit of one setting, over seeds."""
-    chosen = data.texts.filter(pl.col("setting") == setting, pl.col("temperature") == temperature)
-    return estimate(chosen[column])
+def _is(setting: str) -> pl.Expr:
+    return pl.col("setting") == setting
 
 
-def _mark(x: float, point: Estimate, *, hollow: bool = False) -> Mark:
-    return Mark(float(x), point.mean, point.error, hollow)
-
-
-def _marks(x: Iterable[float], y: Iterable[float]) -> tuple[Mark, ...]:
-    return tuple(Mark(float(at), value) for at, value in zip(x, y, strict=True))
-
-
-def _shift(number: int, count: int) -> float:
-    """Points between series that share their x."""
-    return 5.0 * (number - (count - 1) / 2)
+def _mark(x: float, values: Iterable[float], *, hollow: bool = False) -> Mark:
+    over_seeds = estimate(values)
+    return Mark(float(x), over_seeds.mean, over_seeds.error, hollow)
 
 
 def _reach(series: Iterable[Series]) -> list[float]:

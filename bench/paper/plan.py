@@ -15,47 +15,23 @@ from typing import Any
 
 from bench.grid.cells import Plan, grid
 from bench.grid.methods import Method, parse_method
+from bench.scheme_steps import DRAFT_LENGTH, PROMPTS
 from thinwire.common.schemes import SchemeParameters, scheme_parameters
 
-DRAFT_LENGTH = 4
-"""γ of every figure, Thinwire's default; `bench.scheme_steps` codes blocks of as many."""
-LATTICE_RESOLUTION = 100
-"""ℓ where a figure does not vary it, Thinwire's default."""
-STEP_PROMPTS = 8
-"""Prompts of `bench.scheme_steps`."""
+STEP_PROMPTS = len(PROMPTS)
+"""Prompts of the texts in process."""
+FIXED = f"ell=100,gamma={DRAFT_LENGTH}"
+"""ℓ and γ of every figure but the frontier, which varies ℓ: Thinwire's defaults."""
 LOW_TEMPERATURE, HIGH_TEMPERATURE = 0.4, 0.8
 """What the claims call low (at most) and high (at least)."""
+SETTING_NAMES = {
+    "dense-qs": "ℓ = {lattice_resolution}",
+    "k-sqs": "K = {support_size}",
+    "c-sqs": "β = {initial_threshold:g}",
+}
 
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """Settings of one sparse scheme or dense-qs that the frontier runs, every combination."""
-
-    lattice_resolutions: tuple[int, ...] = (LATTICE_RESOLUTION,)
-    support_sizes: tuple[int, ...] = ()
-    """K of k-sqs."""
-    thresholds: tuple[float, ...] = ()
-    """β_1 of c-sqs."""
-    threshold_steps: tuple[float, ...] = ()
-    """η of c-sqs; none is frozen."""
-    target_dropped_masses: tuple[float, ...] = ()
-    """α* of c-sqs."""
-
-    def schemes(self, temperature: float) -> list[SchemeParameters]:
-        """Every combination; K_max is that of the temperature."""
-        found: list[dict[str, Any]] = []
-        for ell in self.lattice_resolutions:
-            if not (self.support_sizes or self.thresholds):
-                found.append({"scheme": "dense-qs", "lattice_resolution": ell})
-            for size in self.support_sizes:
-                found.append({"scheme": "k-sqs", "lattice_resolution": ell, "support_size": size})
-            for beta in self.thresholds:
-                given = {"scheme": "c-sqs", "lattice_resolution": ell, "initial_threshold": beta}
-                if not self.threshold_steps:
-                    found.append({**given, "frozen_threshold": True})
-                for eta, target in product(self.threshold_steps, self.target_dropped_masses):
-                    found.append({**given, "threshold_step": eta, "target_dropped_mass": target})
-        return [_scheme(temperature, **given) for given in found]
+Sweep = tuple[str, Mapping[str, tuple[Any, ...]]]
+"""A scheme and values of its parameters, which run in every combination; K_max is the temperature's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +52,16 @@ class PaperPlan:
     """Texts a point, each with a prompt and a seed of its own; the same for every setting."""
     tokens: int = 64
     """N of each text."""
-    support_sizes: tuple[int, ...] = (1, 2, 3, 8, 32)
-    """K of Figure 4."""
-    thresholds: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
-    """β of Figure 4."""
-    compared_support_sizes: tuple[int, ...] = (2, 3)
-    """K of Figure 2."""
-    compared_thresholds: tuple[float, ...] = (0.1, 0.2)
-    """β of Figures 2 and 5, of Theorem 2 and of the claims."""
+    settings: tuple[str, ...] = (
+        *("k-sqs:K=1", "k-sqs:K=2", "k-sqs:K=3", "k-sqs:K=8", "k-sqs:K=32"),
+        *("c-sqs:beta=0.02", "c-sqs:beta=0.05", "c-sqs:beta=0.1", "c-sqs:beta=0.2"),
+        *("c-sqs:beta=0.1,frozen=1", "c-sqs:beta=0.2,frozen=1"),
+    )
+    """Of Figures 2, 4 and 5 and of Theorem 1; η, α* and K_max are the defaults."""
+    sparse: tuple[str, ...] = ("K = 2", "K = 3")
+    """The settings of k-sqs that Figure 2 and the claims compare, by name."""
+    adaptive: tuple[str, ...] = ("β = 0.1", "β = 0.2")
+    """The same of c-sqs, in Figure 5 and Theorem 2 too."""
     step_temperatures: tuple[float, ...] = (0.2, 0.6, 1.0)
     """Of Theorems 1 and 2 and of the frontier."""
     step_seeds: int = 3
@@ -91,14 +69,17 @@ class PaperPlan:
     texts_each: int = 4
     """Sequences of 100 tokens after each prompt of `bench.scheme_steps`; the frontier takes one of each."""
     sweeps: tuple[Sweep, ...] = (
-        Sweep(lattice_resolutions=(25, 100, 400, 1024)),
-        Sweep(lattice_resolutions=(25, 100, 400), support_sizes=(1, 2, 3, 8, 32, 128)),
-        Sweep(
-            thresholds=(0.1, 0.2),
-            threshold_steps=(0.01, 0.05),
-            target_dropped_masses=(0.01, 0.05, 0.1, 0.3, 0.5, 0.7),
+        ("dense-qs", {"lattice_resolution": (25, 100, 400, 1024)}),
+        ("k-sqs", {"lattice_resolution": (25, 100, 400), "support_size": (1, 2, 3, 8, 32, 128)}),
+        (
+            "c-sqs",
+            {
+                "initial_threshold": (0.1, 0.2),
+                "threshold_step": (0.01, 0.05),
+                "target_dropped_mass": (0.01, 0.05, 0.1, 0.3, 0.5, 0.7),
+            },
         ),
-        Sweep(thresholds=(0.01, 0.02, 0.05, 0.1, 0.2)),
+        ("c-sqs", {"initial_threshold": (0.01, 0.02, 0.05, 0.1, 0.2), "frozen_threshold": (True,)}),
     )
     """What the frontier runs besides Theorem 1's settings."""
     self_test_probes: int | None = None
@@ -120,13 +101,14 @@ class PaperPlan:
             self_test_flood_s=self.self_test_flood_s,
         )
 
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """What the adaptive settings are compared with."""
+        return tuple(f"{name}, frozen" for name in self.adaptive)
+
     def methods(self) -> list[Method]:
-        """The settings of Figures 2, 4 and 5 by the grid's names; η, α* and K_max are the defaults."""
-        fixed = f"ell={LATTICE_RESOLUTION},gamma={DRAFT_LENGTH}"
-        names = [f"k-sqs:K={size},{fixed}" for size in self.support_sizes]
-        names += [f"c-sqs:beta={beta:g},{fixed}" for beta in self.thresholds]
-        names += [f"c-sqs:beta={beta:g},frozen=1,{fixed}" for beta in self.compared_thresholds]
-        return [parse_method(name) for name in names]
+        """The settings as the grid's methods."""
+        return [parse_method(f"{setting},{FIXED}") for setting in self.settings]
 
     def theorem_schemes(self, temperature: float) -> list[SchemeParameters]:
         """Settings of Theorem 1's figure: those of the methods."""
@@ -137,15 +119,22 @@ class PaperPlan:
         """Sequences of a text in process."""
         return STEP_PROMPTS * self.texts_each
 
-    def is_theorem_run(self, temperature: float, texts: int, scheme: Mapping[str, Any]) -> bool:
-        """Whether a run in process is over a whole text with one of Theorem 1's settings."""
-        settings = self.theorem_schemes(temperature)
-        return texts == self.texts and any(scheme == scheme_fields(other) for other in settings)
+    def runs(self, temperature: float) -> list[tuple[int, SchemeParameters]]:
+        """
+        What runs over each text in process: (sequences of the text, setting), each once.
 
-    def frontier_schemes(self, temperature: float) -> list[SchemeParameters]:
-        """Settings of the frontier, Theorem 1's among them."""
-        swept = (scheme for sweep in self.sweeps for scheme in sweep.schemes(temperature))
-        return list(dict.fromkeys((*self.theorem_schemes(temperature), *swept)))
+        Theorem 1's settings run over all of a text; they and those of the sweeps, for the frontier, over its
+        first sequences.
+        """
+        theorem = self.theorem_schemes(temperature)
+        swept = [
+            scheme_parameters(name, temperature, **dict(zip(values, each, strict=True)))
+            for name, values in self.sweeps
+            for each in product(*values.values())
+        ]
+        runs = [(self.texts, scheme) for scheme in theorem]
+        runs += [(STEP_PROMPTS, scheme) for scheme in (*theorem, *swept)]
+        return list(dict.fromkeys(runs))
 
 
 def scheme_fields(scheme: SchemeParameters) -> dict[str, Any]:
@@ -155,18 +144,8 @@ def scheme_fields(scheme: SchemeParameters) -> dict[str, Any]:
 
 def setting_name(scheme: Mapping[str, Any]) -> str:
     """A setting as the figures call it: K = 2; β = 0.1; β = 0.1, frozen; ℓ = 100 of dense-qs."""
-    match scheme["scheme"]:
-        case "k-sqs":
-            return f"K = {scheme['support_size']}"
-        case "c-sqs":
-            frozen = ", frozen" if scheme["frozen_threshold"] else ""
-            return f"β = {scheme['initial_threshold']:g}{frozen}"
-        case _:
-            return f"ℓ = {scheme['lattice_resolution']}"
-
-
-def _scheme(temperature: float, **given: Any) -> SchemeParameters:
-    return scheme_parameters(given.pop("scheme"), temperature, **given)
+    frozen = ", frozen" if scheme.get("frozen_threshold") else ""
+    return SETTING_NAMES[scheme["scheme"]].format(**scheme) + frozen
 
 
 PAPER = PaperPlan()
@@ -175,17 +154,19 @@ SMOKE = PaperPlan(
     temperatures=(0.2, 1.0),
     seeds=2,
     tokens=16,
-    support_sizes=(2,),
-    thresholds=(0.1,),
-    compared_support_sizes=(2,),
-    compared_thresholds=(0.1,),
+    settings=("k-sqs:K=2", "c-sqs:beta=0.1", "c-sqs:beta=0.1,frozen=1"),
+    sparse=("K = 2",),
+    adaptive=("β = 0.1",),
     step_temperatures=(1.0,),
     step_seeds=2,
     texts_each=1,
     sweeps=(
-        Sweep(),
-        Sweep(support_sizes=(1, 8)),
-        Sweep(thresholds=(0.1,), threshold_steps=(0.05,), target_dropped_masses=(0.05,)),
+        ("dense-qs", {}),
+        ("k-sqs", {"support_size": (1, 8)}),
+        (
+            "c-sqs",
+            {"initial_threshold": (0.1,), "threshold_step": (0.05,), "target_dropped_mass": (0.05,)},
+        ),
     ),
     self_test_probes=3,
     self_test_flood_s=0.6,

@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,20 +23,20 @@ import transformers
 
 from bench.grid.methods import own_fields
 from bench.grid.progress import RichProgress
-from bench.grid.store import StoreError, open_folder, read_lines
-from bench.paper.plan import DRAFT_LENGTH, STEP_PROMPTS, PaperPlan, scheme_fields
-from bench.scheme_steps import Rows, Steps, make_rows, run_scheme
+from bench.grid.store import StoreError, drop_cut_line, read_lines
+from bench.paper.plan import STEP_PROMPTS, PaperPlan, scheme_fields
+from bench.scheme_steps import DRAFT_LENGTH, TOKENS_EACH, Rows, make_rows, run_scheme
 from thinwire.common.config import SamplingParameters
 from thinwire.common.schemes import SchemeParameters
+from thinwire.common.schemes.c_sqs import CSqs, dropped_mass_guarantee
 
+STEERING = ("initial_threshold", "threshold_step", "target_dropped_mass")
+"""β_1, η and α* of c-sqs."""
 RUNNING_POINTS = 60
 """Points of a running mean that are kept, equally spaced on a logarithmic axis."""
 TASK_TIMEOUT_S = 1800.0
 STEP_S, TEXT_S = 0.0006, 0.5
 """Of the estimate: seconds of a step of a scheme, and of a sequence to sample and score."""
-
-RunKey = tuple[float, int, int, str]
-"""Temperature, seed, sequences, scheme as sorted JSON: what is run once."""
 
 
 class StepsRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,19 +80,14 @@ class StepsRecord(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["steps"] = "steps"
 
     @property
-    def rejection_rate(self) -> float:
-        """Rejected / tested."""
-        return self.rejected / self.steps
-
-    @property
-    def key(self) -> RunKey:
+    def key(self) -> tuple[float, int, int, str]:
         """What is run once."""
-        return run_key(self.temperature, self.seed, self.texts, self.scheme)
+        return self.temperature, self.seed, self.texts, scheme_key(self.scheme)
 
 
-def run_key(temperature: float, seed: int, texts: int, scheme: Mapping[str, Any]) -> RunKey:
-    """A run by what defines it."""
-    return temperature, seed, texts, json.dumps(dict(sorted(scheme.items())))
+def scheme_key(scheme: Mapping[str, Any]) -> str:
+    """Every parameter, in one order."""
+    return json.dumps(scheme, sort_keys=True)
 
 
 def read_steps(folder: Path) -> list[StepsRecord]:
@@ -101,61 +97,37 @@ def read_steps(folder: Path) -> list[StepsRecord]:
     Raises:
         StoreError: another schema, or a field missing; fields of a later version are left out.
     """
+    path = folder / "steps.jsonl"
     try:
         found = [
             msgspec.convert({**values, "scheme": own_fields(values["scheme"])}, StepsRecord)
-            for values in read_lines(folder / "steps.jsonl")
+            for values in read_lines(path)
         ]
     except (KeyError, msgspec.ValidationError) as error:
-        raise StoreError(f"{folder / 'steps.jsonl'}: {error}.") from None
+        raise StoreError(f"{path}: {error}.") from None
     return list({record.key: record for record in found}.values())
 
 
-class StepsStore:
-    """
-    The folder of the runs in process, new or resumed: `settings.json` and `steps.jsonl`.
-
-    Args:
-        folder: made if missing.
-        settings: what defines the runs; JSON values.
-
-    Raises:
-        StoreError: the folder holds runs with other settings.
-    """
-
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        self._path = folder / "steps.jsonl"
-        open_folder(folder, settings, self._path.name)
-        self.done = {record.key for record in read_steps(folder)}
-        """Runs that are there."""
-
-    def add(self, record: StepsRecord) -> None:
-        """Write a run's line."""
-        with self._path.open("ab") as file:
-            file.write(msgspec.json.encode(record) + b"\n")
-        self.done.add(record.key)
+def write_steps(folder: Path, records: Iterable[StepsRecord]) -> None:
+    """Add a line a run, behind the last whole one."""
+    path = folder / "steps.jsonl"
+    drop_cut_line(path)
+    with path.open("ab") as file:
+        file.write(msgspec.json.Encoder().encode_lines(records))
 
 
 def theorem_2_bounds(scheme: Mapping[str, Any], steps: int) -> tuple[float, float]:
     """
-    Theorem 2: what the mean dropped mass of T steps cannot exceed while K_max does not bind.
-
-    Args:
-        scheme: β_1, η and α* of an adaptive c-sqs.
-        steps: T >= 1.
+    What the mean dropped mass of T >= 1 steps of an adaptive c-sqs cannot exceed while K_max does not bind.
 
     Returns:
-        the paper's α* + (|β_1| + 1 + η α*) / (η T), and ours, α* + (max(β_1, 0) + η (1 - α*)) / (η T), which
-        needs η (1 - 2 α*) <= 1 and is NaN elsewhere.
-
-    Reference: arXiv 2510.09942, Theorem 2; docs/schemes.md.
+        Theorem 2's α* + (|β_1| + 1 + η α*) / (η T) as in arXiv 2510.09942, and the scheme's own bound, which
+        is never larger (docs/schemes.md).
     """
-    beta, eta, target = (
-        float(scheme[name]) for name in ("initial_threshold", "threshold_step", "target_dropped_mass")
-    )
+    parameters = CSqs.Parameters(**{name: scheme[name] for name in STEERING})
+    beta, eta, target = (float(scheme[name]) for name in STEERING)
     paper = target + (abs(beta) + 1 + eta * target) / (eta * steps)
-    ours = target + (max(beta, 0.0) + eta * (1 - target)) / (eta * steps)
-    return paper, ours if eta * (1 - 2 * target) <= 1 else math.nan
+    return paper, dropped_mass_guarantee(parameters, steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,56 +137,32 @@ class Task:
     temperature: float
     seed: int
     texts_each: int
-    whole: tuple[SchemeParameters, ...]
-    """Over all of the text."""
-    head: tuple[SchemeParameters, ...]
-    """Over its first sequences."""
+    runs: tuple[tuple[int, SchemeParameters], ...]
+    """(first sequences of the text, setting)."""
 
     @property
     def seconds(self) -> float:
         """By arithmetic."""
-        sequences = self.texts_each * STEP_PROMPTS
-        runs = len(self.whole) * sequences + len(self.head) * STEP_PROMPTS
-        return TEXT_S * sequences + STEP_S * 100 * runs
+        sampled = TEXT_S * STEP_PROMPTS * self.texts_each
+        return sampled + STEP_S * TOKENS_EACH * sum(texts for texts, _ in self.runs)
 
 
-def make_tasks(plan: PaperPlan, done: set[RunKey]) -> list[Task]:
-    """
-    What is still to be run.
-
-    Args:
-        done: keys of runs that are there.
-    """
-    tasks = []
-    for temperature in plan.step_temperatures:
-        for seed in range(1, plan.step_seeds + 1):
-            asked: dict[RunKey, SchemeParameters] = {}
-            for texts, schemes in (
-                (plan.texts, plan.theorem_schemes(temperature)),
-                (STEP_PROMPTS, plan.frontier_schemes(temperature)),
-            ):
-                asked |= {run_key(temperature, seed, texts, scheme_fields(s)): s for s in schemes}
-            missing = {key: scheme for key, scheme in asked.items() if key not in done}
-            whole = tuple(scheme for key, scheme in missing.items() if key[2] == plan.texts)
-            head = tuple(scheme for key, scheme in missing.items() if key[2] != plan.texts)
-            if missing:
-                tasks.append(Task(temperature, seed, plan.texts_each, whole, head))
+def make_tasks(plan: PaperPlan, done: Iterable[StepsRecord]) -> list[Task]:
+    """What is still to be run."""
+    keys, tasks = {record.key for record in done}, []
+    for temperature, seed in product(plan.step_temperatures, range(1, plan.step_seeds + 1)):
+        missing = tuple(
+            (texts, scheme)
+            for texts, scheme in plan.runs(temperature)
+            if (temperature, seed, texts, scheme_key(scheme_fields(scheme))) not in keys
+        )
+        if missing:
+            tasks.append(Task(temperature, seed, plan.texts_each, missing))
     return tasks
 
 
-def estimate_s(tasks: Sequence[Task], workers: int) -> float:
-    """How long the tasks take."""
-    return sum(task.seconds for task in tasks) / min(workers, max(1, len(tasks)))
-
-
-def measure(plan: PaperPlan, store: StepsStore, progress: RichProgress, *, workers: int) -> None:
-    """
-    Run what is not there yet, and write each run's line.
-
-    Raises:
-        multiprocessing.TimeoutError: no task ended within `TASK_TIMEOUT_S`.
-    """
-    tasks = make_tasks(plan, store.done)
+def measure(tasks: Sequence[Task], folder: Path, progress: RichProgress, *, workers: int) -> None:
+    """Run the tasks and write each run's line; TimeoutError if no task ended within `TASK_TIMEOUT_S`."""
     if not tasks:
         return
     workers = min(workers, len(tasks))
@@ -224,8 +172,7 @@ def measure(plan: PaperPlan, store: StepsStore, progress: RichProgress, *, worke
         results = pool.imap_unordered(run_task, tasks)
         for number in range(1, len(tasks) + 1):
             task, records = results.next(timeout=TASK_TIMEOUT_S)
-            for record in records:
-                store.add(record)
+            write_steps(folder, records)
             progress.advance(task.seconds / workers)
             progress.say(
                 f"in process: text {number} of {len(tasks)}, temperature {task.temperature:g}, "
@@ -241,41 +188,34 @@ def run_task(task: Task) -> tuple[Task, list[StepsRecord]]:
     talk.disable_progress_bar()
     sampling = SamplingParameters(temperature=task.temperature)
     rows = make_rows(sampling, seed=task.seed, texts_each=task.texts_each)
-    return task, list(_records(task, rows))
+    return task, [
+        run(rows.head(texts), scheme, temperature=task.temperature, seed=task.seed)
+        for texts, scheme in task.runs
+    ]
 
 
-def _records(task: Task, rows: Rows) -> Iterator[StepsRecord]:
-    for text, schemes in ((rows, task.whole), (rows.head(STEP_PROMPTS), task.head)):
-        for scheme in schemes:
-            steps = run_scheme(text, scheme, seed=task.seed)
-            yield steps_record(steps, temperature=task.temperature, seed=task.seed, texts=len(text.target))
-
-
-def steps_record(steps: Steps, *, temperature: float, seed: int, texts: int) -> StepsRecord:
-    """What is kept of one run."""
-    scheme = scheme_fields(steps.scheme.parameters)
-    count = len(steps.rejected)
-    is_adaptive = scheme["scheme"] == "c-sqs" and not scheme["frozen_threshold"]
+def run(rows: Rows, scheme: SchemeParameters, *, temperature: float, seed: int) -> StepsRecord:
+    """One setting over one text; what is kept of it."""
+    steps = run_scheme(rows, scheme, seed=seed)
+    fields, count = scheme_fields(scheme), len(steps.rejected)
     mean = np.cumsum(steps.dropped_mass) / np.arange(1, count + 1)
+    bounds = [steps.scheme.guarantee(number) for number in range(1, count + 1)]
     at, excess = [], None
-    if is_adaptive:
+    if None not in bounds:
         at = np.unique(np.geomspace(1, count, RUNNING_POINTS).round().astype(int)).tolist()
-        # Over the smaller of the two bounds, at every T.
-        excess = float(
-            (mean - [np.fmin(*theorem_2_bounds(scheme, number)) for number in range(1, count + 1)]).max()
-        )
+        excess = float((mean - np.array(bounds, dtype=float)).max())
     last = float(steps.thresholds[-1])
     return StepsRecord(
         temperature=temperature,
         seed=seed,
-        scheme=scheme,
+        scheme=fields,
         draft_length=DRAFT_LENGTH,
-        texts=texts,
+        texts=len(rows.target),
         steps=count,
         rejected=int(steps.rejected.sum()),
         draft_distance=float(steps.draft_distance.sum()),
         dropped_mass=float(steps.dropped_mass.sum()),
-        lattice_term=float((steps.support_size / (4 * scheme["lattice_resolution"])).sum()),
+        lattice_term=float((steps.support_size / (4 * fields["lattice_resolution"])).sum()),
         lattice_distance=float(steps.lattice_distance.sum()),
         payload_bits=8 * sum(len(block.payload) for block in steps.blocks),
         wire_support_size=int(steps.wire_support_size.sum()),

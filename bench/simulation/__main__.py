@@ -18,15 +18,15 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from bench import command
 from bench.simulation import report
-from bench.simulation.check import FIGURES, HEADLINE, check, worst
-from bench.simulation.citations import DRAFTS, TARGET
-from bench.simulation.extrapolate import BATCHINGS, Setting, capacities, main_methods, points
-from bench.simulation.fit import LinkKey, fit, read_texts
+from bench.simulation.check import HEADLINE, check, worst
+from bench.simulation.citations import DRAFTS
+from bench.simulation.extrapolate import BATCHINGS, LargeModels
+from bench.simulation.fit import LinkKey, fit, read_rounds, read_texts
 from link.description import parse_rate_bps
 from link.errors import LinkDescriptionError
 
@@ -41,17 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     texts = read_texts(arguments.folder)
-    fitted = fit(texts, arguments.fit or [DEFAULT_LINK])
+    fitted = fit(texts, read_rounds(arguments.folder), arguments.fit or [DEFAULT_LINK])
     predictions, left_out = check(fitted, texts)
-    flat = ((name, asdict(values)) for name, values in fitted.times.items())
-    times = {name: {**values.pop("ends"), **values} for name, values in flat}
     # Without the rounds: they are the benchmark's own lines.
-    values = {"links": fitted.links, "per_row_s": fitted.per_row_s, "transport_s": fitted.transport_s}
-    lines = [_line("fit", values, times=times)]
-    for one in predictions:
-        lines.append(
-            _line("prediction", asdict(one), error={figure: one.error(figure) for figure in FIGURES})
-        )
+    times = {name: asdict(one) for name, one in fitted.times.items()}
+    shared = {name: getattr(fitted, name) for name in ("links", "per_row_s", "transport_s")}
+    lines = [("fit", {**shared, "times": times}), *(("prediction", one) for one in predictions)]
     sections = [
         "# Simulation",
         report.fit_section(fitted),
@@ -60,28 +55,23 @@ def _run(arguments: argparse.Namespace) -> int:
     out = arguments.out or arguments.folder / "simulation"
     out.mkdir(parents=True, exist_ok=True)
     if not arguments.check:
-        setting = Setting(arguments.temperature, TARGET, DRAFTS[arguments.edge_device])
-        names = main_methods(fitted, arguments.temperature)
-        found = list(points(fitted, setting, names))
-        carried = list(capacities(fitted, setting, names, arguments.target_ms / 1000))
-        lines += [_line("extrapolation", asdict(one)) for one in found]
-        lines += [_line("capacity", asdict(one)) for one in carried]
-        drawn = {batching: f"{batching.replace(',', '').replace(' ', '-')}.svg" for batching in BATCHINGS}
-        for batching, name in drawn.items():
-            chosen = [point for point in found if point.batching == batching and point.headers]
-            text = report.draw(chosen, setting, arguments.target_ms / 1000)
-            (out / name).write_text(text, encoding="utf-8")
-        sections.append(report.extrapolation_section(setting, found, carried, list(drawn.values())))
+        models = LargeModels(fitted, arguments.temperature, DRAFTS[arguments.edge_device])
+        names, target_s = models.methods(), arguments.target_ms / 1000
+        points, capacities = list(models.points(names)), list(models.capacities(names, target_s))
+        lines += [("extrapolation", one) for one in points] + [("capacity", one) for one in capacities]
+        drawn = []
+        for batching in BATCHINGS:
+            chosen = [point for point in points if point["batching"] == batching]
+            drawn.append(f"{batching.replace(',', '').replace(' ', '-')}.svg")
+            (out / drawn[-1]).write_text(report.draw(chosen, models, target_s), encoding="utf-8")
+        sections.append(report.extrapolation_section(models, points, capacities, drawn))
     page = "\n\n".join(sections)
-    (out / "simulation.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    with (out / "simulation.jsonl").open("w", encoding="utf-8") as file:
+        for kind, values in lines:
+            file.write(json.dumps({"schema": 1, "kind": kind, **values}, allow_nan=False) + "\n")
     (out / "simulation.md").write_text(f"{page}\n", encoding="utf-8")
     print(page)
-    furthest = worst(predictions, HEADLINE)
-    return command.FAILED if abs(furthest.error(HEADLINE)) > arguments.limit else 0
-
-
-def _line(kind: str, values: dict[str, Any], **more: Any) -> str:
-    return json.dumps({"schema": 1, "kind": kind, **values, **more}, allow_nan=False)
+    return command.FAILED if abs(worst(predictions, HEADLINE)["error"][HEADLINE]) > arguments.limit else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,10 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--fit", type=_link, action="append", metavar="RATE_UP,RTT_MS", help=link)
     add("--check", action="store_true", help="no extrapolation")
     add("--out", type=Path, metavar="DIR")
-    add("--limit", type=_share, default=0.15, help="of a cell's error in tokens/s (default: %(default)s)")
+    share = partial(_number, name="share", expected="a number in (0, 1]", most=1.0)
+    add("--limit", type=share, default=0.15, help="of a cell's error in tokens/s (default: %(default)s)")
     add("--temperature", type=float, default=1.0, help="of the extrapolation (default: %(default)s)")
     target = "milliseconds a token may take (default: %(default)s)"
-    add("--target-ms", type=_positive, default=100.0, help=target)
+    add("--target-ms", type=_number, default=100.0, help=target)
     add("--edge-device", choices=sorted(DRAFTS), default="jetson")
     return parser
 
@@ -115,20 +106,13 @@ def _link(text: str) -> LinkKey:
         ) from None
 
 
-def _positive(text: str) -> float:
+def _number(text: str, name: str = "value", expected: str = "a number above 0", most: float = 1e6) -> float:
     try:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"value is {text!r}; expected a number above 0.")
-    return value
-
-
-def _share(text: str) -> float:
-    value = _positive(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"share is {text!r}; expected a number in (0, 1].")
+    if not 0 < value <= most:
+        raise argparse.ArgumentTypeError(f"{name} is {text!r}; expected {expected}.")
     return value
 
 

@@ -3,67 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
+from operator import attrgetter
+from typing import Any
 
-from bench.grid.cells import Cell
 from bench.grid.records import GenerationRecord
-from bench.simulation.fit import Fit, MeasuredText, fixed_parameters
+from bench.grid.summaries import Summary, summarise
+from bench.simulation.fit import Fit, draft_length_of, fixed_parameters, link_of
 from bench.simulation.model import run_texts
+from bench.simulation.scenario import Text
 from thinwire.common.errors import ConfigError
 
 CHECK_TEXTS = 300
 """Simulated a cell."""
 LEAST_CELLS = 6
-FIGURES = ("tokens_per_s", "seconds_per_token", "wire_up_bytes", "wire_down_bytes", "target_passes")
+COUNTS = {
+    "wire_up_bytes": "bytes up a token",
+    "wire_down_bytes": "bytes down a token",
+    "target_passes": "target passes a token",
+}
+FIGURES = {
+    "tokens_per_s": "output tokens/s",
+    "seconds_per_token": "seconds a token after the first",
+    **COUNTS,
+}
+"""What is compared, and its words."""
 HEADLINE = "tokens_per_s"
 """The benchmark's own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """One method in one cell."""
-
-    rate_up_bps: int
-    rtt_s: float
-    temperature: float
-    method: str
-    draft_length: int
-    texts: int
-    """Measured."""
-    measured: dict[str, float]
-    """By name of the figure: tokens a second, seconds a token after the first, bytes and passes a token."""
-    predicted: dict[str, float]
-
-    def error(self, figure: str) -> float:
-        """Predicted over measured, less 1."""
-        return self.predicted[figure] / self.measured[figure] - 1
-
-    @property
-    def cell(self) -> Cell:
-        """Where."""
-        return Cell(self.rate_up_bps, self.rtt_s, self.temperature)
-
-
-def check(fitted: Fit, texts: Sequence[MeasuredText]) -> tuple[list[Prediction], list[str]]:
+def check(fitted: Fit, texts: Sequence[GenerationRecord]) -> tuple[list[dict[str, Any]], list[str]]:
     """
     Predict every cell off the links of the fit.
 
     Returns:
-        the predictions, and why each measured cell that has none has none.
+        a line of `simulation.jsonl` for each method and cell: by name of the figure what was `measured`, what
+        is `predicted` and the `error`, predicted over measured less 1; and why a measured cell has no line.
 
     Raises:
         ConfigError: fewer than six predictions.
     """
-    cells: dict[tuple[Cell, str], list[GenerationRecord]] = {}
-    for text in texts:
-        if text.link not in fitted.links:
-            cells.setdefault((text.record.cell, text.record.method), []).append(text.record)
+    cells = summarise(text for text in texts if link_of(text) not in fitted.links)
     predictions, left_out = [], []
-    for (cell, method), records in sorted(cells.items()):
+    for measured in (one for cell in cells for one in sorted(cell.methods, key=attrgetter("method"))):
         try:
-            predictions.append(_predict(fitted, cell, method, records))
+            predictions.append(_predict(fitted, measured))
         except ConfigError as error:
-            left_out.append(f"{cell}, {method}: {error.message}")
+            left_out.append(f"{measured.cell}, {measured.method}: {error.message}")
     if len(predictions) < LEAST_CELLS:
         raise ConfigError(
             f"{len(predictions)} cells can be predicted; expected at least {LEAST_CELLS} off the links of "
@@ -72,48 +58,44 @@ def check(fitted: Fit, texts: Sequence[MeasuredText]) -> tuple[list[Prediction],
     return predictions, left_out
 
 
-def worst(predictions: Sequence[Prediction], figure: str) -> Prediction:
+def worst(predictions: Sequence[dict[str, Any]], figure: str) -> dict[str, Any]:
     """The one furthest off."""
-    return max(predictions, key=lambda prediction: abs(prediction.error(figure)))
+    return max(predictions, key=lambda one: abs(one["error"][figure]))
 
 
-def _predict(fitted: Fit, cell: Cell, method: str, records: Sequence[GenerationRecord]) -> Prediction:
-    first = records[0]
-    if method not in fitted.times:
-        raise ConfigError(f"{method} did not run on the link of the fit.")
-    of_fit = fitted.parameters.get((method, cell.temperature))
-    if of_fit != fixed_parameters(first):
-        raise ConfigError(
-            f"the parameters are {fixed_parameters(first)}; expected those of the fit, {of_fit}."
-        )
-    length = int(first.parameters.get("draft_length", 0))
-    outcome = run_texts(fitted.scenario(cell, method, length, first.requested_tokens), CHECK_TEXTS)
+def _predict(fitted: Fit, of: Summary) -> dict[str, Any]:
+    first = of.first
+    if of.method not in fitted.times:
+        raise ConfigError(f"{of.method} did not run on the link of the fit.")
+    own, of_fit = fixed_parameters(first), fitted.parameters.get((of.method, first.temperature))
+    if own != of_fit:
+        raise ConfigError(f"the parameters are {own}; expected those of the fit, {of_fit}.")
+    length = draft_length_of(first)
+    outcome = run_texts(fitted.scenario(of.cell, of.method, length, first.requested_tokens), CHECK_TEXTS)
+    measured = _pooled(
+        [Text(text.first_token_s, text.last_token_s, text.output_tokens) for text in of.texts],
+        [of.total(name) for name in COUNTS],
+    )
     # The prompt has a pass of its own, except that a stream's gives its first token.
     passes = outcome.passes + (0 if first.is_peer else len(outcome.texts))
-    return Prediction(
-        *(cell.rate_up_bps, cell.rtt_s, cell.temperature, method, length),
-        texts=len(records),
-        measured=_pooled(
-            [(record.first_token_s, record.last_token_s, record.output_tokens) for record in records],
-            sum(record.wire_up_bytes for record in records),
-            sum(record.wire_down_bytes for record in records),
-            sum(record.target_passes for record in records),
-        ),
-        predicted=_pooled(
-            [(text.first_s, text.last_s, text.tokens) for text in outcome.texts],
-            *(outcome.wire_up_bytes, outcome.wire_down_bytes, passes),
-        ),
-    )
+    predicted = _pooled(outcome.texts, (outcome.wire_up_bytes, outcome.wire_down_bytes, passes))
+    return {
+        **asdict(of.cell),
+        "method": of.method,
+        "draft_length": length,
+        "texts": len(of.texts),
+        "measured": measured,
+        "predicted": predicted,
+        "error": {figure: predicted[figure] / measured[figure] - 1 for figure in FIGURES},
+    }
 
 
-def _pooled(
-    texts: Sequence[tuple[float, float, int]], up_bytes: int, down_bytes: int, passes: int
-) -> dict[str, float]:
-    """The figures over all texts together; each text is (first arrival, last arrival, tokens)."""
-    tokens = sum(count for _, _, count in texts)
+def _pooled(texts: Sequence[Text], counts: Sequence[float]) -> dict[str, float]:
+    """The figures over all texts together; `counts` are those of `COUNTS`."""
+    tokens = sum(text.tokens for text in texts)
     values = (
-        tokens / sum(last_s for _, last_s, _ in texts),
-        sum(last_s - first_s for first_s, last_s, _ in texts) / (tokens - len(texts)),
-        *(count / tokens for count in (up_bytes, down_bytes, passes)),
+        tokens / sum(text.last_s for text in texts),
+        sum(text.last_s - text.first_s for text in texts) / (tokens - len(texts)),
+        *(count / tokens for count in counts),
     )
     return dict(zip(FIGURES, values, strict=True))

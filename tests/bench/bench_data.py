@@ -16,6 +16,8 @@ from bench.grid.records import GenerationRecord
 from bench.grid.runner import Runner
 from link.carrier import DirectionCounters, LinkCounters
 
+PAPER_RECORDED = Path(__file__).parent / "paper_recorded"
+"""Lines of `python -m bench.paper --smoke`."""
 CELL = Cell(32_000, 0.04, 1.0)
 RECORD = json.loads(
     """{

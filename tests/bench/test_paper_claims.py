@@ -5,42 +5,38 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+import msgspec
 import pytest
 
 from bench.grid.records import GenerationRecord
 from bench.paper.claims import (
-    ADAPTIVITY_HELPS,
-    C_BETTER_HIGH,
-    C_STEADIER,
+    CLAIMS,
     K_BETTER_LOW,
     NOT_SEEN,
     SEEN,
     WITHIN_ERROR,
     Finding,
-    at_bits,
+    equal_bits_findings,
     findings,
 )
 from bench.paper.data import Estimate, estimate, make_data
-from bench.paper.plan import SMOKE
-from tests.bench.bench_data import make_record
+from bench.paper.plan import SMOKE, scheme_fields
+from bench.paper.steps import read_steps
+from tests.bench.bench_data import PAPER_RECORDED, make_record
 
-PLAN = replace(SMOKE, seeds=3)
-CLAIMS = (K_BETTER_LOW, C_STEADIER, C_BETTER_HIGH, ADAPTIVITY_HELPS)
-
-
-def finding(*differences: float) -> Finding:
-    """One claim with these differences over seeds."""
-    return Finding("claim", "what", "ms", estimate(differences))
+SETTINGS = ("k-sqs:K=1", "k-sqs:K=3", *SMOKE.settings)
+PLAN = replace(SMOKE, seeds=3, settings=SETTINGS, sparse=("K = 2", "K = 3"))
 
 
 def texts(latency: Callable[[str, float, int], float]) -> list[GenerationRecord]:
-    """Texts of the smallest plan, 10 tokens each; latency: (setting, temperature, seed) → seconds a token."""
+    """Texts of a small plan, 10 tokens each; latency: (setting, temperature, seed) → seconds a token."""
     found = []
     for temperature in PLAN.temperatures:
         for method in PLAN.methods():
             scheme = method.scheme_fields(temperature, method.fixed)
-            name = {"k-sqs": "k"}.get(scheme["scheme"]) or ("frozen" if scheme["frozen_threshold"] else "c")
+            name = "k" if method.way == "k-sqs" else "frozen" if scheme["frozen_threshold"] else "c"
             for seed in range(1, PLAN.seeds + 1):
                 where = {"method": method.name, "way": method.way, "temperature": temperature, "seed": seed}
                 lasted_s = 10 * latency(name, temperature, seed)
@@ -70,12 +66,12 @@ def test_a_verdict_needs_a_difference_beyond_its_interval(
     differences: tuple[float, ...], verdict: str
 ) -> None:
     """Two seeds that differ by a third prove nothing: their interval is 12.7 standard errors wide."""
-    assert finding(*differences).verdict == verdict
+    assert Finding("claim", "what", "ms", estimate(differences)).verdict == verdict
 
 
 def test_the_error_is_the_standard_error_over_seeds() -> None:
     """Standard deviation of 1, 2, 3 is 1; its interval has two degrees of freedom."""
-    found = finding(1.0, 2.0, 3.0, math.nan)
+    found = Finding("claim", "what", "ms", estimate([1.0, 2.0, 3.0, math.nan]))
 
     assert found.difference == Estimate(2.0, pytest.approx(1 / math.sqrt(3)), 3)
     assert found.margin == pytest.approx(4.303 / math.sqrt(3), rel=1e-4)
@@ -97,17 +93,16 @@ def test_a_world_is_told_as_it_is(
 
 
 def test_differences_are_taken_seed_by_seed() -> None:
-    """Seeds ten times further apart than the schemes do not hide a difference that every seed shows."""
-    records = texts(lambda name, t, seed: 10.0 * seed + (1.0 if name == "c" else 0.0) + seed / 1000)
+    """
+    Seeds ten times further apart than the schemes do not hide a difference that every seed shows.
 
+    A seed of which a text failed counts for no difference.
+    """
+    records = texts(lambda name, t, seed: 10.0 * seed + (1.0 if name == "c" else 0.0) + seed / 1000)
     assert verdicts(records)[K_BETTER_LOW] == SEEN
 
-
-def test_a_seed_that_lacks_a_text_counts_for_no_difference() -> None:
-    """Failed texts are in no figure."""
-    records = texts(lambda name, t, seed: 1.0 + seed)
-    records[0] = replace(records[0], failure="UNAVAILABLE: gone")
-
+    compared = next(n for n, record in enumerate(records) if record.scheme.get("support_size") == 2)
+    records[compared] = replace(records[compared], failure="UNAVAILABLE: gone")
     found = findings(make_data(PLAN, records, []))
     assert {f.difference.count for f in found if f.claim == K_BETTER_LOW} == {2}
 
@@ -115,8 +110,17 @@ def test_a_seed_that_lacks_a_text_counts_for_no_difference() -> None:
 @pytest.mark.parametrize(
     ("bits", "value"), [(10.0, 0.8), (100.0, 0.4), (math.sqrt(1000.0), 0.6), (400.0, 0.3), (9.0, math.nan)]
 )
-def test_a_value_at_other_bits_is_read_off_between_its_neighbours(bits: float, value: float) -> None:
-    """Straight on a logarithmic axis; there is none outside."""
-    curve = [(10.0, 0.8), (100.0, 0.4), (1600.0, 0.2)]
+def test_k_sqs_is_read_off_at_the_bits_of_c_sqs(bits: float, value: float) -> None:
+    """Between its neighbours, straight on a logarithmic axis; there is none outside."""
+    steps, template = 1000, read_steps(PAPER_RECORDED / "steps")[0]
 
-    assert at_bits(curve, bits) == pytest.approx(value, nan_ok=True)
+    def run(scheme: dict[str, Any], bits: float, rejection_rate: float) -> Any:
+        counts = {"payload_bits": round(bits * steps), "rejected": round(rejection_rate * steps)}
+        return msgspec.structs.replace(template, scheme=scheme, steps=steps, texts=PLAN.texts, **counts)
+
+    schemes = [scheme_fields(scheme) for scheme in PLAN.theorem_schemes(1.0)]
+    points = [(10.0, 0.8), (100.0, 0.4), (1600.0, 0.2), (bits, 0.1)]  # K = 1, 3, 2; β = 0.1
+    runs = [run(scheme, *point) for scheme, point in zip(schemes, points, strict=False)]
+
+    (found,) = equal_bits_findings(make_data(PLAN, [], runs))
+    assert found.difference.mean == pytest.approx(value - 0.1, abs=1e-5, nan_ok=True)

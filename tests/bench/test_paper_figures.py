@@ -9,24 +9,24 @@ from __future__ import annotations
 import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
 from bench.charts import Panel
+from bench.grid.store import read_generations
 from bench.markdown import NONE
 from bench.paper.__main__ import draw, keep_lines, main
 from bench.paper.claims import findings
-from bench.paper.data import BROKEN, IS_ADAPTIVE, STEPS, STOOD, VACUOUS, VOID, make_data, read_data
+from bench.paper.data import BROKEN, LATENCY, STEPS, STOOD, VACUOUS, VOID, make_data, read_data
 from bench.paper.figures import LINK_FIGURES, STEP_FIGURES
 from bench.paper.plan import SMOKE
 from bench.paper.steps import read_steps
-from tests.bench.bench_data import make_record
+from tests.bench.bench_data import PAPER_RECORDED
 from thinwire.common.schemes.c_sqs import CSqs
 
-RECORDED = Path(__file__).parent / "paper_recorded"
 SVG = "{http://www.w3.org/2000/svg}"
 PAGE = "paper-figures.md"
 SHIPPED = CSqs.Parameters.defaults(1.0)
@@ -36,7 +36,7 @@ SHIPPED = CSqs.Parameters.defaults(1.0)
 def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Figures and page of the recorded lines."""
     folder = tmp_path_factory.mktemp("docs")
-    draw(RECORDED, folder)
+    draw(PAPER_RECORDED, folder)
     return folder
 
 
@@ -72,7 +72,7 @@ def test_a_figure_shows_what_the_paper_shows(docs: Path, name: str, series: list
 
 def test_points_over_seeds_have_error_bars(tmp_path: Path, drawn: list[Sequence[Panel]]) -> None:
     """Figure 2: two settings, two temperatures, two panels; one without spread has no bar."""
-    draw(RECORDED, tmp_path)
+    draw(PAPER_RECORDED, tmp_path)
 
     marks = [mark for panel in drawn[0] for series in panel.series for mark in series.marks]
     assert len(marks) == 8
@@ -82,37 +82,32 @@ def test_points_over_seeds_have_error_bars(tmp_path: Path, drawn: list[Sequence[
 def test_the_page_states_every_verdict_and_guarantee(docs: Path) -> None:
     """One row a finding; K_max and the guarantee of every C-SQS setting; hardware, versions and date."""
     text = (docs / PAGE).read_text(encoding="utf-8")
-    found = findings(read_data(RECORDED))
+    found = findings(read_data(PAPER_RECORDED))
 
     assert len(found) >= 12
     for finding in found:
         assert f"| {finding.claim} | {finding.compared} | {finding.difference} |" in text
         assert f"| {finding.difference.count} | **{finding.verdict}** |" in text
-    assert "begun 2026-" in text
-    assert "torch 2." in text
-    assert " cores" in text
-    for name in (*LINK_FIGURES, *STEP_FIGURES):
-        assert f"](figures/{name})" in text
+    figures = [f"](figures/{name})" for name in (*LINK_FIGURES, *STEP_FIGURES)]
+    for words in ("begun 2026-", "torch 2.", " cores", *figures):
+        assert words in text
+    void = [row for row in text.splitlines() if "void 2" in row]
+    assert [row.startswith("| 0.1 | 0.05 | 0.05 |") for row in void] == [True]  # more than K_max keeps
     begins = f"| 1 | β = 0.1 | {SHIPPED.target_dropped_mass:g} |"
     rows = [row for row in text.splitlines() if row.startswith(begins)]
     assert len(rows) == 2  # over the link and in process
     assert all("%" in row for row in rows)
 
 
-def test_without_texts_over_the_link_the_other_figures_are_drawn(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("missing", "names"), [("latency", STEP_FIGURES), ("steps", LINK_FIGURES)])
+def test_without_lines_of_one_kind_the_other_figures_are_drawn(
+    tmp_path: Path, missing: str, names: Sequence[str]
+) -> None:
     """A machine without a link still gets what needs none."""
     out = tmp_path / "out"
-    shutil.copytree(RECORDED, out, ignore=shutil.ignore_patterns("latency"))
+    shutil.copytree(PAPER_RECORDED, out, ignore=shutil.ignore_patterns(missing))
 
-    assert {path.name for path in draw(out, tmp_path)} == {*STEP_FIGURES, PAGE}
-
-
-def test_a_setting_whose_cap_bound_is_void_in_the_frontier() -> None:
-    """α* = 0.05 at temperature 1 asks for more than K_max keeps; the default does not."""
-    adaptive = read_data(RECORDED).frontier_runs.filter(IS_ADAPTIVE)
-    of_c = set(adaptive["target_dropped_mass", "guarantee"].rows())
-
-    assert of_c == {(0.05, VOID), (SHIPPED.target_dropped_mass, STOOD)}
+    assert {path.name for path in draw(out, tmp_path)} == {*names, PAGE}
 
 
 @pytest.mark.parametrize(
@@ -128,28 +123,21 @@ def test_a_setting_whose_cap_bound_is_void_in_the_frontier() -> None:
 def test_a_guarantee_stands_or_is_said_not_to(
     bound: float | None, mean: float, rate: float, status: str
 ) -> None:
-    """As in the report of a generation: void from 1 % of binding caps, vacuous above 1."""
-    scheme: dict[str, Any] = {"scheme": "c-sqs", "initial_threshold": 0.1, "frozen_threshold": False}
+    """
+    As in the report of a generation: void from 1 % of binding caps, vacuous above 1.
+
+    In process it must stand after every step: one excess over all T breaks it.
+    """
+    record = read_generations(PAPER_RECORDED / LATENCY)[0]
     counts = {"dropped_mass_guarantee": bound, "mean_dropped_mass": mean, "cap_binding_rate": rate}
-    record = make_record(scheme=scheme, **counts)
+    texts = make_data(SMOKE, [replace(record, **counts)], []).texts
+    assert texts["guarantee"].to_list() == [status]
 
-    assert make_data(SMOKE, [record], []).texts["guarantee"].to_list() == [status]
-
-
-def test_in_process_the_guarantee_must_stand_after_every_step() -> None:
-    """One excess over all T breaks it."""
-    adaptive = [record for record in read_steps(RECORDED / STEPS) if record.running_at]
-    stood = next(r for r in adaptive if r.scheme["target_dropped_mass"] == SHIPPED.target_dropped_mass)
-    changes: tuple[tuple[dict[str, Any], str], ...] = (
-        ({}, STOOD),
-        ({"largest_excess": 0.01}, BROKEN),
-        ({"cap_bound": stood.steps}, VOID),
-        ({"largest_excess": None}, NONE),
-    )
-
-    for change, status in changes:
-        record = msgspec.structs.replace(stood, **change)
-        assert make_data(SMOKE, [], [record]).frontier_runs["guarantee"].to_list() == [status]
+    if status != VACUOUS:
+        run = read_steps(PAPER_RECORDED / STEPS)[0]
+        excess = None if bound is None else mean - bound
+        run = msgspec.structs.replace(run, largest_excess=excess, cap_bound=round(rate * run.steps))
+        assert make_data(SMOKE, [], [run]).frontier_runs["guarantee"].to_list() == [status]
 
 
 # --- the command -------------------------------------------------------------------------------------------
@@ -161,9 +149,8 @@ def test_the_estimate_alone_runs_nothing(tmp_path: Path, capsys: pytest.CaptureF
 
     assert main(["--estimate", "--out", str(out)]) == 0
     words = capsys.readouterr().err
-    assert "paper, full: over the link about " in words
-    assert "220 texts" in words
-    assert "in process: about " in words
+    for part in ("paper, full: over the link about ", "220 texts", "in process: about "):
+        assert part in words
     assert not out.exists()
 
 
@@ -171,7 +158,7 @@ def test_the_lines_are_kept_and_draw_the_same_again(
     docs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Packed, without a path of this machine; figures and page come out byte for byte, named one a line."""
-    keep_lines(RECORDED, tmp_path)
+    keep_lines(PAPER_RECORDED, tmp_path)
     kept = tmp_path / "results" / "lines" / "paper"
 
     assert main(["--redraw", "--out", str(kept), "--docs", str(tmp_path / "again")]) == 0

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from bench.grid.measure import Observed, finished_record
-from bench.grid.methods import parse_method
 from bench.grid.store import StoreError, read_generations
-from bench.paper.plan import PAPER, PLANS, SMOKE, STEP_PROMPTS, PaperPlan, Sweep, scheme_fields, setting_name
-from bench.paper.steps import (
-    RunKey,
-    StepsRecord,
-    StepsStore,
-    estimate_s,
-    make_tasks,
-    read_steps,
-    run_key,
-    steps_record,
-    theorem_2_bounds,
-)
-from bench.scheme_steps import PROMPTS, Rows, run_scheme
+from bench.paper.plan import PAPER, PLANS, SMOKE, STEP_PROMPTS, PaperPlan, scheme_fields, setting_name
+from bench.paper.steps import make_tasks, read_steps, run, theorem_2_bounds, write_steps
+from bench.scheme_steps import Rows, run_scheme
 from tests.bench.bench_data import make_counters, make_record, run_over_fakes
-from thinwire.common.errors import ConfigError
 from thinwire.common.schemes import SchemeParameters
 from thinwire.common.schemes.c_sqs import CSqs, dropped_mass_guarantee
 from thinwire.common.schemes.dense_qs import DenseQs
@@ -34,6 +22,7 @@ from thinwire.common.schemes.k_sqs import KSqs
 
 K_SQS = KSqs.Parameters(support_size=4)
 C_SQS = CSqs.Parameters(threshold_step=0.05, target_dropped_mass=0.3, initial_threshold=0.2)
+FROZEN = replace(C_SQS, frozen_threshold=True)
 TEXTS, STEPS_EACH, SIZE = 2, 30, 50
 
 
@@ -48,19 +37,16 @@ def rows() -> Rows:
     return Rows(laws(), tuple(law.astype(np.float32) for law in laws()))
 
 
-def record_of(rows: Rows, scheme: SchemeParameters) -> StepsRecord:
-    """A run's line."""
-    return steps_record(run_scheme(rows, scheme, seed=1), temperature=1.0, seed=1, texts=TEXTS)
-
-
-@pytest.mark.parametrize("scheme", [K_SQS, C_SQS, replace(C_SQS, frozen_threshold=True)])
+@pytest.mark.parametrize("scheme", [K_SQS, C_SQS, FROZEN])
 def test_a_line_sums_its_steps(rows: Rows, scheme: SchemeParameters) -> None:
-    """Rejections, the bound's parts, bits and caps; and every parameter."""
+    """Rejections, the bound's parts, bits, caps and every parameter; the same for the same seed."""
     steps = run_scheme(rows, scheme, seed=1)
-    record = record_of(rows, scheme)
+    record = run(rows, scheme, temperature=1.0, seed=1)
 
-    assert record.steps == TEXTS * STEPS_EACH
+    assert record == run(rows, scheme, temperature=1.0, seed=1)
+    assert (record.texts, record.steps) == (TEXTS, TEXTS * STEPS_EACH)
     assert record.rejected == np.count_nonzero(steps.rejected)
+    assert record.rejected != run(rows, scheme, temperature=1.0, seed=3).rejected
     assert record.draft_distance == pytest.approx(steps.draft_distance.sum())
     assert record.lattice_term == pytest.approx(steps.support_size.sum() / 400)
     assert record.payload_bits == steps.statistics.uplink_payload_bits
@@ -68,78 +54,61 @@ def test_a_line_sums_its_steps(rows: Rows, scheme: SchemeParameters) -> None:
     assert record.lattice_distance <= record.draft_distance + record.dropped_mass + record.lattice_term
     assert record.scheme == scheme_fields(scheme)
     assert (record.last_threshold is None) == (scheme.scheme == "k-sqs")
+    if scheme != C_SQS:
+        assert (record.running_at, record.running_mean, record.largest_excess) == ([], [], None)
 
 
-def test_only_an_adaptive_run_has_a_running_mean(rows: Rows) -> None:
+def test_an_adaptive_run_has_a_running_mean(rows: Rows) -> None:
     """It ends in the mean of all steps; its excess over the bound is the largest of all steps."""
-    record, steps = record_of(rows, C_SQS), run_scheme(rows, C_SQS, seed=1)
-    frozen = record_of(rows, replace(C_SQS, frozen_threshold=True))
+    record, dropped = run(rows, C_SQS, temperature=1.0, seed=1), run_scheme(rows, C_SQS, seed=1).dropped_mass
 
-    assert (frozen.running_at, frozen.running_mean, frozen.largest_excess) == ([], [], None)
     assert (record.running_at[0], record.running_at[-1]) == (1, record.steps)
     assert record.running_at == sorted(set(record.running_at))
     assert 30 < len(record.running_at) <= 60
     assert record.running_mean[-1] == pytest.approx(record.dropped_mass / record.steps, abs=1e-6)
-    by_hand = [
-        steps.dropped_mass[:n].mean() - dropped_mass_guarantee(C_SQS, n) for n in range(1, record.steps + 1)
-    ]
-    assert record.largest_excess == pytest.approx(max(by_hand))
-    assert record.largest_excess <= 1e-6
+    by_hand = max(dropped[:n].mean() - dropped_mass_guarantee(C_SQS, n) for n in range(1, record.steps + 1))
+    assert record.largest_excess == pytest.approx(by_hand)
+    assert by_hand <= 1e-6
 
 
-@pytest.mark.parametrize("steps", [1, 10, 3200])
-@pytest.mark.parametrize("scheme", [C_SQS, replace(C_SQS, initial_threshold=-0.5)])
-def test_the_bounds_are_those_of_the_running_scheme(scheme: SchemeParameters, steps: int) -> None:
-    """The smaller of the two is what a report promises."""
-    assert min(theorem_2_bounds(scheme_fields(scheme), steps)) == pytest.approx(
-        dropped_mass_guarantee(scheme, steps)
-    )
+@pytest.mark.parametrize(
+    ("beta", "paper", "ours"), [(0.2, 0.3 + 1.215 / 0.5, 0.3 + 0.235 / 0.5), (-0.5, 3.33, 0.37)]
+)
+def test_the_bounds_are_the_papers_and_the_running_schemes(beta: float, paper: float, ours: float) -> None:
+    """Ten steps, by hand: |β| + 1 + η α* over η T, and max(β, 0) + η (1 - α*) over the same."""
+    scheme = scheme_fields(replace(C_SQS, initial_threshold=beta))
 
-
-def test_the_same_seed_gives_the_same_line_and_another_one_other_draws(rows: Rows) -> None:
-    """Rejections are drawn; the laws are not."""
-    again = record_of(rows, K_SQS)
-    other = steps_record(run_scheme(rows, K_SQS, seed=2), temperature=1.0, seed=2, texts=TEXTS)
-
-    assert again == record_of(rows, K_SQS)
-    assert other.lattice_distance == again.lattice_distance
-    assert not np.array_equal(
-        run_scheme(rows, K_SQS, seed=2).rejected, run_scheme(rows, K_SQS, seed=1).rejected
-    )
+    assert theorem_2_bounds(scheme, 10) == pytest.approx((paper, ours))
 
 
 def test_a_line_is_read_as_it_was_written(rows: Rows, tmp_path: Path) -> None:
-    """One that a crash cut short is not there, and is run again."""
-    store = StepsStore(tmp_path, {"plan": 1})
-    record, other = record_of(rows, K_SQS), record_of(rows, C_SQS)
-    store.add(record)
-    store.add(other)
+    """One that a crash cut short is not there, and the next one does not continue it."""
+    records = [run(rows, scheme, temperature=1.0, seed=1) for scheme in (K_SQS, C_SQS, FROZEN)]
+    write_steps(tmp_path, records[:2])
     path = tmp_path / "steps.jsonl"
     path.write_text(path.read_text()[:-20])
+    assert read_steps(tmp_path) == records[:1]
 
-    again = StepsStore(tmp_path, {"plan": 1})
+    write_steps(tmp_path, records[2:])
+    assert read_steps(tmp_path) == [records[0], records[2]]
+    path.write_text('{"kind": "steps", "schema": 2, "scheme": {"scheme": "k-sqs"}}\n')
+    with pytest.raises(StoreError, match=r"steps\.jsonl: "):
+        read_steps(tmp_path)
 
-    assert again.done == {record.key}
-    assert read_steps(tmp_path) == [record]
-    with pytest.raises(StoreError, match="another plan"):
-        StepsStore(tmp_path, {"plan": 2})
 
-
-def test_a_resumed_run_makes_only_what_is_missing() -> None:
+def test_a_resumed_run_makes_only_what_is_missing(rows: Rows) -> None:
     """A text whose runs are all there is not sampled again."""
     plan = replace(SMOKE, texts_each=2)
-    tasks = make_tasks(plan, set())
-    assert {(task.temperature, task.seed) for task in tasks} == {(1.0, 1), (1.0, 2)}
-    one = tasks[0]
+    tasks = make_tasks(plan, [])
+    assert [(task.temperature, task.seed) for task in tasks] == [(1.0, 1), (1.0, 2)]
+    template = run(rows, K_SQS, temperature=1.0, seed=1)
+    changes = [{"texts": texts, "scheme": scheme_fields(scheme)} for texts, scheme in tasks[0].runs]
+    done = [msgspec.structs.replace(template, **change) for change in changes]
 
-    def keys(schemes: tuple[SchemeParameters, ...], texts: int) -> set[RunKey]:
-        return {run_key(one.temperature, one.seed, texts, scheme_fields(scheme)) for scheme in schemes}
-
-    (rest,) = [t for t in make_tasks(plan, keys(one.whole, 16)) if t.seed == one.seed]
-    assert (rest.whole, rest.head) == ((), one.head)
-    left = make_tasks(plan, keys(one.whole, 16) | keys(one.head, 8))
-    assert [task.seed for task in left] == [2]
-    assert 0 < estimate_s(left, 2) < estimate_s(tasks, 1)
+    partly, other = make_tasks(plan, done[:3])
+    assert (partly.runs, other) == (tasks[0].runs[3:], tasks[1])
+    assert make_tasks(plan, done) == tasks[1:]
+    assert 0 < partly.seconds < other.seconds
 
 
 # --- the plan ----------------------------------------------------------------------------------------------
@@ -147,26 +116,24 @@ def test_a_resumed_run_makes_only_what_is_missing() -> None:
 
 def test_the_plan_is_that_of_the_papers_captions() -> None:
     """K = 2, 3; β = 0.1, 0.2; frozen beside adaptive; at least three seeds a point."""
-    names = {setting_name(method.scheme_fields(1.0, method.fixed)) for method in PAPER.methods()}
-
-    assert {"K = 2", "K = 3", "β = 0.1", "β = 0.2", "β = 0.1, frozen", "β = 0.2, frozen"} <= names
+    names = {*PAPER.sparse, *PAPER.adaptive, *PAPER.frozen}
+    assert names == {"K = 2", "K = 3", "β = 0.1", "β = 0.2", "β = 0.1, frozen", "β = 0.2, frozen"}
+    assert setting_name(scheme_fields(DenseQs.Parameters())) == "ℓ = 100"
     assert min(PAPER.seeds, PAPER.step_seeds) >= 3
     assert PAPER.temperatures == (0.2, 0.4, 0.6, 0.8, 1.0)
-    assert len(PROMPTS) == STEP_PROMPTS
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 def test_what_the_claims_compare_is_among_what_is_measured(plan: PaperPlan) -> None:
     """Settings and temperatures, over the link and in process."""
-    assert set(plan.compared_support_sizes) <= set(plan.support_sizes)
-    assert set(plan.compared_thresholds) <= set(plan.thresholds)
+    measured = {setting_name(scheme_fields(scheme)) for scheme in plan.theorem_schemes(1.0)}
+
+    assert measured >= {*plan.sparse, *plan.adaptive, *plan.frozen}
     assert set(plan.step_temperatures) <= set(plan.temperatures)
 
 
-def test_every_line_over_the_link_says_all_its_parameters(tmp_path: Path) -> None:
+def test_every_line_over_the_link_says_all_its_parameters(prompts: Path, tmp_path: Path) -> None:
     """γ, and every parameter of the scheme: α* and K_max are those of the line's temperature."""
-    prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text("".join(json.dumps({"id": f"p{n}", "prompt": f"text {n}"}) + "\n" for n in range(2)))
     plan = replace(SMOKE, tokens=4)
     run_over_fakes(plan.grid_plan(), plan.methods(), prompts, tmp_path / "out")
 
@@ -194,38 +161,16 @@ def test_a_text_keeps_what_became_of_the_guarantee() -> None:
     assert {name: getattr(record, name) for name in guarantee} == guarantee
 
 
-def test_a_switch_of_a_method_is_0_or_1() -> None:
-    """`frozen` holds the threshold; anything else is refused."""
-    assert parse_method("c-sqs:beta=0.1,frozen=1").fixed == {
-        "initial_threshold": 0.1,
-        "frozen_threshold": True,
-    }
-    assert parse_method("c-sqs:frozen=0").fixed == {"frozen_threshold": False}
-    with pytest.raises(ConfigError, match="frozen of c-sqs is 'yes'; expected 0 or 1"):
-        parse_method("c-sqs:frozen=yes")
+def test_the_frontier_is_theorem_1s_settings_and_every_combination_of_a_sweep() -> None:
+    """Each once; over whole texts only Theorem 1's."""
+    runs, theorem = PAPER.runs(1.0), PAPER.theorem_schemes(1.0)
+    whole, head = ([scheme for texts, scheme in runs if texts == n] for n in (PAPER.texts, STEP_PROMPTS))
 
-
-def test_a_sweep_is_every_combination() -> None:
-    """The frontier has what Theorem 1's figure has, and more."""
-    steered = Sweep(
-        thresholds=(0.1, 0.2), threshold_steps=(0.01, 0.05), target_dropped_masses=(0.1, 0.3, 0.5)
-    )
-    assert len(steered.schemes(1.0)) == 12
-    assert all(scheme.frozen_threshold for scheme in Sweep(thresholds=(0.1,)).schemes(1.0))
-    assert [s.scheme for s in Sweep(lattice_resolutions=(25,)).schemes(1.0)] == ["dense-qs"]
-
-    every, theorems = PAPER.frontier_schemes(1.0), PAPER.theorem_schemes(1.0)
-    assert len(set(every)) == len(every)
-    assert every[: len(theorems)] == theorems
-    assert PAPER.is_theorem_run(1.0, PAPER.texts, scheme_fields(theorems[0]))
-    assert not PAPER.is_theorem_run(1.0, STEP_PROMPTS, scheme_fields(theorems[0]))
-    assert not PAPER.is_theorem_run(1.0, PAPER.texts, scheme_fields(every[-1]))
-
-
-def test_settings_have_names() -> None:
-    """As in the figures."""
-    scheme = CSqs.Parameters(initial_threshold=0.1, frozen_threshold=True)
-
-    assert setting_name(scheme_fields(scheme)) == "β = 0.1, frozen"
-    assert setting_name(scheme_fields(KSqs.Parameters(support_size=3))) == "K = 3"
-    assert setting_name(scheme_fields(DenseQs.Parameters())) == "ℓ = 100"
+    assert whole == theorem == head[: len(theorem)]
+    assert len(set(head)) == len(head)
+    names = [scheme.scheme for scheme in head]
+    assert (names.count("dense-qs"), names.count("k-sqs")) == (4, 3 * 6)
+    steered = {scheme_fields(s)["target_dropped_mass"] for s in head if s.scheme == "c-sqs"}
+    assert steered == {0.01, 0.05, 0.1, 0.3, 0.5, 0.7}
+    frozen = [s for s in head if scheme_fields(s).get("frozen_threshold")]
+    assert {scheme_fields(s)["initial_threshold"] for s in frozen} == {0.01, 0.02, 0.05, 0.1, 0.2}

@@ -42,14 +42,6 @@ EITHER = pytest.mark.parametrize(("plan", "methods"), [(TINY, METHODS), (TRANSFE
 
 
 @pytest.fixture(scope="module")
-def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three prompts: two measured, one for tuning."""
-    path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
-    path.write_text("".join(json.dumps({"id": f"p{n}", "prompt": f"text {n}"}) + "\n" for n in range(3)))
-    return path
-
-
-@pytest.fixture(scope="module")
 def records(prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> list[GenerationRecord]:
     """Of a whole run, tuned in each cell, in the order in which they were written."""
     out = tmp_path_factory.mktemp("tiny")

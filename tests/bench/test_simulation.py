@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from bench import round_time
-from bench.simulation.model import DELAYED_ACK_S, PROMPT_TOKENS, TYPICAL_TOKEN_ID, run_texts, run_window
-from bench.simulation.scenario import Batching, Ends, PassTime, Rounds, RoundSample, Scenario, Stream
+from bench.simulation.model import (
+    DELAYED_ACK_S,
+    PROMPT_TOKENS,
+    STREAM_MESSAGE_BYTES,
+    TYPICAL_TOKEN_ID,
+    run_texts,
+    run_window,
+)
+from bench.simulation.scenario import MethodTimes, Outcome, Passes, Rounds, Scenario
 from link.description import LinkDescription
 from thinwire.common.errors import ConfigError
 
 LINK = LinkDescription(rate_up_bps=512_000, rate_down_bps=2_048_000, rtt_s=0.04)
-BLOCKS = Rounds(3, (RoundSample(2, 40),), draft_step_s=0.002, edge_round_s=0.001, block_s=0.0005)
-PASS = PassTime(fixed_s=0.01, per_row_s=0.001)
-SCENARIO = Scenario(link=LINK, method=BLOCKS, pass_time=PASS, tokens=31, transport_s=0.002)
+BLOCKS = Rounds(3, ((2, 40),))
+TIMES = MethodTimes(draft_step_s=0.002, edge_round_s=0.001, block_s=0.0005)
+PASSES = Passes(fixed_s=0.01, per_row_s=0.001)
+SCENARIO = Scenario(LINK, PASSES, BLOCKS, TIMES, tokens=30, transport_s=0.002)
+
+
+def one_text(**changes: Any) -> Outcome:
+    """Of one edge."""
+    return run_texts(replace(SCENARIO, **changes), 1)
+
+
+def window(window_s: float = 20.0, **changes: Any) -> Outcome:
+    """Of edges without end."""
+    return run_window(replace(SCENARIO, **changes), warm_up_s=2.0, window_s=window_s)
 
 
 def block_bytes(number: int, produced: int, length: int = 3, payload: int = 40) -> int:
@@ -34,32 +53,26 @@ def verdict_bytes(number: int, produced: int) -> int:
 
 def test_one_edge_takes_the_time_of_the_formula() -> None:
     """T = γ t_d + edge + up + RTT + pass + block + down + transport, for each of ten rounds."""
-    (text,) = run_texts(replace(SCENARIO, tokens=30), 1).texts
-    own_s = 3 * 0.002 + 0.001 + 0.002 + 0.04
+    (text,) = one_text().texts
+    # The last block has but two tokens to draft: one fewer than is still wanted.
+    drafts = [(number, 3, 40) for number in range(1, 10)] + [(10, 2, 27)]
     expected = [
-        own_s
-        + (0.01 + 0.001 * 4 + 0.0005)
-        + 8 * block_bytes(number, 3 * (number - 1)) / LINK.rate_up_bps
+        length * 0.002
+        + (0.001 + 0.002 + 0.04)
+        + (0.01 + 0.001 * (length + 1) + 0.0005)
+        + 8 * block_bytes(number, 3 * (number - 1), length, payload) / LINK.rate_up_bps
         + 8 * verdict_bytes(number, 3 * number) / LINK.rate_down_bps
-        for number in range(1, 10)
+        for number, length, payload in drafts
     ]
-    last = (
-        own_s
-        - 0.002  # the last block has but two tokens to draft: one fewer than is still wanted
-        + (0.01 + 0.001 * 3 + 0.0005)
-        + 8 * block_bytes(10, 27, length=2, payload=27) / LINK.rate_up_bps
-        + 8 * verdict_bytes(10, 30) / LINK.rate_down_bps
-    )
 
     assert text.tokens == 30
     assert text.first_s == pytest.approx(expected[0], abs=1e-12)
-    assert text.last_s == pytest.approx(sum(expected) + last, abs=1e-12)
+    assert text.last_s == pytest.approx(sum(expected), abs=1e-12)
 
 
 def test_bytes_are_those_of_the_messages() -> None:
     """Every block and every verdict, and nothing else while all comes within the delay of an ACK."""
-    outcome = run_texts(replace(SCENARIO, tokens=3), 1)
-    bare = run_texts(replace(SCENARIO, tokens=3, headers=False), 1)
+    outcome, bare = one_text(tokens=3), one_text(tokens=3, headers=False)
 
     assert outcome.rounds == 1
     assert outcome.wire_up_bytes == block_bytes(1, 0, length=2, payload=27)
@@ -71,31 +84,30 @@ def test_bytes_are_those_of_the_messages() -> None:
 
 def test_a_slow_cloud_costs_an_ack_a_round() -> None:
     """A pass longer than the delay sends one down; an edge that drafts as long sends one up."""
-    slow_cloud = replace(SCENARIO, pass_time=PassTime(DELAYED_ACK_S + 0.01), tokens=30)
-    slow_edge = replace(SCENARIO, method=replace(BLOCKS, edge_round_s=DELAYED_ACK_S + 0.01), tokens=30)
-    plain = run_texts(replace(SCENARIO, tokens=30), 1)
+    plain, slow_cloud = one_text(), one_text(passes=Passes(DELAYED_ACK_S + 0.01))
+    slow_edge = one_text(times=replace(TIMES, edge_round_s=DELAYED_ACK_S + 0.01))
 
-    assert run_texts(slow_cloud, 1).wire_down_bytes - plain.wire_down_bytes == 10 * round_time.ACK_BYTES
-    assert run_texts(slow_cloud, 1).wire_up_bytes == plain.wire_up_bytes
+    assert slow_cloud.wire_down_bytes - plain.wire_down_bytes == 10 * round_time.ACK_BYTES
+    assert slow_cloud.wire_up_bytes == plain.wire_up_bytes
     # The first round answers nothing.
-    assert run_texts(slow_edge, 1).wire_up_bytes - plain.wire_up_bytes == 9 * round_time.ACK_BYTES
+    assert slow_edge.wire_up_bytes - plain.wire_up_bytes == 9 * round_time.ACK_BYTES
 
 
 def test_a_stream_is_as_fast_as_its_passes_or_its_line() -> None:
     """The cloud does not wait for the edge: round trips cost nothing after the first token."""
-    stream = replace(SCENARIO, method=Stream(message_bytes=10), tokens=20)
-    thin = replace(stream, link=LinkDescription(rate_up_bps=8_000, rate_down_bps=40_000, rtt_s=1.0))
-    (fast,), (slow,) = run_texts(stream, 1).texts, run_texts(thin, 1).texts
+    thin = LinkDescription(rate_up_bps=8_000, rate_down_bps=40_000, rtt_s=1.0)
+    stream = {"rounds": None, "times": MethodTimes(), "tokens": 20}
+    (fast,), (slow,) = one_text(**stream).texts, one_text(link=thin, **stream).texts
 
     assert fast.last_s - fast.first_s == pytest.approx(19 * 0.011)
-    assert slow.last_s - slow.first_s == pytest.approx(19 * 8 * (66 + 14 + 10) / 40_000)
+    assert slow.last_s - slow.first_s == pytest.approx(19 * 8 * (66 + 14 + STREAM_MESSAGE_BYTES) / 40_000)
 
 
 def test_a_block_waits_for_the_prompt_and_no_longer() -> None:
     """The prompt's pass runs while the answer to Open is under way."""
-    opened = replace(SCENARIO, ends=Ends(opening_up_bytes=400, opening_down_bytes=300), tokens=3)
+    opened = replace(TIMES, opening_up_bytes=400, opening_down_bytes=300)
     first = {
-        prompt_s: run_texts(replace(opened, ends=replace(opened.ends, prompt_s=prompt_s)), 1).texts[0].first_s
+        prompt_s: one_text(times=replace(opened, prompt_s=prompt_s), tokens=3).texts[0].first_s
         for prompt_s in (0.0, 0.01, 0.2)
     }
 
@@ -108,11 +120,9 @@ def test_a_block_waits_for_the_prompt_and_no_longer() -> None:
 @pytest.mark.parametrize("edges", [1, 2, 5, 40])
 def test_throughput_never_exceeds_one_block_a_pass(edges: int) -> None:
     """Without batching; and a cloud with more than it can do is busy all the time."""
-    outcome = run_window(replace(SCENARIO, edges=edges), warm_up_s=2.0, window_s=20.0)
-    passes_per_s = outcome.passes / 20.0
-    most = 1 / (PASS.seconds(rows=3, blocks=1) + 0.0005)
+    outcome = window(edges=edges, tokens=31)
 
-    assert passes_per_s <= most
+    assert outcome.passes / 20.0 <= 1 / (PASSES.seconds(rows=3, blocks=1) + 0.0005)
     assert outcome.rounds <= outcome.passes + edges
     if edges == 40:
         assert outcome.busy_s == pytest.approx(20.0, rel=0.01)
@@ -121,50 +131,38 @@ def test_throughput_never_exceeds_one_block_a_pass(edges: int) -> None:
 def test_a_saturated_queue_shares_the_cloud_evenly() -> None:
     """Deterministic service, closed loop: n edges wait n passes a round."""
     edges, seconds = 50, 200.0
-    outcome = run_window(replace(SCENARIO, edges=edges, tokens=1000), warm_up_s=5.0, window_s=seconds)
-    pass_s = PASS.seconds(rows=4, blocks=1) + 0.0005
+    outcome = window(seconds, edges=edges, tokens=1000)
+    pass_s = PASSES.seconds(rows=4, blocks=1) + 0.0005
 
     assert outcome.rounds / seconds == pytest.approx(1 / pass_s, rel=0.01)
     assert max(outcome.token_s) == pytest.approx(edges * pass_s / 3, rel=0.02)
 
 
 def test_batching_carries_more() -> None:
-    """Four at once, as far as the rows allow; one that waits alone does not wait for others."""
-    busy = replace(SCENARIO, edges=40)
-    rounds = {
-        batching: run_window(replace(busy, batching=batching), warm_up_s=2.0, window_s=20.0).rounds
-        for batching in (Batching(), Batching(max_blocks=4), Batching(max_blocks=4, max_rows=8))
-    }
-    alone = replace(SCENARIO, batching=Batching(max_blocks=4))
+    """Up to four at once, as far as the rows allow; one that waits alone does not wait for others."""
+    four = replace(PASSES, max_blocks=4)
+    two, hundred = replace(four, max_rows=8), replace(PASSES, max_blocks=100, max_rows=8)
+    few, some, many = (window(edges=40, passes=passes).rounds for passes in (PASSES, two, four))
+    outcome = window(edges=40, passes=hundred)
 
-    one, four, two = rounds.values()
-    assert four > two > one
-    assert run_texts(alone, 3) == run_texts(SCENARIO, 3)
-
-
-def test_a_batch_has_no_more_rows_than_it_may() -> None:
-    """Unless a single block has more."""
-    batching = Batching(max_blocks=100, max_rows=8)
-    outcome = run_window(replace(SCENARIO, edges=40, batching=batching), warm_up_s=2.0, window_s=10.0)
-
-    assert outcome.rows / outcome.passes <= 8
-    single = replace(SCENARIO, batching=Batching(max_blocks=100, max_rows=1))
-    assert run_texts(single, 1).texts[0].tokens == 31
+    assert few < some < many
+    assert 4 < outcome.rows / outcome.passes <= 8
+    assert one_text(passes=four) == one_text()
+    # A single block has more rows than a pass may.
+    assert one_text(passes=replace(hundred, max_rows=1)).texts[0].tokens == 30
 
 
 def test_streams_share_every_pass() -> None:
     """A stream's next token is in the very next pass: three streams are no slower than one but for rows."""
-    stream = replace(SCENARIO, method=Stream(), edges=3, batching=Batching(max_blocks=100))
-    outcome = run_window(stream, warm_up_s=2.0, window_s=10.0)
+    outcome = window(rounds=None, times=MethodTimes(), edges=3, passes=replace(PASSES, max_blocks=100))
 
-    assert max(outcome.token_s) == pytest.approx(PASS.seconds(rows=3, blocks=3), abs=0.002)
+    assert max(outcome.token_s) == pytest.approx(PASSES.seconds(rows=3, blocks=3), abs=0.002)
 
 
 def test_an_edge_alone_does_not_know_of_the_others_lines() -> None:
     """Each edge has lines of its own: a thousand idle clouds' worth of edges would all be as fast."""
-    instant = replace(SCENARIO, pass_time=PassTime(0.0), method=replace(BLOCKS, block_s=0.0))
-    one = run_texts(instant, 1).texts[0]
-    many = run_texts(replace(instant, edges=30), 1).texts
+    instant = {"passes": Passes(), "times": replace(TIMES, block_s=0.0)}
+    (one,), many = one_text(**instant).texts, one_text(edges=30, **instant).texts
 
     assert len(many) == 30
     assert all(text.last_s == pytest.approx(one.last_s) for text in many)
@@ -172,8 +170,7 @@ def test_an_edge_alone_does_not_know_of_the_others_lines() -> None:
 
 def test_the_same_seed_gives_the_same_run() -> None:
     """And another seed another."""
-    samples = (RoundSample(0, 10), RoundSample(3, 50), RoundSample(1, 20))
-    scenario = replace(SCENARIO, method=replace(BLOCKS, samples=samples), edges=5)
+    scenario = replace(SCENARIO, rounds=Rounds(3, ((0, 10), (3, 50), (1, 20))), edges=5)
     first, again, other = (run_texts(replace(scenario, seed=seed), 4) for seed in (1, 1, 2))
 
     assert first == again
@@ -182,22 +179,19 @@ def test_the_same_seed_gives_the_same_run() -> None:
 
 def test_rounds_are_drawn_from_the_measured_ones() -> None:
     """The mean of many is theirs: false alarm below 1e-6 (6 standard errors)."""
-    samples = (RoundSample(0, 10), RoundSample(3, 50))
-    method = replace(BLOCKS, samples=samples)
-    outcome = run_window(replace(SCENARIO, method=method, tokens=100_000), warm_up_s=0.0, window_s=400.0)
-    mean = outcome.tokens / outcome.rounds
+    outcome = window(400.0, rounds=Rounds(3, ((0, 10), (3, 50))), tokens=100_000)
 
-    assert mean == pytest.approx(2.5, abs=6 * 1.5 / outcome.rounds**0.5)
+    assert outcome.tokens / outcome.rounds == pytest.approx(2.5, abs=6 * 1.5 / outcome.rounds**0.5)
 
 
 @pytest.mark.parametrize(
     ("make", "fault"),
     [
-        (lambda: PassTime(float("nan")), "fixed_s is nan"),
-        (lambda: Batching(max_blocks=0), "max_blocks is 0; expected an integer from 1"),
+        (lambda: Passes(float("nan")), "fixed_s is nan"),
+        (lambda: Passes(max_blocks=0), "max_blocks is 0; expected an integer from 1"),
         (lambda: Rounds(4, ()), "samples is empty"),
-        (lambda: Rounds(4, (RoundSample(5, 1),)), "accepted is 5; expected an integer from 0 to 4"),
-        (lambda: Stream(message_bytes=0), "message_bytes is 0"),
+        (lambda: Rounds(4, ((5, 1),)), "accepted is 5; expected an integer from 0 to 4"),
+        (lambda: Rounds(4, ((4, -1),)), "payload_bytes is -1"),
         (lambda: replace(SCENARIO, edges=0), "edges is 0; expected an integer from 1"),
         (lambda: replace(SCENARIO, tokens=1), "tokens is 1; expected an integer from 2"),
         (lambda: replace(SCENARIO, transport_s=-1.0), "transport_s is -1.0"),
