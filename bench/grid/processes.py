@@ -189,7 +189,7 @@ class Stage:
         try:
             return asyncio.run(asyncio.wait_for(daemon.address(), START_TIMEOUT_S))
         except TimeoutError:
-            raise self._died(f"the {daemon.name} daemon has bound no port") from None
+            raise self._died(f"the {daemon.name} daemon has bound no port", daemon.name) from None
 
     def _ask(self, line: Mapping[str, Any]) -> dict[str, Any]:
         """What the client at the edge answers."""
@@ -204,14 +204,14 @@ class Stage:
         for daemon in self._daemons:
             daemon.check()
         if not said:
-            raise self._died("the client at the edge gave no answer")
+            raise self._died("the client at the edge gave no answer", "client")
         answer: dict[str, Any] = json.loads(said)
         return answer
 
-    def _died(self, words: str) -> DaemonDiedError:
-        """With the last lines of every log."""
+    def _died(self, words: str, whose: str = "*") -> DaemonDiedError:
+        """With the last lines of the log of one process, or of every one."""
         ends = []
-        for path in sorted(self._folder.glob("*.log")):
+        for path in sorted(self._folder.glob(f"{whose}.log")):
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LOG_LINES:]
             ends += [f"last lines of {path.name}:", *(f"  {line}" for line in lines)]
         return DaemonDiedError("\n".join([f"{words}.", *ends]))
