@@ -78,7 +78,7 @@ def finished_record(start: GenerationRecord, observed: Observed) -> GenerationRe
     up_bytes, down_bytes = (now.carried_bytes - then.carried_bytes for now, then in ends)
     up_packets, down_packets = (now.carried_packets - then.carried_packets for now, then in ends)
     times = [float(at_s) for at_s, _, _ in arrivals]
-    figures = _peer_figures if start.is_peer else _thinwire_figures
+    figures = _peer_figures(start.way, observed) if start.is_peer else _thinwire_figures(observed)
     return replace(
         start,
         output_tokens=tokens,
@@ -95,7 +95,7 @@ def finished_record(start: GenerationRecord, observed: Observed) -> GenerationRe
         target_s=sum(line["lasted_s"] for line in target),
         target_measured_s=sum(line["measured_s"] for line in target),
         text_sha256=observed.answer["text_sha256"],
-        **figures(start.way, observed),
+        **figures,
     )
 
 
@@ -116,7 +116,7 @@ def round_lines(attempt: str, observed: Observed) -> list[str]:
     ]
 
 
-def _thinwire_figures(way: str, observed: Observed) -> dict[str, Any]:
+def _thinwire_figures(observed: Observed) -> dict[str, Any]:
     statistics = observed.answer["statistics"]
     support = {name: statistics[name] for name in SUPPORT if name in statistics}
     return {name: statistics[name] for name in STATISTICS} | support

@@ -80,15 +80,11 @@ def test_a_dense_round_on_the_slowest_link_takes_its_bits_over_the_rate() -> Non
     assert 4.1 < round_s(SLOW, method, {"draft_length": 1}, Costs()) < 4.4
 
 
-def test_the_tokens_of_a_round_follow_the_acceptance() -> None:
-    """1 + a + a^2 with a = 0.65."""
-    assert tokens_per_round(parse_method("k-sqs"), {"draft_length": 2}) == pytest.approx(1 + 0.65 + 0.65**2)
-
-
 def test_a_slow_round_is_run_few_times() -> None:
-    """Above the plan's limit: eight rounds' worth of tokens instead of N; elsewhere N."""
+    """Above the plan's limit: eight rounds' worth of tokens, each 1 + a + a^2, instead of N; elsewhere N."""
     setting = parse_method("dense-f16"), {"draft_length": 2}, FULL, Costs()
 
+    assert tokens_per_round(*setting[:2]) == pytest.approx(1 + 0.65 + 0.65**2)
     assert is_slow(SLOW, *setting)
     assert tokens_to_run(SLOW, *setting) == 17
     assert tokens_to_run(FAST, *setting) == FULL.tokens
@@ -115,19 +111,18 @@ def test_tuning_tries_every_dense_block_that_is_not_slow(rate_bps: int, lengths:
 
 
 def test_the_estimate_counts_every_text() -> None:
-    """Cells x methods x prompts; pacing makes it longer, fewer methods shorter."""
+    """
+    Cells x methods x prompts; pacing makes it longer, fewer methods shorter.
+
+    The plans take about what they promise: smoke a minute, short ten minutes, full hours.
+    """
     whole = estimate(SHORT, METHODS, Costs())
+    smoke = estimate(SMOKE, [parse_method(name) for name in SMOKE.methods], Costs())
 
     assert (whole.texts, whole.links) == (6 * 11 * 3, 3)
     assert estimate(SHORT, METHODS, Costs(pacing=Pacing(0.2, 0.0))).seconds > whole.seconds
     assert estimate(SHORT, METHODS[:3], Costs()).seconds < whole.seconds
     assert "198 texts" in str(whole)
-
-
-def test_the_plans_take_about_what_they_promise() -> None:
-    """By the arithmetic: smoke a minute, short ten minutes, full hours."""
-    smoke = estimate(SMOKE, [parse_method(name) for name in SMOKE.methods], Costs())
-
     assert smoke.seconds < 60
-    assert 360 < estimate(SHORT, METHODS, Costs()).seconds < 780
+    assert 360 < whole.seconds < 780
     assert estimate(FULL, METHODS, Costs()).seconds > 3600
