@@ -238,7 +238,10 @@ def _legend(panels: Sequence[Panel]) -> dict[str, Any]:
     """A handle a name, in the order of their coming; a series' marker is taken from here too."""
     handles: dict[str, Any] = {}
     shapes = cycle(SHAPES)
-    drawn: list[Series | Bars] = [entry for panel in panels for entry in (*panel.bars, *panel.series)]
+    drawn: list[Series | Bars] = []
+    for panel in panels:
+        drawn += [*panel.bars]
+        drawn += [*panel.series]
     for entry in drawn:
         if not entry.name or entry.name in handles:
             continue

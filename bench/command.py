@@ -11,7 +11,7 @@ from types import FrameType
 
 from bench.grid.records import RecordError
 from bench.grid.store import StoreError
-from link.errors import LinkError, LinkRefusedError, LinkUnavailableError
+from link.errors import LinkDescriptionError, LinkError, LinkRefusedError, LinkUnavailableError
 from thinwire.common.daemon.launcher import DaemonDiedError
 from thinwire.common.errors import ConfigError
 
@@ -25,7 +25,7 @@ class CommandError(Exception):
 
 
 _CODES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], int], ...] = (
-    ((ConfigError, StoreError, RecordError), USAGE),
+    ((ConfigError, StoreError, RecordError, LinkDescriptionError), USAGE),
     (LinkUnavailableError, UNAVAILABLE),
     (LinkRefusedError, REFUSED),
     ((LinkError, DaemonDiedError, CommandError), FAILED),

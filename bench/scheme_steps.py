@@ -187,7 +187,8 @@ def run_scheme(
     """
     scheme = make_scheme(parameters, vocabulary_size=rows.target[0].shape[1])
     draws, tally, state = KeyedDraws(seed), Tally(GenerationStatistics()), scheme.initial_state()
-    thresholds, blocks, steps = [state.threshold], [], []
+    thresholds, blocks = [state.threshold], []
+    steps: list[tuple[Any, ...]] = []
     for target, draft in zip(rows.target, rows.draft, strict=True):
         for start in range(0, len(draft), DRAFT_LENGTH):
             ps, qs = (rows[start : start + DRAFT_LENGTH] for rows in (target, draft))

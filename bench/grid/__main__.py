@@ -14,91 +14,65 @@ Prints an estimate first. The same command goes on where it ended. The results a
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from bench import command
 from bench.grid import figures, report
 from bench.grid.arithmetic import Costs, estimate
-from bench.grid.cells import PLANS, Plan
-from bench.grid.methods import DEFAULT_METHODS, Method, parse_method
-from bench.grid.processes import StageSettings
+from bench.grid.cells import PLANS
+from bench.grid.dataset_prompts import read_prompts
+from bench.grid.methods import DEFAULT_METHODS, parse_method
+from bench.grid.processes import RunSettings
 from bench.grid.progress import RichProgress
-from bench.grid.provenance import VOLATILE, describe_run, revision
+from bench.grid.provenance import revision
 from bench.grid.runner import Runner
-from bench.grid.stages import RunSettings
-from bench.grid.store import Store, read_generations
-from bench.grid.texts import read_prompts
-from bench.peers.pacing import Pacing
+from bench.grid.store import read_generations
 from link.description import parse_rate_bps
-from link.errors import LinkDescriptionError
-from thinwire.common import demo_pair
+from thinwire.common.daemon.options import add_options, from_arguments
 from thinwire.common.errors import ConfigError
-
-T = TypeVar("T")
-PROMPTS = Path(__file__).resolve().parents[1] / "prompts.jsonl"
-
-
-def make_plan(arguments: argparse.Namespace) -> Plan:
-    """The plan the options ask for."""
-    rtts_s = [rtt_ms / 1000 for rtt_ms in arguments.rtts_ms]
-    plan = PLANS[arguments.plan].part(arguments.rates, rtts_s, arguments.temperatures)
-    for name in ("prompts", "tokens"):
-        value = getattr(arguments, f"{name}_count")
-        if value is not None and value < 1:
-            raise ConfigError(f"{name} is {value}; expected at least 1.")
-    return replace(
-        plan,
-        prompts=arguments.prompts_count or plan.prompts,
-        tokens=arguments.tokens_count or plan.tokens,
-    )
-
-
-def make_methods(plan: Plan, names: Sequence[str] | None) -> list[Method]:
-    """The methods of a plan, or those named."""
-    chosen = list(names or plan.methods or DEFAULT_METHODS)
-    if len(set(chosen)) != len(chosen):
-        raise ConfigError(f"methods are {chosen}; expected no name twice.")
-    return [parse_method(name) for name in chosen]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    arguments = _parser().parse_args(argv)
-    return command.run("bench.grid", lambda: _run(arguments))
+    return command.run("bench.grid", lambda: _run(_parser().parse_args(argv)))
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    plan = make_plan(arguments)
-    methods = make_methods(plan, arguments.methods)
-    read_prompts(arguments.prompts, plan)
+    rates_bps = [parse_rate_bps(rate) for rate in arguments.rates]
+    rtts_s = [rtt_ms / 1000 for rtt_ms in arguments.rtts_ms]
+    plan = PLANS[arguments.plan].part(rates_bps, rtts_s, arguments.temperatures)
+    counts = {"prompts": arguments.prompts_count, "tokens": arguments.tokens_count}
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}; expected at least 1.")
+    plan = replace(plan, **{name: value for name, value in counts.items() if value is not None})
+    names = list(arguments.methods or plan.methods or DEFAULT_METHODS)
+    if len(set(names)) != len(names):
+        raise ConfigError(f"methods are {names}; expected no name twice.")
+    methods = [parse_method(name) for name in names]
+    started = f"{datetime.now().astimezone():%Y-%m-%d-%H%M%S}"
+    out = arguments.out or Path("bench/results") / f"{plan.name}-{started}"
+    given = {"work": out / "daemons", "pair": arguments.pair.resolve(), "revision": revision()}
+    settings = from_arguments(RunSettings, arguments, **given)
+    read_prompts(settings.prompts, plan)
     for role in ("target", "draft"):
-        if not (arguments.pair / role / "config.json").is_file():
+        if not (settings.pair / role / "config.json").is_file():
             raise ConfigError(
-                f"there is no {role} model in {arguments.pair}; expected a folder {role}/ there."
+                f"there is no {role} model in {settings.pair}; expected a folder {role}/ there."
             )
-    threads = arguments.threads, arguments.draft_threads
-    stage = StageSettings(arguments.pair.resolve(), *threads, arguments.paced, tls=arguments.tls)
-    whole = estimate(plan, methods, Costs(pacing=arguments.paced))
-    out = (
-        arguments.out or Path("bench/results") / f"{plan.name}-{datetime.now().astimezone():%Y-%m-%d-%H%M%S}"
-    )
-    settings = RunSettings(
-        stage, arguments.prompts, out / "daemons", seed=arguments.seed, revision=revision()
-    )
+    whole = estimate(plan, methods, Costs(pacing=settings.pacing))
     print(f"{plan.name}: {whole}", file=sys.stderr)
-    print(f"{stage.pacing}; results in {out}", file=sys.stderr, flush=True)
+    print(f"{settings.pacing}; results in {out}", file=sys.stderr, flush=True)
     if arguments.estimate:
         return 0
-    store = Store(out, describe_run(plan, methods, settings), volatile=VOLATILE)
     with RichProgress(whole.seconds) as progress:
-        Runner(plan, methods, settings, store, progress).run()
+        Runner(plan, methods, settings, out, progress).run()
     shutil.rmtree(settings.work, ignore_errors=True)
     text = report.render(out)
     (out / "report.md").write_text(text, encoding="utf-8")
@@ -117,40 +91,19 @@ def _parser() -> argparse.ArgumentParser:
     which = parser.add_mutually_exclusive_group(required=True)
     for name in PLANS:
         which.add_argument(f"--{name}", dest="plan", action="store_const", const=name)
-    add = parser.add_argument
+    add, part = parser.add_argument, "only these of the plan"
     some: dict[str, Any] = {"nargs": "+", "default": []}
-    add("--out", type=Path, metavar="DIR", help="new, or of a run to go on with")
     names = f"default of short and full: {' '.join(DEFAULT_METHODS)}"
+    add("--out", type=Path, metavar="DIR", help="new, or of a run to go on with")
     add("--methods", nargs="+", metavar="NAME", help=names)
-    add("--paced", type=_typed(Pacing.parse), default=Pacing(), metavar="A_MS,B_MS", help="of target passes")
-    add("--prompts", type=Path, default=PROMPTS, metavar="FILE", help="lines of id and prompt")
     add("--prompts-count", type=int, metavar="N", help="measured prompts (default: the plan's)")
-    add("--tokens", dest="tokens_count", type=int, metavar="N", help="of each text")
-    rates = "only these of the plan, such as 512k"
-    add("--rates", type=_typed(parse_rate_bps), metavar="UP", help=rates, **some)
-    add("--rtts-ms", type=float, metavar="MS", help="only these of the plan", **some)
-    add("--temperatures", type=float, metavar="T", help="only these of the plan", **some)
-    add("--seed", type=int, default=1, help="of the first prompt (default: %(default)s)")
-    pair = demo_pair.target_path().parent
-    add("--pair", type=Path, default=pair, help="folder with target/ and draft/")
-    cores = os.cpu_count() or 1
-    add("--threads", type=int, default=cores, help="of the target, in either daemon (%(default)s)")
-    add("--draft-threads", type=int, default=1, help="of the draft model (%(default)s)")
-    add("--tls", action="store_true", help="between edge and cloud (default: plaintext)")
+    add("--tokens", dest="tokens_count", type=int, metavar="N", help="of each text (default: the plan's)")
+    add("--rates", metavar="UP", help=f"{part}, such as 512k", **some)
+    add("--rtts-ms", type=float, metavar="MS", help=part, **some)
+    add("--temperatures", type=float, metavar="T", help=part, **some)
     add("--estimate", action="store_true", help="print the estimate and end")
+    add_options(parser, RunSettings, "the run")
     return parser
-
-
-def _typed(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """For argparse: an error is a sentence about the option."""
-
-    def typed(text: str) -> T:
-        try:
-            return parse(text)
-        except (ConfigError, LinkDescriptionError) as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return typed
 
 
 if __name__ == "__main__":

@@ -27,11 +27,14 @@ class Cell:
         return DOWN_PER_UP * self.rate_up_bps
 
     @property
+    def line(self) -> tuple[int, float]:
+        """Rate up and round trip: cells of one line are run on one link."""
+        return self.rate_up_bps, self.rtt_s
+
+    @property
     def link(self) -> LinkDescription:
         """The cell's link."""
-        return LinkDescription(
-            rate_up_bps=self.rate_up_bps, rate_down_bps=self.rate_down_bps, rtt_s=self.rtt_s
-        )
+        return LinkDescription(self.rate_up_bps, self.rate_down_bps, self.rtt_s)
 
     def __str__(self) -> str:
         rate = f"{rate_text(self.rate_up_bps)} up, {rate_text(self.rate_down_bps)} down"
@@ -60,12 +63,12 @@ class Plan:
     """From the head of the prompt file; every method gets the same."""
     tokens: int
     """N, of each text."""
-    tuning_prompts: int
+    tuning_prompts: int = 0
     """From the tail of the prompt file; never among the measured ones."""
-    tuning_tokens: int
-    tuning_candidates: int
+    tuning_tokens: int = 0
+    tuning_candidates: int = 0
     """Values tried of each tuned parameter, the likeliest first; 0 tunes by arithmetic alone."""
-    tuned: tuple[str, ...]
+    tuned: tuple[str, ...] = ("draft_length",)
     """Parameters that are tuned where a method's name leaves them open; the others keep their defaults."""
     slow_round_s: float = 5.0
     """A method whose round takes longer in a cell runs `short_rounds` rounds there and is marked 'short'."""
@@ -77,24 +80,27 @@ class Plan:
     self_test_flood_s: float | None = None
     """Seconds of the link's self-test at full rate; None for the link's own time."""
     tuning_link: tuple[int, float] | None = None
-    """Rate up, round trip of the link whose trials tune every cell (`transfer`); None tunes in each cell."""
+    """`Cell.line` of the link whose trials tune every cell (`transfer`); None tunes in each cell."""
     checked: tuple[Cell, ...] = ()
     """Off the tuning link: cells where every draft length is run too, to see what the transfer was worth."""
 
     def __post_init__(self) -> None:
-        there = {(cell.rate_up_bps, cell.rtt_s) for cell in self.cells}
-        if self.cells and self.tuning_link is not None and self.tuning_link not in there:
+        if self.tuning_link is not None and self.tuning_link not in {cell.line for cell in self.cells}:
             raise ValueError(f"tuning_link is {self.tuning_link}; expected a link of the plan's cells.")
 
     @property
     def links(self) -> tuple[tuple[Cell, ...], ...]:
         """Cells by link: the tuning link first, then in the plan's order."""
-        by_link: dict[tuple[int, float], list[Cell]] = {}
+        lines = dict.fromkeys(cell.line for cell in self.cells)
         if self.tuning_link is not None:
-            by_link[self.tuning_link] = []  # first
-        for cell in self.cells:
-            by_link.setdefault((cell.rate_up_bps, cell.rtt_s), []).append(cell)
-        return tuple(tuple(cells) for cells in by_link.values())
+            lines = {self.tuning_link: None, **lines}
+        return tuple(tuple(cell for cell in self.cells if cell.line == line) for line in lines)
+
+    @property
+    def tuning_cells(self) -> tuple[Cell, ...]:
+        """The tuning link with each of the plan's temperatures; none without one."""
+        temperatures = sorted({cell.temperature for cell in self.cells})
+        return tuple(Cell(*self.tuning_link, t) for t in temperatures) if self.tuning_link else ()
 
     def part(
         self, rates_up_bps: Collection[int], rtts_s: Collection[float], temperatures: Collection[float]
@@ -118,22 +124,36 @@ class Plan:
                 f"no cell of {self.name} has a rate up in {list(rates_up_bps)}, a round trip in "
                 f"{list(rtts_s)} and a temperature in {list(temperatures)}; expected values of the plan's."
             )
-        there = {(cell.rate_up_bps, cell.rtt_s) for cell in cells}
-        tuning_link = self.tuning_link
-        if tuning_link is not None and tuning_link not in there:
-            tuning_link = max(there, key=lambda link: (link[0], -link[1]))
-        checked = tuple(c for c in self.checked if c in cells and (c.rate_up_bps, c.rtt_s) != tuning_link)
+        lines, tuning_link = {cell.line for cell in cells}, self.tuning_link
+        if tuning_link is not None and tuning_link not in lines:
+            tuning_link = max(lines, key=lambda line: (line[0], -line[1]))
+        checked = tuple(cell for cell in self.checked if cell in cells and cell.line != tuning_link)
         return replace(self, cells=cells, tuning_link=tuning_link, checked=checked)
 
-    @property
-    def tuning_cells(self) -> tuple[Cell, ...]:
-        """The tuning link with each of the plan's temperatures; none without one."""
-        if self.tuning_link is None:
-            return ()
-        temperatures = sorted({cell.temperature for cell in self.cells})
-        return tuple(Cell(*self.tuning_link, temperature) for temperature in temperatures)
 
-
+SMOKE = Plan(
+    name="smoke",
+    cells=grid((512_000,), (0.04,), (1.0,)),
+    prompts=1,
+    tokens=16,
+    slow_round_s=1.0,
+    short_rounds=4,
+    methods=("cloud-stream", "cloud-generate", "cloud-assisted", "cloud-ar", "k-sqs:K=8", "c-sqs"),
+    self_test_probes=3,
+    self_test_flood_s=0.6,
+)
+SHORT = Plan(
+    name="short",
+    cells=grid((32_000, 512_000, 20_000_000), (0.04,), (0.3, 1.0)),
+    prompts=3,
+    tokens=32,
+    tuning_prompts=1,
+    tuning_tokens=16,
+    tuning_candidates=2,
+    # About ten minutes in all: a naive dense round takes 4 s on the slowest link.
+    slow_round_s=1.0,
+    short_rounds=4,
+)
 FULL = Plan(
     name="full",
     cells=grid((32_000, 128_000, 512_000, 2_000_000, 20_000_000), (0.005, 0.04, 0.15), (0.3, 0.6, 1.0)),
@@ -157,32 +177,4 @@ HOUR = replace(
     checked=(Cell(32_000, 0.04, 1.0), Cell(512_000, 0.04, 0.3), Cell(512_000, 0.15, 1.0)),
 )
 """The same cells and methods as `FULL`, tuned by transfer, shorter texts and fewer of them."""
-SHORT = Plan(
-    name="short",
-    cells=grid((32_000, 512_000, 20_000_000), (0.04,), (0.3, 1.0)),
-    prompts=3,
-    tokens=32,
-    tuning_prompts=1,
-    tuning_tokens=16,
-    tuning_candidates=2,
-    tuned=("draft_length",),
-    # About ten minutes in all: a naive dense round takes 4 s on the slowest link.
-    slow_round_s=1.0,
-    short_rounds=4,
-)
-SMOKE = Plan(
-    name="smoke",
-    cells=grid((512_000,), (0.04,), (1.0,)),
-    prompts=1,
-    tokens=16,
-    tuning_prompts=0,
-    tuning_tokens=0,
-    tuning_candidates=0,
-    tuned=("draft_length",),
-    slow_round_s=1.0,
-    short_rounds=4,
-    methods=("cloud-stream", "cloud-generate", "cloud-assisted", "cloud-ar", "k-sqs:K=8", "c-sqs"),
-    self_test_probes=3,
-    self_test_flood_s=0.6,
-)
 PLANS = {plan.name: plan for plan in (SMOKE, SHORT, HOUR, FULL)}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from thinwire.cloud.commands import pool_sequences
 from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import demo_pair
-from thinwire.common.daemon.options import CommandParser
+from thinwire.common.daemon.options import CommandParser, add_options, from_arguments
 from thinwire.common.daemon.process import run_daemon
 from thinwire.common.daemon.settings import add_daemon_options, daemon_options
 
@@ -32,29 +31,19 @@ def main() -> int:
     parser = CommandParser(prog="python -m bench.grid.cloud", description=__doc__)
     model, without = str(demo_pair.target_path()), ("tokenizer", "trace")
     add_daemon_options(parser, model=model, listen="127.0.0.1:7071", without=without)
+    add_options(parser, CloudSettings, "limits", allow_dense_f16=True, drain_grace_s=0.5)
     add_watch_arguments(parser)
-    defaults = CloudSettings()
-    parser.add_argument("--max-sessions", type=int, default=defaults.max_sessions)
-    parser.add_argument("--max-batch-sequences", type=int, default=defaults.max_batch_sequences)
     return asyncio.run(_serve(parser.parse_args()))
 
 
 async def _serve(arguments: argparse.Namespace) -> int:
-    options = daemon_options(arguments)
-    executor = ThreadPoolExecutor(1, thread_name_prefix="target-model")
-    settings = CloudSettings(
-        max_sessions=arguments.max_sessions,
-        # All edges of a benchmark come from one address.
-        max_unopened_per_peer=max(CloudSettings().max_unopened_per_peer, arguments.max_sessions),
-        max_batch_sequences=arguments.max_batch_sequences,
-        allow_dense_f16=True,
-        drain_grace_s=0.5,
-    )
+    options, settings = daemon_options(arguments), from_arguments(CloudSettings, arguments)
+    # All edges of a benchmark come from one address.
+    most = max(16, settings.max_sessions)
     server = CloudServer(
         None,
-        settings=settings,
-        executor=executor,
-        security=replace(options.security, max_unproved_per_peer=max(16, arguments.max_sessions)),
+        settings=replace(settings, max_unopened_per_peer=most),
+        security=replace(options.security, max_unproved_per_peer=most),
     )
 
     async def on_loaded(model: LanguageModel) -> None:
@@ -63,9 +52,8 @@ async def _serve(arguments: argparse.Namespace) -> int:
         watch_forward(model.module, role="target", pacing=arguments.paced, log=log)
         await server.model_loaded(replace(model.served, fingerprint=b""))
 
-    return int(
-        await run_daemon(server, options, program="bench.grid.cloud", executor=executor, on_loaded=on_loaded)
-    )
+    name, executor = "bench.grid.cloud", server.executor
+    return int(await run_daemon(server, options, program=name, executor=executor, on_loaded=on_loaded))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """
-Prompts from a text dataset, as a file for `--prompts`: `python -m bench.grid.dataset_prompts`.
+Prompts: read from a file, and made from a text dataset by `python -m bench.grid.dataset_prompts`.
 
     python -m bench.grid.dataset_prompts --out lm1b.jsonl                   LM1B, the paper's, from the hub
     python -m bench.grid.dataset_prompts --dataset NAME --revision REVISION --out my.jsonl
@@ -16,13 +16,17 @@ be reached: the branch's name is the hub's convention, and that LM1B has it is k
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bench import command
+from bench.grid.cells import Plan
 from thinwire.common.errors import ConfigError
 
 LM1B = "billion-word-benchmark/lm1b"
@@ -30,67 +34,35 @@ PARQUET_BRANCH = "refs/convert/parquet"
 """The hub's own branch with a dataset's files as Parquet."""
 
 
-def prompts_of(
-    rows: Iterable[Mapping[str, Any]], *, field: str, count: int, words: int
-) -> Iterator[dict[str, str]]:
-    """
-    The first `count` prompts, of so many words.
+class Prompt(msgspec.Struct, frozen=True):
+    """One line of a prompt file."""
 
-    Args:
-        rows: of the dataset, in its order.
-        field: name of a row's text.
-        count: prompts.
-        words: of a prompt.
+    id: str
+    prompt: str
+
+
+def read_prompts(path: Path, plan: Plan) -> tuple[list[Prompt], list[Prompt]]:
+    """
+    Prompts to measure with (the file's head) and to tune with (its tail).
 
     Raises:
-        ConfigError: a row without that field, or too few texts that are long enough.
-    """
-    made = 0
-    for number, row in enumerate(rows):
-        if field not in row:
-            raise ConfigError(
-                f"row {number} has no field {field!r}; expected one of {', '.join(sorted(row))}."
-            )
-        parts = str(row[field]).split()
-        if len(parts) > words:
-            yield {"id": f"row {number}", "prompt": " ".join(parts[:words])}
-            made += 1
-            if made == count:
-                return
-    raise ConfigError(f"the dataset has {made} texts of more than {words} words; expected {count}.")
-
-
-def rows_of(dataset: str, split: str, revision: str | None = None) -> Iterable[Mapping[str, Any]]:
-    """
-    A dataset's rows, streamed.
-
-    Args:
-        dataset: folder, or name on the hub.
-        split: of the dataset.
-        revision: of a dataset on the hub; None for its main branch, of LM1B for the branch of Parquet files.
-
-    Raises:
-        ConfigError: `datasets` is not installed, or the dataset cannot be loaded.
+        ConfigError: the file cannot be read, or holds too few.
     """
     try:
-        import datasets
-    except ImportError:
-        raise ConfigError("the package `datasets` is missing; expected pip install '.[datasets]'.") from None
-    revision = revision or (PARQUET_BRANCH if dataset == LM1B else None)
-    try:
-        rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(
-            dataset, split=split, streaming=True, revision=revision
-        )
-    except Exception as error:  # hub, network, format: every kind occurs
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        prompts = [Prompt(str(row.get("id", f"line {n}")), row["prompt"]) for n, row in enumerate(rows, 1)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} cannot be read as lines of {{'id', 'prompt'}} ({error!r}).") from None
+    needed = plan.prompts + plan.tuning_prompts
+    if len(prompts) < needed:
         raise ConfigError(
-            f"dataset {dataset!r}, split {split!r}, cannot be loaded ({first}); expected a folder, or a name "
-            "on a hub that can be reached."
-        ) from error
-    return rows
+            f"{path} holds {len(prompts)} prompts; expected at least {needed}: "
+            f"{plan.prompts} measured and {plan.tuning_prompts} for tuning."
+        )
+    return prompts[: plan.prompts], prompts[len(prompts) - plan.tuning_prompts :]
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Write the file; 2 for what cannot be had."""
     parser = argparse.ArgumentParser(
         allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -106,14 +78,48 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
 
     def work() -> int:
-        rows = rows_of(given.dataset, given.split, given.revision)
-        prompts = prompts_of(rows, field=given.field, count=given.count, words=given.words)
-        lines = [json.dumps(prompt, ensure_ascii=False) for prompt in prompts]
-        given.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        print(f"{len(lines)} prompts of {given.dataset} in {given.out}")
+        rows = _rows(given.dataset, given.split, given.revision)
+        prompts = list(itertools.islice(_first_words(rows, given.field, given.words), given.count))
+        if len(prompts) < given.count:
+            raise ConfigError(
+                f"the dataset has {len(prompts)} texts of more than {given.words} words; "
+                f"expected {given.count}."
+            )
+        given.out.write_bytes(msgspec.json.Encoder().encode_lines(prompts))
+        print(f"{len(prompts)} prompts of {given.dataset} in {given.out}")
         return 0
 
     return command.run("dataset_prompts", work)
+
+
+def _rows(dataset: str, split: str, revision: str | None) -> Iterable[Mapping[str, Any]]:
+    """A dataset's rows, streamed, in their order."""
+    try:
+        import datasets
+    except ImportError:
+        raise ConfigError("the package `datasets` is missing; expected pip install '.[datasets]'.") from None
+    options = {"split": split, "streaming": True}
+    options["revision"] = revision or (PARQUET_BRANCH if dataset == LM1B else None)
+    try:
+        rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(dataset, **options)
+    except Exception as error:  # hub, network, format: every kind occurs
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"dataset {dataset!r}, split {split!r}, cannot be loaded ({first}); expected a folder, or a name "
+            "on a hub that can be reached."
+        ) from error
+    return rows
+
+
+def _first_words(rows: Iterable[Mapping[str, Any]], field: str, words: int) -> Iterator[Prompt]:
+    """Of every text that has more."""
+    for number, row in enumerate(rows):
+        if field not in row:
+            known = ", ".join(sorted(row))
+            raise ConfigError(f"row {number} has no field {field!r}; expected one of {known}.")
+        parts = str(row[field]).split()
+        if len(parts) > words:
+            yield Prompt(f"row {number}", " ".join(parts[:words]))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ A method's name is `NAME` or `NAME:FIELD=VALUE,...`; what the name fixes is not 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from bench.peers.messages import ASSISTED, GENERATE, OWN
@@ -20,25 +20,21 @@ from thinwire.common.errors import ConfigError
 from thinwire.common.schemes import SCHEMES, SchemeParameters, read_scheme, scheme_parameters
 
 PEER_WAYS = {"cloud-stream": OWN, "cloud-generate": GENERATE, "cloud-assisted": ASSISTED}
-DRAFT_LENGTHS = (1, 2, 4, 6, 8)
-LATTICE_RESOLUTIONS = (25, 50, 100, 200, 400)
-THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.2)
-SUPPORT_SIZES = (2, 3, 8, 32)
+DEFAULT_METHODS = (
+    *PEER_WAYS,
+    *("cloud-ar", "dense-f16", "dense-qs", "k-sqs:K=2", "k-sqs:K=3", "k-sqs:K=8", "k-sqs:K=32", "c-sqs"),
+)
 OWN_SCHEDULE = 0
 """A draft length of assisted generation: transformers' own schedule."""
-DEFAULT_METHODS = (
-    "cloud-stream",
-    "cloud-generate",
-    "cloud-assisted",
-    "cloud-ar",
-    "dense-f16",
-    "dense-qs",
-    "k-sqs:K=2",
-    "k-sqs:K=3",
-    "k-sqs:K=8",
-    "k-sqs:K=32",
-    "c-sqs",
-)
+_LENGTHS = (1, 2, 4, 6, 8)
+_LATTICE = {"lattice_resolution": (25, 50, 100, 200, 400)}
+_AXES: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    "cloud-assisted": {"draft_length": (*_LENGTHS, OWN_SCHEDULE)},
+    "dense-qs": _LATTICE,
+    "k-sqs": {**_LATTICE, "support_size": (2, 3, 8, 32)},
+    "c-sqs": {**_LATTICE, "initial_threshold": (0.01, 0.02, 0.05, 0.1, 0.2)},
+}
+"""What can be tuned, and the values to try; of every scheme that drafts also the draft length."""
 
 Parameters = Mapping[str, Any]
 """draft_length, and fields of `SchemeParameters`, that are not at their defaults."""
@@ -52,15 +48,14 @@ class Method:
     way: str
     """Name of a scheme, or the peers' way."""
     is_peer: bool
-    fixed: Parameters = field(default_factory=dict)
+    fixed: Parameters
     """What the name says."""
-    axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    axes: Mapping[str, tuple[Any, ...]]
     """Parameter → values to try; what the name fixes is not among them."""
 
     def defaults(self) -> dict[str, Any]:
         """Parameters before any tuning."""
-        start = {"draft_length": 4 if 4 in self.axes["draft_length"] else 1} if self.drafts_openly else {}
-        return {**start, **self.fixed}
+        return {**({"draft_length": 4} if self.drafts_openly else {}), **self.fixed}
 
     @property
     def drafts_openly(self) -> bool:
@@ -94,49 +89,28 @@ def parse_method(text: str) -> Method:
         ConfigError: no such method or field.
     """
     name, _, rest = text.partition(":")
-    if name not in PEER_WAYS and name not in SCHEMES:
+    is_peer = name in PEER_WAYS
+    if not is_peer and name not in SCHEMES:
         known = ", ".join((*PEER_WAYS, *SCHEMES))
         raise ConfigError(f"method is {name!r}; expected one of {known}.")
+    axes = dict(_AXES.get(name, {}))
+    if not is_peer and SCHEMES[name].max_draft_length > 0:
+        axes = {"draft_length": _LENGTHS, **axes}
     fixed: dict[str, Any] = {}
     for part in rest.split(",") if rest else ():
-        fixed |= _field(name, part, text)
-    if name in PEER_WAYS:
-        return _peer(text, name, fixed)
-    axes = {axis: values for axis, values in _axes(name).items() if axis not in fixed}
-    method = Method(text, name, is_peer=False, fixed=fixed, axes=axes)
-    method.scheme(1.0, fixed)  # refuses what is out of range
+        word, _, value = part.partition("=")
+        if word not in ("gamma", "draft_length"):
+            if is_peer:
+                raise ConfigError(f"method is {text!r}; expected no parameter of a scheme.")
+            fixed |= read_scheme(f"{name}:{part}")[1]
+        elif is_peer and "draft_length" not in axes:
+            raise ConfigError(f"method is {text!r}; expected nothing behind the name, as it drafts nothing.")
+        elif not value.isdecimal():
+            raise ConfigError(f"method is {text!r}; expected a whole number after gamma.")
+        else:
+            fixed["draft_length"] = int(value)
+    way = PEER_WAYS.get(name, name)
+    method = Method(text, way, is_peer, fixed, {axis: axes[axis] for axis in axes if axis not in fixed})
+    if not is_peer:
+        method.scheme(1.0, fixed)  # refuses what is out of range
     return method
-
-
-def _peer(text: str, name: str, fixed: dict[str, Any]) -> Method:
-    allowed = {"draft_length"} if name == "cloud-assisted" else set()
-    if set(fixed) - allowed:
-        raise ConfigError(f"method is {text!r}; expected nothing behind the name but {allowed or 'nothing'}.")
-    axes = {"draft_length": (*DRAFT_LENGTHS, OWN_SCHEDULE)} if allowed - set(fixed) else {}
-    return Method(text, PEER_WAYS[name], is_peer=True, fixed=fixed, axes=axes)
-
-
-def _axes(scheme: str) -> dict[str, tuple[Any, ...]]:
-    """What can be tuned of a scheme; one that nobody told this module of is tuned in its draft length."""
-    if SCHEMES[scheme].max_draft_length == 0:
-        return {}
-    axes: dict[str, tuple[Any, ...]] = {"draft_length": DRAFT_LENGTHS}
-    if scheme in ("k-sqs", "c-sqs", "dense-qs"):
-        axes["lattice_resolution"] = LATTICE_RESOLUTIONS
-    if scheme == "k-sqs":
-        axes["support_size"] = SUPPORT_SIZES
-    if scheme == "c-sqs":
-        axes["initial_threshold"] = THRESHOLDS
-    return axes
-
-
-def _field(name: str, part: str, text: str) -> dict[str, Any]:
-    """A parameter and its value: gamma is the draft length, the others are the scheme's own."""
-    word, _, value = part.partition("=")
-    if word not in ("gamma", "draft_length"):
-        if name in PEER_WAYS:
-            raise ConfigError(f"method is {text!r}; expected no parameter of a scheme.")
-        return read_scheme(f"{name}:{part}")[1]
-    if not value.isdecimal():
-        raise ConfigError(f"method is {text!r}; expected a whole number after gamma.")
-    return {"draft_length": int(value)}

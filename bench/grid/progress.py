@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 
 class RichProgress:
     """
-    A bar on standard error; plain lines where that is no terminal.
+    A bar on standard error under what runs now, a line each; plain lines where that is no terminal.
 
     Args:
         total_s: seconds of the estimate.
@@ -18,17 +18,11 @@ class RichProgress:
 
     def __init__(self, total_s: float) -> None:
         self._console = Console(stderr=True, highlight=False)
-        columns = (
-            BarColumn(30),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        self._bar = Progress(*columns, console=self._console, auto_refresh=False)
-        self._task: TaskID = self._bar.add_task("", total=total_s)
-        self._line = ""
-        self._live = Live(self, console=self._console, refresh_per_second=4)
+        columns = BarColumn(30), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn()
+        self._bar = Progress(*columns, TextColumn("left"), TimeRemainingColumn(), auto_refresh=False)
+        self._task = self._bar.add_task("", total=total_s)
+        self._line = Text(no_wrap=True, overflow="ellipsis")
+        self._live = Live(Group(self._line, self._bar), console=self._console)
 
     def __enter__(self) -> RichProgress:
         if self._console.is_terminal:
@@ -38,12 +32,8 @@ class RichProgress:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def __rich__(self) -> Group:
-        """The bar under what runs now, one line each on a terminal of any width."""
-        return Group(Text(self._line, no_wrap=True, overflow="ellipsis"), self._bar.get_renderable())
-
     def advance(self, seconds: float) -> None:
-        """So many seconds of the estimate are done."""
+        """So many seconds of the estimate are done, or were done before."""
         self._bar.advance(self._task, seconds)
 
     def say(self, line: str) -> None:
@@ -51,4 +41,4 @@ class RichProgress:
         if not self._console.is_terminal or "FAILED" in line:
             self._console.print(line, markup=False, soft_wrap=True)
         else:
-            self._line = line
+            self._line.plain = line

@@ -8,39 +8,35 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
-from importlib.metadata import version as installed
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from bench.grid.cells import Plan
 from bench.grid.methods import Method
-from bench.grid.stages import RunSettings
+from bench.grid.processes import CONGESTION_CONTROL, LINK_KIND, RunSettings
 from thinwire.common.session.checksum import crc32c
-
-VOLATILE = ("started_at", "command", "revision")
-"""Settings that may differ between a run and its resumption."""
 
 
 def describe_run(plan: Plan, methods: Sequence[Method], settings: RunSettings) -> dict[str, Any]:
     """Everything that defines a run, as JSON; a resumed run must have the same."""
-    stage = settings.stage
     return {
-        "plan": json.loads(json.dumps(asdict(replace(plan, cells=(), methods=())))),  # lists for tuples
+        "plan": json.loads(json.dumps({**asdict(plan), "cells": [], "methods": []})),  # lists for tuples
         "cells": [str(cell) for cell in plan.cells],
         "methods": [method.name for method in methods],
         "prompts": str(settings.prompts),
         "prompts_crc32c": f"{crc32c(settings.prompts.read_bytes()):08x}",
         "seed": settings.seed,
-        "pair": {role: fingerprint(stage.pair / role) for role in ("target", "draft")},
-        "target_threads": stage.target_threads,
-        "draft_threads": stage.draft_threads,
+        "pair": {role: fingerprint(settings.pair / role) for role in ("target", "draft")},
+        "target_threads": settings.threads,
+        "draft_threads": settings.draft_threads,
         "pinning": "none",
-        "pacing": str(stage.pacing),
-        "link_kind": settings.link_kind,
-        "congestion_control": settings.congestion_control,
-        **({"tls": True} if stage.tls else {}),  # absent without, as in runs from before there was TLS
+        "pacing": str(settings.pacing),
+        "link_kind": LINK_KIND,
+        "congestion_control": CONGESTION_CONTROL,
+        **({"tls": True} if settings.tls else {}),  # absent without, as in runs from before there was TLS
         "versions": versions("torch", "transformers", "grpcio", "numpy"),
         "revision": settings.revision,
         "machine": machine(),
@@ -51,15 +47,16 @@ def describe_run(plan: Plan, methods: Sequence[Method], settings: RunSettings) -
 
 def machine() -> str:
     """Cores, processor, kernel and Python."""
-    return (
-        f"{os.cpu_count()} cores, {processor()}, Linux {platform.release()}, "
-        f"Python {platform.python_version()}"
-    )
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    processor = next(names, platform.machine())
+    kernel, python = platform.release(), platform.python_version()
+    return f"{os.cpu_count()} cores, {processor}, Linux {kernel}, Python {python}"
 
 
 def versions(*names: str) -> dict[str, str]:
     """Installed versions of packages."""
-    return {name: installed(name) for name in names}
+    return {name: version(name) for name in names}
 
 
 def now() -> str:
@@ -84,11 +81,3 @@ def revision() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + ("+" if state else "")
-
-
-def processor() -> str:
-    """What the processor calls itself."""
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()

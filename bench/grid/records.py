@@ -11,32 +11,22 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
 
 from bench.grid.cells import Cell
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 """Rises when a field changes its meaning or leaves; a new field with a default does not raise it."""
 MEASURED, TUNING = "measured", "tuning"
+
+RunKey = tuple[Cell, str, str, int, str]
+"""Cell, method, prompt, seed and trial: what is run once. A resumed run skips the keys it finds."""
 
 
 class RecordError(ValueError):
     """A line that is no record of this schema."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunKey:
-    """What is run once: a resumed run skips the keys it finds."""
-
-    cell: Cell
-    method: str
-    prompt: str
-    seed: int
-    purpose: str = MEASURED
-    trial: str = ""
-    """Parameters under trial, of a tuning text; empty for a measured one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +42,7 @@ class GenerationRecord:
     seed: int
     purpose: str
     trial: str
+    """Parameters under trial, of a tuning text; empty for a measured one."""
     attempt: str
     """Random; the rounds of this text carry the same."""
     way: str
@@ -123,8 +114,8 @@ class GenerationRecord:
     """Seconds of an output token that tuning by transfer expected; None where it expected nothing."""
     scheme: dict[str, Any] = field(default_factory=dict)
     """Every scheme parameter, defaults included; empty of a peer."""
-    schema: int = SCHEMA_VERSION
-    kind: str = field(default="generation")
+    schema: Literal[1] = SCHEMA_VERSION
+    kind: Literal["generation"] = "generation"
 
     @property
     def cell(self) -> Cell:
@@ -134,7 +125,7 @@ class GenerationRecord:
     @property
     def key(self) -> RunKey:
         """What it answers."""
-        return RunKey(self.cell, self.method, self.prompt, self.seed, self.purpose, self.trial)
+        return self.cell, self.method, self.prompt, self.seed, self.trial
 
     @property
     def is_paced(self) -> bool:
@@ -150,16 +141,6 @@ class GenerationRecord:
     def tokens_per_s(self) -> float:
         """N / last arrival: the first token's wait included."""
         return _ratio(self.output_tokens, self.last_token_s)
-
-    @property
-    def acceptance_rate(self) -> float:
-        """Accepted / tested; NaN without a draft."""
-        return _ratio(self.accepted_tokens, self.tested_tokens)
-
-    @property
-    def resampling_rate(self) -> float:
-        """Resampled / output tokens; NaN without a draft."""
-        return _ratio(self.resampled_tokens, self.output_tokens) if self.drafted_tokens else math.nan
 
     def per_output_token(self, name: str) -> float:
         """A field / output tokens."""
@@ -177,28 +158,11 @@ class GenerationRecord:
         Raises:
             RecordError: another schema, or a field that is missing or of another type.
         """
-        if values.get("schema") != SCHEMA_VERSION or values.get("kind") != "generation":
-            raise RecordError(
-                f"schema {values.get('schema')!r}, kind {values.get('kind')!r}; "
-                f"expected {SCHEMA_VERSION} and 'generation'."
-            )
         try:
             return msgspec.convert(values, cls)
         except msgspec.ValidationError as error:
-            raise RecordError(str(error)) from None
-
-
-def round_line(attempt: str, number: int, values: Mapping[str, Any]) -> str:
-    """
-    One round of a text, without the line's newline.
-
-    Args:
-        attempt: of the text's `GenerationRecord`.
-        number: of the round, from 1.
-        values: `arrival_s` and `tokens` always; of Thinwire the edge's own round line (`edge.telemetry`).
-    """
-    head = {"schema": SCHEMA_VERSION, "kind": "round", "attempt": attempt, "round": number}
-    return json.dumps({**values, **head}, allow_nan=False)
+            expected = f"a line of a text in schema {SCHEMA_VERSION}"
+            raise RecordError(f"a line cannot be read ({error}); expected {expected}.") from None
 
 
 def _ratio(value: float, count: float) -> float:

@@ -3,44 +3,33 @@
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, Protocol
+from pathlib import Path
+from statistics import mean
+from typing import Any
 
 from bench.grid import arithmetic
 from bench.grid.arithmetic import Costs
 from bench.grid.cells import Cell, Plan
-from bench.grid.measure import ObservationError, Observed, finished_record, round_lines
+from bench.grid.client import request_of
+from bench.grid.dataset_prompts import read_prompts
+from bench.grid.measure import ObservationError, finished_record, round_lines
 from bench.grid.methods import Method, Parameters
-from bench.grid.provenance import now
+from bench.grid.processes import LINK_KIND, RunSettings, Stage, open_stage
+from bench.grid.progress import RichProgress
+from bench.grid.provenance import describe_run, now
 from bench.grid.records import MEASURED, TUNING, GenerationRecord
-from bench.grid.stages import Daemons, OnLink, Open, RunSettings, link_with_daemons
 from bench.grid.store import Store
-from bench.grid.texts import Prompt, command_for, read_prompts
 from bench.grid.transfer import Transfer, Trial, trial_name, trials
-from link.carrier import LinkCounters
 
-QUIET_S = 0.12
-"""Beside the round trip: how long the counters must stand still; a separate ACK comes within 40 ms."""
-_POLL_S = 0.02
-_QUIET_TIMEOUT_S = 60.0
 WARM_UP_TOKENS = 8
 
-On = tuple[OnLink, Daemons]
-"""A link and what runs on it."""
-Tuned = tuple[dict[str, Any], str, float | None]
+Open = Callable[[Cell], AbstractContextManager[Stage]]
+"""A cell's link, tested, with its daemons, serving."""
+Tuned = tuple[Parameters, str, float | None]
 """Parameters, where they come from, and the predicted seconds of an output token if there are any."""
-
-
-class Progress(Protocol):
-    """What a run tells of itself."""
-
-    def advance(self, seconds: float) -> None:
-        """So many seconds of the estimate are done, or were done before."""
-
-    def say(self, line: str) -> None:
-        """What runs now."""
 
 
 class Runner:
@@ -51,10 +40,12 @@ class Runner:
         plan: what is run.
         methods: in the order in which they take turns.
         settings: how.
-        store: where to; what is there already is skipped.
+        out: folder of the lines; what is there already is skipped.
         progress: told of every text.
         open_: makes links and daemons; the real ones when None.
-        quiet_s: beside the round trip, how long a link must be still before a text's bytes are counted.
+
+    Raises:
+        StoreError: the folder holds another run.
     """
 
     def __init__(
@@ -62,20 +53,18 @@ class Runner:
         plan: Plan,
         methods: Sequence[Method],
         settings: RunSettings,
-        store: Store,
-        progress: Progress,
+        out: Path,
+        progress: RichProgress,
         *,
         open_: Open | None = None,
-        quiet_s: float = QUIET_S,
     ) -> None:
         self._plan = plan
         self._methods = methods
         self._settings = settings
-        self._store = store
+        self._store = Store(out, describe_run(plan, methods, settings))
         self._progress = progress
-        self._open = open_ or (lambda cell: link_with_daemons(cell, plan, settings, progress.say))
-        self._quiet_s = quiet_s
-        self._costs = Costs(pacing=settings.stage.pacing)
+        self._open = open_ or (lambda cell: open_stage(cell, plan, settings, progress.say))
+        self._costs = Costs(pacing=settings.pacing)
         self._transfers: dict[tuple[str, float], Transfer] = {}
         self._prompts, self._tuning_prompts = read_prompts(settings.prompts, plan)
 
@@ -85,115 +74,86 @@ class Runner:
 
         Raises:
             link.errors.LinkError: the link cannot be made, or is not what it says.
-            DaemonError: a daemon died.
+            DaemonDiedError: a daemon died.
         """
-        unfinished = {cell for cell in self._plan.cells if not self._is_done(cell)}
-        for cells in self._plan.links:
-            tunes = (cells[0].rate_up_bps, cells[0].rtt_s) == self._plan.tuning_link
-            if not unfinished & set(cells) and not (tunes and unfinished and not self._has_trials()):
+        plan, methods = self._plan, self._methods
+        shared = list(arithmetic.transfer_texts(plan, methods))
+        done = {cell for cell in plan.cells if all(self._are_done(cell, method) for method in methods)}
+        tuned = done.issuperset(plan.cells) or all(self._are_done(*setting) for setting in shared)
+        for cells in plan.links:
+            tunes = cells[0].line == plan.tuning_link
+            if done.issuperset(cells) and (tuned or not tunes):
                 self._progress.say(f"{cells[0]}: done before")
-                self._skip(cells)
+                spared = arithmetic.estimate(plan, methods, self._costs, [cells])
+                self._progress.advance(spared.seconds)
                 continue
-            with self._open(cells[0]) as on:
+            with self._open(cells[0]) as stage:
                 self._progress.advance(arithmetic.START_S)
-                self._describe(on)
-                self._warm_up(on, cells[0])
-                if tunes:
-                    for cell, method, parameters in self._transfer_texts():
-                        self._trial(on, cell, method, parameters)
+                self._describe(stage)
+                self._warm_up(stage, cells[0])
+                for setting in shared if tunes else ():
+                    self._trial(stage, *setting)
                 for cell in cells:
-                    self._cell(on, cell)
-                self._describe(on)  # again, as its lateness is now that of the whole run
+                    self._cell(stage, cell)
+                self._describe(stage)  # again, as its lateness is now that of the whole run
 
-    # --- a link --------------------------------------------------------------------------------------------
+    def _are_done(self, cell: Cell, method: Method, tried: Parameters | None = None) -> bool:
+        """Whether every measured text is there, or every tuning text with some parameters."""
+        prompts = self._prompts if tried is None else self._tuning_prompts
+        trial = "" if tried is None else trial_name(tried)
+        keys = (
+            (cell, method.name, prompt.id, self._settings.seed + turn, trial)
+            for turn, prompt in enumerate(prompts)
+        )
+        return all(key in self._store.done for key in keys)
 
-    def _describe(self, on: On) -> None:
+    def _describe(self, stage: Stage) -> None:
         """Write what the link is; of two such lines with one run id the later one holds."""
-        self._store.add_link({"at": now(), "revision": self._settings.revision, **on[0].describe()})
+        self._store.add_link({"at": now(), "revision": self._settings.revision, **stage.describe()})
 
-    def _skip(self, cells: Sequence[Cell]) -> None:
-        """A link whose texts are all there."""
-        done = arithmetic.estimate(self._plan, self._methods, self._costs, [cells])
-        self._progress.advance(done.seconds)
-
-    def _warm_up(self, on: On, cell: Cell) -> None:
+    def _warm_up(self, stage: Stage, cell: Cell) -> None:
         """One short text each way round every daemon, not recorded: caches, connections, code paths."""
-        link, stage = on
         for method in self._methods:
             if method.way == "dense-f16":
                 continue  # its daemons are warm by the others, and its text may take long
             self._progress.say(f"{cell}: warm-up, {method.name}")
-            stage.ask(command_for(cell, method, method.defaults(), self._prompts[0], 0, WARM_UP_TOKENS))
-        self._quiet(link)
-        stage.fresh()
+            stage.text(
+                request_of(cell, method, method.defaults(), self._prompts[0].prompt, 0, WARM_UP_TOKENS)
+            )
 
-    # --- a cell --------------------------------------------------------------------------------------------
-
-    def _cell(self, on: On, cell: Cell) -> None:
-        chosen = {method.name: self._tuned(on, cell, method) for method in self._methods}
-        for turn, prompt in enumerate(self._prompts):
+    def _cell(self, stage: Stage, cell: Cell) -> None:
+        chosen = [(method, *self._tuned(stage, cell, method)) for method in self._methods]
+        for turn in range(len(self._prompts)):
             # Each prompt begins with another method, so that none always comes first.
-            start = turn % len(self._methods)
-            for method in (*self._methods[start:], *self._methods[:start]):
-                parameters, tuned_by, predicted_s = chosen[method.name]
-                tokens = arithmetic.tokens_to_run(cell, method, parameters, self._plan, self._costs)
-                record = replace(
-                    self._start_record(cell, method, parameters, prompt, turn, tokens),
-                    tuned_by=tuned_by,
-                    short=tokens < self._plan.tokens,
-                    predicted_token_s=predicted_s,
-                )
-                self._text(on, method, record, prompt, f"prompt {turn + 1}, {method.name}")
+            start = turn % len(chosen)
+            for method, parameters, tuned_by, predicted_s in (*chosen[start:], *chosen[:start]):
+                tuning = {"tuned_by": tuned_by, "predicted_token_s": predicted_s}
+                self._text(stage, cell, method, parameters, turn, **tuning)
 
-    def _tuned(self, on: On, cell: Cell, method: Method) -> Tuned:
+    def _tuned(self, stage: Stage, cell: Cell, method: Method) -> Tuned:
         """What an earlier run has measured with, or what tuning finds now."""
         for record in self._store.done.values():
             if (record.cell, record.method, record.purpose) == (cell, method.name, MEASURED):
                 return record.parameters, record.tuned_by, record.predicted_token_s
         if self._plan.tuning_link is not None:
-            return self._transferred(on, cell, method)
+            return self._transferred(stage, cell, method)
 
         def run(parameters: Parameters) -> float | None:
-            seconds = [1 / record.tokens_per_s for record in self._trial(on, cell, method, parameters)]
-            return sum(seconds) / len(seconds) if seconds else None
+            seconds = [1 / record.tokens_per_s for record in self._trial(stage, cell, method, parameters)]
+            return mean(seconds) if seconds else None
 
         return (*arithmetic.tune(cell, method, self._plan, self._costs, run), None)
 
-    def _trial(self, on: On, cell: Cell, method: Method, parameters: Parameters) -> list[GenerationRecord]:
-        """The tuning prompts with some parameters, run or found; those that failed left out."""
-        name, tokens = trial_name(parameters), self._plan.tuning_tokens
-        found = []
-        for turn, prompt in enumerate(self._tuning_prompts):
-            start = self._start_record(cell, method, parameters, prompt, turn, tokens)
-            start = replace(start, purpose=TUNING, trial=name)
-            found.append(self._text(on, method, start, prompt, f"tuning {method.name}, {name}"))
-        return [record for record in found if not record.failure]
-
-    # --- tuning by transfer --------------------------------------------------------------------------------
-
-    def _transfer_texts(self) -> Iterator[tuple[Cell, Method, Parameters]]:
-        return arithmetic.transfer_texts(self._plan, self._methods)
-
-    def _has_trials(self) -> bool:
-        """Whether every trial is there; a failed one is not."""
-        names = {(r.cell, r.method, r.trial, r.prompt) for r in self._store.done.values() if r.trial}
-        return all(
-            (cell, method.name, trial_name(parameters), prompt.id) in names
-            for cell, method, parameters in self._transfer_texts()
-            for prompt in self._tuning_prompts
-        )
-
-    def _transferred(self, on: On, cell: Cell, method: Method) -> Tuned:
+    def _transferred(self, stage: Stage, cell: Cell, method: Method) -> Tuned:
+        """What the trials on the tuning link say; where it is checked, every draft length is run too."""
         fallback = arithmetic.by_arithmetic(cell, method, self._plan.tuned, self._costs)
         if not trials(method, self._plan):
             return fallback, "name", None
         choice = self._transfer(method, cell.temperature).best(cell)
-        parameters = choice.parameters if choice is not None else fallback
+        parameters = fallback if choice is None else choice.parameters
         for length in arithmetic.checked_lengths(cell, method, self._plan):
-            self._trial(on, cell, method, {**parameters, "draft_length": length})
-        return (
-            (parameters, "arithmetic", None) if choice is None else (parameters, "transfer", choice.token_s)
-        )
+            self._trial(stage, cell, method, {**parameters, "draft_length": length})
+        return parameters, *(("arithmetic", None) if choice is None else ("transfer", choice.token_s))
 
     def _transfer(self, method: Method, temperature: float) -> Transfer:
         """From the trials' lines; made once."""
@@ -201,8 +161,8 @@ class Runner:
         if key not in self._transfers:
             by_trial: dict[str, list[GenerationRecord]] = {}
             for record in self._store.done.values():
-                at_home = (record.rate_up_bps, record.rtt_s) == self._plan.tuning_link
-                if at_home and record.purpose == TUNING and (record.method, record.temperature) == key:
+                here = record.trial and record.cell.line == self._plan.tuning_link
+                if here and (record.method, record.temperature) == key:
                     by_trial.setdefault(record.trial, []).append(record)
             rounds = self._store.rounds_of(r.attempt for records in by_trial.values() for r in records)
             done = [
@@ -213,99 +173,53 @@ class Runner:
             self._transfers[key] = Transfer(method, done, method.axes.get("draft_length", ()))
         return self._transfers[key]
 
-    # --- a text --------------------------------------------------------------------------------------------
+    def _trial(
+        self, stage: Stage, cell: Cell, method: Method, parameters: Parameters
+    ) -> list[GenerationRecord]:
+        """The tuning prompts with some parameters, run or found; those that failed left out."""
+        setting, trial = (stage, cell, method, parameters), trial_name(parameters)
+        found = [self._text(*setting, turn, trial=trial) for turn in range(len(self._tuning_prompts))]
+        return [record for record in found if not record.failure]
 
     def _text(
-        self, on: On, method: Method, start: GenerationRecord, prompt: Prompt, words: str
+        self, stage: Stage, cell: Cell, method: Method, parameters: Parameters, turn: int, **more: Any
     ) -> GenerationRecord:
-        """Run one text and write it, or find it."""
-        record = self._store.done.get(start.key)
-        if record is None:
-            self._progress.say(f"{start.cell}: {words}")
-            record = self._run_text(on, method, start, prompt)
-        self._progress.advance(
-            arithmetic.text_s(start.cell, method, start.parameters, start.requested_tokens, self._costs)
-        )
-        return record
-
-    def _run_text(self, on: On, method: Method, start: GenerationRecord, prompt: Prompt) -> GenerationRecord:
-        link, stage = on
-        before = link.counters()
-        answer = stage.ask(
-            command_for(start.cell, method, start.parameters, prompt, start.seed, start.requested_tokens)
-        )
-        after = self._quiet(link)
-        logs = stage.fresh()
-        passes = logs["peers" if method.is_peer else "cloud"]
-        observed = Observed(answer, before, after, passes, logs["edge"])
-        try:
-            if answer.get("failure"):
-                raise ObservationError(answer["failure"])
-            if observed.tokens != start.requested_tokens:
-                raise ObservationError(
-                    f"{observed.tokens} tokens arrived instead of {start.requested_tokens}"
-                )
-            record = finished_record(start, observed)
-        except ObservationError as error:
-            record = replace(start, failure=str(error))
-            self._store.add(record)
-            self._progress.say(f"{start.cell}: {method.name} FAILED: {error}")
+        """Run one text and write it, or find it; `more` are fields of its record."""
+        plan, pacing = self._plan, self._settings.pacing
+        if trial := more.get("trial", ""):
+            prompt, tokens = self._tuning_prompts[turn], plan.tuning_tokens
+            words = f"tuning {method.name}, {trial}"
         else:
-            self._store.add(record, round_lines(record, observed))
-        return record
-
-    def _quiet(self, link: OnLink) -> LinkCounters:
-        """The counters once nothing has crossed the link for a round trip and a bit."""
-        still_s = link.description.rtt_s + self._quiet_s
-        give_up_at_s = time.monotonic() + _QUIET_TIMEOUT_S
-        last, since_s = link.counters(), time.monotonic()
-        while time.monotonic() - since_s < still_s and time.monotonic() < give_up_at_s:
-            time.sleep(_POLL_S)
-            now = link.counters()
-            if _crossed(now) != _crossed(last):
-                last, since_s = now, time.monotonic()
-        return last
-
-    # --- data ----------------------------------------------------------------------------------------------
-
-    def _is_done(self, cell: Cell) -> bool:
-        measured = {
-            (record.method, record.prompt)
-            for record in self._store.done.values()
-            if record.cell == cell and record.purpose == MEASURED
-        }
-        return all(
-            (method.name, prompt.id) in measured for method in self._methods for prompt in self._prompts
-        )
-
-    def _start_record(
-        self, cell: Cell, method: Method, parameters: Parameters, prompt: Prompt, turn: int, tokens: int
-    ) -> GenerationRecord:
-        """A measured text before it runs."""
-        pacing = self._settings.stage.pacing
-        return GenerationRecord(
-            cell.rate_up_bps,
-            cell.rtt_s,
-            cell.temperature,
+            prompt, words = self._prompts[turn], f"prompt {turn + 1}, {method.name}"
+            tokens = arithmetic.tokens_to_run(cell, method, parameters, plan, self._costs)
+        start = GenerationRecord(
+            *(cell.rate_up_bps, cell.rtt_s, cell.temperature),
             method=method.name,
             prompt=prompt.id,
             seed=self._settings.seed + turn,
-            purpose=MEASURED,
-            trial="",
+            purpose=TUNING if trial else MEASURED,
             attempt=secrets.token_hex(6),
             way=method.way,
             is_peer=method.is_peer,
             parameters=dict(parameters),
-            tuned_by="name",
-            short=False,
+            short=not trial and tokens < plan.tokens,
             pacing_base_s=pacing.base_s,
             pacing_per_token_s=pacing.per_token_s,
-            link_kind=self._settings.link_kind,
+            link_kind=LINK_KIND,
             began_at=now(),
             requested_tokens=tokens,
             scheme=method.scheme_fields(cell.temperature, parameters),
+            **{"trial": "", "tuned_by": "name", **more},
         )
-
-
-def _crossed(counters: LinkCounters) -> tuple[int, int]:
-    return counters.up.carried_packets, counters.down.carried_packets
+        record = self._store.done.get(start.key)
+        if record is None:
+            self._progress.say(f"{cell}: {words}")
+            observed = stage.text(request_of(cell, method, parameters, prompt.prompt, start.seed, tokens))
+            try:
+                record, rounds = finished_record(start, observed), round_lines(start.attempt, observed)
+            except ObservationError as error:
+                record, rounds = replace(start, failure=str(error)), []
+                self._progress.say(f"{cell}: {method.name} FAILED: {error}")
+            self._store.add(record, rounds)
+        self._progress.advance(arithmetic.text_s(cell, method, parameters, tokens, self._costs))
+        return record

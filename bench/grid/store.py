@@ -18,6 +18,9 @@ import msgspec
 
 from bench.grid.records import GenerationRecord
 
+VOLATILE = ("started_at", "command", "revision")
+"""Settings that may differ between a run and its resumption."""
+
 
 class StoreError(Exception):
     """The folder cannot be used; the message says why."""
@@ -57,83 +60,68 @@ def read_generations(folder: Path) -> list[GenerationRecord]:
 def read_settings(folder: Path) -> dict[str, Any]:
     """The run's settings; empty if there are none."""
     path = folder / "settings.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    return msgspec.json.decode(path.read_bytes(), type=dict[str, Any]) if path.exists() else {}
 
 
-def keep_settings(folder: Path, settings: Mapping[str, Any], volatile: Iterable[str] = ()) -> None:
+def open_folder(folder: Path, settings: Mapping[str, Any]) -> None:
     """
-    Write a new run's settings; of a run that is there, see that they are the same.
+    Make a new run's folder; of a run that is there, see that it is the same.
 
     Args:
-        volatile: names of settings that may differ.
+        settings: what defines the run; JSON values. `VOLATILE` ones may differ.
 
     Raises:
         StoreError: the folder holds a run with other settings.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     before = read_settings(folder)
+    names = {*before, *settings} - set(VOLATILE)
+    differing = sorted(name for name in names if before.get(name) != settings.get(name))
     if not before:
         (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        return
-    names = {*before, *settings} - set(volatile)
-    differing = sorted(name for name in names if before.get(name) != settings.get(name))
-    if differing:
+    elif differing:
         raise StoreError(
             f"{folder} holds a run with another {', '.join(differing)}; expected the same, or a new --out."
         )
-
-
-class Store:
-    """
-    The folder of a run, new or resumed.
-
-    Args:
-        folder: made if missing.
-        settings: what defines the run; JSON values.
-        volatile: names of settings that may change between a run and its resumption.
-
-    Raises:
-        StoreError: the folder holds a run with other settings.
-    """
-
-    def __init__(self, folder: Path, settings: Mapping[str, Any], *, volatile: Iterable[str] = ()) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        keep_settings(folder, settings, volatile)
-        for name in ("links", "generations", "rounds"):
-            drop_cut_line(self._path(name))
-        records = map(GenerationRecord.from_dict, read_lines(self._path("generations")))
-        self.done = {record.key: record for record in records if not record.failure}
-        """Texts that are there, failures left out: they are run again."""
-
-    def add(self, record: GenerationRecord, rounds: Iterable[str] = ()) -> None:
-        """Write a text with its round lines."""
-        self._append("rounds", rounds)
-        self._append("generations", [record.to_json()])
-        if not record.failure:
-            self.done[record.key] = record
-
-    def rounds_of(self, attempts: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
-        """Round lines of texts, in their order, by the texts' attempts."""
-        found: dict[str, list[dict[str, Any]]] = {attempt: [] for attempt in attempts}
-        for line in read_lines(self._path("rounds")):
-            if line["attempt"] in found:
-                found[line["attempt"]].append(line)
-        return found
-
-    def add_link(self, described: Mapping[str, Any]) -> None:
-        """Write a link's description and self-test."""
-        self._append("links", [json.dumps(described)])
-
-    def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.jsonl"
-
-    def _append(self, name: str, lines: Iterable[str]) -> None:
-        text = "".join(f"{line}\n" for line in lines)
-        with self._path(name).open("a", encoding="utf-8") as file:
-            file.write(text)
 
 
 def drop_cut_line(path: Path) -> None:
     """Cut a file after its last newline."""
     if path.exists():
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+
+
+class Store:
+    """The folder of a run, new or resumed; arguments and errors of `open_folder`."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.folder = folder
+        open_folder(folder, settings)
+        for name in ("links", "generations", "rounds"):
+            drop_cut_line(folder / f"{name}.jsonl")
+        records = map(GenerationRecord.from_dict, read_lines(folder / "generations.jsonl"))
+        self.done = {record.key: record for record in records if not record.failure}
+        """Texts that are there, failures left out: they are run again."""
+
+    def add(self, record: GenerationRecord, rounds: Iterable[str] = ()) -> None:
+        """Write a text with its round lines."""
+        self._append("rounds", *rounds)
+        self._append("generations", record.to_json())
+        if not record.failure:
+            self.done[record.key] = record
+
+    def add_link(self, described: Mapping[str, Any]) -> None:
+        """Write a link's description and self-test."""
+        self._append("links", json.dumps(described))
+
+    def rounds_of(self, attempts: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+        """Round lines of texts, in their order, by the texts' attempts."""
+        found: dict[str, list[dict[str, Any]]] = {attempt: [] for attempt in attempts}
+        for line in read_lines(self.folder / "rounds.jsonl"):
+            if line["attempt"] in found:
+                found[line["attempt"]].append(line)
+        return found
+
+    def _append(self, name: str, *lines: str) -> None:
+        with (self.folder / f"{name}.jsonl").open("a", encoding="utf-8") as file:
+            file.write("".join(f"{line}\n" for line in lines))

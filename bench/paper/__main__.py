@@ -26,22 +26,18 @@ from pathlib import Path
 from bench import command
 from bench.grid import publish
 from bench.grid.arithmetic import Costs, estimate
-from bench.grid.processes import StageSettings
+from bench.grid.processes import RunSettings
 from bench.grid.progress import RichProgress
-from bench.grid.provenance import VOLATILE, describe_run, revision
+from bench.grid.provenance import describe_run, revision
 from bench.grid.runner import Runner
-from bench.grid.stages import RunSettings
-from bench.grid.store import Store, keep_settings
+from bench.grid.store import open_folder
 from bench.paper import steps
 from bench.paper.data import LATENCY, STEPS, read_data
 from bench.paper.figures import figures
 from bench.paper.page import render
 from bench.paper.plan import PAPER, SMOKE, PaperPlan
-from bench.peers.pacing import Pacing
-from thinwire.common import demo_pair
 from thinwire.common.errors import ConfigError
 
-PROMPTS = Path(__file__).resolve().parents[1] / "prompts.jsonl"
 OPTIONS = {
     "seeds": (3, "a point over the link"),
     "step_seeds": (3, "of texts in process"),
@@ -104,21 +100,18 @@ def _measure(arguments: argparse.Namespace, plan: PaperPlan, out: Path) -> None:
     print(f"in process: about {steps_s:.0f} s, {len(tasks)} texts; results in {out}", file=sys.stderr)
     if arguments.estimate:
         return
-    (out / STEPS if in_process else out).mkdir(parents=True, exist_ok=True)
-    keep_settings(out, {"plan": plan.name, **{name: getattr(plan, name) for name in OPTIONS}})
-    stage = StageSettings(demo_pair.target_path().parent.resolve(), cores, 1, Pacing())
-    settings = RunSettings(stage, PROMPTS, out / "daemons", seed=1, revision=revision())
+    open_folder(out, {"plan": plan.name, **{name: getattr(plan, name) for name in OPTIONS}})
+    settings = RunSettings(out / "daemons", revision=revision())
     described = describe_run(grid_plan, methods, settings)
     with RichProgress(steps_s + (on_link.seconds if with_link else 0.0)) as progress:
         if with_link:
-            store = Store(out / LATENCY, described, volatile=VOLATILE)
-            Runner(grid_plan, methods, settings, store, progress).run()
+            Runner(grid_plan, methods, settings, out / LATENCY, progress).run()
             shutil.rmtree(settings.work, ignore_errors=True)
         if in_process:
             values = json.loads(json.dumps(asdict(plan)))
             own = {name: values[name] for name in ("step_temperatures", "step_seeds", "texts_each", "sweeps")}
             shared = ("pair", "versions", "revision", "machine", "started_at", "command")
-            keep_settings(out / STEPS, {**own, **{name: described[name] for name in shared}}, VOLATILE)
+            open_folder(out / STEPS, {**own, **{name: described[name] for name in shared}})
             try:
                 steps.measure(tasks, out / STEPS, progress, workers=cores)
             except multiprocessing.TimeoutError:

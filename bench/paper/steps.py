@@ -22,7 +22,7 @@ import numpy as np
 import transformers
 
 from bench.grid.methods import own_fields
-from bench.grid.runner import Progress
+from bench.grid.progress import RichProgress
 from bench.grid.store import StoreError, drop_cut_line, read_lines
 from bench.paper.plan import STEP_PROMPTS, PaperPlan, scheme_fields
 from bench.scheme_steps import DRAFT_LENGTH, TOKENS_EACH, Rows, make_rows, run_scheme
@@ -161,7 +161,7 @@ def make_tasks(plan: PaperPlan, done: Iterable[StepsRecord]) -> list[Task]:
     return tasks
 
 
-def measure(tasks: Sequence[Task], folder: Path, progress: Progress, *, workers: int) -> None:
+def measure(tasks: Sequence[Task], folder: Path, progress: RichProgress, *, workers: int) -> None:
     """Run the tasks and write each run's line; TimeoutError if no task ended within `TASK_TIMEOUT_S`."""
     if not tasks:
         return

@@ -8,32 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.grid.cells import Cell, Plan, grid
+from bench.grid.cells import Cell, Plan
+from bench.grid.measure import Observed
 from bench.grid.methods import Method
-from bench.grid.processes import StageSettings
+from bench.grid.processes import RunSettings
 from bench.grid.records import GenerationRecord
 from bench.grid.runner import Runner
-from bench.grid.stages import RunSettings
 from bench.grid.store import Store
-from bench.peers.pacing import Pacing
 from link.carrier import DirectionCounters, LinkCounters
-from link.description import LinkDescription
 
 PAPER_RECORDED = Path(__file__).parent / "paper_recorded"
 """Lines of `python -m bench.paper --smoke`."""
 CELL = Cell(32_000, 0.04, 1.0)
-TINY = Plan(
-    name="tiny",
-    cells=grid((512_000,), (0.0,), (0.3, 1.0)),
-    prompts=2,
-    tokens=4,
-    tuning_prompts=1,
-    tuning_tokens=2,
-    tuning_candidates=2,
-    tuned=("draft_length",),
-)
-
-
 RECORD = json.loads(
     """{
     "rate_up_bps": 32000, "rtt_s": 0.04, "temperature": 1.0,
@@ -69,70 +55,42 @@ def make_counters(bytes_up: int, bytes_down: int, packets: int = 0, dropped: int
     return LinkCounters(up, down)
 
 
-class FakeLink:
-    """A link that counts ten packets a text and is quiet at once."""
+class FakeStage:
+    """
+    Answers every request with a whole text of one round a token, 1000 bytes up and 500 down.
 
-    description = LinkDescription(rate_up_bps=512_000, rate_down_bps=2_048_000)
+    Args:
+        dies_after: requests until the next one raises KeyboardInterrupt.
+        fails_on: a scheme or way whose texts fail.
+    """
 
-    def __init__(self) -> None:
-        self.texts = 0
-
-    def counters(self) -> LinkCounters:
-        """1000 bytes up and 500 down a text."""
-        return make_counters(1000 * self.texts, 500 * self.texts, 10 * self.texts)
+    def __init__(self, *, dies_after: int | None = None, fails_on: str = "") -> None:
+        self.requests: list[Mapping[str, Any]] = []
+        self._dies_after = dies_after
+        self._fails_on = fails_on
 
     def describe(self) -> dict[str, Any]:
         """Barely."""
         return {"run_id": "fake"}
 
-
-class FakeDaemons:
-    """
-    Answers every command with a whole text of one round a token.
-
-    Args:
-        link: counts the texts.
-        dies_after: commands until the next one raises KeyboardInterrupt.
-        fails_on: a scheme or way whose texts fail.
-    """
-
-    def __init__(self, link: FakeLink, *, dies_after: int | None = None, fails_on: str = "") -> None:
-        self._logs: dict[str, list[dict[str, Any]]] = {"cloud": [], "peers": [], "edge": []}
-        self.commands: list[Mapping[str, Any]] = []
-        self._link = link
-        self._dies_after = dies_after
-        self._fails_on = fails_on
-
-    def fresh(self) -> dict[str, list[dict[str, Any]]]:
-        """And empties the logs."""
-        logs, self._logs = self._logs, {name: [] for name in self._logs}
-        return logs
-
-    def ask(self, command: Mapping[str, Any]) -> dict[str, Any]:
-        """One text: a token every 10 ms, and 10 ms more for each token of the draft length."""
-        if self._dies_after is not None and len(self.commands) >= self._dies_after:
+    def text(self, request: Mapping[str, Any]) -> Observed:
+        """A token every 10 ms, and 10 ms more for each token of the draft length."""
+        if self._dies_after is not None and len(self.requests) >= self._dies_after:
             raise KeyboardInterrupt
-        self.commands.append(command)
-        self._link.texts += 1
-        request = command["request"]
-        is_peer = command["do"] == "peer"
-        if self._fails_on in (request.get("way"), request.get("scheme", "").partition(":")[0] or None):
-            return {"failure": "UNAVAILABLE: gone"}
-        tokens = request["max_tokens"]
-        step_s = 0.01 * (1 + request["draft_length"])
-        self._logs["peers" if is_peer else "cloud"] += [
-            {"kind": "pass", "role": "target", "tokens": 1, "measured_s": 0.01, "lasted_s": 0.01}
-            for _ in range(tokens)
-        ]
-        if not is_peer:
-            self._logs["edge"] += [edge_round(n + 1, request["draft_length"]) for n in range(tokens)]
+        self.requests.append(request)
+        tokens, length, is_peer = request["max_tokens"], request["draft_length"], "way" in request
         counted = ("rounds", "drafted_tokens", "tested_tokens", "accepted_tokens", "resampled_tokens")
         counts = dict.fromkeys((*counted, "uplink_payload_bits", "draft_s", "network_s", "verify_s"), tokens)
-        return {
-            "arrivals": [(step_s * (n + 1), 1, n + 1) for n in range(tokens)],
+        answer = {
+            "arrivals": [(0.01 * (1 + length) * (n + 1), 1, n + 1) for n in range(tokens)],
             "text_sha256": "00",
             "statistics": {} if is_peer else counts,
         }
+        if request.get("way", request.get("scheme")).partition(":")[0] == self._fails_on:
+            answer = {"failure": "UNAVAILABLE: gone"}
+        one = {"kind": "pass", "role": "target", "tokens": 1, "measured_s": 0.01, "lasted_s": 0.01}
+        rounds = [] if is_peer else [edge_round(n + 1, length) for n in range(tokens)]
+        return Observed(answer, make_counters(0, 0), make_counters(1000, 500, 10), [one] * tokens, rounds)
 
 
 def edge_round(number: int, draft_length: int) -> dict[str, Any]:
@@ -157,16 +115,13 @@ class FakeStages:
 
     def __init__(self, **options: Any) -> None:
         self._options = options
-        self.opened: list[Cell] = []
-        self.daemons: list[FakeDaemons] = []
+        self.opened: list[FakeStage] = []
 
     @contextmanager
-    def __call__(self, cell: Cell) -> Iterator[tuple[FakeLink, FakeDaemons]]:
+    def __call__(self, cell: Cell) -> Iterator[FakeStage]:
         """A cell's link."""
-        link = FakeLink()
-        self.opened.append(cell)
-        self.daemons.append(FakeDaemons(link, **self._options))
-        yield link, self.daemons[-1]
+        self.opened.append(FakeStage(**self._options))
+        yield self.opened[-1]
 
 
 class Silent:
@@ -174,29 +129,26 @@ class Silent:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self.lines: list[str] = []
 
     def advance(self, seconds: float) -> None:
         """Adds."""
         self.seconds += seconds
 
     def say(self, line: str) -> None:
-        """Keeps."""
-        self.lines.append(line)
+        """Nothing."""
 
 
 def run_settings(prompts: Path) -> RunSettings:
     """Settings of a run whose daemons are fakes."""
-    return RunSettings(StageSettings(Path("pair"), 1, 1, Pacing()), prompts, prompts.parent / "work")
+    return RunSettings(prompts.parent / "work", prompts=prompts, pair=Path("pair"))
 
 
 def run_over_fakes(
     plan: Plan, methods: Sequence[Method], prompts: Path, out: Path, **options: Any
 ) -> tuple[FakeStages, Silent]:
-    """One start of a plan; the options are those of `FakeDaemons`."""
+    """One start of a plan; the options are those of `FakeStage`."""
     stages, progress = FakeStages(**options), Silent()
-    settings, store = run_settings(prompts), Store(out, {})
-    Runner(plan, methods, settings, store, progress, open_=stages, quiet_s=0.0).run()
+    Runner(plan, methods, run_settings(prompts), out, progress, open_=stages).run()
     return stages, progress
 
 

@@ -13,6 +13,14 @@ from bench import charts
 from bench.charts import Panel
 
 
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three prompts: two measured, one for tuning."""
+    path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"id": f"p{n}", "prompt": f"text {n}"}) + "\n" for n in range(3)))
+    return path
+
+
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Panel]]:
     """The panels of each figure that is drawn meanwhile; they are drawn all the same."""
@@ -25,11 +33,3 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Panel]]:
 
     monkeypatch.setattr(charts, "draw", kept)
     return figures
-
-
-@pytest.fixture
-def prompts(tmp_path: Path) -> Path:
-    """Three prompts: two measured, one for tuning."""
-    path = tmp_path / "prompts.jsonl"
-    path.write_text("".join(json.dumps({"id": f"p{n}", "prompt": f"text {n}"}) + "\n" for n in range(3)))
-    return path

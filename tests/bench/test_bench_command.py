@@ -4,52 +4,44 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 
 from bench import command
-from bench.grid.processes import DaemonError
 from bench.grid.records import RecordError
 from bench.grid.store import StoreError
-from link.errors import LinkBrokenError, LinkRefusedError, LinkUnavailableError
+from link.errors import LinkBrokenError, LinkDescriptionError, LinkRefusedError, LinkUnavailableError
+from thinwire.common.daemon.launcher import DaemonDiedError
 from thinwire.common.errors import ConfigError
 
 
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (ConfigError("words."), 2),
-        (StoreError("words."), 2),
-        (RecordError("words."), 2),
-        (LinkRefusedError("words."), 3),
-        (LinkUnavailableError("words."), 4),
-        (LinkBrokenError("words."), 1),
-        (DaemonError("words."), 1),
-        (command.CommandError("words."), 1),
-    ],
-)
-def test_an_expected_error_is_a_sentence_and_a_code(
-    error: Exception, code: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """On standard error, after the command's name."""
+def run_into(error: Exception) -> int:
+    """A command's exit code whose work raises an error."""
 
     def work() -> int:
         raise error
 
-    assert command.run("bench.tried", work) == code
-    assert capsys.readouterr().err == "bench.tried: words.\n"
+    return command.run("bench.tried", work)
 
 
-@pytest.fixture
-def ignored() -> Iterator[None]:
-    """SIGTERM is ignored for the test."""
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    yield
-    signal.signal(signal.SIGTERM, before)
+@pytest.mark.parametrize(
+    ("code", "kinds"),
+    [
+        (1, (LinkBrokenError, DaemonDiedError, command.CommandError)),
+        (2, (ConfigError, StoreError, RecordError, LinkDescriptionError)),
+        (3, (LinkRefusedError,)),
+        (4, (LinkUnavailableError,)),
+    ],
+)
+def test_an_expected_error_is_a_sentence_and_a_code(
+    code: int, kinds: tuple[type[Exception], ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On standard error, after the command's name."""
+    for kind in kinds:
+        assert run_into(kind("words.")) == code
+        assert capsys.readouterr().err == "bench.tried: words.\n"
 
 
-@pytest.mark.usefixtures("ignored")
 def test_ctrl_c_and_sigterm_end_alike(capsys: pytest.CaptureFixture[str]) -> None:
     """130 and what the same command does next; the handler of before is back."""
 
@@ -58,21 +50,17 @@ def test_ctrl_c_and_sigterm_end_alike(capsys: pytest.CaptureFixture[str]) -> Non
         signal.sigtimedwait([], 5)  # interrupted by the handler's error
         return 0
 
-    assert command.run("bench.tried", work) == 130
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert command.run("bench.tried", work) == 130
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert capsys.readouterr().err == "bench.tried: interrupted; the same command goes on from here.\n"
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
-def test_the_works_own_code_is_the_commands() -> None:
-    """A run whose texts failed says so without an error."""
+def test_the_works_own_code_is_the_commands_and_a_bug_is_not_made_a_sentence() -> None:
+    """A run whose texts failed says so without an error; a bug's traceback is wanted."""
     assert command.run("bench.tried", lambda: 1) == 1
-
-
-def test_a_bug_is_not_made_a_sentence() -> None:
-    """Its traceback is wanted."""
-
-    def work() -> int:
-        raise ZeroDivisionError
-
     with pytest.raises(ZeroDivisionError):
-        command.run("bench.tried", work)
+        run_into(ZeroDivisionError())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import types
 from pathlib import Path
@@ -11,26 +10,10 @@ from typing import Any
 import pytest
 
 from bench.grid.cells import SMOKE
-from bench.grid.dataset_prompts import LM1B, main, prompts_of, rows_of
-from bench.grid.texts import read_prompts
-from thinwire.common.errors import ConfigError
+from bench.grid.dataset_prompts import LM1B, main, read_prompts
 
 ROWS = [{"text": f"one two three four {n}" if n % 2 else "too short"} for n in range(20)]
-
-
-def test_a_prompt_is_the_first_words_of_a_text_that_goes_on() -> None:
-    """Order is kept, short texts are left out, and the id tells the row."""
-    made = list(prompts_of(ROWS, field="text", count=3, words=3))
-
-    assert made == [{"id": f"row {n}", "prompt": "one two three"} for n in (1, 3, 5)]
-
-
-def test_too_few_texts_and_a_missing_field_are_refused() -> None:
-    """With what was found and what was expected."""
-    with pytest.raises(ConfigError, match="has 10 texts of more than 4 words; expected 11"):
-        list(prompts_of(ROWS, field="text", count=11, words=4))
-    with pytest.raises(ConfigError, match="no field 'body'; expected one of text"):
-        list(prompts_of(ROWS, field="body", count=1, words=4))
+ARGUMENTS = ["--words", "4", "--count", "10"]
 
 
 @pytest.fixture
@@ -38,40 +21,56 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What `datasets`, which is stood in for, was asked for."""
     calls: list[Any] = []
 
-    def load_dataset(*names: str, **options: Any) -> list[dict[str, str]]:
-        calls.append((*names, options))
+    def load_dataset(name: str, **options: Any) -> list[dict[str, str]]:
+        calls.append({"name": name, **options})
         return ROWS
 
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
     return calls
 
 
-def test_the_file_is_one_the_benchmark_reads(tmp_path: Path, asked: list[Any]) -> None:
-    """`datasets` is asked for a stream of the split."""
+@pytest.mark.parametrize(
+    ("options", "name", "revision"),
+    [
+        (["--dataset", "d"], "d", None),
+        # The main branch of the paper's dataset holds a loading script, which `datasets` 5 refuses.
+        ([], LM1B, "refs/convert/parquet"),
+        (["--revision", "main"], LM1B, "main"),
+    ],
+)
+def test_the_file_has_the_first_words_of_texts_that_go_on(
+    tmp_path: Path, asked: list[Any], options: list[str], name: str, revision: str | None
+) -> None:
+    """In the dataset's order, the id telling the row, as the benchmark reads them; a stream is asked for."""
     out = tmp_path / "prompts.jsonl"
 
-    assert main(["--dataset", "d", "--count", "10", "--words", "4", "--out", str(out)]) == 0
-    assert asked == [("d", {"split": "test", "streaming": True, "revision": None})]
-    assert len([json.loads(line) for line in out.read_text().splitlines()]) == 10
-    measured, _ = read_prompts(out, SMOKE)
-    assert measured[0].text == "one two three four"
+    assert main([*ARGUMENTS, *options, "--out", str(out)]) == 0
+    assert asked == [{"name": name, "split": "test", "streaming": True, "revision": revision}]
+    assert len(out.read_text().splitlines()) == 10
+    (first,), _ = read_prompts(out, SMOKE)
+    assert (first.id, first.prompt) == ("row 1", "one two three four")
 
 
-def test_the_papers_dataset_is_read_from_its_parquet_files(asked: list[Any]) -> None:
-    """Its main branch holds a loading script, which `datasets` 5 refuses; a revision that is given wins."""
-    rows_of(LM1B, "test")
-    rows_of(LM1B, "test", "main")
-
-    assert [options["revision"] for _, options in asked] == ["refs/convert/parquet", "main"]
-    assert {name for name, _ in asked} == {LM1B}
-
-
-def test_without_the_package_the_sentence_says_how_to_get_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--count", "11"], "has 10 texts of more than 4 words; expected 11"),
+        (["--field", "body"], "no field 'body'; expected one of text"),
+        (None, "pip install '.[datasets]'"),
+    ],
+)
+@pytest.mark.usefixtures("asked")
+def test_what_cannot_be_had_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str] | None,
+    words: str,
 ) -> None:
-    """Nothing is written."""
-    monkeypatch.setitem(sys.modules, "datasets", None)
+    """With what was found and what was expected; None is without the package. Nothing is written."""
+    if options is None:
+        monkeypatch.setitem(sys.modules, "datasets", None)
 
-    assert main(["--out", str(tmp_path / "p")]) == 2
-    assert "pip install '.[datasets]'" in capsys.readouterr().err
+    assert main([*ARGUMENTS, *(options or ()), "--out", str(tmp_path / "p")]) == 2
+    assert words in capsys.readouterr().err
     assert not (tmp_path / "p").exists()

@@ -156,7 +156,7 @@ def test_a_text_keeps_what_became_of_the_guarantee() -> None:
     answer = {"arrivals": [[0.5, 3, 1]], "text_sha256": "ab", "statistics": statistics}
     counters = make_counters(0, 0)
 
-    record = finished_record(make_record(), Observed(answer, counters, counters, [], []))
+    record = finished_record(make_record(requested_tokens=3), Observed(answer, counters, counters, [], []))
 
     assert {name: getattr(record, name) for name in guarantee} == guarantee
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from bench.grid.arithmetic import (
@@ -18,7 +16,7 @@ from bench.grid.arithmetic import (
     tokens_to_run,
     tuning_texts,
 )
-from bench.grid.cells import FULL, SHORT, SMOKE, Cell
+from bench.grid.cells import FULL, SHORT, SMOKE, Cell, grid
 from bench.grid.methods import DEFAULT_METHODS, parse_method
 from bench.peers.pacing import Pacing
 from thinwire.common.errors import ConfigError
@@ -28,20 +26,12 @@ METHODS = [parse_method(name) for name in DEFAULT_METHODS]
 SLOW, FAST = Cell(32_000, 0.04, 1.0), Cell(20_000_000, 0.04, 1.0)
 
 
-def test_the_full_grid_has_every_link_and_temperature() -> None:
+def test_the_grids_have_every_link_and_temperature_that_is_promised() -> None:
     """5 rates x 3 round trips x 3 temperatures; the cells of a link stand together, down is four times up."""
     assert len(FULL.cells) == len(set(FULL.cells)) == 45
-    assert len(FULL.links) == 15
-    assert {len(cells) for cells in FULL.links} == {3}
+    assert [len(cells) for cells in FULL.links] == [3] * 15
     assert all(cell.link.rate_down_bps == 4 * cell.link.rate_up_bps for cell in FULL.cells)
-
-
-def test_the_short_grid_is_that_of_the_issue() -> None:
-    """Up 32 k, 512 k, 20 M x RTT 40 ms x temperature 0.3 and 1, three prompts."""
-    assert {(cell.rate_up_bps, cell.rtt_s, cell.temperature) for cell in SHORT.cells} == {
-        (rate, 0.04, temperature) for rate in (32_000, 512_000, 20_000_000) for temperature in (0.3, 1.0)
-    }
-    assert SHORT.prompts == 3
+    assert SHORT.cells == grid((32_000, 512_000, 20_000_000), (0.04,), (0.3, 1.0))
 
 
 @pytest.mark.parametrize("name", scheme_names())
@@ -53,31 +43,28 @@ def test_any_registered_scheme_is_a_method(name: str) -> None:
     assert round_s(SLOW, method, method.defaults(), Costs()) > 0
 
 
+@pytest.mark.parametrize("name", ["cloud-stream", "cloud-generate", "cloud-ar"])
+def test_a_method_without_a_draft_has_nothing_to_tune(name: str) -> None:
+    """The streams and cloud-ar."""
+    assert (parse_method(name).axes, parse_method(name).defaults()) == ({}, {})
+
+
 def test_what_a_name_fixes_is_not_tuned() -> None:
-    """K of `k-sqs:K=3` is 3; its draft length and lattice resolution are open."""
+    """K of `k-sqs:K=3` is 3; its lattice resolution and draft length are open, among them a single token."""
     method = parse_method("k-sqs:K=3")
 
     assert method.fixed == {"support_size": 3}
     assert set(method.axes) == {"draft_length", "lattice_resolution"}
     assert method.scheme(1.0, {"draft_length": 2, "support_size": 3}).support_size == 3
-
-
-def test_a_method_without_a_draft_has_nothing_to_tune() -> None:
-    """The streams and cloud-ar."""
-    for name in ("cloud-stream", "cloud-generate", "cloud-ar"):
-        assert parse_method(name).axes == {}
-        assert parse_method(name).defaults() == {}
-
-
-def test_gamma_one_is_among_the_choices_of_every_draft_length() -> None:
-    """A round of one draft token is the best there is on some links."""
-    lengths = [method.axes["draft_length"] for method in METHODS if "draft_length" in method.axes]
-
-    assert all(1 in values for values in lengths)
+    assert all(1 in one.axes["draft_length"] for one in METHODS if one.drafts_openly)
 
 
 @pytest.mark.parametrize(
-    "name", ["telepathy", "k-sqs:K", "k-sqs:K=x", "k-sqs:K=0", "k-sqs:Z=1", "cloud-stream:gamma=2"]
+    "name",
+    [
+        *("telepathy", "k-sqs:K", "k-sqs:K=x", "k-sqs:K=0", "k-sqs:Z=1", "k-sqs:gamma=x"),
+        *("cloud-stream:gamma=2", "cloud-assisted:K=2"),
+    ],
 )
 def test_an_unknown_method_or_field_is_refused(name: str) -> None:
     """With what was expected."""
@@ -93,19 +80,14 @@ def test_a_dense_round_on_the_slowest_link_takes_its_bits_over_the_rate() -> Non
     assert 4.1 < round_s(SLOW, method, {"draft_length": 1}, Costs()) < 4.4
 
 
-def test_the_tokens_of_a_round_follow_the_acceptance() -> None:
-    """1 + a + a^2 with a = 0.65."""
-    assert tokens_per_round(parse_method("k-sqs"), {"draft_length": 2}) == pytest.approx(1 + 0.65 + 0.65**2)
-
-
 def test_a_slow_round_is_run_few_times() -> None:
-    """Above the plan's limit: eight rounds' worth of tokens instead of N; elsewhere N."""
-    method, parameters = parse_method("dense-f16"), {"draft_length": 2}
-    plan = replace(FULL, slow_round_s=5.0, short_rounds=8)
+    """Above the plan's limit: eight rounds' worth of tokens, each 1 + a + a^2, instead of N; elsewhere N."""
+    setting = parse_method("dense-f16"), {"draft_length": 2}, FULL, Costs()
 
-    assert is_slow(SLOW, method, parameters, plan, Costs())
-    assert tokens_to_run(SLOW, method, parameters, plan, Costs()) == 17
-    assert tokens_to_run(FAST, method, parameters, plan, Costs()) == plan.tokens
+    assert tokens_per_round(*setting[:2]) == pytest.approx(1 + 0.65 + 0.65**2)
+    assert is_slow(SLOW, *setting)
+    assert tokens_to_run(SLOW, *setting) == 17
+    assert tokens_to_run(FAST, *setting) == FULL.tokens
 
 
 def test_the_arithmetic_prefers_short_blocks_where_bits_are_dear() -> None:
@@ -129,20 +111,18 @@ def test_tuning_tries_every_dense_block_that_is_not_slow(rate_bps: int, lengths:
 
 
 def test_the_estimate_counts_every_text() -> None:
-    """Cells x methods x prompts; pacing makes it longer, fewer methods shorter."""
-    whole = estimate(SHORT, METHODS, Costs())
+    """
+    Cells x methods x prompts; pacing makes it longer, fewer methods shorter.
 
-    assert whole.texts == 6 * 11 * 3
-    assert whole.links == 3
+    The plans take about what they promise: smoke a minute, short ten minutes, full hours.
+    """
+    whole = estimate(SHORT, METHODS, Costs())
+    smoke = estimate(SMOKE, [parse_method(name) for name in SMOKE.methods], Costs())
+
+    assert (whole.texts, whole.links) == (6 * 11 * 3, 3)
     assert estimate(SHORT, METHODS, Costs(pacing=Pacing(0.2, 0.0))).seconds > whole.seconds
     assert estimate(SHORT, METHODS[:3], Costs()).seconds < whole.seconds
     assert "198 texts" in str(whole)
-
-
-def test_the_plans_take_about_what_they_promise() -> None:
-    """By the arithmetic: smoke a minute, short ten minutes, full hours."""
-    smoke = estimate(SMOKE, [parse_method(name) for name in SMOKE.methods], Costs())
-
     assert smoke.seconds < 60
-    assert 360 < estimate(SHORT, METHODS, Costs()).seconds < 780
+    assert 360 < whole.seconds < 780
     assert estimate(FULL, METHODS, Costs()).seconds > 3600

@@ -5,21 +5,28 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bench.grid.arithmetic import Costs, estimate
 from bench.grid.cells import Cell, Plan, grid
+from bench.grid.dataset_prompts import read_prompts
 from bench.grid.methods import Method, parse_method
-from bench.grid.provenance import describe_run
 from bench.grid.records import MEASURED, TUNING, GenerationRecord
 from bench.grid.store import read_generations, read_lines
-from bench.grid.texts import read_prompts
-from tests.bench.bench_data import TINY, run_over_fakes, run_settings
+from tests.bench.bench_data import run_over_fakes
 from thinwire.common.errors import ConfigError
 
+TINY = Plan(
+    name="tiny",
+    cells=grid((512_000,), (0.0,), (0.3, 1.0)),
+    prompts=2,
+    tokens=4,
+    tuning_prompts=1,
+    tuning_tokens=2,
+    tuning_candidates=2,
+)
 METHODS = [parse_method(name) for name in ("cloud-stream", "k-sqs:K=8", "cloud-ar")]
 TRANSFER = replace(
     TINY,
@@ -33,41 +40,42 @@ TRANSFERRED = [parse_method(name) for name in ("cloud-stream", "cloud-assisted",
 EITHER = pytest.mark.parametrize(("plan", "methods"), [(TINY, METHODS), (TRANSFER, TRANSFERRED)])
 """Tuned in each cell, and by transfer."""
 
-run = partial(run_over_fakes, TINY, METHODS)
-run_transfer = partial(run_over_fakes, TRANSFER, TRANSFERRED)
 
-
-def test_every_method_runs_every_prompt_of_every_cell_once(prompts: Path, tmp_path: Path) -> None:
-    """2 cells x 3 methods x 2 prompts on one link; each text has its rounds."""
-    stages, _ = run(prompts, tmp_path / "out")
-
-    records = [r for r in read_generations(tmp_path / "out") if r.purpose == MEASURED]
+@pytest.fixture(scope="module")
+def records(prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> list[GenerationRecord]:
+    """Of a whole run, tuned in each cell, in the order in which they were written."""
+    out = tmp_path_factory.mktemp("tiny")
+    stages, _ = run_over_fakes(TINY, METHODS, prompts, out)
+    rounds = Counter(line["attempt"] for line in read_lines(out / "rounds.jsonl"))
+    found = read_generations(out)
     assert len(stages.opened) == 1
-    assert Counter(r.method for r in records) == {method.name: 4 for method in METHODS}
-    assert {r.output_tokens for r in records} == {4}
-    assert {(r.wire_up_bytes, r.wire_down_bytes) for r in records} == {(1000, 500)}
-    rounds = Counter(line["attempt"] for line in read_lines(tmp_path / "out" / "rounds.jsonl"))
-    assert all(rounds[r.attempt] == 4 for r in records)
+    assert rounds == {record.attempt: record.output_tokens for record in found}
+    return found
 
 
-def test_the_methods_take_turns_and_none_is_always_first(prompts: Path, tmp_path: Path) -> None:
+def test_every_method_runs_every_prompt_of_every_cell_once(records: list[GenerationRecord]) -> None:
+    """2 cells x 3 methods x 2 prompts on one link."""
+    measured = [r for r in records if r.purpose == MEASURED]
+
+    assert Counter(r.method for r in measured) == {method.name: 4 for method in METHODS}
+    assert {(r.output_tokens, r.wire_up_bytes, r.wire_down_bytes) for r in measured} == {(4, 1000, 500)}
+
+
+def test_the_methods_take_turns_and_none_is_always_first(records: list[GenerationRecord]) -> None:
     """The same prompt and seed for all of them."""
-    run(prompts, tmp_path / "out")
+    first = [r for r in records if r.purpose == MEASURED][:6]
 
-    lines = [r for r in read_lines(tmp_path / "out" / "generations.jsonl") if r["purpose"] == MEASURED]
-    assert [r["method"] for r in lines[:6]] == [
+    assert [r.method for r in first] == [
         *("cloud-stream", "k-sqs:K=8", "cloud-ar"),
         *("k-sqs:K=8", "cloud-ar", "cloud-stream"),
     ]
-    assert [(r["prompt"], r["seed"]) for r in lines[:6]] == [("p0", 1)] * 3 + [("p1", 2)] * 3
+    assert [(r.prompt, r.seed) for r in first] == [("p0", 1)] * 3 + [("p1", 2)] * 3
 
 
-def test_the_draft_length_is_tuned_on_a_prompt_that_is_not_measured(prompts: Path, tmp_path: Path) -> None:
+def test_the_draft_length_is_tuned_on_a_prompt_that_is_not_measured(records: list[GenerationRecord]) -> None:
     """Two lengths are tried, the faster one is measured with (the fake likes short ones)."""
-    run(prompts, tmp_path / "out")
-
-    records = read_generations(tmp_path / "out")
     tuning = [r for r in records if r.purpose == TUNING]
+
     assert {(r.method, r.prompt) for r in tuning} == {("k-sqs:K=8", "p2")}
     assert len(tuning) == 2 * len(TINY.cells)
     fastest = {r.cell: r.parameters for r in sorted(tuning, key=lambda r: r.tokens_per_s)}
@@ -87,8 +95,8 @@ def test_wherever_a_run_is_cut_it_ends_as_a_whole_one(
         return sorted(f"{r.key} {r.parameters} {r.tuned_by}" for r in records)
 
     whole, progress = run_over_fakes(plan, methods, prompts, tmp_path / "whole")
-    commands = max(len(daemons.commands) for daemons in whole.daemons)
-    for cut in range(len(methods), commands):
+    requests = max(len(stage.requests) for stage in whole.opened)
+    for cut in range(len(methods), requests):
         out = tmp_path / f"cut{cut}"
         with pytest.raises(KeyboardInterrupt):
             run_over_fakes(plan, methods, prompts, out, dies_after=cut)
@@ -103,21 +111,23 @@ def test_wherever_a_run_is_cut_it_ends_as_a_whole_one(
 
 def test_a_failed_text_is_written_with_its_reason_and_run_again(prompts: Path, tmp_path: Path) -> None:
     """The others go on."""
-    run(prompts, tmp_path / "out", fails_on="cloud-ar")
-    failed = [r for r in read_generations(tmp_path / "out") if r.failure]
-    assert {(r.method, r.failure) for r in failed} == {("cloud-ar", "UNAVAILABLE: gone")}
-    assert len(failed) == 4
+    for fails_on, failures in (("cloud-ar", {("cloud-ar", "UNAVAILABLE: gone")}), ("", set())):
+        run_over_fakes(TINY, METHODS, prompts, tmp_path, fails_on=fails_on)
 
-    run(prompts, tmp_path / "out")
-
-    assert [r for r in read_generations(tmp_path / "out") if r.failure] == []
+        found = read_generations(tmp_path)
+        assert {(r.method, r.failure) for r in found if r.failure} == failures
+        assert Counter(r.method for r in found if r.purpose == MEASURED)["cloud-ar"] == 4
 
 
 def test_trials_run_once_on_their_link_and_tune_every_cell(prompts: Path, tmp_path: Path) -> None:
-    """The fake likes short blocks; trials are keyed by the tuning link, further ones only where checked."""
-    run_transfer(prompts, tmp_path / "out")
+    """
+    The fake likes short blocks; trials are keyed by the tuning link, further ones only where checked.
 
-    records = read_generations(tmp_path / "out")
+    What is run to check a choice does not tune: such trials, however slow, leave the prediction as it was.
+    """
+    run_over_fakes(TRANSFER, TRANSFERRED, prompts, tmp_path)
+
+    records = read_generations(tmp_path)
     tuning = [r for r in records if r.purpose == TUNING]
     assert {r.rate_up_bps for r in tuning if r.method == "cloud-assisted"} == {512_000}
     assert {r.cell for r in tuning if r.rate_up_bps == 64_000} == set(TRANSFER.checked)
@@ -125,37 +135,21 @@ def test_trials_run_once_on_their_link_and_tune_every_cell(prompts: Path, tmp_pa
     assert {(r.tuned_by, r.parameters["draft_length"]) for r in tuned} == {("transfer", 1)}
     assert all(r.predicted_token_s is not None for r in tuned)
 
+    checks = {r.attempt for r in tuning if r.rate_up_bps == 64_000}
+    kept = [r.to_json() for r in records if r.rate_up_bps != 64_000 or r.attempt in checks]
+    rounds = [
+        json.dumps({**line, "verify_s": 100.0} if line["attempt"] in checks else line)
+        for line in read_lines(tmp_path / "rounds.jsonl")
+    ]
+    for name, lines in (("generations", kept), ("rounds", rounds)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    run_over_fakes(TRANSFER, TRANSFERRED, prompts, tmp_path)
 
-def test_what_is_run_to_check_a_choice_does_not_tune(prompts: Path, tmp_path: Path) -> None:
-    """Trials of the same names in a checked cell, however slow, leave the prediction as it was."""
-    out = tmp_path / "out"
-    run_transfer(prompts, out)
-    before = {r.key: r.predicted_token_s for r in read_generations(out)}
-    (cell,) = TRANSFER.checked
-    lines = [json.loads(line) for line in (out / "generations.jsonl").read_text().splitlines()]
-    checks = {r["attempt"] for r in lines if r["rate_up_bps"] == cell.rate_up_bps and r["purpose"] == TUNING}
-    kept = [r for r in lines if r["rate_up_bps"] != cell.rate_up_bps or r["attempt"] in checks]
-    rounds = [json.loads(line) for line in (out / "rounds.jsonl").read_text().splitlines()]
-    slow = [{**line, "verify_s": 100.0} if line["attempt"] in checks else line for line in rounds]
-    for name, rows in (("generations", kept), ("rounds", slow)):
-        (out / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    run_transfer(prompts, out)
-
-    assert checks
-    assert {r.key: r.predicted_token_s for r in read_generations(out)} == before
-
-
-def test_what_defines_a_run_is_the_same_once_it_was_written(prompts: Path) -> None:
-    """Else no run could be resumed."""
-    described = describe_run(TRANSFER, TRANSFERRED, run_settings(prompts))
-
-    assert json.loads(json.dumps(described)) == described
+    again = read_generations(tmp_path)
+    assert {r.key: r.predicted_token_s for r in again} == {r.key: r.predicted_token_s for r in records}
 
 
 def test_too_few_prompts_are_refused(prompts: Path) -> None:
     """Measured and tuning prompts never overlap."""
-    prompts.write_text("".join(prompts.read_text().splitlines(keepends=True)[:2]))
-
-    with pytest.raises(ConfigError, match="holds 2 prompts; expected at least 3"):
-        read_prompts(prompts, TINY)
+    with pytest.raises(ConfigError, match="holds 3 prompts; expected at least 4"):
+        read_prompts(prompts, replace(TINY, tuning_prompts=2))

@@ -7,9 +7,9 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
-from bench.grid.client import thinwire_request_to_dict
 from link.link import End
 from link.self_test import module_environment
 from thinwire.common.session.generation import GenerationRequest
@@ -49,7 +49,7 @@ def ask(edge: subprocess.Popen[str], *requests: GenerationRequest) -> int:
     """Texts that `tests.link.table_daemons` makes together; returns their tokens."""
     assert edge.stdin is not None
     assert edge.stdout is not None
-    line = json.dumps([thinwire_request_to_dict(request) for request in requests])
+    line = json.dumps([{**asdict(request), "scheme": str(request.scheme)} for request in requests])
     print(line, file=edge.stdin, flush=True)
     return int(edge.stdout.readline())
 

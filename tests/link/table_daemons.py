@@ -2,8 +2,8 @@
 Either daemon's own service over a table model, in a process of its own.
 
     python -m tests.link.table_daemons V cloud ADDRESS          prints its port, serves until its input closes
-    python -m tests.link.table_daemons V edge CLOUD ROUND_LOG   prints "ready"; then a line is a JSON list of
-                                                                `bench.grid.client.thinwire_request_to_dict`,
+    python -m tests.link.table_daemons V edge CLOUD ROUND_LOG   prints "ready"; then a line is a JSON list for
+                                                                `bench.grid.client.thinwire_request`,
                                                                 made together, answered by their tokens
 
 The edge pings nobody, so nothing but its texts crosses the link.
