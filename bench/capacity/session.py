@@ -16,7 +16,7 @@ import grpc
 from bench.capacity.texts import RecordedRound, RecordedText, request_of
 from thinwire.common import wire
 from thinwire.common.errors import QuotaExceededError, ResourceExhaustedError, SessionNotFoundError
-from thinwire.common.session.messages import Close, CloseReason, Opened, Verdict
+from thinwire.common.session.messages import Close, CloseReason, Opened, Verdict, Written
 
 ROUND_TIMEOUT_S = 30.0
 """For one round with its Open; the cloud's refusal of a burst comes sooner."""
@@ -133,7 +133,7 @@ class ReplayedSession:
         assert isinstance(opened, Opened), opened
         self._session_id = opened.session_id
 
-    async def _ask(self, request: Any) -> Opened | Verdict | None:
+    async def _ask(self, request: Any) -> Opened | Verdict | Written | None:
         """The cloud's answer; AioRpcError where the stream has ended."""
         # A write that finds the stream ended: the reading says why.
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):

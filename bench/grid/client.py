@@ -32,7 +32,7 @@ from thinwire.common import wire
 from thinwire.common.config import SamplingParameters
 from thinwire.common.door.security import ClientSecurity, read_authority
 from thinwire.common.errors import ThinwireError
-from thinwire.common.schemes import parse_scheme
+from thinwire.common.schemes import SCHEMES, parse_scheme
 from thinwire.common.session.generation import GenerationFinished, GenerationRequest, GenerationStarted
 from thinwire.edge.client import AsyncClient
 
@@ -55,7 +55,9 @@ def request_of(
     if method.is_peer:
         return {**asked, "way": method.way, "temperature": cell.temperature}
     scheme = str(method.scheme(cell.temperature, parameters))
-    exact = {"uplink_budget_bits": 0, "min_block_acceptance": 0.0, "ignore_eos": True}
+    exact: dict[str, Any] = {"uplink_budget_bits": 0, "ignore_eos": True}
+    if not SCHEMES[method.way].may_run_free:
+        exact["min_block_acceptance"] = 0.0  # blocks of the length that is tuned
     return {**asked, **exact, "scheme": scheme, "sampling": {"temperature": cell.temperature}}
 
 

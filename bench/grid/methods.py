@@ -18,6 +18,7 @@ from typing import Any
 from bench.peers.messages import ASSISTED, GENERATE, OWN
 from thinwire.common.errors import ConfigError
 from thinwire.common.schemes import SCHEMES, SchemeParameters, read_scheme, scheme_parameters
+from thinwire.common.session.generation import GenerationRequest
 
 PEER_WAYS = {"cloud-stream": OWN, "cloud-generate": GENERATE, "cloud-assisted": ASSISTED}
 DEFAULT_METHODS = (
@@ -34,7 +35,10 @@ _AXES: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     "k-sqs": {**_LATTICE, "support_size": (2, 3, 8, 32)},
     "c-sqs": {**_LATTICE, "initial_threshold": (0.01, 0.02, 0.05, 0.1, 0.2)},
 }
-"""What can be tuned, and the values to try; of every scheme that drafts also the draft length."""
+"""
+What can be tuned, and the values to try; of every scheme that drafts also the draft length, but for one whose
+cloud may write by itself, which settles for itself how far to draft.
+"""
 
 Parameters = Mapping[str, Any]
 """draft_length, and fields of `SchemeParameters`, that are not at their defaults."""
@@ -94,9 +98,11 @@ def parse_method(text: str) -> Method:
         known = ", ".join((*PEER_WAYS, *SCHEMES))
         raise ConfigError(f"method is {name!r}; expected one of {known}.")
     axes = dict(_AXES.get(name, {}))
-    if not is_peer and SCHEMES[name].max_draft_length > 0:
-        axes = {"draft_length": _LENGTHS, **axes}
     fixed: dict[str, Any] = {}
+    if not is_peer and SCHEMES[name].may_run_free:
+        fixed["draft_length"] = GenerationRequest("").draft_length
+    elif not is_peer and SCHEMES[name].max_draft_length > 0:
+        axes = {"draft_length": _LENGTHS, **axes}
     for part in rest.split(",") if rest else ():
         word, _, value = part.partition("=")
         if word not in ("gamma", "draft_length"):

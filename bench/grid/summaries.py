@@ -147,10 +147,15 @@ def _methods(texts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _number(value: Any) -> str:
+    """A parameter's value; words as they are."""
+    return value if isinstance(value, str) else f"{value:g}"
+
+
 def _settings_text(record: GenerationRecord) -> str:
     words = [
         f"{LETTERS.get(name, name)} "
-        + ("own schedule" if name == "draft_length" and value == 0 else f"{value:g}")
+        + ("own schedule" if name == "draft_length" and value == 0 else _number(value))
         for name, value in record.parameters.items()
     ]
     by = " (by arithmetic)" if record.tuned_by == "arithmetic" else ""

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from tests.cloud.gated_cloud import Gate, watched
+from thinwire.cloud.batch_queue import PREFILL_CHUNK_TOKENS
 from thinwire.cloud.settings import CloudSettings
-from thinwire.cloud.verifier import PREFILL_CHUNK_TOKENS
 from thinwire.common.errors import RoundOrderError, SessionNotFoundError
 from thinwire.common.observe.log import JsonFormatter
 from thinwire.common.session.messages import Opened

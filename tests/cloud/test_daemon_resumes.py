@@ -9,7 +9,7 @@ import pytest
 
 from fakes import Prefix, scheme_with
 from tests.cloud.gated_cloud import Gate, server_info, undisturbed, watched
-from thinwire.cloud.verifier import PREFILL_CHUNK_TOKENS
+from thinwire.cloud.batch_queue import PREFILL_CHUNK_TOKENS
 from thinwire.common import wire
 from thinwire.common.errors import EpochSupersededError
 from thinwire.common.schemes import scheme_names

@@ -126,4 +126,4 @@ def test_a_round_that_comes_again_on_a_stream_that_is_being_refused_moves_nothin
 
     assert session.step(BlockReceived(1, make_block()), 100.0) == []
     assert session.state is State.DETACHED
-    assert not session.has_round
+    assert not session.has_work

@@ -40,7 +40,7 @@ def tables(max_size: int) -> str:
 def test_a_block_has_the_bytes_written_down_and_comes_back_from_them(block: dict[str, Any]) -> None:
     """Both directions, so that neither end can drift with the other."""
     scheme = make_scheme(parse_scheme(block["scheme"]), vocabulary_size=block["vocabulary_size"])
-    resolution = scheme.parameters.values()["lattice_resolution"]
+    resolution = scheme.parameters.values().get("lattice_resolution", 1)
     tokens = [
         DraftToken(
             QuantizedDistribution(np.array(t["support_ids"]), np.array(t["lattice_counts"]), resolution),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from fakes import random_table, scheme_with
 from thinwire.common.errors import LocalProtocolError
-from thinwire.common.law.random_streams import Draws, KeyedDraws
+from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
+from thinwire.common.law.random_streams import Draws, KeyedDraws, Stream
 from thinwire.common.schemes import make_scheme, scheme_names
 from thinwire.common.schemes.base import Scheme
 from thinwire.edge.draft_block import DraftBlockBuilder
@@ -30,6 +34,11 @@ class CountingDraws(KeyedDraws):
         """Remember and draw."""
         self.asked.append((position, attempt))
         return super().draft_integer(position, attempt, bound)
+
+    def race(self, stream: Stream, position: int, weights: npt.NDArray[Any]) -> tuple[int, float]:
+        """Remember and draw."""
+        self.asked.append((position, 0))
+        return super().race(stream, position, weights)
 
 
 def scheme_named(name: str) -> Scheme:
@@ -122,21 +131,33 @@ def test_a_token_that_the_budget_shuts_out_is_never_drawn() -> None:
 
 @pytest.mark.parametrize("name", DRAFTING)
 def test_the_token_that_makes_a_block_unlikely_is_kept_and_ends_it(name: str) -> None:
-    """Π min(1, q/q̂) √max q falls below the bound with the last token and not before."""
-    free = draft(scheme_named(name), KeyedDraws(7)).tokens
+    """The product of the scheme's estimates falls below the bound with the last token and not before."""
+    scheme = scheme_named(name)
+    free = draft(scheme, KeyedDraws(7))
     prefix: tuple[int, ...] = (0, 1)
     estimates = [1.0]
-    for token in free:
-        law, quantized = LAW(prefix), token.quantized
-        q_hat = quantized.lattice_counts[token.token_index] / quantized.lattice_resolution
-        estimates.append(estimates[-1] * min(1.0, law[token.token_id] / q_hat) * law.max() ** 0.5)
+    for position, (token, state) in enumerate(zip(free.tokens, free.states, strict=False), start=2):
+        law = LAW(prefix)
+        drafted = scheme.quantize(law, state)
+        _, margin = scheme.sample_with_margin(law, drafted, KeyedDraws(7), position=position, attempt=3)
+        estimates.append(estimates[-1] * scheme.acceptance(law, token, margin))
         prefix = (*prefix, token.token_id)
-    for length in range(1, len(free)):
+    for length in range(1, len(free.tokens)):
         draws = CountingDraws(7)
         block = draft(scheme_named(name), draws, least=estimates[length] * 1.001)
 
-        assert [t.token_id for t in block.tokens] == [t.token_id for t in free[:length]]
+        assert [t.token_id for t in block.tokens] == [t.token_id for t in free.tokens[:length]]
         assert len(draws.asked) == length
+
+
+def test_a_tokens_estimated_acceptance() -> None:
+    """min(1, q/q̂) √max q where q̂ is tested against; √max q and the race's margin where ids are compared."""
+    law = np.array([0.64, 0.16, 0.2])
+    half = DraftToken(QuantizedDistribution(np.array([0, 1]), np.array([1, 1]), 2), 1)
+    one = DraftToken(QuantizedDistribution(np.array([1]), np.array([1]), 1), 0)
+
+    assert scheme_named("k-sqs").acceptance(law, half, 1.0) == pytest.approx(0.32 * 0.8)
+    assert scheme_named("coupled").acceptance(law, one, 0.5) == pytest.approx(0.75 * 0.8)
 
 
 def test_an_end_of_text_token_is_kept_and_ends_the_block() -> None:

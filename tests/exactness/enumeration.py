@@ -34,6 +34,7 @@ from thinwire.common.law.speculative import BlockOutcome
 from thinwire.common.schemes import make_scheme
 from thinwire.common.schemes.base import Scheme
 from thinwire.common.session.generation import GenerationRequest
+from thinwire.common.session.hit_rate import HitRate
 from thinwire.common.session.messages import (
     Close,
     DraftBlock,
@@ -121,9 +122,9 @@ class EnumeratedDraws:
         return _Uniform(self, draw_key(self._seed, Stream.ACCEPT, position)), 1
 
     def race(self, stream: Stream, position: int, weights: npt.NDArray[Any]) -> tuple[int, float]:
-        """An index in proportion to exact weights."""
-        total = sum(weights)
-        cuts = [Fraction(c) / total for c in accumulate(weights)][:-1]
+        """An index in proportion to the weights, floats taken at their exact value."""
+        *partial, total = accumulate(Fraction(weight) for weight in weights)
+        cuts = [part / total for part in partial]
         return self.cut(draw_key(self._seed, stream, position), cuts), 1.0
 
     def cut(self, key: bytes, cuts: Sequence[Fraction]) -> int:
@@ -179,6 +180,7 @@ class ExactPair:
         loses: called with each verdict; True loses it together with the stream, and the edge resumes.
             A verdict is lost at most once.
         observe: output tokens to look at; the rest of the generation is not run.
+        hit_rate: makes what the edge believes of its draft at first.
         draft_context_length: tokens the draft model can hold; the target's are 64.
     """
 
@@ -195,6 +197,7 @@ class ExactPair:
         loses: Callable[[Verdict], bool] = lambda verdict: False,
         observe: int | None = None,
         draft_context_length: int = 64,
+        hit_rate: Callable[[], HitRate] = HitRate,
     ) -> None:
         self.parameters = parameters
         self.target, self.draft, self.draws = target, draft, draws
@@ -213,6 +216,7 @@ class ExactPair:
             context_length=draft_context_length,
             round_timeout_s=1.0,
             patience_s=1e9,
+            hit_rate=hit_rate(),
         )
         self.cloud: CloudSession | None = None
         self.epoch = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 
@@ -23,6 +24,7 @@ from thinwire.common.schemes.c_sqs import CSqs
 from thinwire.common.schemes.dense_qs import DenseQs
 from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.generation import GenerationRequest
+from thinwire.common.session.hit_rate import HitRate
 from thinwire.common.session.messages import Verdict
 
 TARGET_2 = by_prefix(fractions(1, 3), fractions(2, 1), fractions(1, 1))
@@ -188,6 +190,17 @@ def test_a_lossy_link_leaves_the_law_alone(scheme: SchemeParameters) -> None:
 
     assert law_of(results) == target_law(case.target, case.outputs)
     assert any(o.resends for o, _ in results)
+
+
+@pytest.mark.parametrize("scheme", [K_SQS, DENSE], ids=["k-sqs", "dense-qs"])
+def test_lengths_that_follow_what_was_accepted_leave_the_law_alone(scheme: SchemeParameters) -> None:
+    """A rejection of the first token makes the next block empty, its acceptance makes it longer."""
+    case = Case(scheme, TARGET_2, DRAFT_2, 2, 4, 6, min_acceptance=0.01)
+    results = enumerate_case(case, hit_rate=partial(HitRate, 0.2, memory=2.0))
+    lengths = {tuple(o.draft_lengths[:3]) for o, _ in results}
+
+    assert law_of(results) == target_law(case.target, case.outputs)
+    assert {each[:2] for each in lengths} == {(1, 0), (1, 2)}
 
 
 def loses_rejections(verdict: Verdict) -> bool:

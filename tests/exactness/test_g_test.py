@@ -28,6 +28,7 @@ from thinwire.common.causal_model import ServedModel
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes import SchemeParameters, make_scheme
 from thinwire.common.schemes.c_sqs import CSqs
+from thinwire.common.schemes.coupled import Coupled
 from thinwire.common.schemes.dense_qs import DenseQs
 from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.generation import GenerationRequest
@@ -61,6 +62,7 @@ SCHEMES = {
     "k-sqs": K_SQS,
     "c-sqs": C_SQS,
     "dense-qs": DenseQs.Parameters(lattice_resolution=5),
+    "coupled": Coupled.Parameters(),
 }
 
 

@@ -26,6 +26,7 @@ from thinwire.common.schemes import make_scheme
 from thinwire.common.schemes.base import Scheme
 from thinwire.common.schemes.c_sqs import CSqs
 from thinwire.common.schemes.cloud_ar import CloudAr
+from thinwire.common.schemes.coupled import Coupled
 from thinwire.common.schemes.dense_f16 import DenseF16
 from thinwire.common.schemes.dense_qs import DenseQs
 from thinwire.common.schemes.k_sqs import KSqs
@@ -47,6 +48,7 @@ SCHEMES = (
     DenseQs.Parameters(lattice_resolution=100),
     DenseF16.Parameters(),
     CloudAr.Parameters(),
+    Coupled.Parameters(),
 )
 """The corpus names them by their place: a new one goes to the end."""
 VOCABULARY_SIZES = (2, 300, 8192, 152_064)

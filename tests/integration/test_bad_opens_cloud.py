@@ -24,7 +24,7 @@ from thinwire.common.session.messages import VocabularyIdentity
 from verify_peer import CLOSE, SIZE, VOCABULARY, EdgeText, VerifyPeer, running_cloud
 
 BAD_OPENS: list[tuple[dict[str, Any], type[ThinwireError], str]] = [
-    ({"protocol_version": 1}, ProtocolVersionError, "protocol 1, payload layout 1; expected 3 and 1"),
+    ({"protocol_version": 1}, ProtocolVersionError, "protocol 1, payload layout 1; expected 4 and 1"),
     ({"payload_layout": 9}, ProtocolVersionError, "payload layout 9"),
     (
         {"protocol_version": 1, "scheme__k_sqs__lattice_resolution": 0},

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from fakes import Prefix, TableModel, scheme_with
 from loopback import WatchedModel, generate, loopback, make_request
+from thinwire.cloud.batch_queue import PREFILL_CHUNK_TOKENS
 from thinwire.cloud.settings import CloudSettings
-from thinwire.cloud.verifier import PREFILL_CHUNK_TOKENS
 from thinwire.common import wire
 from thinwire.common.causal_model import Extended, ExtendRequest
 from thinwire.common.errors import NonFiniteLogitsError, PayloadInvalidError, ResourceExhaustedError

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from thinwire.cloud.batcher import Done
-from thinwire.cloud.session import CloudSession
+from thinwire.cloud.conversation import Conversation
 from thinwire.common.observe.log import log_request, short_session
 from thinwire.common.observe.metrics import Metrics
 from thinwire.common.observe.tracing import Trace
@@ -46,7 +46,7 @@ class SessionAccount:
     """One session's; `opened_s` in monotonic seconds, `trace` of the stream that opened it."""
 
     def __init__(
-        self, metrics: CloudMetrics, session: CloudSession, *, tenant: str, opened_s: float, trace: Trace
+        self, metrics: CloudMetrics, session: Conversation, *, tenant: str, opened_s: float, trace: Trace
     ) -> None:
         self._metrics = metrics
         self._session = session

@@ -17,6 +17,7 @@ A turn is a piece of advice and is not kept for anybody.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -37,6 +38,8 @@ gets a refusal or two a second and session, not hundreds; half of an edge's leas
 """
 MAX_HELD_BACK_STREAMS = 64
 """Refused streams of one tenant that are held back at once; one more is told at once."""
+LATE_S = 0.5
+"""So much after its turn may come whoever was told one."""
 _ROUNDING = 1e-9
 """A bucket this little short is not short: whoever waited as told must find what it waited for."""
 
@@ -48,6 +51,8 @@ class RateBucket:
         self._per_s = per_s
         self._level = self._capacity
         self._filled_at_s = now
+        self._told_at_s = -math.inf
+        """When the last turn comes that was told to one who was refused."""
         self._promised_at_s = now
         """The last turn told."""
 
@@ -69,8 +74,12 @@ class RateBucket:
         """
         behind_s = self._promised_at_s + min(amount, self._capacity) / self._per_s - now
         turn_s = min(longest_s, max(self.wait_s(amount, now), behind_s))
-        self._promised_at_s = now + turn_s
+        self._promised_at_s = self._told_at_s = now + turn_s
         return turn_s
+
+    def spare_s(self, amount: float, now: float) -> float:
+        """Seconds until this amount is there and no turn that was told is still to come; 0 for now."""
+        return max(self.wait_s(amount, now), self._told_at_s + LATE_S - now)
 
     def take(self, amount: float, now: float) -> None:
         """Take, into debt if need be."""
@@ -126,6 +135,20 @@ class Admission:
                     f"tenant {tenant} is above its {per_s:g} {unit}/s; expected a pause of {wait_s:.2f} s.",
                     retry_after_s=bucket.turn_s(amount, now, longest_s=self._longest_pause_s),
                 )
+
+    def pause_s(self, tenant: str, *, rounds: int = 0, tokens: int = 0) -> float:
+        """
+        Seconds for which something waits that need not be refused, such as a pass of a free-running target.
+
+        So long as a turn is to come that another one was told, it finds its rate there.
+        """
+        now = self._now()
+        pauses = (
+            bucket.spare_s(amount, now)
+            for _, amount, _, bucket in self._limited(tenant, rounds, tokens, now)
+            if amount
+        )
+        return max(pauses, default=0.0)
 
     def take(self, tenant: str, *, rounds: int = 0, tokens: int = 0) -> None:
         """Take what a request costs that `check` let pass."""

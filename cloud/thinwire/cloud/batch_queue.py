@@ -28,6 +28,8 @@ from thinwire.common.causal_model import ExtendRequest
 from thinwire.common.errors import LocalProtocolError, ResourceExhaustedError
 from thinwire.common.law.steps import Steps
 
+PREFILL_CHUNK_TOKENS = 256
+"""A prompt is fed in pieces of this size, so that other sessions' rounds come in between."""
 SLICE_S = 0.0005
 """Seconds of one turn; a step that is under way is finished."""
 

@@ -145,7 +145,7 @@ class CloudServer(DaemonServer, wire.VerifierServicer):
             raise
         live.account.received(size_bytes)
         stream = wire.Outbox(context, write_timeout_s=self._settings.write_timeout_s)
-        epoch = live.attach(stream)
+        epoch = live.attach(stream, first.free_run)
         uplink = Uplink(live, epoch, stream, access=self._access, admission=self._admission)
         reading = asyncio.create_task(uplink.read(requests, credential))
         try:

@@ -14,7 +14,7 @@ from thinwire.common.law.speculative import BlockOutcome
 from thinwire.common.session.effects import ArmTimer as ArmTimer
 from thinwire.common.session.effects import TimerFired as TimerFired
 from thinwire.common.session.effects import TruncateCache as TruncateCache
-from thinwire.common.session.messages import DraftBlock, Opened, Verdict
+from thinwire.common.session.messages import DraftBlock, FreeRun, Hints, Opened, Verdict, Written
 
 # --- events -----------------------------------------------------------------------------------------------
 
@@ -24,6 +24,8 @@ class Attached:
     """A stream opened or resumed this session; the registry has issued `epoch`."""
 
     epoch: int
+    free_run: FreeRun | None = None
+    """Of its Open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,26 @@ class BlockReceived:
 
     epoch: int
     block: DraftBlock
+
+
+@dataclass(frozen=True, slots=True)
+class HintsReceived:
+    """Hints, or a mere acknowledgement, came in on the stream of `epoch`."""
+
+    epoch: int
+    hints: Hints
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """A Write effect is done."""
+
+    fed: tuple[int, ...]
+    """The hints that the pass was fed."""
+    token_ids: tuple[int, ...]
+    """What the target wrote: the hints that were right, and one token."""
+    queue_us: int
+    verify_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +78,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class WorkFailed:
-    """A Prefill, Decode or Score effect failed with `error`; the session cannot go on."""
+    """A Prefill, Decode, Score or Write effect failed with `error`; the session cannot go on."""
 
     error: ThinwireError
 
@@ -75,7 +97,24 @@ class LinkLost:
     epoch: int
 
 
-CloudEvent = Attached | BlockReceived | Decoded | Scored | WorkFailed | CloseReceived | LinkLost | TimerFired
+@dataclass(frozen=True, slots=True)
+class WaitOver:
+    """The time of the last AwaitHint has come."""
+
+
+CloudEvent = (
+    Attached
+    | BlockReceived
+    | HintsReceived
+    | Decoded
+    | Scored
+    | Wrote
+    | WorkFailed
+    | CloseReceived
+    | LinkLost
+    | TimerFired
+    | WaitOver
+)
 
 # --- effects ----------------------------------------------------------------------------------------------
 
@@ -85,7 +124,7 @@ class Reply:
     """Write one message to the edge, on the stream of `epoch` if it is still there."""
 
     epoch: int
-    message: Opened | Verdict
+    message: Opened | Verdict | Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +171,33 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class Write:
+    """
+    One target pass over what the cache lacks of the committed tokens and the hints there are; answer Wrote or
+    WorkFailed.
+    """
+
+    feed_token_ids: tuple[int, ...]
+    """The last committed tokens, at least one; the cache holds those before them."""
+    first_position: int
+    """Of the first token to write."""
+    most_rows: int
+    """Hints that it may be fed."""
+
+    @property
+    def cache_length(self) -> int:
+        """Tokens that must be cached before the pass."""
+        return self.first_position - len(self.feed_token_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitHint:
+    """Deliver WaitOver at `at_s` (monotonic seconds); replaces, and is replaced by, an ArmTimer."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Refuse:
     """End the stream of `epoch` with the error's status."""
 
@@ -144,4 +210,16 @@ class Release:
     """Free the session: cache, slot and id. Nothing follows."""
 
 
-CloudEffect = Reply | ReplyClosed | Prefill | Decode | Score | TruncateCache | ArmTimer | Refuse | Release
+CloudEffect = (
+    Reply
+    | ReplyClosed
+    | Prefill
+    | Decode
+    | Score
+    | Write
+    | TruncateCache
+    | ArmTimer
+    | AwaitHint
+    | Refuse
+    | Release
+)

@@ -18,18 +18,27 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from thinwire.cloud import events
 from thinwire.cloud.account import SessionAccount
+from thinwire.cloud.admission import MIN_PAUSE_S, Admission
+from thinwire.cloud.batch_queue import PREFILL_CHUNK_TOKENS
 from thinwire.cloud.batcher import Batcher, Done
-from thinwire.cloud.session import CloudSession
-from thinwire.cloud.verifier import PREFILL_CHUNK_TOKENS, Verifier
+from thinwire.cloud.conversation import Conversation
+from thinwire.cloud.free_running import FreeRunningSession
+from thinwire.cloud.verifier import Verifier
 from thinwire.common import wire
 from thinwire.common.door.tenants import DEFAULT_TENANT
-from thinwire.common.errors import LocalProtocolError, ResourceExhaustedError, ThinwireError
-from thinwire.common.session.messages import DraftBlock
+from thinwire.common.errors import (
+    LocalProtocolError,
+    ResourceExhaustedError,
+    ThinwireError,
+)
+from thinwire.common.law.speculative import BlockOutcome
+from thinwire.common.session.messages import DraftBlock, FreeRun
 from thinwire.common.session.statistics import RoundVerified
 
 CLOSE_DECISION_MARGIN = 1e-4
@@ -39,10 +48,12 @@ logits by some 1e-7, and such a decision may then fall otherwise.
 """
 _log = logging.getLogger(__name__)
 
+_EXPIRY = events.TimerFired()
+
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    effect: events.Prefill | events.Decode | events.Score | events.TruncateCache
+    effect: events.Prefill | events.Decode | events.Score | events.Write | events.TruncateCache
     issued_s: float
     """A reading of `perf_counter`; a wait for the session's own prompt counts too."""
 
@@ -54,11 +65,12 @@ class LiveSession:
     Args:
         on_release: called once, when the session is over, with the reason (`ErrorInfo.reason`, or "CLOSED").
         on_exhausted: called when the cache had no room for a round; the session is detached by then.
+        admission: the rates that a free-running session is held to; None for no rates.
     """
 
     def __init__(
         self,
-        session: CloudSession,
+        session: Conversation,
         verifier: Verifier,
         *,
         batcher: Batcher,
@@ -66,6 +78,7 @@ class LiveSession:
         tenant: str = DEFAULT_TENANT,
         on_release: Callable[[LiveSession, str], None],
         on_exhausted: Callable[[], None],
+        admission: Admission | None = None,
     ) -> None:
         self.session = session
         self._name = session.session_id.hex()[:8]
@@ -76,23 +89,26 @@ class LiveSession:
         self.tenant = tenant
         self._on_release = on_release
         self._on_exhausted = on_exhausted
+        self._admission = admission
         self._loop = asyncio.get_running_loop()
         self._streams: dict[int, wire.Outbox] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._line: deque[_Work] = deque()
         """Work on the model's cache, as issued; one piece at a time."""
         self._working: asyncio.Task[None] | None = None
+        self._over = asyncio.Event()
+        """Set once the session is released."""
         self._is_short = False
         """Whether the cache had no room for the round in hand."""
         self._decoding = Done(None, 0, 0)
         self._payload_bytes = 0
         self._reason = "CLOSED"
 
-    def attach(self, stream: wire.Outbox) -> int:
-        """Give the session to a stream; returns its epoch, the one after the session's own."""
+    def attach(self, stream: wire.Outbox, free_run: FreeRun | None = None) -> int:
+        """Give the session to a stream that opened so; returns its epoch, the one after the session's own."""
         epoch = self.session.epoch + 1
         self._streams[epoch] = stream
-        self.handle(events.Attached(epoch))
+        self.handle(events.Attached(epoch, free_run))
         return epoch
 
     def handle(self, event: events.CloudEvent) -> None:
@@ -114,7 +130,7 @@ class LiveSession:
         self._streams.pop(epoch, None)
 
     async def round_decided(self) -> None:
-        while self.session.has_round and self._working is not None:
+        while self.session.has_work and self._working is not None:
             await asyncio.wait([self._working])
 
     def _issue(self, effect: events.CloudEffect) -> None:
@@ -122,6 +138,8 @@ class LiveSession:
         match effect:
             case events.ArmTimer(at_s):
                 self._arm(at_s)
+            case events.AwaitHint(at_s):
+                self._arm(at_s, events.WaitOver())
             case events.Reply(epoch, message):
                 self._put(epoch, wire.reply_to_proto(message))
             case events.ReplyClosed(epoch, rounds, committed_length):
@@ -134,7 +152,9 @@ class LiveSession:
                 self._end_stream(epoch, error)
             case events.Release():
                 self._release()
-            case events.Prefill() | events.Decode() | events.Score() | events.TruncateCache():
+            case (
+                events.Prefill() | events.Decode() | events.Score() | events.Write() | events.TruncateCache()
+            ):
                 self._line.append(_Work(effect, time.perf_counter()))
                 if self._working is None:
                     self._working = self._loop.create_task(self._work_off())
@@ -169,6 +189,8 @@ class LiveSession:
                     return await self._decode(block, work.issued_s)
                 case events.Score() as score:
                     return await self._score(score)
+                case events.Write() as write:
+                    return await self._write(write)
         except LocalProtocolError as error:  # no text comes of a cache that is not what the core believes
             _log.error("session %s: %s", self._name, error.message)
             return events.WorkFailed(error)
@@ -197,10 +219,7 @@ class LiveSession:
             self._is_short = True
             raise
         outcome = scoring.outcome
-        if outcome.decision_margin < CLOSE_DECISION_MARGIN:
-            _log.info(
-                "session %s round %d: decision margin %.1e", self._name, effect.round, outcome.decision_margin
-            )
+        self._note_margin(effect.round, outcome)
         accepted = tuple(token.token_id for token in effect.tokens[: outcome.accepted])
         queue_us = self._decoding.queue_us + scoring.queue_us
         verify_us = self._decoding.work_us + scoring.work_us
@@ -216,6 +235,52 @@ class LiveSession:
         self.account.verified(measured, self._decoding, scoring)
         return events.Scored(effect.round, accepted, outcome, queue_us=queue_us, verify_us=verify_us)
 
+    async def _write(self, effect: events.Write) -> events.Wrote:
+        """One pass of a target that writes by itself, no sooner than its tenant's rate allows."""
+        session = self.session
+        assert isinstance(session, FreeRunningSession), "a session of rounds writes nothing by itself"
+        await self._in_turn(1 + effect.most_rows)
+        in_line = self._batcher.put(
+            self._verifier.writing(effect, lambda: session.hints.rows(effect.most_rows))
+        )
+        try:
+            done = await in_line
+        except ResourceExhaustedError:
+            self._is_short = True
+            raise
+        fed, outcome = done.outcome
+        self._note_margin(session.rounds + 1, outcome)
+        if self._admission is not None:
+            self._admission.take(self.tenant, tokens=1 + len(fed))
+        measured = RoundVerified(
+            scheme=session.scheme.name,
+            round=session.rounds + 1,
+            draft_length=len(fed),
+            accepted=outcome.accepted,
+            uplink_payload_bits=8 * session.take_payload_bytes(),
+            queue_s=done.queue_us * 1e-6,
+            verify_s=done.work_us * 1e-6,
+        )
+        self.account.verified(measured, Done(None, 0, 0), done)
+        written = (*fed[: outcome.accepted], outcome.next_token_id)
+        return events.Wrote(fed, written, done.queue_us, done.work_us)
+
+    async def _in_turn(self, tokens: int) -> None:
+        """Wait until the tenant's rate allows a pass: a writing target is slowed, never refused."""
+        while self._admission is not None and not self._over.is_set():
+            pause_s = self._admission.pause_s(self.tenant, tokens=tokens)
+            if not pause_s:
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(MIN_PAUSE_S, pause_s)):
+                    await self._over.wait()
+
+    def _note_margin(self, number: int, outcome: BlockOutcome) -> None:
+        if outcome.decision_margin < CLOSE_DECISION_MARGIN:
+            _log.info(
+                "session %s round %d: decision margin %.1e", self._name, number, outcome.decision_margin
+            )
+
     # --- streams, the clock, the end -----------------------------------------------------------------------
 
     def _put(self, epoch: int, response: Any) -> None:
@@ -227,12 +292,13 @@ class LiveSession:
         if (stream := self._streams.get(epoch)) is not None:
             stream.end(error)
 
-    def _arm(self, at_s: float | None) -> None:
+    def _arm(self, at_s: float | None, event: events.CloudEvent = _EXPIRY) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if at_s is None else self._loop.call_at(at_s, self.expire)
+        self._timer = None if at_s is None else self._loop.call_at(at_s, self.handle, event)
 
     def _release(self) -> None:
+        self._over.set()
         self._arm(None)
         self._line.clear()
         self._verifier.abandon()

@@ -13,11 +13,14 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from thinwire.cloud.account import CloudMetrics, SessionAccount
 from thinwire.cloud.admission import Admission
 from thinwire.cloud.batcher import Batcher
+from thinwire.cloud.conversation import Conversation
+from thinwire.cloud.free_running import FreeRunningSession
 from thinwire.cloud.live_session import LiveSession
 from thinwire.cloud.session import CloudSession
 from thinwire.cloud.settings import CloudSettings
@@ -174,7 +177,12 @@ class SessionFactory:
         scheme = make_scheme(open_.scheme, vocabulary_size=served.vocabulary.identity.size)
 
         self.admission.check(tenant, tokens=prompt_tokens)
-        session = CloudSession(
+        kind: Callable[..., Conversation] = CloudSession
+        if open_.free_run is not None:
+            if not scheme.may_run_free:
+                raise ConfigError(f"free_run came with scheme {scheme.name}; expected coupled.")
+            kind = partial(FreeRunningSession, copies=not self.settings.no_copied_hints)
+        session = kind(
             secrets.token_bytes(SESSION_ID_BYTES),
             open_,
             scheme=scheme,
@@ -195,6 +203,7 @@ class SessionFactory:
             tenant=tenant,
             on_release=self._released,
             on_exhausted=self.registry.evict_one,
+            admission=self.admission,
         )
         self.registry.add(live, tenant_limit=self.admission.quotas_of(tenant).max_sessions)
         try:

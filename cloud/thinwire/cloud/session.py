@@ -12,76 +12,32 @@ may come again on another stream.
 
 from __future__ import annotations
 
+from typing import Any
+
 from thinwire.cloud import events
+from thinwire.cloud.conversation import Conversation
 from thinwire.common.config import check_integer
 from thinwire.common.errors import (
     ConfigError,
-    EpochSupersededError,
     LocalProtocolError,
     PayloadCorruptedError,
     PayloadInvalidError,
     PrefixMismatchError,
+    RemoteProtocolError,
     ResourceExhaustedError,
     RoundOrderError,
-    SessionNotFoundError,
     ThinwireError,
 )
 from thinwire.common.law.draft_token import DraftToken
-from thinwire.common.law.random_streams import Draws, KeyedDraws
-from thinwire.common.schemes.base import Scheme
-from thinwire.common.session.messages import DraftBlock, Open, Opened, PrefixHasher, Verdict, block_checksum
-from thinwire.common.session.prompt import check_prompt
-from thinwire.common.session.states import TERMINAL, Happening, State, after
+from thinwire.common.session.messages import DraftBlock, Open, Verdict, block_checksum
+from thinwire.common.session.states import Happening, State, after
 
 
-class CloudSession:
-    """
-    One session, seen from the cloud.
+class CloudSession(Conversation):
+    """One session of rounds, seen from the cloud; see `Conversation`."""
 
-    Args:
-        session_id: 16 bytes, issued by the registry.
-        open_: what the edge asked for; its vocabulary is already checked.
-        context_length: tokens the target model can hold.
-        target_fingerprint: tells target models apart (`language_model.fingerprint`); empty where unknown.
-        resume_ttl_s: seconds a session whose stream ended without Close is kept.
-        idle_ttl_s: seconds an attached session may stay silent.
-        draws: the session's randomness; made from the seed unless given.
-
-    Raises:
-        ConfigError: empty prompt, an id outside the vocabulary, or a prompt that fills the context.
-    """
-
-    def __init__(
-        self,
-        session_id: bytes,
-        open_: Open,
-        *,
-        scheme: Scheme,
-        context_length: int,
-        eos_token_ids: tuple[int, ...],
-        resume_ttl_s: float,
-        idle_ttl_s: float,
-        target_fingerprint: bytes = b"",
-        draws: Draws | None = None,
-    ) -> None:
-        check_prompt(open_.prompt_token_ids, scheme.vocabulary_size, context_length)
-        self.session_id = session_id
-        self.open = open_
-        self.scheme = scheme
-        self.draws: Draws = draws if draws is not None else KeyedDraws(open_.seed)
-        self.state = State.NEW
-        self.epoch = 0
-        """Epoch of the stream that holds the session now."""
-        self.rounds = 0
-        self.committed_length = len(open_.prompt_token_ids)
-        self._context_length = context_length
-        self._eos_token_ids = eos_token_ids
-        self._target_fingerprint = target_fingerprint
-        self._resume_ttl_s = resume_ttl_s
-        self._idle_ttl_s = idle_ttl_s
-        self._last_token_id = open_.prompt_token_ids[-1]
-        self._hasher = PrefixHasher()
-        self._hasher.extend(open_.prompt_token_ids)
+    def __init__(self, session_id: bytes, open_: Open, **options: Any) -> None:
+        super().__init__(session_id, open_, **options)
         self._pending: DraftBlock | None = None
         """The block in decoding or verification."""
         self._decoded = False
@@ -89,31 +45,12 @@ class CloudSession:
         self._last_verdict: tuple[bytes, Verdict] | None = None
 
     @property
-    def has_round(self) -> bool:
+    def has_work(self) -> bool:
+        """Whether a block is in decoding or verification."""
         return self._pending is not None
 
-    def step(self, event: events.CloudEvent, now: float) -> list[events.CloudEffect]:
-        """
-        Take one event, at `now` in monotonic seconds.
-
-        Returns:
-            effects in the order they must be done; after Release the session is over and ignores events,
-            but for a stream's, which is refused.
-
-        Raises:
-            LocalProtocolError: the shell delivered an event that it cannot have (a bug of ours).
-        """
-        if self.state in TERMINAL:
-            if isinstance(event, events.Attached | events.BlockReceived):
-                return [
-                    events.Refuse(
-                        event.epoch, SessionNotFoundError("the session has ended; expected a live one.")
-                    )
-                ]
-            return []
+    def _on_own(self, event: events.CloudEvent, now: float) -> list[events.CloudEffect]:
         match event:
-            case events.Attached(epoch):
-                return self._on_attached(epoch, now)
             case events.BlockReceived(epoch, block):
                 return self._on_block(epoch, block, now)
             case events.Decoded(round_, tokens):
@@ -124,53 +61,19 @@ class CloudSession:
                 return self._put_off(error, now)
             case events.WorkFailed(error):
                 return self._fail(error)
-            case events.CloseReceived(epoch):
-                return self._on_close(epoch)
-            case events.LinkLost(epoch):
-                return self._on_link_lost(epoch, now)
-            case events.TimerFired():
-                self.state = after(self.state, Happening.EXPIRE)
-                return [
-                    events.Refuse(self.epoch, SessionNotFoundError("the session expired after a silence.")),
-                    events.Release(),
-                ]
+            case events.HintsReceived():
+                return self._fail(RemoteProtocolError("hints came in a session of rounds; expected rounds."))
+            case _:
+                raise LocalProtocolError(f"{type(event).__name__} in a session of rounds.")
 
-    def _on_attached(self, epoch: int, now: float) -> list[events.CloudEffect]:
-        if epoch != self.epoch + 1:
-            raise LocalProtocolError(f"epoch {epoch} was issued after {self.epoch}; expected one more.")
-        former, self.epoch = self.epoch, epoch
-        fresh = self.state is State.NEW
-        self.state = after(self.state, Happening.OPEN if fresh else Happening.RESUME)
-        self.state = after(self.state, Happening.OPENED)
-        effects: list[events.CloudEffect] = []
-        if former:
-            effects.append(events.Refuse(former, _superseded(former, epoch)))
-        # While a round is being verified the silence is ours.
-        idle_s = None if self._pending is not None else now + self._idle_ttl_s
-        effects += [events.Reply(epoch, self._opened()), events.ArmTimer(idle_s)]
-        prompt = self.open.prompt_token_ids
-        if fresh and len(prompt) > 1:
-            effects.append(events.Prefill(prompt[:-1]))
+    def _on_taken_up(self, attached: events.Attached, now: float) -> list[events.CloudEffect]:
         if self._pending is not None:  # taken over in mid-verification: the verdict goes to the new stream
             self.state = after(self.state, Happening.ROUND)
-        return effects
-
-    def _opened(self) -> Opened:
-        return Opened(
-            session_id=self.session_id,
-            epoch=self.epoch,
-            context_length=self._context_length,
-            eos_token_ids=self._eos_token_ids,
-            committed_length=self.committed_length,
-            next_round=self.rounds + 1,
-            target_fingerprint=self._target_fingerprint,
-        )
+        return []
 
     # --- one round ----------------------------------------------------------------------------------------
 
     def _on_block(self, epoch: int, block: DraftBlock, now: float) -> list[events.CloudEffect]:
-        if epoch != self.epoch:
-            return [events.Refuse(epoch, _superseded(epoch, self.epoch))]
         if self.state is State.DETACHED:
             return []  # its round was put off, or its link was lost: this stream is ending
         try:
@@ -265,25 +168,3 @@ class CloudSession:
         self._pending = None
         self.state = after(self.state, Happening.LINK_LOST)
         return [events.Refuse(self.epoch, error), events.ArmTimer(now + self._resume_ttl_s)]
-
-    # --- the end ------------------------------------------------------------------------------------------
-
-    def _on_close(self, epoch: int) -> list[events.CloudEffect]:
-        if epoch != self.epoch:
-            return [events.Refuse(epoch, _superseded(epoch, self.epoch))]
-        self.state = after(self.state, Happening.CLOSE)
-        return [events.ReplyClosed(epoch, self.rounds, self.committed_length), events.Release()]
-
-    def _on_link_lost(self, epoch: int, now: float) -> list[events.CloudEffect]:
-        if epoch != self.epoch:
-            return []  # of a stream that was superseded
-        self.state = after(self.state, Happening.LINK_LOST)
-        return [events.ArmTimer(now + self._resume_ttl_s)]
-
-    def _fail(self, error: ThinwireError) -> list[events.CloudEffect]:
-        self.state = after(self.state, Happening.FAULT)
-        return [events.Refuse(self.epoch, error), events.Release()]
-
-
-def _superseded(epoch: int, current: int) -> EpochSupersededError:
-    return EpochSupersededError(f"the stream is of epoch {epoch}; the session is held by epoch {current}.")

@@ -45,6 +45,8 @@ class CloudSettings:
     """How long a peer may take nothing of what waits for it; its stream is torn then, its session kept."""
     drain_grace_s: SecondsOrNone = 5.0
     """How long rounds in flight may go on after SIGTERM."""
+    no_copied_hints: Switch = False
+    """Free-running targets are hinted by edges alone, and not by what followed the last time in the text."""
     allow_dense_f16: Switch = False
     """Serve dense-f16, a baseline whose rounds have up to 4 MiB; off, so that nobody pays unasked."""
 

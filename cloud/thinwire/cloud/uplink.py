@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from thinwire.cloud.admission import Admission, held_back
-from thinwire.cloud.events import BlockReceived, CloseReceived, WorkFailed
+from thinwire.cloud.events import BlockReceived, CloseReceived, HintsReceived, WorkFailed
 from thinwire.cloud.live_session import LiveSession, internal
 from thinwire.common import wire
 from thinwire.common.door.tenants import Access, Credential
@@ -17,7 +18,7 @@ from thinwire.common.errors import (
     ThinwireError,
     UnauthenticatedError,
 )
-from thinwire.common.session.messages import Close, DraftBlock, Open
+from thinwire.common.session.messages import Close, DraftBlock, Hints, Open
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +50,9 @@ class Uplink:
                 if isinstance(message, Close):
                     self._live.handle(CloseReceived(self._epoch))
                     return
+                if isinstance(message, Hints):
+                    self._live.handle(HintsReceived(self._epoch, self._affordable(message, credential)))
+                    continue
                 # One round at a time, and none for a peer that does not take its verdicts.
                 await self._live.round_decided()
                 await self._outbox.room()
@@ -61,7 +65,7 @@ class Uplink:
             _log.exception("a stream could not be read")
             self._outbox.end(internal(error))
 
-    def _understood(self, request: Any) -> DraftBlock | Close:
+    def _understood(self, request: Any) -> DraftBlock | Hints | Close:
         """The message; one that cannot be understood ends the session, if it is this stream's."""
         try:
             message = self._live.reader.from_proto(request)
@@ -72,6 +76,24 @@ class Uplink:
             raise
         return message
 
+    def _affordable(self, hints: Hints, credential: Credential) -> Hints:
+        """The hints, or, above the tenant's rate, what they acknowledge: no hint is ever refused."""
+        self._check(credential)
+        if not hints.draft_length:
+            return hints
+        if self._admission.pause_s(credential.tenant, rounds=1):
+            return replace(hints, draft_length=0, payload=b"")
+        self._admission.take(credential.tenant, rounds=1)
+        return hints
+
+    def _check(self, credential: Credential) -> None:
+        """UnauthenticatedError if the token was revoked; the session is over."""
+        try:
+            self._access.check(credential)
+        except UnauthenticatedError as error:
+            self._fail(error)
+            raise
+
     async def _admit(self, block: DraftBlock, credential: Credential) -> None:
         """
         Hold a round against credentials and quotas before its session sees it.
@@ -80,11 +102,7 @@ class Uplink:
             UnauthenticatedError: the token was revoked; the session is over.
             QuotaExceededError: the round must come again later; the session is kept.
         """
-        try:
-            self._access.check(credential)
-        except UnauthenticatedError as error:
-            self._fail(error)
-            raise
+        self._check(credential)
         is_repeat = block.round <= self._live.session.rounds
         if is_repeat and self._may_repeat:
             self._may_repeat = False

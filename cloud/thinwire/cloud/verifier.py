@@ -6,7 +6,7 @@ The event loop asks for work, hands it to the batcher and gets tokens and outcom
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thinwire.cloud.batch_queue import PassWork
-from thinwire.cloud.events import Score
+from thinwire.cloud.events import Score, Write
 from thinwire.common.causal_model import CachedSequence, CausalModel, ExtendRequest, RolledBackSequence
 from thinwire.common.config import SamplingParameters
 from thinwire.common.door.tenants import DEFAULT_TENANT
@@ -25,10 +25,8 @@ from thinwire.common.law.random_streams import Draws
 from thinwire.common.law.speculative import BlockOutcome
 from thinwire.common.law.steps import Steps
 from thinwire.common.schemes.base import Scheme
+from thinwire.common.schemes.coupled import race_along
 from thinwire.common.session.messages import DraftBlock
-
-PREFILL_CHUNK_TOKENS = 256
-"""A prompt is fed in pieces of this size, so that other sessions' rounds come in between."""
 
 
 class Verifier:
@@ -101,6 +99,29 @@ class Verifier:
             return self._scheme.verify(rows, effect.tokens, self._draws, first_position=effect.first_position)
 
         return self._work(tokens=len(effect.feed_token_ids), is_round=True, begin=begin, finish=finish)
+
+    def writing(self, effect: Write, hints: Callable[[], tuple[int, ...]]) -> PassWork:
+        """
+        One pass of a free-running session; its outcome is (hints that were fed, BlockOutcome).
+
+        `hints` is asked in the model's thread when the pass begins: what came by then is used.
+        Ends in errors as `scoring` does.
+        """
+        fed: tuple[int, ...] = ()
+
+        def begin() -> ExtendRequest:
+            nonlocal fed
+            fed = hints()
+            feed = (*effect.feed_token_ids, *fed)
+            return ExtendRequest(self._opened(effect.cache_length), feed, len(fed) + 1)
+
+        def finish(logits: npt.NDArray[Any]) -> tuple[tuple[int, ...], BlockOutcome]:
+            rows = _WarpedRows(logits, self._sampling)
+            return fed, race_along(rows, fed, self._draws, first_position=effect.first_position)
+
+        return self._work(
+            tokens=len(effect.feed_token_ids) + effect.most_rows, is_round=True, begin=begin, finish=finish
+        )
 
     def abandon(self) -> None:
         """The session is over: work still in line for the model's thread is refused when its turn comes."""

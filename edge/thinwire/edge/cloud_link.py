@@ -22,10 +22,10 @@ from thinwire.common.errors import (
 )
 from thinwire.common.observe.tracing import Metadata
 from thinwire.common.session.generation import ServerInfo
-from thinwire.common.session.messages import Opened, Verdict
+from thinwire.common.session.messages import Opened, Verdict, Written
 from thinwire.edge.settings import EdgeSettings
 
-FromCloud = Opened | Verdict | ThinwireError
+FromCloud = Opened | Verdict | Written | ThinwireError
 """What comes down a stream; the error is the last."""
 Receive = Callable[["CloudStream", FromCloud, int], None]
 """Called with the stream, what came down it, and the message's serialised size in bytes."""

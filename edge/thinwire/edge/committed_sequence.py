@@ -41,7 +41,8 @@ class CommittedSequence:
         self._ignore_eos = request.ignore_eos
         self._vocabulary_size = vocabulary_size
         self._draft_context_length = draft_context_length
-        self._max_length = len(prompt_token_ids) + request.max_tokens
+        self.max_length = len(prompt_token_ids) + request.max_tokens
+        """Tokens of the text at most, prompt included."""
         self._context_length: int | None = None
         """Tokens that the target can hold; None before it has said so."""
         self._fingerprint = b""
@@ -67,7 +68,12 @@ class CommittedSequence:
     @property
     def ending_token_ids(self) -> frozenset[int]:
         """Ids with which the text ends, whatever stands before them."""
-        return self._eos_token_ids | self._stop_token_ids | self._text.stop_token_ids
+        return self._eos_token_ids | self.stop_token_ids
+
+    @property
+    def stop_token_ids(self) -> frozenset[int]:
+        """Those of them that the request asks for, besides the target's own."""
+        return self._stop_token_ids | self._text.stop_token_ids
 
     @property
     def draft_is_full(self) -> bool:
@@ -80,7 +86,7 @@ class CommittedSequence:
         Tokens that the next block may hold: max_tokens and the target's context allow them and the cloud's
         own token, and the draft model can hold all but the last, which is drafted and not fed.
         """
-        longest = min(self._max_length, self._context_length or self._max_length)
+        longest = min(self.max_length, self._context_length or self.max_length)
         room = min(longest - 1, self._draft_context_length + 1) - len(self._ids)
         return max(0, room)
 
@@ -135,7 +141,7 @@ class CommittedSequence:
             return text, FinishReason.STOP
         if ends:
             return text, FinishReason.EOS
-        if len(self._ids) >= self._max_length:
+        if len(self._ids) >= self.max_length:
             return text, FinishReason.LENGTH
         if self._context_length is not None and len(self._ids) >= self._context_length:
             return text, FinishReason.CONTEXT

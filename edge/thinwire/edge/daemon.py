@@ -28,6 +28,7 @@ from thinwire.common.session.messages import VocabularyIdentity
 from thinwire.edge.account import GenerateCall
 from thinwire.edge.cloud_link import CloudLink
 from thinwire.edge.drafter import Drafter
+from thinwire.edge.free_running import FreeRunningSession
 from thinwire.edge.generation import GenerationRun
 from thinwire.edge.meter import EdgeMetrics, GenerationMeter
 from thinwire.edge.pair import PairWatch
@@ -213,7 +214,8 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
         prompt_ids, text = await self._prompts.encode(
             asked.prompt, partial(_tokenized, vocabulary, asked.prompt, asked.stop)
         )
-        session = EdgeSession(
+        kind = FreeRunningSession if scheme.runs_free else EdgeSession
+        session = kind(
             asked,
             prompt_ids,
             vocabulary=vocabulary.identity,

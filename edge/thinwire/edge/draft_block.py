@@ -32,12 +32,11 @@ class DraftBlockBuilder:
         self._coding = scheme.coding(effect.state)
         self._tokens: list[DraftToken] = []
         self._distributions: list[DraftDistribution] = []
+        self._acceptances: list[float] = []
         self.acceptance = 1.0
         """
-        Estimated chance that the cloud takes the block so far: Π min(1, q(xₙ) / q̂(xₙ)) √max qₙ.
-
-        The first factor is what the test keeps where p = q, the second the draft's sureness, for how far p is
-        from q.
+        Estimated chance that the cloud takes the block so far: the product of its tokens'
+        (`Scheme.acceptance`).
         """
         self.complete = effect.max_draft_length == 0
         """Whether the block is finished: another token is refused."""
@@ -72,7 +71,8 @@ class DraftBlockBuilder:
         self._distributions.append(drafted)
         self._states.append(self._scheme.next_state(self._states[-1], drafted))
         token_id = token.token_id
-        self.acceptance *= _acceptance(draft_probs, token)
+        self._acceptances.append(self._scheme.acceptance(draft_probs, token, drawn))
+        self.acceptance *= self._acceptances[-1]
         self.complete = len(self._tokens) == effect.max_draft_length or token_id in effect.stop_token_ids
         if not self.complete:
             self.complete = self.acceptance < effect.min_acceptance
@@ -88,6 +88,7 @@ class DraftBlockBuilder:
             coding=self._coding,
             payload=self._scheme.encode(self._tokens, coding=self._coding),
             cache_length=cache_length,
+            acceptances=tuple(self._acceptances),
             draft_s=draft_s,
             margin=self.margin,
         )
@@ -97,10 +98,3 @@ class DraftBlockBuilder:
         distributions = [d.quantized for d in (*self._distributions, drafted)]
         bits = self._scheme.block_bits(distributions, coding=self._coding)
         return 8 * math.ceil(bits / 8)  # a payload is whole bytes
-
-
-def _acceptance(draft_probs: npt.NDArray[Any], token: DraftToken) -> float:
-    """min(1, q(x) / q̂(x)) √max q of one token."""
-    quantized = token.quantized
-    q_hat = int(quantized.lattice_counts[token.token_index]) / quantized.lattice_resolution
-    return min(1.0, float(draft_probs[token.token_id]) / q_hat) * math.sqrt(float(draft_probs.max()))

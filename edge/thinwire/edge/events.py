@@ -15,7 +15,16 @@ from thinwire.common.session.effects import ArmTimer as ArmTimer
 from thinwire.common.session.effects import TimerFired as TimerFired
 from thinwire.common.session.effects import TruncateCache as TruncateCache
 from thinwire.common.session.generation import Token
-from thinwire.common.session.messages import Close, DraftBlock, FinishReason, Open, Opened, Verdict
+from thinwire.common.session.messages import (
+    Close,
+    DraftBlock,
+    FinishReason,
+    Hints,
+    Open,
+    Opened,
+    Verdict,
+    Written,
+)
 from thinwire.common.session.statistics import DraftMeasured
 
 
@@ -32,6 +41,8 @@ class DraftedBlock(DraftMeasured):
     payload: bytes
     cache_length: int
     """Tokens the draft model's cache holds after drafting."""
+    acceptances: tuple[float, ...] = ()
+    """Estimated chance of each token, given those before it (`Scheme.acceptance`)."""
     margin: float = 1.0
     """How far the closest of the block's float decisions was from another (`common.law.decision_margin`)."""
 
@@ -67,6 +78,13 @@ class VerdictReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenReceived:
+    """What a target pass wrote came down a free-running stream."""
+
+    written: Written
+
+
+@dataclass(frozen=True, slots=True)
 class LinkLost:
     """The stream ended without our Close; `error` is what ended it."""
 
@@ -85,8 +103,24 @@ class Refused:
     error: ThinwireError
 
 
+@dataclass(frozen=True, slots=True)
+class DraftFailed:
+    """The draft model failed."""
+
+    error: ThinwireError
+
+
 EdgeEvent = (
-    Connected | OpenedReceived | Drafted | VerdictReceived | LinkLost | TimerFired | Cancelled | Refused
+    Connected
+    | OpenedReceived
+    | Drafted
+    | VerdictReceived
+    | WrittenReceived
+    | LinkLost
+    | TimerFired
+    | Cancelled
+    | DraftFailed
+    | Refused
 )
 
 # --- effects ----------------------------------------------------------------------------------------------
@@ -96,7 +130,7 @@ EdgeEvent = (
 class Send:
     """Write one message to the cloud."""
 
-    message: Open | DraftBlock | Close
+    message: Open | DraftBlock | Hints | Close
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +163,22 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
+class Passed:
+    """A pass of the free-running target came down; measure it."""
+
+    written: Written
+    new_tokens: int
+    """Of its tokens, those that were not here already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hinted:
+    """Hints were drafted and go up with the next Send; measure them."""
+
+    block: DraftedBlock
+
+
+@dataclass(frozen=True, slots=True)
 class Emit:
     """Hand committed tokens to the client, in order."""
 
@@ -155,4 +205,4 @@ class Finish:
     error: ThinwireError | None = None
 
 
-EdgeEffect = Send | Draft | Decided | Emit | TruncateCache | ArmTimer | Reconnect | Finish
+EdgeEffect = Send | Draft | Decided | Passed | Hinted | Emit | TruncateCache | ArmTimer | Reconnect | Finish

@@ -5,7 +5,7 @@ The driver decides nothing about tokens.
 Everything that happens becomes an event in one queue; each event is stepped through the session, and the
 effects are performed in the order given: drafting in the model's thread, writes on the Verify stream, text to
 the client.
-Only the next draft waits for a client that is slow to read, and nothing that frees does.
+Only the next draft, and hints, wait for a client that is slow to read; nothing that frees does.
 """
 
 from __future__ import annotations
@@ -21,16 +21,19 @@ from typing import Protocol
 from thinwire.common import wire
 from thinwire.common.errors import LocalProtocolError, RemoteProtocolError, ThinwireError, TransportError
 from thinwire.common.session.generation import GenerationEvent, GenerationFinished
-from thinwire.common.session.messages import Close, CloseReason, Opened, Verdict
+from thinwire.common.session.messages import Close, CloseReason, Hints, Opened, Verdict, Written
 from thinwire.edge import events
 from thinwire.edge.cloud_link import CloudLink, CloudStream, FromCloud
+from thinwire.edge.conversation import Conversation
 from thinwire.edge.drafter import Drafter, DraftingCancelledError
 from thinwire.edge.meter import GenerationMeter
-from thinwire.edge.session import EdgeSession
 from thinwire.edge.settings import EdgeSettings
 
-MAX_EVENTS = 64
-"""Events of one generation that wait to be taken; a cloud that keeps to the protocol brings a handful."""
+MAX_EVENTS = 256
+"""
+Events of one generation that wait to be taken: a cloud that writes by itself is at most 128 tokens ahead of a
+client that is slow to read.
+"""
 
 
 class Client(Protocol):
@@ -55,7 +58,7 @@ class _Received:
 class GenerationRun:
     """One generation under way: its events, its stream, its timer and the draft in progress."""
 
-    session: EdgeSession
+    session: Conversation
     drafter: Drafter
     """The generation's own; closed at the end."""
     link: CloudLink
@@ -143,7 +146,9 @@ class GenerationRun:
 
     async def _perform(self, effect: events.EdgeEffect) -> None:
         match effect:
-            case events.Send():
+            case events.Send(message):
+                if isinstance(message, Hints):
+                    await self.client.room()  # what is not acknowledged is not written far ahead
                 self._send(effect)
             case events.Draft():
                 await self.client.room()
@@ -153,6 +158,8 @@ class GenerationRun:
                 self.client.put(tokens)
             case events.Decided():
                 self.meter.decided(effect)
+            case events.Passed() | events.Hinted():
+                self.meter.counted(effect)
             case events.TruncateCache(length):
                 self.drafter.truncate(length)
             case events.ArmTimer(at_s):
@@ -179,6 +186,8 @@ class GenerationRun:
                 event = events.OpenedReceived(message)
             case Verdict():
                 event = events.VerdictReceived(message)
+            case Written():
+                event = events.WrittenReceived(message)
             case ThinwireError():
                 # Only the link itself may come back; a status that the cloud chose would be chosen again.
                 kind = events.LinkLost if type(message) is TransportError else events.Refused
@@ -187,7 +196,7 @@ class GenerationRun:
             return
         if self._events.qsize() >= MAX_EVENTS:
             stream.abandon()
-            event = events.Refused(RemoteProtocolError(f"{MAX_EVENTS} messages wait; expected one a round."))
+            event = events.Refused(RemoteProtocolError(f"{MAX_EVENTS} messages wait; expected fewer."))
         self._events.put_nowait(_Received(stream, event, size_bytes, self._loop.time()))
 
     def _send(self, effect: events.Send) -> None:
@@ -231,7 +240,7 @@ class GenerationRun:
         if error is None:
             self._events.put_nowait(events.Drafted(attempt, done.result()))
         elif isinstance(error, ThinwireError):
-            self._events.put_nowait(events.Refused(error))
+            self._events.put_nowait(events.DraftFailed(error))
         elif not isinstance(error, DraftingCancelledError):
             self._events.put_nowait(error)
 

@@ -13,9 +13,9 @@ from thinwire.common.law.decision_margin import CLOSE_DRAFT_MARGIN
 from thinwire.common.observe.metrics import Metrics
 from thinwire.common.observe.tracing import NO_TRACE, Trace
 from thinwire.common.schemes.base import Scheme
-from thinwire.common.session.messages import Close, DraftBlock, FinishReason, Open
+from thinwire.common.session.messages import Close, DraftBlock, FinishReason, Hints, Open
 from thinwire.common.session.statistics import DraftMeasured, GenerationStatistics, RoundMeasured
-from thinwire.edge.events import Decided, EdgeEvent, OpenedReceived
+from thinwire.edge.events import Decided, EdgeEvent, Hinted, OpenedReceived, Passed
 from thinwire.edge.telemetry import RoundLog
 
 _OF_A_ROUND = {field.name for field in fields(RoundMeasured)} | set(dir(RoundMeasured))
@@ -97,13 +97,21 @@ class GenerationMeter:
         """The cloud's name of the session, hexadecimal; empty before it answered."""
         self._sent_s: float | None = None
         self._round_up_bytes = 0
+        self._opened_s = started_s
+        """Since when the first pass of a session is waited for."""
         self._received_bytes = 0
+        self._drafting = DraftMeasured()
+        """Times of the hints drafted since the pass before."""
+        self._hint_bits = 0
         self._received_s = started_s
 
-    def sent(self, message: Open | DraftBlock | Close, size_bytes: int, now: float) -> None:
+    def sent(self, message: Open | DraftBlock | Hints | Close, size_bytes: int, now: float) -> None:
         """A message of this serialised size goes up; a repeat adds to its round, whose clock runs on."""
         self._statistics.uplink_message_bytes += size_bytes
         self._metrics.count("uplink_bytes", self._scheme.name, size_bytes)
+        if isinstance(message, Hints):
+            self._round_up_bytes += size_bytes
+            self._hint_bits += 8 * len(message.payload)
         if isinstance(message, DraftBlock):
             self._sent_s = now if self._sent_s is None else self._sent_s
             self._round_up_bytes += size_bytes
@@ -114,6 +122,7 @@ class GenerationMeter:
         self._metrics.count("downlink_bytes", self._scheme.name, size_bytes)
         if isinstance(event, OpenedReceived) and event.opened.session_id.hex() != self.session_id:
             self.session_id = event.opened.session_id.hex()
+            self._opened_s = at_s if self._statistics.rounds else self._started_s
             self._sent_s, self._round_up_bytes = None, 0  # a lost session's pending round begins anew
 
     def decided(self, decided: Decided) -> None:
@@ -127,10 +136,7 @@ class GenerationMeter:
             round_trip_s=self._received_s - self._sent_s,
         )
         self._sent_s, self._round_up_bytes = None, 0
-        self._tally.add(measured)
-        self._metrics.round_verified(measured)
-        if self._round_log is not None:
-            self._round_log.round_measured(measured)
+        self._tell(measured)
         self._trace.phases(
             ("draft", measured.draft_s),
             ("encode", measured.encode_s),
@@ -143,6 +149,50 @@ class GenerationMeter:
             payload_bits=measured.uplink_payload_bits,
             network_s=measured.network_s,
         )
+
+    def counted(self, effect: Passed | Hinted) -> None:
+        """Free-running: hints were drafted, or the message received last told of a target pass."""
+        drafting = self._drafting
+        if isinstance(effect, Hinted):
+            block = effect.block
+            self._drafting = DraftMeasured(
+                draft_s=drafting.draft_s + block.draft_s, encode_s=drafting.encode_s + block.encode_s
+            )
+            return
+        written = effect.written
+        since_s = self._sent_s if self._sent_s is not None else self._opened_s
+        measured = RoundMeasured(
+            draft_s=drafting.draft_s,
+            encode_s=drafting.encode_s,
+            session=self.session_id,
+            round=self._statistics.rounds + 1,
+            scheme=self._scheme.name,
+            draft_length=written.hint_rows,
+            lattice_resolution=0,
+            support_sizes=(),
+            wire_support_sizes=(),
+            dropped_masses=(),
+            accepted=min(written.hinted, written.hint_rows),
+            kept_positions=0,
+            cap_bound_positions=0,
+            close_drafts=0,
+            draft_margin=1.0,
+            uplink_payload_bits=self._hint_bits,
+            uplink_message_bytes=self._round_up_bytes,
+            downlink_message_bytes=self._received_bytes,
+            round_trip_s=self._received_s - since_s,
+            queue_s=written.queue_us * 1e-6,
+            verify_s=written.verify_us * 1e-6,
+        )
+        self._drafting, self._hint_bits, self._round_up_bytes = DraftMeasured(), 0, 0
+        self._sent_s = self._received_s
+        self._tell(measured)
+
+    def _tell(self, measured: RoundMeasured) -> None:
+        self._tally.add(measured)
+        self._metrics.round_verified(measured)
+        if self._round_log is not None:
+            self._round_log.round_measured(measured)
 
     def emitted(self, now: float) -> None:
         self._statistics.first_token_s = self._statistics.first_token_s or now - self._started_s

@@ -1,8 +1,8 @@
 """
 Randomness as data: every draw is a pure function of a key, and no key is drawn from twice.
 
-Accept, residual and bonus draws are keyed by (seed, stream, position): each position is decided once, so a
-repeated round repeats its decision.
+Accept, residual, bonus and coupled draws are keyed by (seed, stream, position): each position is decided
+once, so a repeated round repeats its decision.
 Draft draws are keyed by (seed, stream, attempt, position) as well, because a position may be drafted again:
 keyed by position alone, the redraft would reuse the number that drew the discarded token, and anything that
 remembers discarded drafts (the threshold in `drafted` rollback) would choose q̂ knowing it, a biased text.
@@ -32,6 +32,8 @@ class Stream(enum.IntEnum):
     ACCEPT = 2
     RESIDUAL = 3
     BONUS = 4
+    COUPLED = 5
+    """The one race of a position that both ends run, each over its own law (scheme `coupled`)."""
 
 
 def draw_key(seed: int, stream: Stream, position: int, attempt: int = 0) -> bytes:
@@ -91,8 +93,8 @@ class KeyedDraws:
         sum over ids would move it a thousand times as often.
 
         Args:
-            stream: RESIDUAL or BONUS.
-            weights: (V,) float64, >= 0, not all 0; need not sum to 1.
+            stream: RESIDUAL, BONUS or COUPLED.
+            weights: (V,) float64 or float32, >= 0, not all 0; need not sum to 1.
 
         Returns:
             (winner, margin), margin = 1 - best / second best, 1.0 when nothing else can win.

@@ -19,27 +19,31 @@ CLOSE_REASON_CANCELLED: CloseReason
 CLOSE_REASON_FAILED: CloseReason
 
 class VerifyRequest(_message.Message):
-    __slots__ = ("open", "draft_block", "close")
+    __slots__ = ("open", "draft_block", "close", "hints")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     DRAFT_BLOCK_FIELD_NUMBER: _ClassVar[int]
     CLOSE_FIELD_NUMBER: _ClassVar[int]
+    HINTS_FIELD_NUMBER: _ClassVar[int]
     open: Open
     draft_block: DraftBlock
     close: Close
-    def __init__(self, open: _Optional[_Union[Open, _Mapping]] = ..., draft_block: _Optional[_Union[DraftBlock, _Mapping]] = ..., close: _Optional[_Union[Close, _Mapping]] = ...) -> None: ...
+    hints: Hints
+    def __init__(self, open: _Optional[_Union[Open, _Mapping]] = ..., draft_block: _Optional[_Union[DraftBlock, _Mapping]] = ..., close: _Optional[_Union[Close, _Mapping]] = ..., hints: _Optional[_Union[Hints, _Mapping]] = ...) -> None: ...
 
 class VerifyResponse(_message.Message):
-    __slots__ = ("opened", "verdict", "closed")
+    __slots__ = ("opened", "verdict", "closed", "written")
     OPENED_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     CLOSED_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_FIELD_NUMBER: _ClassVar[int]
     opened: Opened
     verdict: Verdict
     closed: Closed
-    def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., verdict: _Optional[_Union[Verdict, _Mapping]] = ..., closed: _Optional[_Union[Closed, _Mapping]] = ...) -> None: ...
+    written: Written
+    def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., verdict: _Optional[_Union[Verdict, _Mapping]] = ..., closed: _Optional[_Union[Closed, _Mapping]] = ..., written: _Optional[_Union[Written, _Mapping]] = ...) -> None: ...
 
 class Open(_message.Message):
-    __slots__ = ("protocol_version", "payload_layout", "vocabulary", "scheme", "sampling", "seed", "prompt_token_ids", "session_id")
+    __slots__ = ("protocol_version", "payload_layout", "vocabulary", "scheme", "sampling", "seed", "prompt_token_ids", "session_id", "free_run")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_LAYOUT_FIELD_NUMBER: _ClassVar[int]
     VOCABULARY_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +52,7 @@ class Open(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    FREE_RUN_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     payload_layout: int
     vocabulary: VocabularyIdentity
@@ -56,7 +61,24 @@ class Open(_message.Message):
     seed: int
     prompt_token_ids: _containers.RepeatedScalarFieldContainer[int]
     session_id: bytes
-    def __init__(self, protocol_version: _Optional[int] = ..., payload_layout: _Optional[int] = ..., vocabulary: _Optional[_Union[VocabularyIdentity, _Mapping]] = ..., scheme: _Optional[_Union[Scheme, _Mapping]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., seed: _Optional[int] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., session_id: _Optional[bytes] = ...) -> None: ...
+    free_run: FreeRun
+    def __init__(self, protocol_version: _Optional[int] = ..., payload_layout: _Optional[int] = ..., vocabulary: _Optional[_Union[VocabularyIdentity, _Mapping]] = ..., scheme: _Optional[_Union[Scheme, _Mapping]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., seed: _Optional[int] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., session_id: _Optional[bytes] = ..., free_run: _Optional[_Union[FreeRun, _Mapping]] = ...) -> None: ...
+
+class FreeRun(_message.Message):
+    __slots__ = ("max_length", "held_length", "prefix_hash", "stop_token_ids", "ignore_eos", "saves_passes")
+    MAX_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    HELD_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_HASH_FIELD_NUMBER: _ClassVar[int]
+    STOP_TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    IGNORE_EOS_FIELD_NUMBER: _ClassVar[int]
+    SAVES_PASSES_FIELD_NUMBER: _ClassVar[int]
+    max_length: int
+    held_length: int
+    prefix_hash: int
+    stop_token_ids: _containers.RepeatedScalarFieldContainer[int]
+    ignore_eos: bool
+    saves_passes: bool
+    def __init__(self, max_length: _Optional[int] = ..., held_length: _Optional[int] = ..., prefix_hash: _Optional[int] = ..., stop_token_ids: _Optional[_Iterable[int]] = ..., ignore_eos: _Optional[bool] = ..., saves_passes: _Optional[bool] = ...) -> None: ...
 
 class VocabularyIdentity(_message.Message):
     __slots__ = ("size", "sha256", "part_digests")
@@ -69,20 +91,22 @@ class VocabularyIdentity(_message.Message):
     def __init__(self, size: _Optional[int] = ..., sha256: _Optional[bytes] = ..., part_digests: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Scheme(_message.Message):
-    __slots__ = ("k_sqs", "c_sqs", "dense_qs", "cloud_ar", "dense_f16", "custom")
+    __slots__ = ("k_sqs", "c_sqs", "dense_qs", "cloud_ar", "dense_f16", "coupled", "custom")
     K_SQS_FIELD_NUMBER: _ClassVar[int]
     C_SQS_FIELD_NUMBER: _ClassVar[int]
     DENSE_QS_FIELD_NUMBER: _ClassVar[int]
     CLOUD_AR_FIELD_NUMBER: _ClassVar[int]
     DENSE_F16_FIELD_NUMBER: _ClassVar[int]
+    COUPLED_FIELD_NUMBER: _ClassVar[int]
     CUSTOM_FIELD_NUMBER: _ClassVar[int]
     k_sqs: KSqs
     c_sqs: CSqs
     dense_qs: DenseQs
     cloud_ar: CloudAr
     dense_f16: DenseF16
+    coupled: Coupled
     custom: CustomScheme
-    def __init__(self, k_sqs: _Optional[_Union[KSqs, _Mapping]] = ..., c_sqs: _Optional[_Union[CSqs, _Mapping]] = ..., dense_qs: _Optional[_Union[DenseQs, _Mapping]] = ..., cloud_ar: _Optional[_Union[CloudAr, _Mapping]] = ..., dense_f16: _Optional[_Union[DenseF16, _Mapping]] = ..., custom: _Optional[_Union[CustomScheme, _Mapping]] = ...) -> None: ...
+    def __init__(self, k_sqs: _Optional[_Union[KSqs, _Mapping]] = ..., c_sqs: _Optional[_Union[CSqs, _Mapping]] = ..., dense_qs: _Optional[_Union[DenseQs, _Mapping]] = ..., cloud_ar: _Optional[_Union[CloudAr, _Mapping]] = ..., dense_f16: _Optional[_Union[DenseF16, _Mapping]] = ..., coupled: _Optional[_Union[Coupled, _Mapping]] = ..., custom: _Optional[_Union[CustomScheme, _Mapping]] = ...) -> None: ...
 
 class KSqs(_message.Message):
     __slots__ = ("lattice_resolution", "support_size")
@@ -123,6 +147,14 @@ class CloudAr(_message.Message):
 class DenseF16(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class Coupled(_message.Message):
+    __slots__ = ("lock_step", "objective")
+    LOCK_STEP_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    lock_step: bool
+    objective: str
+    def __init__(self, lock_step: _Optional[bool] = ..., objective: _Optional[str] = ...) -> None: ...
 
 class CustomScheme(_message.Message):
     __slots__ = ("name", "parameters")
@@ -184,6 +216,34 @@ class DraftBlock(_message.Message):
     payload: bytes
     crc32c: int
     def __init__(self, round: _Optional[int] = ..., base_length: _Optional[int] = ..., prefix_hash: _Optional[int] = ..., draft_length: _Optional[int] = ..., coding: _Optional[int] = ..., payload: _Optional[bytes] = ..., crc32c: _Optional[int] = ...) -> None: ...
+
+class Hints(_message.Message):
+    __slots__ = ("held_length", "ahead", "draft_length", "payload")
+    HELD_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    AHEAD_FIELD_NUMBER: _ClassVar[int]
+    DRAFT_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    held_length: int
+    ahead: int
+    draft_length: int
+    payload: bytes
+    def __init__(self, held_length: _Optional[int] = ..., ahead: _Optional[int] = ..., draft_length: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
+
+class Written(_message.Message):
+    __slots__ = ("first_position", "token_ids", "hinted", "hint_rows", "queue_us", "verify_us")
+    FIRST_POSITION_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    HINTED_FIELD_NUMBER: _ClassVar[int]
+    HINT_ROWS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_US_FIELD_NUMBER: _ClassVar[int]
+    VERIFY_US_FIELD_NUMBER: _ClassVar[int]
+    first_position: int
+    token_ids: _containers.RepeatedScalarFieldContainer[int]
+    hinted: int
+    hint_rows: int
+    queue_us: int
+    verify_us: int
+    def __init__(self, first_position: _Optional[int] = ..., token_ids: _Optional[_Iterable[int]] = ..., hinted: _Optional[int] = ..., hint_rows: _Optional[int] = ..., queue_us: _Optional[int] = ..., verify_us: _Optional[int] = ...) -> None: ...
 
 class Verdict(_message.Message):
     __slots__ = ("round", "accepted", "next_token_id", "committed_length", "queue_us", "verify_us")

@@ -52,7 +52,7 @@ class VerifierServicer:
     """
 
     def Verify(self, request_iterator, context):
-        """One stream per session: Open, then one DraftBlock at a time, then Close.
+        """One stream per session: Open, then one DraftBlock at a time, then Close; or, free-running, Hints at any time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -18,13 +18,16 @@ from thinwire.common.errors import ConfigError
 from thinwire.common.schemes.base import Scheme as Scheme
 from thinwire.common.schemes.c_sqs import CSqs
 from thinwire.common.schemes.cloud_ar import CloudAr
+from thinwire.common.schemes.coupled import Coupled
 from thinwire.common.schemes.dense_f16 import DenseF16
 from thinwire.common.schemes.dense_qs import DenseQs
 from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.schemes.parameters import SchemeParameters as SchemeParameters
 from thinwire.common.schemes.parameters import written
 
-SCHEMES: dict[str, type[Scheme]] = {kind.name: kind for kind in (KSqs, CSqs, DenseQs, CloudAr, DenseF16)}
+SCHEMES: dict[str, type[Scheme]] = {
+    kind.name: kind for kind in (KSqs, CSqs, DenseQs, Coupled, CloudAr, DenseF16)
+}
 """Those of this package."""
 DEFAULT_SCHEME = KSqs.name
 ENTRY_POINTS = "thinwire.schemes"

@@ -60,6 +60,10 @@ class Scheme(abc.ABC):
     Parameters: type[SchemeParameters]
     """Each scheme has a frozen dataclass of its own, without a field where it has no parameter."""
     parameters: SchemeParameters
+    may_run_free: bool = False
+    """Whether a text is the same whatever is drafted, so that the target need not wait for drafts."""
+    runs_free: bool = False
+    """Whether the edge asks for that."""
     max_draft_length: int = MAX_DRAFT_LENGTH
     """γ of a block at most, whatever was asked for: the edge drafts no more, and the cloud rejects more."""
 
@@ -118,6 +122,22 @@ class Scheme(abc.ABC):
     ) -> tuple[DraftToken, float]:
         """`sample`, and how clearly q led to this token; `drafted` is what `quantize` made of q."""
         return self.sample(drafted, draws, position=position, attempt=attempt), drafted.margin
+
+    def acceptance(self, draft_probs: npt.NDArray[Any], token: DraftToken, margin: float) -> float:
+        """
+        Estimated chance that the cloud accepts a drafted token: min(1, q(x) / q̂(x)) √max q.
+
+        The first factor is what the test keeps where p = q, the second the draft's sureness, for how far p is
+        from q.
+
+        Args:
+            draft_probs: q, (V,).
+            token: drawn from what `quantize` made of q.
+            margin: of the draw, as `sample_with_margin` told it.
+        """
+        quantized = token.quantized
+        q_hat = int(quantized.lattice_counts[token.token_index]) / quantized.lattice_resolution
+        return min(1.0, float(draft_probs[token.token_id]) / q_hat) * math.sqrt(float(draft_probs.max()))
 
     def guarantee(self, kept_positions: int) -> float | None:
         """A bound on the mean dropped mass over `kept_positions` >= 1 positions; None if there is none."""

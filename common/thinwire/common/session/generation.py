@@ -48,7 +48,7 @@ class GenerationRequest:
     min_block_acceptance: Annotated[float, real("chance", "a number in [0, 1)", lambda p: 0 <= p < 1)] = 0.2
     """
     The block ends after the token with which its estimated chance of being accepted whole falls below this.
-    In [0, 1); 0 is never.
+    In [0, 1); 0 is never, and the length does not follow what was accepted either.
     """
     stop: Annotated[tuple[str, ...], Option("text")] = ()
     """

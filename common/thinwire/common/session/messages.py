@@ -2,7 +2,8 @@
 The messages of a session, as plain data.
 
 `common.wire` is the only place that turns them into protobuf and back.
-What crosses the link in each direction: `Open`, `DraftBlock`, `Close` up; `Opened`, `Verdict` down.
+What crosses the link in each direction: `Open`, `DraftBlock`, `Close` up, `Opened`, `Verdict` down; where the
+cloud runs free `Hints` up and `Written` down instead of rounds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from thinwire.common.config import SamplingParameters
 from thinwire.common.schemes import SchemeParameters
 from thinwire.common.session.checksum import crc32c
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 PAYLOAD_LAYOUT = 1
 """Version of the payload's bit layout (`proto/README.md`)."""
 TOKENIZER_PARTS = (
@@ -69,8 +70,28 @@ class Open:
     """The whole prompt for a new session; empty when resuming."""
     session_id: bytes = b""
     """16 bytes of the session to resume; empty for a new one."""
+    free_run: FreeRun | None = None
+    """Asks for the free-running conversation; None for rounds."""
     protocol_version: int = PROTOCOL_VERSION
     payload_layout: int = PAYLOAD_LAYOUT
+
+
+@dataclass(frozen=True, slots=True)
+class FreeRun:
+    """Part of `Open`: the cloud writes by itself, and this is where it ends."""
+
+    max_length: int
+    """Tokens of the text at most, prompt included."""
+    held_length: int
+    """Tokens that the edge has, prompt included; the cloud sends those behind them."""
+    prefix_hash: int
+    """Of these tokens (`PrefixHasher`)."""
+    stop_token_ids: tuple[int, ...] = ()
+    """Ids behind which the text ends, besides the target's own."""
+    ignore_eos: bool = False
+    """Whether the target's own end-of-text ids end nothing."""
+    saves_passes: bool = False
+    """Whether few passes of the target matter more than time: it waits for hints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +165,38 @@ class Verdict:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """Edge → cloud, free-running: what may come next, and how far the edge has received."""
+
+    held_length: int
+    """Tokens that the edge has, prompt included; acknowledges them."""
+    ahead: int
+    """Earlier hints behind these tokens, after which these begin."""
+    draft_length: int
+    """Hints here, 0 to 64; 0 only acknowledges."""
+    payload: bytes
+    """Their ids, coded by the scheme."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Cloud → edge, free-running: what one target pass wrote."""
+
+    first_position: int
+    """Absolute index of the first token."""
+    token_ids: tuple[int, ...]
+    """At least one."""
+    hinted: int
+    """How many of them, from the first, had been hinted and needed no pass of their own."""
+    hint_rows: int
+    """Hints that the pass was fed."""
+    queue_us: int = 0
+    """Microseconds the pass waited for the target model."""
+    verify_us: int = 0
+    """Microseconds of the pass, from its beginning to this session's outcome."""
+
+
 class CloseReason(enum.Enum):
     """Why the edge ends a session."""
 
@@ -190,6 +243,12 @@ class PrefixHasher:
     def extend(self, token_ids: tuple[int, ...] | list[int]) -> None:
         """Append committed ids."""
         self._sha256.update(struct.pack(f"<{len(token_ids)}I", *token_ids))
+
+    def copy(self) -> PrefixHasher:
+        """Another one that has seen the same ids."""
+        other = PrefixHasher()
+        other._sha256 = self._sha256.copy()
+        return other
 
     def value(self) -> int:
         """The first 4 bytes of the digest, little-endian, as the wire carries them."""

@@ -23,7 +23,7 @@ class State(enum.Enum):
     OPENING = "opening"
     """Open was sent, Opened was not."""
     IDLE = "idle"
-    """No round in flight; the edge drafts."""
+    """No round in flight; the edge drafts. A free-running session is here as long as it has a stream."""
     VERIFYING = "verifying"
     """A round was sent, its verdict was not."""
     DETACHED = "detached"
@@ -39,6 +39,8 @@ class Happening(enum.Enum):
     OPENED = "opened"
     ROUND = "round"
     VERDICT = "verdict"
+    HINTS = "hints"
+    WRITTEN = "written"
     CLOSE = "close"
     LINK_LOST = "link lost"
     RESUME = "resume"
@@ -54,6 +56,9 @@ TRANSITIONS: dict[tuple[State, Happening], State] = {
     (State.OPENING, Happening.OPENED): State.IDLE,
     (State.IDLE, Happening.ROUND): State.VERIFYING,
     (State.VERIFYING, Happening.VERDICT): State.IDLE,
+    # Free-running: the target writes and the edge hints as they like.
+    (State.IDLE, Happening.HINTS): State.IDLE,
+    (State.IDLE, Happening.WRITTEN): State.IDLE,
     **dict.fromkeys(product(_BEGUN, [Happening.LINK_LOST]), State.DETACHED),
     # A newer stream may take over before the older one is known to be dead.
     **dict.fromkeys(product(_BEGUN, [Happening.RESUME]), State.OPENING),

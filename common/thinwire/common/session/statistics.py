@@ -98,9 +98,9 @@ class GenerationStatistics:
     output_tokens: int = 0
     """Tokens of the text, end-of-text token included."""
     rounds: int = 0
-    """Verified."""
+    """Verified; of a free-running text, target passes that came down."""
     drafted_tokens: int = 0
-    """Drafted in verified rounds."""
+    """Drafted in verified rounds; of a free-running text, hints that passes were fed, copied ones too."""
     tested_tokens: int = 0
     """Drafted ones that were tested: the first rejection included, those after it not."""
     accepted_tokens: int = 0

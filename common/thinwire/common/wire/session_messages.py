@@ -9,9 +9,12 @@ from thinwire.common.session.messages import (
     PROTOCOL_VERSION,
     Close,
     DraftBlock,
+    FreeRun,
+    Hints,
     Open,
     Opened,
     Verdict,
+    Written,
 )
 from thinwire.common.session.prompt import check_prompt_length
 from thinwire.common.wire.by_name import from_message, to_message
@@ -33,13 +36,16 @@ class EdgeStreamWriter:
     def __init__(self) -> None:
         self._code_before: dict[int, int] = {0: 0}
 
-    def to_proto(self, message: Open | DraftBlock | Close) -> pb.VerifyRequest:
+    def to_proto(self, message: Open | DraftBlock | Hints | Close) -> pb.VerifyRequest:
         """One message ready to be written."""
         if isinstance(message, Open):
             if not message.session_id:
                 self._code_before = {0: 0}
             scheme = scheme_to_proto(message.scheme, decoding=True)
-            return pb.VerifyRequest(open=to_message(pb.Open, message, scheme=scheme))
+            run = message.free_run and to_message(pb.FreeRun, message.free_run)
+            return pb.VerifyRequest(open=to_message(pb.Open, message, scheme=scheme, free_run=run))
+        if isinstance(message, Hints):
+            return pb.VerifyRequest(hints=to_message(pb.Hints, message))
         if isinstance(message, Close):
             return pb.VerifyRequest(close=to_message(pb.Close, message))
         before = self._code_before.get(message.round - 1, 0)
@@ -72,7 +78,7 @@ class CloudStreamReader:
         self._context_length = context_length
         self._code_after: dict[int, int] = {0: 0}
 
-    def from_proto(self, request: pb.VerifyRequest) -> Open | DraftBlock | Close:
+    def from_proto(self, request: pb.VerifyRequest) -> Open | DraftBlock | Hints | Close:
         """
         One message read from a stream.
 
@@ -85,8 +91,10 @@ class CloudStreamReader:
             return _open_from_proto(request.open, self._context_length)
         if kind == "close":
             return from_message(Close, request.close)
+        if kind == "hints":
+            return from_message(Hints, request.hints)
         if kind != "draft_block":
-            raise RemoteProtocolError("a request carries no message; expected open, draft_block or close.")
+            raise RemoteProtocolError("a request carries no message; expected open, a block, hints or close.")
         block = request.draft_block
         before = self._code_after.get(block.round - 1, 0)
         return DraftBlock(
@@ -105,11 +113,13 @@ class CloudStreamReader:
         self._code_after = {block.round - 1: before, block.round: block.coding}
 
 
-def reply_to_proto(message: Opened | Verdict) -> pb.VerifyResponse:
+def reply_to_proto(message: Opened | Verdict | Written) -> pb.VerifyResponse:
     """Cloud → edge."""
     if isinstance(message, Opened):
         return pb.VerifyResponse(opened=to_message(pb.Opened, message))
     times = {name: min(getattr(message, name), 2**32 - 1) for name in ("queue_us", "verify_us")}
+    if isinstance(message, Written):
+        return pb.VerifyResponse(written=to_message(pb.Written, message, **times))
     return pb.VerifyResponse(verdict=to_message(pb.Verdict, message, **times))
 
 
@@ -118,17 +128,19 @@ def closed_to_proto(rounds: int, committed_length: int) -> pb.VerifyResponse:
     return pb.VerifyResponse(closed=pb.Closed(rounds=rounds, committed_length=committed_length))
 
 
-def message_from_cloud(response: pb.VerifyResponse) -> Opened | Verdict | None:
+def message_from_cloud(response: pb.VerifyResponse) -> Opened | Verdict | Written | None:
     """Edge's reading of one response, None for Closed; RemoteProtocolError for no message."""
     check_parsed(response)
     kind = response.WhichOneof("message")
     if kind == "verdict":
         return from_message(Verdict, response.verdict)
+    if kind == "written":
+        return from_message(Written, response.written)
     if kind == "opened":
         return from_message(Opened, response.opened)
     if kind == "closed":
         return None
-    raise RemoteProtocolError("a response carries no message; expected opened, verdict or closed.")
+    raise RemoteProtocolError("a response carries no message; expected opened, verdict, written or closed.")
 
 
 def _open_from_proto(message: pb.Open, context_length: int | None) -> Open:
@@ -140,4 +152,6 @@ def _open_from_proto(message: pb.Open, context_length: int | None) -> Open:
         )
     if context_length is not None:
         check_prompt_length(len(message.prompt_token_ids), context_length)
-    return from_message(Open, message, scheme=scheme_from_proto(message.scheme, decoding=True))
+    run = from_message(FreeRun, message.free_run) if message.HasField("free_run") else None
+    scheme = scheme_from_proto(message.scheme, decoding=True)
+    return from_message(Open, message, scheme=scheme, free_run=run)

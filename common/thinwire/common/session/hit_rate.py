@@ -1,0 +1,44 @@
+"""How often drafted tokens were right of late, and how far it is worth to draft; no clock, no I/O."""
+
+from __future__ import annotations
+
+import math
+
+FADED = 0.12
+"""Below this rate a drafted token is worth neither its bytes nor a row of the target's pass."""
+PROBE_TOKENS = 16
+"""After so many tokens without a draft a faded one is tried once more."""
+_MEMORY = 16
+_MEMORY_OF_RARE = 4
+_FAR = 1000
+
+
+class HitRate:
+    """
+    A running share of right tokens, by which a useless draft fades within some 32 tokens.
+
+    Args:
+        first: what is believed before any was judged.
+        memory: tokens that are remembered, about; fewer where one is right after many that were not.
+    """
+
+    def __init__(self, first: float = 0.75, *, memory: float = _MEMORY) -> None:
+        self.value = first
+        self._memory = memory
+
+    @property
+    def is_faded(self) -> bool:
+        """Whether drafting is not worth it now."""
+        return self.value < FADED
+
+    def note(self, right: bool) -> bool:
+        """One token was judged; returns `right`."""
+        memory = min(self._memory, _MEMORY_OF_RARE) if right and self.is_faded else self._memory
+        self.value += (right - self.value) / memory
+        return right
+
+    def depth(self, price: float) -> int:
+        """Tokens ahead up to which all are right at least this often."""
+        if self.value >= 1:
+            return _FAR
+        return int(math.log(price) / math.log(self.value)) if self.value > 0 else 0

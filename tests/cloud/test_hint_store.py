@@ -1,0 +1,110 @@
+"""Hints: joined, held against what was written, dropped when stale, priced by how often they were right."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thinwire.cloud.hint_store import MAX_HINTS, HintStore
+
+
+def store(*hints: tuple[list[int], int, int], written: tuple[int, ...] = ()) -> HintStore:
+    """A store of a session with 10 committed tokens; hints are (ids, base, held)."""
+    made = HintStore([0] * 10, copies=False)
+    made.committed(written)
+    for ids, base, held in hints:
+        made.add(ids, base_length=base, held_length=held)
+    return made
+
+
+def test_hints_join_at_the_end_of_those_before_them() -> None:
+    """The second begins where the first ends; a gap is none."""
+    assert store(([1, 2], 10, 10), ([3], 12, 10)).rows(8) == (1, 2, 3)
+    assert store(([1, 2], 10, 10), ([3], 13, 10)).rows(8) == (1, 2)
+    assert store(([1, 2], 10, 10), ([7, 8], 11, 10)).rows(8) == (1, 7, 8)
+
+
+def test_hints_wait_for_the_target_to_come_by() -> None:
+    """What it writes uses them up as long as it agrees, and empties the store when it does not."""
+    made = store(([1, 2, 3], 10, 10))
+    made.committed([1])
+    assert made.rows(8) == (2, 3)
+    made.committed([9])
+    assert made.rows(8) == ()
+
+
+def test_a_late_hint_counts_as_far_as_it_was_right() -> None:
+    """Two of its tokens are written already."""
+    assert store(([1, 2, 3, 4], 10, 10), written=(1, 2)).rows(8) == (3, 4)
+    assert store(([1, 9, 3, 4], 10, 10), written=(1, 2)).rows(8) == ()
+    assert store(([1, 2], 10, 10), written=(1, 2)).rows(8) == ()
+
+
+def test_what_was_drafted_on_a_wrong_guess_is_dropped() -> None:
+    """Until the edge has seen the token that was written instead."""
+    made = store(([1, 2], 10, 10))
+    made.committed([1, 9])
+    made.add([3, 4], base_length=12, held_length=11)
+    assert made.rows(8) == ()
+    made.add([3, 4], base_length=12, held_length=12)
+    assert made.rows(8) == (3, 4)
+
+
+def test_saying_again_what_was_written_makes_no_hint_better() -> None:
+    """A position counts once, however often and late it is named."""
+    made = store(written=(1, 2, 3, 4))
+    before = made.hit_rate.value
+    for _ in range(40):
+        made.add([1, 2, 3, 4], base_length=10, held_length=10)
+    once = store(([1, 2, 3, 4], 10, 10), written=(1, 2, 3, 4)).hit_rate.value
+    assert before < made.hit_rate.value == once
+
+
+def test_useless_hints_fade_and_good_ones_come_back() -> None:
+    """Within 32 tokens no row is spent; the rate is learnt without rows, so it rises again."""
+    made = store()
+    for n in range(32):
+        made.add([5, 5], base_length=10 + n, held_length=10 + n)
+        made.committed([6])
+    made.add([5, 5], base_length=42, held_length=42)
+    assert made.rows(8) == ()
+    for n in range(16):
+        made.add([6], base_length=42 + n, held_length=42 + n)
+        made.committed([6])
+    made.add([6, 6, 6], base_length=58, held_length=58)
+    assert len(made.rows(8)) >= 1
+
+
+def test_the_text_is_copied_where_no_hint_waits() -> None:
+    """Hints go first; a copy that is never right fades as hints do."""
+    made = HintStore([1, 2, 3, 1, 2])
+    assert made.rows(8) == (3, 1)
+    made.add([5], base_length=5, held_length=5)
+    assert made.rows(8) == (5,)
+    for n in range(40):
+        made.committed([1, 2, 4 + n])
+    made.committed([1, 2])
+    assert made.rows(8) == ()
+    assert HintStore([1, 2, 3, 1, 2], copies=False).rows(8) == ()
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.lists(st.integers(0, 3), max_size=70), st.integers(0, 300), st.integers(0, 300)),
+            st.lists(st.integers(0, 3), min_size=1, max_size=9),
+        ),
+        max_size=30,
+    )
+)
+def test_whatever_comes_memory_is_bounded_and_rows_are_what_was_sent(steps: list) -> None:
+    """Garbage of any shape: no error, at most MAX_HINTS tokens."""
+    made = HintStore(range(10))
+    for step in steps:
+        if isinstance(step, tuple):
+            ids, base, held = step
+            made.add(ids, base_length=base, held_length=min(held, base))
+        else:
+            made.committed(step)
+        assert len(made.rows(1000)) <= MAX_HINTS
+        assert 0 <= made.hit_rate.value <= 1
