@@ -46,7 +46,7 @@ $(VENV)/.ready: pyproject.toml demo-pair/pyproject.toml
 	@echo "make setup: done"
 	@touch $@
 
-run: setup ## stream a completion over gRPC from two processes (PROMPT="..." SCHEME=k-sqs|c-sqs|dense-qs)
+run: setup ## stream a completion over gRPC from two processes (PROMPT="..." SCHEME=k-sqs|c-sqs|dense-qs|coupled)
 	@$(VENV)/bin/thinwire demo --scheme '$(SCHEME)'
 
 test: setup ## every test but those that need an accelerator

@@ -278,7 +278,8 @@ class FreeRunningPair:
                 del self.cloud_cache[length:]
             case cloud_events.Write() as write:
                 assert len(self.cloud_cache) == write.cache_length
-                fed = self.cloud.hints.rows(write.most_rows)
+                rows_fed = self.cloud.hints.rows(write.most_rows)
+                fed = rows_fed.token_ids
                 rows = []
                 self.cloud_cache += write.feed_token_ids[:-1]
                 for token_id in (write.feed_token_ids[-1], *fed):
@@ -288,7 +289,7 @@ class FreeRunningPair:
                 self.passes += 1
                 self.hint_rows += len(fed)
                 written = (*fed[: outcome.accepted], outcome.next_token_id)
-                self.step_cloud(cloud_events.Wrote(fed, written, 0, 50_000))
+                self.step_cloud(cloud_events.Wrote(rows_fed, written, 0, 50_000))
 
 
 def own_text(target: Law, draws: Draws, length: int, prompt: tuple[int, ...] = PROMPT) -> tuple[int, ...]:

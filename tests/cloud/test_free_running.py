@@ -10,6 +10,7 @@ import pytest
 from thinwire.cloud import events
 from thinwire.cloud.batch_queue import PREFILL_CHUNK_TOKENS
 from thinwire.cloud.free_running import WINDOW_TOKENS, FreeRunningSession
+from thinwire.cloud.hint_store import Rows
 from thinwire.common.config import SamplingParameters
 from thinwire.common.errors import (
     ConfigError,
@@ -79,7 +80,7 @@ def attached(**changes: Any) -> FreeRunningSession:
 
 def wrote(*token_ids: int, fed: tuple[int, ...] = ()) -> events.Wrote:
     """A pass that wrote these."""
-    return events.Wrote(fed, token_ids, 5, 6)
+    return events.Wrote(Rows(fed, False), token_ids, 5, 6)
 
 
 def hints(*token_ids: int, held: int = 3, ahead: int = 0) -> Hints:
@@ -121,7 +122,7 @@ def test_a_pass_is_told_and_followed_by_the_next() -> None:
     effects = attached().step(wrote(4, 5, 6, fed=(4, 5, 1)), 1.0)
 
     assert of_kind(effects, events.TruncateCache) == [events.TruncateCache(5)]
-    assert of_kind(effects, events.Reply) == [events.Reply(1, Written(3, (4, 5, 6), 2, 3, 5, 6))]
+    assert of_kind(effects, events.Reply) == [events.Reply(1, Written(3, (4, 5, 6), 2, 3, 0, 5, 6))]
     assert of_kind(effects, events.Write) == [events.Write((6,), 6, 16)]
 
 
@@ -165,7 +166,7 @@ def test_the_target_waits_for_a_hint_that_is_due_and_goes_on_without_one_that_is
     made = attached()
 
     def passes(*token_ids: int, at: float, fed: tuple[int, ...] = ()) -> list[Any]:
-        return made.step(events.Wrote(fed, token_ids, 0, 60_000), at)
+        return made.step(events.Wrote(Rows(fed, False), token_ids, 0, 60_000), at)
 
     passes(1, at=1.0)
     made.step(events.HintsReceived(1, hints(1, 2, 3, held=4)), 1.01)
@@ -183,9 +184,9 @@ def test_the_target_waits_for_a_hint_that_is_due_and_goes_on_without_one_that_is
 def test_hints_that_are_worth_no_row_make_no_wait_longer(saves_passes: bool) -> None:
     """An edge that says such again and again does not hold up the target."""
     made = attached(saves_passes=saves_passes)
-    made.step(events.Wrote((), (1,), 0, 60_000), 1.0)
+    made.step(events.Wrote(Rows((), False), (1,), 0, 60_000), 1.0)
     made.step(events.HintsReceived(1, hints(1, 2, 3, held=4)), 1.01)
-    made.step(events.Wrote((1, 2, 3), (1, 2, 5), 0, 60_000), 1.1)
+    made.step(events.Wrote(Rows((1, 2, 3), False), (1, 2, 5), 0, 60_000), 1.1)
     assert made.is_waiting
     made.hints.hit_rate.value = 0.05
     for n in range(20):
@@ -196,9 +197,11 @@ def test_hints_that_are_worth_no_row_make_no_wait_longer(saves_passes: bool) -> 
 def test_a_session_whose_stream_is_lost_while_it_waits_expires_like_any_other() -> None:
     """The wait is over with the stream; what fires then is the session's end."""
     made = attached()
-    made.step(events.Wrote((), (1,), 0, 60_000), 1.0)
+    made.step(events.Wrote(Rows((), False), (1,), 0, 60_000), 1.0)
     made.step(events.HintsReceived(1, hints(1, 2, 3, held=4)), 1.01)
-    assert of_kind(made.step(events.Wrote((1, 2, 3), (1, 2, 5), 0, 60_000), 1.1), events.AwaitHint)
+    assert of_kind(
+        made.step(events.Wrote(Rows((1, 2, 3), False), (1, 2, 5), 0, 60_000), 1.1), events.AwaitHint
+    )
     assert made.step(events.LinkLost(1), 1.11) == [events.ArmTimer(11.11)]
     assert made.step(events.WaitOver(), 1.12) == []
     assert of_kind(made.step(events.TimerFired(), 11.11), events.Release)
@@ -207,9 +210,9 @@ def test_a_session_whose_stream_is_lost_while_it_waits_expires_like_any_other() 
 def test_a_session_may_be_ended_while_it_waits() -> None:
     """As at the daemon's end."""
     made = attached()
-    made.step(events.Wrote((), (1,), 0, 60_000), 1.0)
+    made.step(events.Wrote(Rows((), False), (1,), 0, 60_000), 1.0)
     made.step(events.HintsReceived(1, hints(1, 2, 3, held=4)), 1.01)
-    made.step(events.Wrote((1, 2, 3), (1, 2, 5), 0, 60_000), 1.1)
+    made.step(events.Wrote(Rows((1, 2, 3), False), (1, 2, 5), 0, 60_000), 1.1)
     assert made.is_waiting
     assert of_kind(made.step(events.TimerFired(), 1.11), events.Release)
 
@@ -258,7 +261,7 @@ def test_hints_that_cannot_be_read_change_nothing(spoilt: Hints) -> None:
     """Out of range, too many, out of place, spare bytes."""
     made = attached()
     assert made.step(events.HintsReceived(1, spoilt), 1.0) == []
-    assert made.hints.rows(16) == ()
+    assert made.hints.rows(16).token_ids == ()
     assert made.state is State.IDLE
 
 

@@ -12,6 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from exactness import test_baseline_schemes as baselines
+from exactness import test_coupled as coupled
+from exactness import test_enumeration as enumerated
 from fuzz.targets import SCHEMES as FUZZED
 from thinwire.common.errors import ConfigError
 from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
@@ -33,6 +36,12 @@ from thinwire.common.schemes.k_sqs import KSqs
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs" / "schemes.md"
 KINDS = list(SCHEMES.values())
+ENUMERATED = {
+    case.scheme.scheme
+    for cases in (enumerated.CASES, coupled.CASES, baselines.LOW_CASES)
+    for case in cases.values()
+} | {baselines.CLOUD_AR.scheme}
+"""Schemes whose law is enumerated."""
 TABLE = re.compile(r"(<!-- parameters:.*?-->\n).*?(<!-- end of parameters -->)", re.DOTALL)
 
 
@@ -68,13 +77,14 @@ def test_the_proto_has_the_schemes_message_with_its_fields(kind: type[Scheme]) -
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_no_page_and_no_fuzzer_forgets_a_scheme(name: str) -> None:
-    """The payload's layout, the schemes' table, README, the fuzzed schemes and the command's help."""
+    """The payload's layout, the schemes' table, README, the fuzzed and the enumerated schemes, the help."""
     layout = text_of("proto/README.md").partition("## The payload")[2]
 
     assert f"`{name}`" in layout
     assert re.search(rf"^\| `{name}` \|.*common/schemes/", text_of("docs/schemes.md"), re.MULTILINE)
     assert re.search(rf"(?<![\w-]){name}(?![\w-])", text_of("README.md"))
     assert name in {parameters.scheme for parameters in FUZZED}
+    assert name in ENUMERATED
     assert f"\n  {name} " in schemes_help()
 
 

@@ -191,7 +191,7 @@ def test_a_draft_that_is_never_right_fades_and_may_come_back() -> None:
     late = [n for n in pieces if n >= 32]
     assert len(late) <= 6
 
-    for _ in range(60):
+    for _ in range(200):
         if driven.session._drafting:
             driven.drafted(5, 5)
         driven.written(5, at=position)

@@ -4,11 +4,9 @@ Exact enumeration of a generation's law over its keyed draws.
 Every draw is looked up by the shipped `draw_key`: the first use of a key branches over all its outcomes with
 their exact probabilities, a second use meets the number that is already there.
 So a number used twice, or shared between two purposes, shows as a bias of the law.
-
 A key's number is one uniform on [0, 1), of which only the interval known so far is kept: each question asked
 of it (which of ℓ integers, below a threshold or not, which token) cuts the interval further.
 That is `KeyedDraws` with infinitely many bits, apart from the race, which is replaced by a cumulative sum.
-
 The tree is walked by replay: the generation runs once per leaf, with the list of branches to take.
 """
 
@@ -97,7 +95,6 @@ def leaves(run: Callable[[Path], Any]) -> list[tuple[Any, Fraction]]:
         found.append((run(path), path.probability))
         forced = path.following()
     assert sum(probability for _, probability in found) == 1
-
     return found
 
 

@@ -67,7 +67,10 @@ async def test_the_same_seed_gives_the_same_text(scheme: str) -> None:
             await generate(both.client, unchecked(make_request(max_tokens=50), seed=None)) for _ in range(2)
         ]
 
-    assert first.tokens == again.tokens
+    assert first.token_ids == again.token_ids
+    assert first.text == again.text
+    if scheme != "coupled":  # where a cloud runs free, what came as a hint and what did not is chance
+        assert first.tokens == again.tokens
     assert first.started.seed == 7
     assert fresh[0].started.seed != fresh[1].started.seed
     assert fresh[0].token_ids != fresh[1].token_ids

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from thinwire.cloud.hint_store import Rows
 from thinwire.common.errors import ThinwireError
 from thinwire.common.law.draft_token import DraftToken
 from thinwire.common.law.speculative import BlockOutcome
@@ -48,8 +49,8 @@ class HintsReceived:
 class Wrote:
     """A Write effect is done."""
 
-    fed: tuple[int, ...]
-    """The hints that the pass was fed."""
+    fed: Rows
+    """What the pass was fed for hints."""
     token_ids: tuple[int, ...]
     """What the target wrote: the hints that were right, and one token."""
     queue_us: int

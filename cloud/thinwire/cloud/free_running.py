@@ -148,7 +148,7 @@ class FreeRunningSession(Conversation):
         if self._is_over or len(self._unheld) >= WINDOW_TOKENS:
             return [events.ArmTimer(now + self._idle_ttl_s)]
         most = min(MAX_HINT_ROWS, self._limit - self.committed_length - 1)
-        if most and not self.hints.rows(most):
+        if most and not self.hints.rows(most).token_ids:
             if self.rounds:  # before the first pass there is nothing that the edge could answer to
                 self._patience.is_empty(now)
             wait_s = self._patience.wait_s(self.hints.hit_rate.value, now) if waits else 0.0
@@ -182,12 +182,20 @@ class FreeRunningSession(Conversation):
         self._unheld += written
         self.hints.committed(written)
         effects: list[events.CloudEffect] = []
-        if self.committed_length <= first + len(wrote.fed):
+        if self.committed_length <= first + len(wrote.fed.token_ids):
             effects.append(events.TruncateCache(self.committed_length - 1))
         if self.state is State.IDLE:
             self.state = after(self.state, Happening.WRITTEN)
             hinted = min(len(wrote.token_ids) - 1, len(written))
-            message = Written(first, tuple(written), hinted, len(wrote.fed), wrote.queue_us, wrote.verify_us)
+            message = Written(
+                first_position=first,
+                token_ids=tuple(written),
+                hinted=hinted,
+                hint_rows=len(wrote.fed.token_ids),
+                copied=hinted if wrote.fed.are_copied else 0,
+                queue_us=wrote.queue_us,
+                verify_us=wrote.verify_us,
+            )
             effects.append(events.Reply(self.epoch, message))
         return effects + self._write_on(now)
 
@@ -219,7 +227,7 @@ class FreeRunningSession(Conversation):
         self.hints.add(
             self._decoded(hints), base_length=hints.held_length + hints.ahead, held_length=hints.held_length
         )
-        is_worth_a_row = bool(self.hints.rows(MAX_HINT_ROWS))
+        is_worth_a_row = bool(self.hints.rows(MAX_HINT_ROWS).token_ids)
         if is_worth_a_row and self.hints.waiting:
             self._patience.came(self.hints.waiting, now)
         elif self.is_waiting and not is_worth_a_row:

@@ -12,6 +12,7 @@ Nothing here is an error: garbage costs rows of a pass while the hit rate falls,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from thinwire.common.session.copying import CopiedText
 from thinwire.common.session.hit_rate import HitRate
@@ -28,6 +29,14 @@ A further row of a pass is worth its time if it yields a token at least this oft
 
 A pass of 2 to 7 rows takes the bundled target 1.0 to 1.2 times one of a single row (docs/decisions/0009).
 """
+
+
+class Rows(NamedTuple):
+    """What a pass is fed behind the committed tokens."""
+
+    token_ids: tuple[int, ...]
+    are_copied: bool
+    """Whether they are of the text itself and not of the edge."""
 
 
 class HintStore:
@@ -88,16 +97,18 @@ class HintStore:
         """Hints that wait for the target to come by."""
         return len(self._waiting)
 
-    def rows(self, most: int) -> tuple[int, ...]:
+    def rows(self, most: int) -> Rows:
         """
-        The hints that are worth a row of the next pass; may be called from the model's thread.
+        The hints, or the copy, that are worth a row of the next pass; may be called from the model's thread.
 
         Args:
             most: rows that there may be.
         """
         waiting, copied = self._waiting, self._copied
         hinted = waiting[: min(most, self.hit_rate.depth(ROW_PRICE))]
-        return hinted or copied[: min(most, self.copy_rate.depth(ROW_PRICE))]
+        if hinted:
+            return Rows(hinted, False)
+        return Rows(copied[: min(most, self.copy_rate.depth(ROW_PRICE))], True)
 
     def committed(self, token_ids: Sequence[int]) -> None:
         """Go along what the target wrote, and learn how good the hints for it were."""

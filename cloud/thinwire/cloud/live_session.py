@@ -251,18 +251,18 @@ class LiveSession:
         fed, outcome = done.outcome
         self._note_margin(session.rounds + 1, outcome)
         if self._admission is not None:
-            self._admission.take(self.tenant, tokens=1 + len(fed))
+            self._admission.take(self.tenant, tokens=1 + len(fed.token_ids))
         measured = RoundVerified(
             scheme=session.scheme.name,
             round=session.rounds + 1,
-            draft_length=len(fed),
+            draft_length=len(fed.token_ids),
             accepted=outcome.accepted,
             uplink_payload_bits=8 * session.take_payload_bytes(),
             queue_s=done.queue_us * 1e-6,
             verify_s=done.work_us * 1e-6,
         )
         self.account.verified(measured, Done(None, 0, 0), done)
-        written = (*fed[: outcome.accepted], outcome.next_token_id)
+        written = (*fed.token_ids[: outcome.accepted], outcome.next_token_id)
         return events.Wrote(fed, written, done.queue_us, done.work_us)
 
     async def _in_turn(self, tokens: int) -> None:

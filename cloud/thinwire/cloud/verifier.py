@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from thinwire.cloud.batch_queue import PassWork
 from thinwire.cloud.events import Score, Write
+from thinwire.cloud.hint_store import Rows
 from thinwire.common.causal_model import CachedSequence, CausalModel, ExtendRequest, RolledBackSequence
 from thinwire.common.config import SamplingParameters
 from thinwire.common.door.tenants import DEFAULT_TENANT
@@ -100,24 +101,24 @@ class Verifier:
 
         return self._work(tokens=len(effect.feed_token_ids), is_round=True, begin=begin, finish=finish)
 
-    def writing(self, effect: Write, hints: Callable[[], tuple[int, ...]]) -> PassWork:
+    def writing(self, effect: Write, hints: Callable[[], Rows]) -> PassWork:
         """
         One pass of a free-running session; its outcome is (hints that were fed, BlockOutcome).
 
         `hints` is asked in the model's thread when the pass begins: what came by then is used.
         Ends in errors as `scoring` does.
         """
-        fed: tuple[int, ...] = ()
+        fed = Rows((), False)
 
         def begin() -> ExtendRequest:
             nonlocal fed
             fed = hints()
-            feed = (*effect.feed_token_ids, *fed)
-            return ExtendRequest(self._opened(effect.cache_length), feed, len(fed) + 1)
+            feed = (*effect.feed_token_ids, *fed.token_ids)
+            return ExtendRequest(self._opened(effect.cache_length), feed, len(fed.token_ids) + 1)
 
-        def finish(logits: npt.NDArray[Any]) -> tuple[tuple[int, ...], BlockOutcome]:
+        def finish(logits: npt.NDArray[Any]) -> tuple[Rows, BlockOutcome]:
             rows = _WarpedRows(logits, self._sampling)
-            return fed, race_along(rows, fed, self._draws, first_position=effect.first_position)
+            return fed, race_along(rows, fed.token_ids, self._draws, first_position=effect.first_position)
 
         return self._work(
             tokens=len(effect.feed_token_ids) + effect.most_rows, is_round=True, begin=begin, finish=finish

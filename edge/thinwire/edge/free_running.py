@@ -18,7 +18,7 @@ from typing import Any
 
 from thinwire.common.errors import RemoteProtocolError
 from thinwire.common.law.draft_token import DraftToken
-from thinwire.common.session.hit_rate import PROBE_TOKENS
+from thinwire.common.session.hit_rate import PROBE_TOKENS, HitRate
 from thinwire.common.session.messages import (
     CloseReason,
     FreeRun,
@@ -35,6 +35,8 @@ ACKNOWLEDGE_TOKENS = PROBE_TOKENS
 """Tokens received before a message goes up that only acknowledges them; an eighth of the cloud's window."""
 MAX_WRITTEN_TOKENS = 1024
 """Tokens a message of the cloud's: what it may be ahead, and a pass, with room to spare."""
+_RETRY_TOKENS = 64
+"""After so many tokens a draft whose guesses saved next to nothing is tried again."""
 _RESERVE = 2
 """Guesses that the cloud should have beside those that it comes by in a round trip."""
 _AT_ONCE = 4
@@ -64,6 +66,10 @@ class FreeRunningSession(Conversation):
         """Whether a guess that the draft in progress builds on was wrong."""
         self._heard_s = 0.0
         """When something came down last."""
+        self._use = HitRate()
+        """Of the tokens written, those that a guess saved a pass: guesses may be right and come too late."""
+        self._drafted_length = 0
+        """Committed tokens when the last draft was asked for."""
         self._unacknowledged = 0
         """Tokens received since the last message up."""
         self._sent = 0
@@ -164,7 +170,8 @@ class FreeRunningSession(Conversation):
         is_possible = (
             skip >= 0
             and 0 < count <= MAX_WRITTEN_TOKENS
-            and written.hinted <= min(count, written.hint_rows) <= written.hint_rows <= MAX_CHAIN
+            and written.copied <= written.hinted <= min(count, written.hint_rows)
+            and written.hint_rows <= MAX_CHAIN
             and all(each < size for each in written.token_ids)
             and written.token_ids[:skip] == known
         )
@@ -193,6 +200,9 @@ class FreeRunningSession(Conversation):
         if ending is not None:
             return [events.ArmTimer(None), *effects, *self._end(ending, CloseReason.FINISHED)]
         self._advance(fresh)
+        own = max(0, written.hinted - written.copied - skip)
+        for place in range(len(emitted)):
+            self._use.note(place < own)
         effects.append(self._arm_silence(now))
         if self._began is None:
             self._began = now, len(self._committed)
@@ -222,6 +232,8 @@ class FreeRunningSession(Conversation):
             return []
         if self._chain and self._chain[-1][0].token_id in self._committed.ending_token_ids:
             return []
+        if self._use.is_faded and len(self._committed) < self._drafted_length + _RETRY_TOKENS:
+            return []
         if self._hit_rate.is_faded:
             if self._chain or self._unacknowledged < ACKNOWLEDGE_TOKENS:
                 return []
@@ -236,6 +248,7 @@ class FreeRunningSession(Conversation):
         feed = (*self._committed.since(sound), *guesses[max(0, sound - length) :])
         self._cached += feed
         self._draft_position = length + len(guesses)
+        self._drafted_length = length
         self._is_stale = False
         draft = self._draft(
             feed_token_ids=feed,

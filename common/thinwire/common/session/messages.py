@@ -191,13 +191,15 @@ class Written:
     """How many of them, from the first, had been hinted and needed no pass of their own."""
     hint_rows: int
     """Hints that the pass was fed."""
+    copied: int = 0
+    """How many of the hinted tokens were copied from the text, and not the edge's."""
     queue_us: int = 0
     """Microseconds the pass waited for the target model."""
     verify_us: int = 0
     """Microseconds of the pass, from its beginning to this session's outcome."""
 
 
-class CloseReason(enum.Enum):
+class CloseReason(enum.StrEnum):
     """Why the edge ends a session."""
 
     FINISHED = "finished"
@@ -212,7 +214,7 @@ class Close:
     reason: CloseReason
 
 
-class FinishReason(enum.Enum):
+class FinishReason(enum.StrEnum):
     """How a text ended."""
 
     EOS = "eos"
@@ -223,7 +225,7 @@ class FinishReason(enum.Enum):
     ERROR = "error"
 
 
-class TokenKind(enum.Enum):
+class TokenKind(enum.StrEnum):
     """Where an output token came from."""
 
     ACCEPTED = "accepted"
