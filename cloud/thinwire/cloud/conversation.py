@@ -17,7 +17,7 @@ from thinwire.common.errors import (
 )
 from thinwire.common.law.random_streams import Draws, KeyedDraws
 from thinwire.common.schemes.base import Scheme
-from thinwire.common.session.messages import Open, Opened, PrefixHasher
+from thinwire.common.session.messages import Open, Opened
 from thinwire.common.session.prompt import check_prompt
 from thinwire.common.session.states import TERMINAL, Happening, State, after
 
@@ -70,9 +70,6 @@ class Conversation(abc.ABC):
         self._target_fingerprint = target_fingerprint
         self._resume_ttl_s = resume_ttl_s
         self._idle_ttl_s = idle_ttl_s
-        self._last_token_id = open_.prompt_token_ids[-1]
-        self._hasher = PrefixHasher()
-        self._hasher.extend(open_.prompt_token_ids)
 
     first_feed = 1
     """Tokens of the prompt that the first pass after it is fed at most; those before them are fed ahead."""

@@ -175,7 +175,6 @@ class FreeRunningSession(Conversation):
         self.rounds += 1
         first = self.committed_length
         written = self._until_the_end(wrote.token_ids, self._limit - first)
-        self._hasher.extend(written)
         self._feed = (written[-1],)
         self.committed_length += len(written)
         self._patience.passed(wrote.verify_us * 1e-6, len(written))

@@ -29,7 +29,7 @@ from thinwire.common.errors import (
     ThinwireError,
 )
 from thinwire.common.law.draft_token import DraftToken
-from thinwire.common.session.messages import DraftBlock, Open, Verdict, block_checksum
+from thinwire.common.session.messages import DraftBlock, Open, PrefixHasher, Verdict, block_checksum
 from thinwire.common.session.states import Happening, State, after
 
 
@@ -38,6 +38,9 @@ class CloudSession(Conversation):
 
     def __init__(self, session_id: bytes, open_: Open, **options: Any) -> None:
         super().__init__(session_id, open_, **options)
+        self._last_token_id = open_.prompt_token_ids[-1]
+        self._hasher = PrefixHasher()
+        self._hasher.extend(open_.prompt_token_ids)
         self._pending: DraftBlock | None = None
         """The block in decoding or verification."""
         self._decoded = False

@@ -146,11 +146,13 @@ class FreeRunningSession(Conversation):
         A message costs some hundred bytes on the wire, whatever it holds.
         """
         unsent = [token for token, _ in self._chain[self._sent :]]
-        if unsent and (self._sent <= _RESERVE + self._in_flight(now) or len(unsent) >= _AT_ONCE):
-            message = self._hints(unsent, self._sent)
-            self._sent = len(self._chain)
-            return [message]
-        return [self._hints([])] if self._unacknowledged >= ACKNOWLEDGE_TOKENS else []
+        is_short = self._sent <= _RESERVE + self._in_flight(now)
+        owes = self._unacknowledged >= ACKNOWLEDGE_TOKENS
+        if not owes and not (unsent and (is_short or len(unsent) >= _AT_ONCE)):
+            return []
+        message = self._hints(unsent, self._sent)
+        self._sent = len(self._chain)
+        return [message]
 
     def _hints(self, tokens: list[DraftToken], ahead: int = 0) -> events.Send:
         """A message with guesses that begin `ahead` of the committed tokens."""
