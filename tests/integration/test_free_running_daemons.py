@@ -36,17 +36,16 @@ def secured(tmp_path: Path, **quotas: float) -> dict[str, object]:
     return {"cloud_security": access, "to_cloud": ClientSecurity(token=token)}
 
 
-@pytest.mark.parametrize("scheme", ["k-sqs", "coupled"])
-async def test_a_running_text_does_not_shut_out_another_of_its_tenant(tmp_path: Path, scheme: str) -> None:
+async def test_a_running_text_does_not_shut_out_another_of_its_tenant(tmp_path: Path) -> None:
     """The second one's prompt needs a full bucket, which the first one's passes would keep empty."""
-    settings = EdgeSettings(round_timeout_s=8.0)
+    settings = EdgeSettings(round_timeout_s=30.0)
     secure = secured(tmp_path, tokens_per_s=200)
     async with loopback(*pair(), VOCABULARY, edge_settings=settings, **secure) as both:
         first = asyncio.create_task(
-            generate(both.client, make_request(scheme=scheme, seed=5, max_tokens=15_000))
+            generate(both.client, make_request(scheme="coupled", seed=5, max_tokens=15_000))
         )
         await asyncio.sleep(0.7)
-        second = await generate(both.client, make_request("ab" * 40, scheme=scheme, seed=6, max_tokens=5))
+        second = await generate(both.client, make_request("ab" * 40, scheme="coupled", seed=6, max_tokens=5))
         first.cancel()
         await asyncio.wait([first])
 
