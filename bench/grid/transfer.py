@@ -128,12 +128,12 @@ class Transfer:
     Args:
         method: with something open.
         done: its trials, the defaults' first; those that failed left out.
-        lengths: draft lengths to choose from.
+        lengths: draft lengths to choose from; none where the method's name says which.
     """
 
     def __init__(self, method: Method, done: Sequence[Trial], lengths: Sequence[int]) -> None:
         self._streams = done if method.is_peer else ()
-        self._lengths = sorted(lengths)
+        self._lengths = sorted(lengths) or [method.fixed.get("draft_length", 0)]
         blocks = []
         for trial in () if method.is_peer else done:
             later = [line for _, lines in trial.texts for line in lines[1:]]

@@ -108,6 +108,15 @@ def test_the_seconds_of_a_setting_are_those_of_the_defaults() -> None:
     assert "lattice_resolution" not in best(FAST, (1, 2, 4, 8), [4, 4], 80, rival).parameters
 
 
+def test_a_length_that_the_name_says_is_kept() -> None:
+    """The other settings are chosen all the same."""
+    method = parse_method("k-sqs:K=8,gamma=8")
+    choice = Transfer(method, [trial([8, 8], length=8)], ()).best(FAST)
+
+    assert choice is not None
+    assert choice[0]["draft_length"] == 8
+
+
 def test_a_streams_fastest_length_is_taken_everywhere() -> None:
     """Its seconds are those of whole texts on the tuning link; nothing is predicted."""
     done = [
