@@ -168,7 +168,12 @@ def test_every_module_says_what_it_is_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["edge/session", "cloud/session", "common/law/speculative", "edge/draft_block"]
+    "module",
+    [
+        *(f"{side}/{module}" for side in SIDES[1:] for module in ("conversation", "session", "free_running")),
+        *("cloud/hint_store", "cloud/hint_patience", "common/law/speculative", "edge/draft_block"),
+        *("common/session/copying", "common/session/hit_rate"),
+    ],
 )
 def test_the_core_does_no_io(module: str) -> None:
     """The sans-IO core imports no clock, no network, no event loop, no model and no source of randomness."""

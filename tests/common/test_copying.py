@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thinwire.common.session.copying import CopiedText
+from thinwire.common.session.copying import MAX_TOKENS, CopiedText
 
 
 def test_what_followed_the_last_time_is_guessed() -> None:
@@ -44,3 +44,15 @@ def test_a_guess_is_a_piece_of_the_text_that_followed_the_same_run(ids: list[int
             break
 
     assert CopiedText(ids).guess(most) == expected
+
+
+def test_memory_is_bounded_and_the_latest_text_is_still_copied() -> None:
+    """Whatever the length of the text."""
+    text = CopiedText([])
+    for n in range(5 * MAX_TOKENS):
+        text.extend([n])
+        assert len(text._ids) <= MAX_TOKENS
+        assert len(text._behind) <= 3 * MAX_TOKENS
+    text.extend([5 * MAX_TOKENS - 10, 5 * MAX_TOKENS - 9])
+
+    assert text.guess(2) == (5 * MAX_TOKENS - 8, 5 * MAX_TOKENS - 7)

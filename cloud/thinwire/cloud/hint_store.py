@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from thinwire.common.session.copying import CopiedText
-from thinwire.common.session.hit_rate import HitRate
+from thinwire.common.session.hit_rate import FADED, HitRate
 
 MAX_HINTS = 64
 """Tokens kept ahead of the committed ones."""
@@ -23,12 +23,6 @@ _LATEST = 256
 """Committed tokens that a late hint is held against."""
 _FIRST_COPY_RATE = 0.4
 """Hit rate of copies that is believed before any was seen."""
-ROW_PRICE = 0.12
-"""
-A further row of a pass is worth its time if it yields a token at least this often.
-
-A pass of 2 to 7 rows takes the bundled target 1.0 to 1.2 times one of a single row (docs/decisions/0009).
-"""
 
 
 class Rows(NamedTuple):
@@ -105,10 +99,10 @@ class HintStore:
             most: rows that there may be.
         """
         waiting, copied = self._waiting, self._copied
-        hinted = waiting[: min(most, self.hit_rate.depth(ROW_PRICE))]
+        hinted = waiting[: min(most, self.hit_rate.depth(FADED))]
         if hinted:
             return Rows(hinted, False)
-        return Rows(copied[: min(most, self.copy_rate.depth(ROW_PRICE))], True)
+        return Rows(copied[: min(most, self.copy_rate.depth(FADED))], True)
 
     def committed(self, token_ids: Sequence[int]) -> None:
         """Go along what the target wrote, and learn how good the hints for it were."""

@@ -25,7 +25,7 @@ from typing import Any
 from thinwire.cloud import events
 from thinwire.cloud.account import SessionAccount
 from thinwire.cloud.admission import MIN_PAUSE_S, Admission
-from thinwire.cloud.batch_queue import PREFILL_CHUNK_TOKENS
+from thinwire.cloud.batch_queue import PREFILL_CHUNK_TOKENS, PassWork
 from thinwire.cloud.batcher import Batcher, Done
 from thinwire.cloud.conversation import Conversation
 from thinwire.cloud.free_running import FreeRunningSession
@@ -212,12 +212,7 @@ class LiveSession:
         return events.Decoded(block.round, self._decoding.outcome)
 
     async def _score(self, effect: events.Score) -> events.Scored:
-        in_line = self._batcher.put(self._verifier.scoring(effect))  # it may refuse; the cache has room then
-        try:
-            scoring = await in_line
-        except ResourceExhaustedError:
-            self._is_short = True
-            raise
+        scoring = await self._passed(self._verifier.scoring(effect))
         outcome = scoring.outcome
         self._note_margin(effect.round, outcome)
         accepted = tuple(token.token_id for token in effect.tokens[: outcome.accepted])
@@ -240,14 +235,9 @@ class LiveSession:
         session = self.session
         assert isinstance(session, FreeRunningSession), "a session of rounds writes nothing by itself"
         await self._in_turn(1 + effect.most_rows)
-        in_line = self._batcher.put(
+        done = await self._passed(
             self._verifier.writing(effect, lambda: session.hints.rows(effect.most_rows))
         )
-        try:
-            done = await in_line
-        except ResourceExhaustedError:
-            self._is_short = True
-            raise
         fed, outcome = done.outcome
         self._note_margin(session.rounds + 1, outcome)
         if self._admission is not None:
@@ -264,6 +254,15 @@ class LiveSession:
         self.account.verified(measured, Done(None, 0, 0), done)
         written = (*fed.token_ids[: outcome.accepted], outcome.next_token_id)
         return events.Wrote(fed, written, done.queue_us, done.work_us)
+
+    async def _passed(self, work: PassWork) -> Done:
+        """The work done in a pass; notes where the cache had no room for it."""
+        in_line = self._batcher.put(work)  # it may refuse; the cache has room then
+        try:
+            return await in_line
+        except ResourceExhaustedError:
+            self._is_short = True
+            raise
 
     async def _in_turn(self, tokens: int) -> None:
         """Wait until the tenant's rate allows a pass: a writing target is slowed, never refused."""

@@ -46,16 +46,14 @@ class Conversation(abc.ABC):
     One generation, seen from the edge.
 
     Args:
-        request: what was asked for.
         prompt_token_ids: at least one id below V.
-        vocabulary: the draft model's.
         scheme: made from `request.scheme` for the same vocabulary.
-        text: turns committed output ids into text.
         context_length: tokens the draft model can hold.
         round_timeout_s: seconds a round or an open may take at most, and may wait in all for a quota.
         least_round_timeout_s: seconds a round may take at least, whatever the rounds before it took;
             the deadline is fixed when None.
         patience_s: seconds to go on reconnecting after a loss; they start anew with every verdict.
+        hit_rate: of the draft as it is believed at first.
 
     Raises:
         ConfigError: empty prompt, or an id of the prompt or a stop token id outside the vocabulary.
@@ -101,10 +99,10 @@ class Conversation(abc.ABC):
         self._drafting = False
         self._timeout_s = 0.0
         """Deadline, in seconds, of what is awaited."""
-        self._asked_s = 0.0
-        """When the last Open went up."""
         self._due_s = 0.0
         """When it ends."""
+        self._asked_s = 0.0
+        """When the last Open went up."""
 
     @property
     def committed_token_ids(self) -> tuple[int, ...]:
@@ -194,9 +192,7 @@ class Conversation(abc.ABC):
                 self.awaiting,
             ):
                 return self._on_put_off(error, now)
-            case events.DraftFailed(error):
-                return self._fail(error)
-            case events.Refused(error):
+            case events.DraftFailed(error) | events.Refused(error):
                 return self._fail(error)
             case _:
                 return self._on_own(event, now)

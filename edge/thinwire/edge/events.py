@@ -167,8 +167,6 @@ class Passed:
     """A pass of the free-running target came down; measure it."""
 
     written: Written
-    new_tokens: int
-    """Of its tokens, those that were not here already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from thinwire.common.errors import RemoteProtocolError
 from thinwire.common.law.draft_token import DraftToken
 from thinwire.common.session.hit_rate import PROBE_TOKENS, HitRate
 from thinwire.common.session.messages import (
+    MAX_WRITTEN_TOKENS,
     CloseReason,
     FreeRun,
     Hints,
@@ -33,8 +34,6 @@ from thinwire.edge.conversation import Conversation
 
 ACKNOWLEDGE_TOKENS = PROBE_TOKENS
 """Tokens received before a message goes up that only acknowledges them; an eighth of the cloud's window."""
-MAX_WRITTEN_TOKENS = 1024
-"""Tokens a message of the cloud's: what it may be ahead, and a pass, with room to spare."""
 _RETRY_TOKENS = 64
 """After so many tokens a draft whose guesses saved next to nothing is tried again."""
 _RESERVE = 2
@@ -87,7 +86,7 @@ class FreeRunningSession(Conversation):
             prefix_hash=self._committed.prefix_hash,
             stop_token_ids=tuple(sorted(self._committed.stop_token_ids)),
             ignore_eos=self._request.ignore_eos,
-            saves_passes=self._request.scheme.values().get("objective") == "cloud",
+            saves_passes=self._scheme.saves_passes,
         )
 
     def _on_own(self, event: events.EdgeEvent, now: float) -> list[events.EdgeEffect]:
@@ -169,15 +168,7 @@ class FreeRunningSession(Conversation):
         skip = length - written.first_position
         count = len(written.token_ids)
         known = self._committed.since(written.first_position)[:count]
-        is_possible = (
-            skip >= 0
-            and 0 < count <= MAX_WRITTEN_TOKENS
-            and written.copied <= written.hinted <= min(count, written.hint_rows)
-            and written.hint_rows <= MAX_CHAIN
-            and all(each < size for each in written.token_ids)
-            and written.token_ids[:skip] == known
-        )
-        if not is_possible:
+        if not (skip >= 0 and written.is_possible(size) and written.token_ids[:skip] == known):
             sentence = (
                 f"{count} tokens, {written.token_ids[:8]} first and {written.hinted} of {written.hint_rows} "
                 f"hinted, came for position {written.first_position}"
@@ -196,7 +187,7 @@ class FreeRunningSession(Conversation):
         self.statistics.output_tokens += len(emitted)
         self._unacknowledged += len(emitted)
         effects: list[events.EdgeEffect] = [
-            events.Passed(written, len(emitted)),
+            events.Passed(written),
             events.Emit(tuple(emitted)),
         ]
         if ending is not None:

@@ -137,18 +137,6 @@ class GenerationMeter:
         )
         self._sent_s, self._round_up_bytes = None, 0
         self._tell(measured)
-        self._trace.phases(
-            ("draft", measured.draft_s),
-            ("encode", measured.encode_s),
-            ("round trip", measured.round_trip_s),
-            ended_s=self._received_s,
-            scheme=measured.scheme,
-            round=measured.round,
-            drafted=measured.draft_length,
-            accepted=measured.accepted,
-            payload_bits=measured.uplink_payload_bits,
-            network_s=measured.network_s,
-        )
 
     def counted(self, effect: Passed | Hinted) -> None:
         """Free-running: hints were drafted, or the message received last told of a target pass."""
@@ -168,15 +156,7 @@ class GenerationMeter:
             round=self._statistics.rounds + 1,
             scheme=self._scheme.name,
             draft_length=written.hint_rows,
-            lattice_resolution=0,
-            support_sizes=(),
-            wire_support_sizes=(),
-            dropped_masses=(),
-            accepted=min(written.hinted, written.hint_rows),
-            kept_positions=0,
-            cap_bound_positions=0,
-            close_drafts=0,
-            draft_margin=1.0,
+            accepted=written.hinted,
             uplink_payload_bits=self._hint_bits,
             uplink_message_bytes=self._round_up_bytes,
             downlink_message_bytes=self._received_bytes,
@@ -193,6 +173,18 @@ class GenerationMeter:
         self._metrics.round_verified(measured)
         if self._round_log is not None:
             self._round_log.round_measured(measured)
+        self._trace.phases(
+            ("draft", measured.draft_s),
+            ("encode", measured.encode_s),
+            ("round trip", measured.round_trip_s),
+            ended_s=self._received_s,
+            scheme=measured.scheme,
+            round=measured.round,
+            drafted=measured.draft_length,
+            accepted=measured.accepted,
+            payload_bits=measured.uplink_payload_bits,
+            network_s=measured.network_s,
+        )
 
     def emitted(self, now: float) -> None:
         self._statistics.first_token_s = self._statistics.first_token_s or now - self._started_s

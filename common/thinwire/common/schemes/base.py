@@ -64,6 +64,8 @@ class Scheme(abc.ABC):
     """Whether a text is the same whatever is drafted, so that the target need not wait for drafts."""
     runs_free: bool = False
     """Whether the edge asks for that."""
+    saves_passes: bool = False
+    """Whether it then asks for few passes of the target before time."""
     max_draft_length: int = MAX_DRAFT_LENGTH
     """γ of a block at most, whatever was asked for: the edge drafts no more, and the cloud rejects more."""
 

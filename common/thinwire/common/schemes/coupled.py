@@ -57,7 +57,9 @@ class Coupled(Scheme):
 
     def __init__(self, parameters: SchemeParameters, *, vocabulary_size: int) -> None:
         super().__init__(parameters, vocabulary_size=vocabulary_size)
-        self.runs_free = not parameters.values()["lock_step"]
+        given = parameters.values()
+        self.runs_free = not given["lock_step"]
+        self.saves_passes = given["objective"] == "cloud"
 
     # --- the edge's half ----------------------------------------------------------------------------------
 

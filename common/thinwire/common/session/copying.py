@@ -9,6 +9,8 @@ _SHORTEST = 2
 """Ids that must have been met before in this order."""
 LATEST_PROMPT_TOKENS = 1024
 """So many of a prompt's last ids are looked through."""
+MAX_TOKENS = 4096
+"""Ids kept; of a text that grows beyond, the later half goes on."""
 
 
 class CopiedText:
@@ -20,15 +22,20 @@ class CopiedText:
     """
 
     def __init__(self, token_ids: Sequence[int]) -> None:
+        self._begin(token_ids[-LATEST_PROMPT_TOKENS:])
+
+    def _begin(self, token_ids: Sequence[int]) -> None:
         self._ids: list[int] = []
         self._behind: dict[tuple[int, ...], int] = {}
         """A run of ids → the place behind where it stood last, the text's end excepted."""
         self._source = 0
         """Where copying goes on; 0 for nowhere."""
-        self.extend(token_ids[-LATEST_PROMPT_TOKENS:])
+        self.extend(token_ids)
 
     def extend(self, token_ids: Sequence[int]) -> None:
         """Append ids."""
+        if len(self._ids) >= MAX_TOKENS:
+            self._begin(self._ids[-MAX_TOKENS // 2 :])
         for token_id in token_ids:
             self._ids.append(token_id)
             end = len(self._ids)

@@ -13,13 +13,15 @@ import hashlib
 import struct
 from dataclasses import dataclass
 
-from thinwire.common.config import SamplingParameters
+from thinwire.common.config import MAX_DRAFT_LENGTH, SamplingParameters
 from thinwire.common.schemes import SchemeParameters
 from thinwire.common.session.checksum import crc32c
 
 PROTOCOL_VERSION = 4
 PAYLOAD_LAYOUT = 1
 """Version of the payload's bit layout (`proto/README.md`)."""
+MAX_WRITTEN_TOKENS = 1024
+"""Tokens of one `Written`: what a cloud may be ahead, and a pass, with room to spare."""
 TOKENIZER_PARTS = (
     "token strings",
     "added tokens",
@@ -197,6 +199,16 @@ class Written:
     """Microseconds the pass waited for the target model."""
     verify_us: int = 0
     """Microseconds of the pass, from its beginning to this session's outcome."""
+
+    def is_possible(self, vocabulary_size: int) -> bool:
+        """Whether any text can have been so written."""
+        count = len(self.token_ids)
+        return (
+            0 < count <= MAX_WRITTEN_TOKENS
+            and 0 <= self.copied <= self.hinted <= min(count, self.hint_rows)
+            and self.hint_rows <= MAX_DRAFT_LENGTH
+            and all(0 <= token_id < vocabulary_size for token_id in self.token_ids)
+        )
 
 
 class CloseReason(enum.StrEnum):

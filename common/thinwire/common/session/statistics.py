@@ -47,28 +47,28 @@ class RoundMeasured(RoundVerified, DraftMeasured):
 
     session: str
     """The cloud's session id, hexadecimal."""
-    lattice_resolution: int
-    """ℓ."""
-    support_sizes: tuple[int, ...]
+    lattice_resolution: int = 0
+    """ℓ; 0 where there is no lattice."""
+    support_sizes: tuple[int, ...] = ()
     """K_n of each drafted token, before zero counts left."""
-    wire_support_sizes: tuple[int, ...]
+    wire_support_sizes: tuple[int, ...] = ()
     """K_n⁺ of each drafted token, as sent."""
-    dropped_masses: tuple[float, ...]
+    dropped_masses: tuple[float, ...] = ()
     """α_n of each drafted token."""
-    kept_positions: int
+    kept_positions: int = 0
     """Positions whose threshold update was kept, the first of the block."""
-    cap_bound_positions: int
+    cap_bound_positions: int = 0
     """Kept positions at which K_max cut the support."""
-    close_drafts: int
+    close_drafts: int = 0
     """1 if the block hung on a decision that rounding in float32 may turn, otherwise 0."""
-    draft_margin: float
+    draft_margin: float = 1.0
     """How far the closest of the block's float decisions was from another (`common.law.decision_margin`)."""
     uplink_message_bytes: int
     """Serialised bytes of the round, repeats included."""
     downlink_message_bytes: int
     """Serialised bytes of the verdict."""
     round_trip_s: float
-    """Seconds from the round's first sending to its verdict."""
+    """Seconds from the round's first sending to its verdict; free-running, since the pass before came."""
 
     @property
     def drafted_tokens(self) -> int:
