@@ -108,6 +108,8 @@ class TableModel:
         self.batches: list[list[int]] = []
         """How many tokens each sequence of each `extend_batch` was fed."""
 
+    takes_trees = True
+
     def open_sequence(self, *, reserve_tokens: int = 0) -> TableSequence:
         """A new, empty sequence."""
         with self.counting:
@@ -133,21 +135,33 @@ class TableSequence:
         """Tokens in the cache."""
         return len(self.token_ids)
 
-    def extend(self, token_ids: Sequence[int], *, logit_rows: int) -> npt.NDArray[np.float64]:
+    def extend(
+        self, token_ids: Sequence[int], *, logit_rows: int, parents: Sequence[int] = ()
+    ) -> npt.NDArray[np.float64]:
         """(logit_rows, V) float64."""
         assert not self._closed, "extend after close"
         assert 1 <= logit_rows <= len(token_ids), f"{logit_rows} rows of {len(token_ids)} tokens"
         self.token_ids += token_ids
         self._model.passes += 1
         assert self.length <= self._model.context_length, "the context overflows"
-        ends = range(self.length - logit_rows + 1, self.length + 1)
+        first = self.length - logit_rows + 1
+        prefixes = [tuple(self.token_ids[:first])]
+        for row, parent in enumerate(parents or range(logit_rows - 1)):
+            assert parent <= row, f"row {row + 1} follows row {parent}"
+            prefixes.append((*prefixes[parent], self.token_ids[first + row]))
         with np.errstate(divide="ignore"):
-            return np.log(np.stack([self._model.law(tuple(self.token_ids[:end])) for end in ends]))
+            return np.log(np.stack([self._model.law(prefix) for prefix in prefixes]))
 
     def truncate(self, length: int) -> None:
         """Roll back to the first `length` tokens."""
         assert 0 <= length <= self.length, f"truncate to {length} of {self.length} tokens"
         del self.token_ids[length:]
+
+    def keep(self, length: int, path: Sequence[int]) -> None:
+        """Roll back to the first `length` tokens and those at the indices `path`."""
+        assert length <= min(path), f"{path} of {self.length} tokens behind {length}"
+        assert sorted(path) == list(path), f"{path} is in no order"
+        self.token_ids = [*self.token_ids[:length], *(self.token_ids[index] for index in path)]
 
     def close(self) -> None:
         """Free the cache; a second call is a bug."""

@@ -20,7 +20,7 @@ from thinwire.common.config import SamplingParameters
 from thinwire.common.errors import SessionNotFoundError, ThinwireError, TransportError
 from thinwire.common.law.random_streams import Draws, KeyedDraws, Stream
 from thinwire.common.schemes import make_scheme
-from thinwire.common.schemes.coupled import Coupled, race_along
+from thinwire.common.schemes.coupled import Coupled, race_through
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import (
     Close,
@@ -94,12 +94,15 @@ class FreeRunningPair:
         self.down: deque[Any] = deque()
         self.cloud_work: deque[Any] = deque()
         self.drafting: edge_events.Draft | None = None
+        self.is_cut = False
         self.edge_cache: list[int] = []
         self.cloud_cache: list[int] = []
         self.is_linked = False
         self.token_ids: list[int] = []
         self.passes = 0
         self.hint_rows = 0
+        self.trees = 0
+        """Passes over a tree."""
         self.hints_sent = 0
         self.finish: edge_events.Finish | None = None
         self.now = 0.0
@@ -169,6 +172,7 @@ class FreeRunningPair:
                 idle_ttl_s=1.0,
                 draws=self.draws,
                 copies=self.copies,
+                takes_trees=True,
             )
         self.epoch += 1
         self.step_cloud(cloud_events.Attached(self.epoch, message.free_run))
@@ -223,7 +227,11 @@ class FreeRunningPair:
                     self.up.append(message)
                 case edge_events.Draft():
                     assert self.drafting is None
-                    self.drafting = effect
+                    self.drafting, self.is_cut = effect, False
+                case edge_events.CutDraft(attempt):
+                    assert self.drafting is not None
+                    assert self.drafting.attempt == attempt
+                    self.is_cut = True
                 case edge_events.TruncateCache(length):
                     assert self.drafting is None
                     assert length < len(self.edge_cache)
@@ -246,6 +254,8 @@ class FreeRunningPair:
             self.edge_cache += feed
             token_id = builder.offer(np.asarray(self.draft_law(tuple(self.edge_cache)), dtype=np.float64))
             feed = () if token_id is None else (token_id,)
+            if self.is_cut:
+                break
         block = builder.build(cache_length=len(self.edge_cache), draft_s=0.0)
         self.step_edge(edge_events.Drafted(effect.attempt, block))
 
@@ -273,23 +283,29 @@ class FreeRunningPair:
         match self.cloud_work.popleft():
             case cloud_events.Prefill(token_ids):
                 self.cloud_cache += token_ids
-            case cloud_events.TruncateCache(length):
+            case cloud_events.TruncateCache(length, kept):
                 assert length < len(self.cloud_cache)
-                del self.cloud_cache[length:]
+                self.cloud_cache = [*self.cloud_cache[:length], *(self.cloud_cache[n] for n in kept)]
             case cloud_events.Write() as write:
                 assert len(self.cloud_cache) == write.cache_length
-                rows_fed = self.cloud.hints.rows(write.most_rows)
-                fed = rows_fed.token_ids
-                rows = []
-                self.cloud_cache += write.feed_token_ids[:-1]
-                for token_id in (write.feed_token_ids[-1], *fed):
-                    self.cloud_cache.append(token_id)
-                    rows.append(self.target(tuple(self.cloud_cache)))
-                outcome = race_along(rows, fed, self.draws, first_position=write.first_position)
+                fed = self.cloud.hints.rows(write.most_rows)
+                self.cloud_cache += write.feed_token_ids
+                prefixes = [tuple(self.cloud_cache)]
+                for token_id, parent in zip(fed.token_ids, fed.parents or range(99), strict=False):
+                    prefixes.append((*prefixes[parent], token_id))
+                self.cloud_cache += fed.token_ids
+                outcome, path = race_through(
+                    [self.target(prefix) for prefix in prefixes],
+                    fed.token_ids,
+                    fed.parents,
+                    self.draws,
+                    first_position=write.first_position,
+                )
                 self.passes += 1
-                self.hint_rows += len(fed)
-                written = (*fed[: outcome.accepted], outcome.next_token_id)
-                self.step_cloud(cloud_events.Wrote(rows_fed, written, 0, 50_000))
+                self.hint_rows += len(fed.token_ids)
+                self.trees += bool(fed.parents)
+                written = (*(fed.token_ids[index] for index in path), outcome.next_token_id)
+                self.step_cloud(cloud_events.Wrote(fed, path, written, 0, 50_000))
 
 
 def own_text(target: Law, draws: Draws, length: int, prompt: tuple[int, ...] = PROMPT) -> tuple[int, ...]:

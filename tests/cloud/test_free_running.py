@@ -37,6 +37,12 @@ PROMPT = (0, 1, 2)
 SCHEME = make_scheme(Coupled.Parameters(), vocabulary_size=SIZE)
 
 
+def wrote_of(fed: tuple[int, ...], token_ids: tuple[int, ...], queue_us: int, verify_us: int) -> events.Wrote:
+    """The end of a pass over a chain."""
+    path = tuple(range(len(token_ids) - 1))
+    return events.Wrote(Rows(fed, False), path, token_ids, queue_us, verify_us)
+
+
 def hash_of(*token_ids: int) -> int:
     """Of a prefix."""
     hasher = PrefixHasher()
@@ -80,7 +86,7 @@ def attached(**changes: Any) -> FreeRunningSession:
 
 def wrote(*token_ids: int, fed: tuple[int, ...] = ()) -> events.Wrote:
     """A pass that wrote these."""
-    return events.Wrote(Rows(fed, False), token_ids, 5, 6)
+    return wrote_of(fed, token_ids, 5, 6)
 
 
 def hints(*token_ids: int, held: int = 3, ahead: int = 0) -> Hints:
@@ -166,7 +172,7 @@ def test_the_target_waits_for_a_hint_that_is_due_and_goes_on_without_one_that_is
     made = attached()
 
     def passes(*token_ids: int, at: float, fed: tuple[int, ...] = ()) -> list[Any]:
-        return made.step(events.Wrote(Rows(fed, False), token_ids, 0, 60_000), at)
+        return made.step(wrote_of(fed, token_ids, 0, 60_000), at)
 
     passes(1, at=1.0)
     made.step(events.HintsReceived(1, hints(1, 2, 3, held=4)), 1.01)
@@ -184,9 +190,9 @@ def test_the_target_waits_for_a_hint_that_is_due_and_goes_on_without_one_that_is
 def test_hints_that_are_worth_no_row_make_no_wait_longer(saves_passes: bool) -> None:
     """An edge that says such again and again does not hold up the target."""
     made = attached(saves_passes=saves_passes)
-    made.step(events.Wrote(Rows((), False), (1,), 0, 60_000), 1.0)
+    made.step(wrote_of((), (1,), 0, 60_000), 1.0)
     made.step(events.HintsReceived(1, hints(1, 2, 3, held=4)), 1.01)
-    made.step(events.Wrote(Rows((1, 2, 3), False), (1, 2, 5), 0, 60_000), 1.1)
+    made.step(wrote_of((1, 2, 3), (1, 2, 5), 0, 60_000), 1.1)
     assert made.is_waiting
     made.hints.hit_rate.value = 0.05
     for n in range(20):
@@ -197,11 +203,9 @@ def test_hints_that_are_worth_no_row_make_no_wait_longer(saves_passes: bool) -> 
 def test_a_session_whose_stream_is_lost_while_it_waits_expires_like_any_other() -> None:
     """The wait is over with the stream; what fires then is the session's end."""
     made = attached()
-    made.step(events.Wrote(Rows((), False), (1,), 0, 60_000), 1.0)
+    made.step(wrote_of((), (1,), 0, 60_000), 1.0)
     made.step(events.HintsReceived(1, hints(1, 2, 3, held=4)), 1.01)
-    assert of_kind(
-        made.step(events.Wrote(Rows((1, 2, 3), False), (1, 2, 5), 0, 60_000), 1.1), events.AwaitHint
-    )
+    assert of_kind(made.step(wrote_of((1, 2, 3), (1, 2, 5), 0, 60_000), 1.1), events.AwaitHint)
     assert made.step(events.LinkLost(1), 1.11) == [events.ArmTimer(11.11)]
     assert made.step(events.WaitOver(), 1.12) == []
     assert of_kind(made.step(events.TimerFired(), 11.11), events.Release)
@@ -210,9 +214,9 @@ def test_a_session_whose_stream_is_lost_while_it_waits_expires_like_any_other() 
 def test_a_session_may_be_ended_while_it_waits() -> None:
     """As at the daemon's end."""
     made = attached()
-    made.step(events.Wrote(Rows((), False), (1,), 0, 60_000), 1.0)
+    made.step(wrote_of((), (1,), 0, 60_000), 1.0)
     made.step(events.HintsReceived(1, hints(1, 2, 3, held=4)), 1.01)
-    made.step(events.Wrote(Rows((1, 2, 3), False), (1, 2, 5), 0, 60_000), 1.1)
+    made.step(wrote_of((1, 2, 3), (1, 2, 5), 0, 60_000), 1.1)
     assert made.is_waiting
     assert of_kind(made.step(events.TimerFired(), 1.11), events.Release)
 

@@ -45,7 +45,7 @@ from exactness.test_enumeration import (
 from thinwire.common.law.draft_token import DraftToken
 from thinwire.common.law.random_streams import KeyedDraws, Stream
 from thinwire.common.law.speculative import BlockOutcome, verify_block
-from thinwire.common.schemes.coupled import Coupled, match_probability
+from thinwire.common.schemes.coupled import Coupled, match_probability, race_through
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import Verdict
 
@@ -104,6 +104,59 @@ def test_the_text_is_the_same_for_every_draft_and_for_none(target: Rows, drafts:
     law = law_of_texts(texts)
 
     assert law == target_law(target, 4)
+
+
+TREES = (
+    ((0, 1, 2), (0, 0, 0)),
+    ((0, 1, 1, 0, 2), (0, 0, 1, 2, 2)),
+    ((1, 1, 0), (0, 0, 2)),
+    ((2, 0, 1, 2, 0, 1), (0, 1, 1, 2, 0, 5)),
+    ((), ()),
+)
+"""Guesses and the rows that they follow: every guess, branches, one twice, a wrong path, and none."""
+
+
+@pytest.mark.parametrize("target", [TARGET_2, TARGET_3])
+def test_the_text_is_the_same_for_every_tree_of_guesses(target: Rows) -> None:
+    """Passes over trees, to the last fraction; rows are read along the right path only."""
+    size = len(target(PROMPT))
+
+    class Rows(Sequence[Any]):
+        def __init__(self, prefixes: list[TokenIds]) -> None:
+            self.prefixes, self.read = prefixes, list[int]()
+
+        def __len__(self) -> int:
+            return len(self.prefixes)
+
+        def __getitem__(self, row: Any) -> Any:
+            self.read.append(row)
+            return target(self.prefixes[row])
+
+    def run(path: Any) -> TokenIds:
+        draws = EnumeratedDraws(path)
+        text = PROMPT
+        for _ in range(4):
+            text += (draws.race(Stream.COUPLED, len(text), target(text))[0],)
+        for trees in ((tree,) * 4 for tree in TREES):
+            written = PROMPT
+            for guesses, parents in trees:
+                known = [(guess % size, parent) for guess, parent in zip(guesses, parents, strict=True)]
+                prefixes = [written]
+                for guess, parent in known:
+                    prefixes.append((*prefixes[parent], guess))
+                rows = Rows(prefixes)
+                outcome, right = race_through(
+                    rows, [guess for guess, _ in known], parents, draws, first_position=len(written)
+                )
+                assert rows.read == [0, *(index + 1 for index in right)]
+                assert outcome.accepted == len(right)
+                written += (*(known[index][0] for index in right), outcome.next_token_id)
+                if len(written) >= len(text):
+                    break
+            assert written[: len(text)] == text[: len(written)]
+        return text
+
+    assert law_of_texts(leaves(run)) == target_law(target, 4)
 
 
 def never(verdict: Verdict) -> bool:

@@ -51,6 +51,8 @@ class Wrote:
 
     fed: Rows
     """What the pass was fed for hints."""
+    path: tuple[int, ...]
+    """The indices of those that were right, in their order."""
     token_ids: tuple[int, ...]
     """What the target wrote: the hints that were right, and one token."""
     queue_us: int

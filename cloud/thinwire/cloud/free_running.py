@@ -19,7 +19,7 @@ from thinwire.cloud import events
 from thinwire.cloud.batch_queue import PREFILL_CHUNK_TOKENS
 from thinwire.cloud.conversation import Conversation
 from thinwire.cloud.hint_patience import HintPatience
-from thinwire.cloud.hint_store import HintStore
+from thinwire.cloud.hint_store import Hint, HintStore
 from thinwire.common.errors import (
     ConfigError,
     LocalProtocolError,
@@ -43,12 +43,21 @@ class FreeRunningSession(Conversation):
     """
     One free-running session, seen from the cloud.
 
-    `open_.free_run` is there; `copies` is whether the text is copied where no hint waits. See `Conversation`.
+    `open_.free_run` is there; `copies` is whether the text is copied where no hint waits, `takes_trees`
+    whether a pass may be fed branches. See `Conversation`.
     """
 
     first_feed = PREFILL_CHUNK_TOKENS
 
-    def __init__(self, session_id: bytes, open_: Open, *, copies: bool = True, **options: Any) -> None:
+    def __init__(
+        self,
+        session_id: bytes,
+        open_: Open,
+        *,
+        copies: bool = True,
+        takes_trees: bool = False,
+        **options: Any,
+    ) -> None:
         super().__init__(session_id, open_, **options)
         run = open_.free_run
         assert run is not None, "a session of rounds"
@@ -67,7 +76,7 @@ class FreeRunningSession(Conversation):
         self._endings = frozenset(run.stop_token_ids)
         if not run.ignore_eos:
             self._endings |= set(self._eos_token_ids)
-        self.hints = HintStore(prompt, copies=copies)
+        self.hints = HintStore(prompt, copies=copies, takes_trees=takes_trees)
         self._held_hasher = PrefixHasher()
         """Of the tokens that the edge has acknowledged."""
         self._held_hasher.extend(prompt)
@@ -178,10 +187,14 @@ class FreeRunningSession(Conversation):
         self._feed = (written[-1],)
         self.committed_length += len(written)
         self._patience.passed(wrote.verify_us * 1e-6, len(written))
+        self.hints.row_price.passed(len(wrote.fed.token_ids), wrote.verify_us * 1e-6)
         self._unheld += written
         self.hints.committed(written)
         effects: list[events.CloudEffect] = []
-        if self.committed_length <= first + len(wrote.fed.token_ids):
+        path = wrote.path[: len(written) - 1]
+        if path != tuple(range(len(path))):
+            effects.append(events.TruncateCache(first, tuple(first + index for index in path)))
+        elif self.committed_length <= first + len(wrote.fed.token_ids):
             effects.append(events.TruncateCache(self.committed_length - 1))
         if self.state is State.IDLE:
             self.state = after(self.state, Happening.WRITTEN)
@@ -223,9 +236,7 @@ class FreeRunningSession(Conversation):
             )
         self.state = after(self.state, Happening.HINTS)
         self._payload_bytes += len(hints.payload)
-        self.hints.add(
-            self._decoded(hints), base_length=hints.held_length + hints.ahead, held_length=hints.held_length
-        )
+        self._take(hints)
         is_worth_a_row = bool(self.hints.rows(MAX_HINT_ROWS).token_ids)
         if is_worth_a_row and self.hints.waiting:
             self._patience.came(self.hints.waiting, now)
@@ -233,8 +244,19 @@ class FreeRunningSession(Conversation):
             return []  # what came is worth no row, and no longer a wait either
         return self._write_on(now)
 
-    def _decoded(self, hints: Hints) -> tuple[int, ...]:
-        """Their ids; none if they cannot be read, for hints are no promise."""
+    def _take(self, hints: Hints) -> None:
+        """Put them in the store, branches apart."""
+        guesses, held = self._decoded(hints), hints.held_length
+        end = len(guesses) - sum(hints.branch_lengths)
+        if end > 0:
+            self.hints.add(guesses[:end], base_length=held + hints.ahead, held_length=held)
+        for length, place in zip(hints.branch_lengths, hints.branch_places, strict=False):
+            branch, end = guesses[max(0, end) : end + length], end + length
+            if branch:
+                self.hints.add_branch(branch, base_length=held + place, held_length=held)
+
+    def _decoded(self, hints: Hints) -> tuple[Hint, ...]:
+        """Their ids, with what they claim; none if they cannot be read, for hints are no promise."""
         length = hints.draft_length
         if not 0 < length <= self.scheme.max_draft_length:
             return ()
@@ -244,7 +266,9 @@ class FreeRunningSession(Conversation):
             tokens = self.scheme.decode(hints.payload, draft_length=length, coding=0)
         except PayloadInvalidError:
             return ()
-        return tuple(token.token_id for token in tokens)
+        claims = [share / 255 for share in hints.chances[:length]]
+        claims += [self.hints.hit_rate.value] * (length - len(claims))
+        return tuple(Hint(token.token_id, claim) for token, claim in zip(tokens, claims, strict=True))
 
     def _acknowledge(self, held_length: int, prefix_hash: int | None = None) -> bool:
         """Forget what the edge has; False if it cannot have it."""

@@ -177,8 +177,8 @@ class LiveSession:
     async def _work(self, work: _Work) -> events.CloudEvent | None:
         try:
             match work.effect:
-                case events.TruncateCache(length):
-                    self._verifier.sequence.truncate(length)
+                case events.TruncateCache(length, kept):
+                    self._verifier.sequence.truncate(length, kept)
                     return None
                 case events.Prefill(token_ids):
                     for start in range(0, len(token_ids), PREFILL_CHUNK_TOKENS):
@@ -238,7 +238,7 @@ class LiveSession:
         done = await self._passed(
             self._verifier.writing(effect, lambda: session.hints.rows(effect.most_rows))
         )
-        fed, outcome = done.outcome
+        fed, outcome, path = done.outcome
         self._note_margin(session.rounds + 1, outcome)
         if self._admission is not None:
             self._admission.take(self.tenant, tokens=1 + len(fed.token_ids))
@@ -252,8 +252,8 @@ class LiveSession:
             verify_s=done.work_us * 1e-6,
         )
         self.account.verified(measured, Done(None, 0, 0), done)
-        written = (*fed.token_ids[: outcome.accepted], outcome.next_token_id)
-        return events.Wrote(fed, written, done.queue_us, done.work_us)
+        written = (*(fed.token_ids[index] for index in path), outcome.next_token_id)
+        return events.Wrote(fed, path, written, done.queue_us, done.work_us)
 
     async def _passed(self, work: PassWork) -> Done:
         """The work done in a pass; notes where the cache had no room for it."""

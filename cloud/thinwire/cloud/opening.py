@@ -181,7 +181,11 @@ class SessionFactory:
         if open_.free_run is not None:
             if not scheme.may_run_free:
                 raise ConfigError(f"free_run came with scheme {scheme.name}; expected coupled.")
-            kind = partial(FreeRunningSession, copies=not self.settings.no_copied_hints)
+            kind = partial(
+                FreeRunningSession,
+                copies=not self.settings.no_copied_hints,
+                takes_trees=served.model.takes_trees,
+            )
         session = kind(
             secrets.token_bytes(SESSION_ID_BYTES),
             open_,

@@ -26,7 +26,7 @@ from thinwire.common.law.random_streams import Draws
 from thinwire.common.law.speculative import BlockOutcome
 from thinwire.common.law.steps import Steps
 from thinwire.common.schemes.base import Scheme
-from thinwire.common.schemes.coupled import race_along
+from thinwire.common.schemes.coupled import race_through
 from thinwire.common.session.messages import DraftBlock
 
 
@@ -103,7 +103,8 @@ class Verifier:
 
     def writing(self, effect: Write, hints: Callable[[], Rows]) -> PassWork:
         """
-        One pass of a free-running session; its outcome is (hints that were fed, BlockOutcome).
+        One pass of a free-running session; its outcome is (hints that were fed, BlockOutcome, the indices of
+        those that were right).
 
         `hints` is asked in the model's thread when the pass begins: what came by then is used.
         Ends in errors as `scoring` does.
@@ -114,11 +115,11 @@ class Verifier:
             nonlocal fed
             fed = hints()
             feed = (*effect.feed_token_ids, *fed.token_ids)
-            return ExtendRequest(self._opened(effect.cache_length), feed, len(fed.token_ids) + 1)
+            return ExtendRequest(self._opened(effect.cache_length), feed, len(fed.token_ids) + 1, fed.parents)
 
-        def finish(logits: npt.NDArray[Any]) -> tuple[Rows, BlockOutcome]:
-            rows = _WarpedRows(logits, self._sampling)
-            return fed, race_along(rows, fed.token_ids, self._draws, first_position=effect.first_position)
+        def finish(logits: npt.NDArray[Any]) -> tuple[Rows, BlockOutcome, tuple[int, ...]]:
+            rows, first = _WarpedRows(logits, self._sampling), effect.first_position
+            return fed, *race_through(rows, fed.token_ids, fed.parents, self._draws, first_position=first)
 
         return self._work(
             tokens=len(effect.feed_token_ids) + effect.most_rows, is_round=True, begin=begin, finish=finish

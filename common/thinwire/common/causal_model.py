@@ -24,13 +24,17 @@ class CachedSequence(Protocol):
     def length(self) -> int:
         """Tokens in the cache."""
 
-    def extend(self, token_ids: Sequence[int], *, logit_rows: int) -> npt.NDArray[Any]:
+    def extend(
+        self, token_ids: Sequence[int], *, logit_rows: int, parents: Sequence[int] = ()
+    ) -> npt.NDArray[Any]:
         """
         Append tokens and score.
 
         Args:
             token_ids: at least one id in [0, V).
             logit_rows: how many of the last positions to return, 1 to len(token_ids).
+            parents: where the last `logit_rows` - 1 tokens are a tree: the row that each follows, 0 for the
+                token before them all, k for the k-th of them, which stands before it. Empty for a chain.
 
         Returns:
             (logit_rows, V) float32 (float64 for a float64 model); row i is the next-token logits after the
@@ -43,6 +47,14 @@ class CachedSequence(Protocol):
     def truncate(self, length: int) -> None:
         """Roll the cache back to its first `length` tokens, 0 <= length <= self.length."""
 
+    def keep(self, length: int, path: Sequence[int]) -> None:
+        """
+        Roll the cache back to its first `length` tokens, and move others of it up behind them.
+
+        Args:
+            path: indices in the cache, ascending and at least `length`: after a tree, the tokens of one path.
+        """
+
     def close(self) -> None:
         """Free the cache; the sequence may not be used again."""
 
@@ -54,6 +66,7 @@ class ExtendRequest:
     sequence: CachedSequence
     token_ids: Sequence[int]
     logit_rows: int
+    parents: Sequence[int] = ()
 
 
 Extended = npt.NDArray[Any] | ThinwireError
@@ -70,6 +83,10 @@ class CausalModel(Protocol):
     @property
     def context_length(self) -> int:
         """Tokens one sequence may hold."""
+
+    @property
+    def takes_trees(self) -> bool:
+        """Whether sequences can be extended by trees; otherwise `parents` is always empty."""
 
     def open_sequence(self, *, reserve_tokens: int = 0) -> CachedSequence:
         """
@@ -127,7 +144,11 @@ def extend_one_by_one(requests: Sequence[ExtendRequest]) -> list[Extended]:
     answers: list[Extended] = []
     for request in requests:
         try:
-            answers.append(request.sequence.extend(request.token_ids, logit_rows=request.logit_rows))
+            answers.append(
+                request.sequence.extend(
+                    request.token_ids, logit_rows=request.logit_rows, parents=request.parents
+                )
+            )
         except ThinwireError as error:
             answers.append(error)
     return answers
@@ -144,24 +165,28 @@ class RolledBackSequence:
     def __init__(self, model: CausalModel) -> None:
         self._model = model
         self._sequence: CachedSequence | None = None
-        self._keep: int | None = None
+        self._roll_backs: list[tuple[int, tuple[int, ...]]] = []
+        """Lengths, with what else is kept; done in order before the next pass."""
 
     def reserve(self, tokens: int) -> None:
         """Open it with cache memory for so many tokens, or raise ResourceExhaustedError."""
         assert self._sequence is None, "reserved too late"
         self._sequence = self._model.open_sequence(reserve_tokens=tokens)
 
-    def truncate(self, length: int) -> None:
-        """Roll back to `length` cached tokens before the next pass."""
-        self._keep = length if self._keep is None else min(self._keep, length)
+    def truncate(self, length: int, kept: tuple[int, ...] = ()) -> None:
+        """Roll back to `length` cached tokens, and those at the indices `kept`, before the next pass."""
+        self._roll_backs.append((length, kept))
 
     def holding(self, length: int | None) -> CachedSequence:
         """The sequence, rolled back, for a pass after its first `length` tokens; None where none is made."""
         if self._sequence is None:
             self._sequence = self._model.open_sequence()
-        if self._keep is not None:
-            self._sequence.truncate(self._keep)
-            self._keep = None
+        while self._roll_backs:
+            longest, kept = self._roll_backs.pop(0)
+            if kept:
+                self._sequence.keep(longest, kept)
+            else:
+                self._sequence.truncate(min(longest, self._sequence.length))
         if length is not None:
             check_cache_length(self._sequence.length, length)
         return self._sequence

@@ -33,6 +33,7 @@ class DraftBlockBuilder:
         self._tokens: list[DraftToken] = []
         self._distributions: list[DraftDistribution] = []
         self._acceptances: list[float] = []
+        self._runners_up: list[int | None] = []
         self.acceptance = 1.0
         """
         Estimated chance that the cloud takes the block so far: the product of its tokens'
@@ -73,6 +74,9 @@ class DraftBlockBuilder:
         token_id = token.token_id
         self._acceptances.append(self._scheme.acceptance(draft_probs, token, drawn))
         self.acceptance *= self._acceptances[-1]
+        if effect.names_runners_up:
+            second = self._scheme.runner_up(draft_probs, token, self._draws, position=position)
+            self._runners_up.append(second)
         self.complete = len(self._tokens) == effect.max_draft_length or token_id in effect.stop_token_ids
         if not self.complete:
             self.complete = self.acceptance < effect.min_acceptance
@@ -89,6 +93,7 @@ class DraftBlockBuilder:
             payload=self._scheme.encode(self._tokens, coding=self._coding),
             cache_length=cache_length,
             acceptances=tuple(self._acceptances),
+            runners_up=tuple(self._runners_up),
             draft_s=draft_s,
             margin=self.margin,
         )

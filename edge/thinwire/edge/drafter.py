@@ -35,8 +35,8 @@ class Drafter:
     """
     One generation's draft sequence, opened by the first `draft`; the sampling's warping is the target's too.
 
-    `cancel` may be called from any thread, everything else from the model's thread only (`truncate` excepted:
-    it only notes the length, and the next `draft` rolls back).
+    `cancel` and `cut` may be called from any thread, everything else from the model's thread only (`truncate`
+    excepted: it only notes the length, and the next `draft` rolls back).
     """
 
     def __init__(
@@ -47,9 +47,15 @@ class Drafter:
         self._sampling = sampling
         self._draws = draws
         self._cancelled = threading.Event()
+        self._cut = 0
+        """The last attempt that nobody needs more of."""
 
     def cancel(self) -> None:
         self._cancelled.set()
+
+    def cut(self, attempt: int) -> None:
+        """End this draft with the token in hand; one that is done is left as it is."""
+        self._cut = attempt
 
     def truncate(self, length: int) -> None:
         self._sequence.truncate(length)
@@ -71,7 +77,7 @@ class Drafter:
             logits = self._next_logits(sequence, feed)
             draft_probs, margin = warp_with_margin(logits, self._sampling, dtype=np.float32)
             token_id = builder.offer(draft_probs, margin=margin)
-            if token_id is None:
+            if token_id is None or self._cut == effect.attempt:
                 break
             feed = (token_id,)  # fed only if one more token is drafted
         drafted_s = time.perf_counter()

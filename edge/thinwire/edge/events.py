@@ -43,6 +43,8 @@ class DraftedBlock(DraftMeasured):
     """Tokens the draft model's cache holds after drafting."""
     acceptances: tuple[float, ...] = ()
     """Estimated chance of each token, given those before it (`Scheme.acceptance`)."""
+    runners_up: tuple[int | None, ...] = ()
+    """The id that came second at each place, where the effect asked for it and the scheme knows."""
     margin: float = 1.0
     """How far the closest of the block's float decisions was from another (`common.law.decision_margin`)."""
 
@@ -152,6 +154,15 @@ class Draft:
     stop_token_ids: frozenset[int] = frozenset()
     """Stop after drafting one of these (the token is kept)."""
     state: SchemeState
+    names_runners_up: bool = False
+    """Whether the block is to name the runner-up at each place."""
+
+
+@dataclass(frozen=True, slots=True)
+class CutDraft:
+    """Nobody needs more of this Draft effect: it is done with the token in hand, and answered as ever."""
+
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,4 +214,6 @@ class Finish:
     error: ThinwireError | None = None
 
 
-EdgeEffect = Send | Draft | Decided | Passed | Hinted | Emit | TruncateCache | ArmTimer | Reconnect | Finish
+EdgeEffect = (
+    Send | Draft | CutDraft | Decided | Passed | Hinted | Emit | TruncateCache | ArmTimer | Reconnect | Finish
+)

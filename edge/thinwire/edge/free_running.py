@@ -2,22 +2,25 @@
 The edge's half of a free-running session: it drafts ahead of what it has received, and sends guesses up.
 
 The cloud writes whether guesses come or not; what it writes is the text (`schemes/coupled.py`).
-The guesses that the cloud has not come by yet are the *chain*. What comes down shortens it from the front.
-Where a guess was wrong it empties it: the draft model's cache is rolled back to what was right, and drafting
-begins anew behind the token that was written.
-A draft in progress is never waited for: when it ends, it is held against what came down meanwhile.
+The guesses that the cloud has not come by yet are a tree (`edge.guess_tree`): what comes down shortens its
+trunk from the front. Where a guess was wrong, a branch takes its place if there is one for the token written;
+otherwise the draft model's cache is rolled back to what was right, and drafting begins anew.
+A draft in progress is never waited for: when it ends, it is held against what came down meanwhile, and one
+that builds on a wrong guess is cut short.
 
-Drafting goes on while the chain as a whole is likely enough, and as long as guesses are right now and then; a
+Drafting goes on while the trunk as a whole is likely enough, and as long as guesses are right now and then; a
 draft that never is fades to one guess with every acknowledgement, by which it may come back.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from thinwire.common.errors import RemoteProtocolError
 from thinwire.common.law.draft_token import DraftToken
+from thinwire.common.schemes.coupled import one_point
 from thinwire.common.session.hit_rate import PROBE_TOKENS, HitRate
 from thinwire.common.session.messages import (
     MAX_WRITTEN_TOKENS,
@@ -31,18 +34,20 @@ from thinwire.common.session.messages import (
 from thinwire.common.session.states import Happening, State, after
 from thinwire.edge import events
 from thinwire.edge.conversation import Conversation
+from thinwire.edge.guess_tree import BRANCH_PRICE, LEAST_BRANCH, MAX_TRUNK, Guess, GuessTree
 
 ACKNOWLEDGE_TOKENS = PROBE_TOKENS
 """Tokens received before a message goes up that only acknowledges them; an eighth of the cloud's window."""
 _RETRY_TOKENS = 64
 """After so many tokens a draft whose guesses saved next to nothing is tried again."""
-_RESERVE = 2
-"""Guesses that the cloud should have beside those that it comes by in a round trip."""
-_AT_ONCE = 4
-"""So many guesses are worth a message in any case."""
+LONGEST_SHARE = 0.5
+_MARGIN_S = 0.004
+"""So long before they are needed guesses go up."""
+_DEVIATIONS = 1.0
+"""Mean deviations below the mean that a pass is expected to take at least."""
+_MEMORY = 4
+"""Passes and drafts that the averages remember, about."""
 _MOST_IN_FLIGHT = 16
-MAX_CHAIN = 48
-"""Guesses ahead of what was received."""
 
 
 class FreeRunningSession(Conversation):
@@ -53,16 +58,13 @@ class FreeRunningSession(Conversation):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._scheme_state = self._scheme.initial_state()
-        self._chain: list[tuple[DraftToken, float]] = []
-        """Guesses behind the committed tokens, each with its estimated chance."""
+        self._guesses = GuessTree()
         self._cached: list[int] = []
         """What the draft model was fed."""
         self._checked = 0
         """So many of these are known to be the text's."""
         self._draft_position = 0
         """Of the first token of the draft in progress."""
-        self._is_stale = False
-        """Whether a guess that the draft in progress builds on was wrong."""
         self._heard_s = 0.0
         """When something came down last."""
         self._use = HitRate()
@@ -71,10 +73,20 @@ class FreeRunningSession(Conversation):
         """Committed tokens when the last draft was asked for."""
         self._unacknowledged = 0
         """Tokens received since the last message up."""
-        self._sent = 0
-        """Guesses of the chain that went up."""
         self._round_trip_s = 0.0
         """Seconds from Open to Opened."""
+        self._pass_mean_s = self._pass_off_s = 0.0
+        """Seconds from one pass to the next, and how far off that one is, on the average."""
+        self._pass_s = 0.0
+        """Seconds that a pass takes at least, but for a few; 0 before two were seen."""
+        self._draft_s = 0.0
+        """Seconds of a draft."""
+        self._asked_draft_s = 0.0
+        """When the draft in progress was asked for."""
+        self._passes = 0
+        """Received."""
+        self._served = 0
+        """The pass that the last message was for."""
         self._began: tuple[float, int] | None = None
         """When the first token of a stream came down, and how many there were behind it."""
 
@@ -115,7 +127,8 @@ class FreeRunningSession(Conversation):
 
     def _on_begun(self, now: float) -> list[events.EdgeEffect]:
         self._heard_s = now
-        self._round_trip_s, self._began, self._sent = now - self._asked_s, None, 0
+        self._round_trip_s, self._began = now - self._asked_s, None
+        self._guesses.forget_sent()
         return [self._arm_silence(now), *self._send_on(now), *self._next_draft(now)]
 
     def _on_resumed(self, opened: Opened, now: float) -> list[events.EdgeEffect]:
@@ -140,24 +153,58 @@ class FreeRunningSession(Conversation):
 
     def _send_on(self, now: float) -> list[events.EdgeEffect]:
         """
-        The guesses that have not gone up, if the cloud will soon be without; otherwise they wait for more.
+        The guesses that have not gone up, once they must to be there for the cloud's next pass.
 
-        A message costs some hundred bytes on the wire, whatever it holds.
+        A message costs some hundred bytes on the wire, whatever it holds, so what is drafted until then goes
+        with it; only a cloud that has no guess gets one at once.
         """
-        unsent = [token for token, _ in self._chain[self._sent :]]
-        is_short = self._sent <= _RESERVE + self._in_flight(now)
+        unsent, branches = self._guesses.unsent, self._guesses.unsent_branches()
         owes = self._unacknowledged >= ACKNOWLEDGE_TOKENS
-        if not owes and not (unsent and (is_short or len(unsent) >= _AT_ONCE)):
+        if not (owes or ((unsent or branches) and self._is_time(now))):
             return []
-        message = self._hints(unsent, self._sent)
-        self._sent = len(self._chain)
-        return [message]
-
-    def _hints(self, tokens: list[DraftToken], ahead: int = 0) -> events.Send:
-        """A message with guesses that begin `ahead` of the committed tokens."""
         self._unacknowledged = 0
-        payload = self._scheme.encode(tokens, coding=0)
-        return events.Send(Hints(len(self._committed), ahead, len(tokens), payload))
+        guesses = [*unsent, *(guess for _, branch in branches for guess in branch)]
+        tokens = [DraftToken(one_point(guess.token_id), 0) for guess in guesses]
+        hints = Hints(
+            held_length=len(self._committed),
+            ahead=self._guesses.sent,
+            draft_length=len(tokens),
+            payload=self._scheme.encode(tokens, coding=0),
+            chances=bytes(round(255 * guess.chance) for guess in guesses),
+            branch_lengths=tuple(len(branch) for _, branch in branches),
+            branch_places=tuple(place for place, _ in branches),
+        )
+        self._served = self._next_pass(now) - self._may_be_awaited
+        self._guesses.sent_all()
+        return [events.Send(hints)]
+
+    def _is_time(self, now: float) -> bool:
+        """Whether guesses go up now: they will be there in time, and what is drafted next would not."""
+        if not self._pass_s:
+            return True
+        if self._may_be_awaited:
+            return True
+        if self._guesses.sent and self._next_pass(now) <= self._served:
+            return False
+        return not self._drafting or self._next_pass(now + self._draft_s + _MARGIN_S) > self._next_pass(now)
+
+    @property
+    def _may_be_awaited(self) -> bool:
+        """Whether the cloud has no guess, and may be waiting for one."""
+        soon_s = self._round_trip_s + self._draft_s
+        return self._guesses.sent == 0 and soon_s < LONGEST_SHARE * self._pass_s
+
+    def _took_pass(self, seconds: float) -> None:
+        """Learn how long passes take, and how much shorter than the mean one may be."""
+        off_s = abs(seconds - self._pass_mean_s) if self._pass_mean_s else 0.0
+        self._pass_mean_s += (seconds - self._pass_mean_s) / (_MEMORY if self._pass_mean_s else 1)
+        self._pass_off_s += (off_s - self._pass_off_s) / _MEMORY
+        self._pass_s = max(self._pass_mean_s - _DEVIATIONS * self._pass_off_s, self._pass_mean_s / 8)
+
+    def _next_pass(self, now: float) -> int:
+        """Which pass what goes up now will be there for, counted like those received."""
+        ahead_s = now - self._heard_s + self._round_trip_s
+        return self._passes + math.ceil(ahead_s / self._pass_s) if self._pass_s else 0
 
     # --- what was written ---------------------------------------------------------------------------------
 
@@ -180,7 +227,9 @@ class FreeRunningSession(Conversation):
         self.state = after(self.state, Happening.WRITTEN)
         self._patience.decided()
         self._deadline.took(now - self._heard_s, 0)
-        self._heard_s = now
+        if self._began is not None:
+            self._took_pass(now - self._heard_s)
+        self._heard_s, self._passes = now, self._passes + 1
         fresh = written.token_ids[skip:]
         kinds = [TokenKind.ACCEPTED] * written.hinted + [TokenKind.BONUS] * len(written.token_ids)
         emitted, ending = self._committed.commit(zip(fresh, kinds[skip:], strict=False))
@@ -192,70 +241,81 @@ class FreeRunningSession(Conversation):
         ]
         if ending is not None:
             return [events.ArmTimer(None), *effects, *self._end(ending, CloseReason.FINISHED)]
-        self._advance(fresh)
+        for token_id in fresh:
+            self._guesses.written(token_id)
         own = max(0, written.hinted - written.copied - skip)
         for place in range(len(emitted)):
             self._use.note(place < own)
         effects.append(self._arm_silence(now))
+        if self._drafting and self._guesses.is_stale:
+            effects.append(events.CutDraft(self._attempt))
         if self._began is None:
             self._began = now, len(self._committed)
         if not self._drafting:
             effects += self._next_draft(now)
         return effects + self._send_on(now)
 
-    def _advance(self, token_ids: tuple[int, ...]) -> None:
-        """Shorten the chain by what was written, or give it up."""
-        for token_id in token_ids:
-            if self._chain:
-                right = self._hit_rate.note(self._chain[0][0].token_id == token_id)
-                self._chain = self._chain[1:] if right else []
-                self._sent = max(0, self._sent - 1) if right else 0
-                self._is_stale = self._is_stale or not right
-
     # --- guessing -----------------------------------------------------------------------------------------
 
     def _next_draft(self, now: float) -> list[events.EdgeEffect]:
-        """Guess on, if that is worth it; the cache is rolled back first where it is wrong."""
-        longest = min(self._longest_draft(), MAX_CHAIN - len(self._chain))
-        longest = min(longest, self._committed.draft_room - len(self._chain))
+        """Guess on where that is likeliest to be of use, if it is anywhere."""
+        if self._drafting or self._rests():
+            return []
+        longest, room = self._longest_draft(), self._committed.draft_room
         # What is written by now is right or wrong already, and says nothing of the guesses behind it.
-        likely = math.prod(chance for _, chance in self._chain[self._in_flight(now) :])
-        least = self._request.min_block_acceptance
-        if self._drafting or longest <= 0 or likely < least:
-            return []
-        if self._chain and self._chain[-1][0].token_id in self._committed.ending_token_ids:
-            return []
-        if self._use.is_faded and len(self._committed) < self._drafted_length + _RETRY_TOKENS:
-            return []
-        if self._hit_rate.is_faded:
-            if self._chain or self._unacknowledged < ACKNOWLEDGE_TOKENS:
+        likely, least = self._guesses.chance(self._in_flight(now)), self._request.min_block_acceptance
+        path, barred = self._guesses.trunk, self._committed.ending_token_ids
+        goes_on = likely >= least and len(path) < min(room, MAX_TRUNK)
+        goes_on = goes_on and not (path and path[-1].token_id in barred)
+        if self._guesses.calibration.hit_rate.is_faded:
+            if path or self._unacknowledged < ACKNOWLEDGE_TOKENS:
                 return []
             longest = 1
-        sound = self._roll_back()
+        branch, branch_chance = self._guesses.next_branch(barred)
+        rival = BRANCH_PRICE * self._guesses.chance() if goes_on else 0.0
+        if branch_chance >= max(LEAST_BRANCH, rival) and room > len(branch):
+            path, likely = branch, 1.0
+        elif not goes_on:
+            return []
+        longest = min(longest, min(room, MAX_TRUNK) - len(path))
+        min_acceptance = self._guesses.calibration.claim(min(1.0, least / likely))
+        return self._draft_behind(path, longest, min_acceptance, now) if longest > 0 else []
+
+    def _rests(self) -> bool:
+        """Whether drafts saved next to nothing of late."""
+        return self._use.is_faded and len(self._committed) < self._drafted_length + _RETRY_TOKENS
+
+    def _draft_behind(
+        self, path: Sequence[Guess], longest: int, min_acceptance: float, now: float
+    ) -> list[events.EdgeEffect]:
+        """Draft behind these guesses; the cache is rolled back first where it holds others."""
+        guesses = tuple(guess.token_id for guess in path)
+        sound = self._roll_back(guesses)
         effects: list[events.EdgeEffect] = []
         if sound < self._cache_length:
             self._cache_length = sound
             effects.append(events.TruncateCache(sound))
         length = len(self._committed)
-        guesses = tuple(token.token_id for token, _ in self._chain)
         feed = (*self._committed.since(sound), *guesses[max(0, sound - length) :])
         self._cached += feed
         self._draft_position = length + len(guesses)
         self._drafted_length = length
-        self._is_stale = False
+        self._guesses.begin(path)
+        self._asked_draft_s = now
         draft = self._draft(
             feed_token_ids=feed,
             first_position=self._draft_position,
             max_draft_length=longest,
-            min_acceptance=least / likely,
+            min_acceptance=min_acceptance,
             state=self._scheme_state,
+            names_runners_up=True,
         )
         return [*effects, draft]
 
-    def _roll_back(self) -> int:
-        """Forget what the draft model was fed and the text does not hold; at least its last token is left."""
+    def _roll_back(self, guesses: tuple[int, ...]) -> int:
+        """Forget what the draft model was fed and they do not hold; at least their last is left to feed."""
         length = len(self._committed)
-        text = (*self._committed.since(self._checked), *(token.token_id for token, _ in self._chain))
+        text = (*self._committed.since(self._checked), *guesses)
         sound = self._checked
         for cached, token_id in zip(self._cached[sound:], text[:-1], strict=False):
             if cached != token_id:
@@ -266,15 +326,14 @@ class FreeRunningSession(Conversation):
         return sound
 
     def _on_drafted(self, block: events.DraftedBlock, now: float) -> list[events.EdgeEffect]:
-        """Join the guesses to the chain, as far as what came down meanwhile leaves them."""
+        """Join the guesses to the others, as far as what came down meanwhile leaves them."""
         self._cached += (token.token_id for token in block.tokens[:-1])
-        guesses = [] if self._is_stale else list(zip(block.tokens, block.acceptances, strict=True))
-        for token_id in self._committed.since(self._draft_position) if guesses else ():
-            if not guesses or not self._hit_rate.note(guesses.pop(0)[0].token_id == token_id):
-                guesses = []
-                break
-        self._chain += guesses
+        self._draft_s += (now - self._asked_draft_s - self._draft_s) / (_MEMORY if self._draft_s else 1)
+        ids = [token.token_id for token in block.tokens]
+        seconds = block.runners_up or (None,) * len(ids)
+        guesses = list(map(Guess, ids, block.acceptances, seconds))
+        self._guesses.join(guesses, self._committed.since(self._draft_position))
         effects: list[events.EdgeEffect] = [events.Hinted(block)]
         if self.state is State.IDLE:
-            effects += [*self._send_on(now), *self._next_draft(now)]
+            effects += [*self._next_draft(now), *self._send_on(now)]
         return effects

@@ -153,6 +153,8 @@ class GenerationRun:
             case events.Draft():
                 await self.client.room()
                 self._draft(effect)
+            case events.CutDraft(attempt):
+                self.drafter.cut(attempt)
             case events.Emit(tokens):
                 self.meter.emitted(self._loop.time())
                 self.client.put(tokens)

@@ -178,6 +178,12 @@ class KvPool:
             self.gathered_bytes += (keys.numel() + values.numel()) * keys.element_size()
         return keys, values
 
+    def move(self, places: npt.NDArray[np.int64], to: npt.NDArray[np.int64]) -> None:
+        """Copy the states of tokens in all layers; places, (tokens,) int64 each, may overlap."""
+        source, target = (torch.from_numpy(slots).to(self.device) for slots in (places, to))
+        for states in (*self.keys, *self.values):
+            states[:, target] = states[:, source]
+
 
 class PageTable:
     """

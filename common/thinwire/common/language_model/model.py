@@ -107,6 +107,11 @@ class LanguageModel:
         """Whether several sequences are extended in one pass."""
         return self._pooled is not None and self._pooled.packs
 
+    @property
+    def takes_trees(self) -> bool:
+        """Whether a pass may be over a tree of tokens; see `CausalModel`."""
+        return self._pooled is not None and self._pooled.takes_trees
+
     def pool_sequences(self, *, sessions: int, kv_bytes: int | None = None) -> None:
         """
         Keep the sequences opened from now on in one KV pool, so that they can be extended together.
@@ -160,7 +165,10 @@ class ModelSequence:
     def length(self) -> int:
         return self._length
 
-    def extend(self, token_ids: Sequence[int], *, logit_rows: int) -> npt.NDArray[Any]:
+    def extend(
+        self, token_ids: Sequence[int], *, logit_rows: int, parents: Sequence[int] = ()
+    ) -> npt.NDArray[Any]:
+        assert not parents, "a tree for a cache of its own"
         assert 1 <= logit_rows <= len(token_ids), "more logit rows than tokens"
         scored = self._model.scored
         with torch.inference_mode():
@@ -180,6 +188,9 @@ class ModelSequence:
         elif length < self._length:
             self._cache.crop(length - self._length)  # a negative number: how many tokens to remove
         self._length = length
+
+    def keep(self, length: int, path: Sequence[int]) -> None:
+        raise NotImplementedError("a cache of its own takes no trees")
 
     def close(self) -> None:
         self._cache = None

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
@@ -43,6 +44,11 @@ class Stretch:
     past: int
     """Tokens the sequence holds already."""
     token_ids: Sequence[int]
+    parents: Sequence[int] = ()
+    """
+    Where the last of them are a tree: the row that each follows, 0 the token before them all, k the k-th of
+    them.
+    """
 
     @property
     def length(self) -> int:
@@ -75,11 +81,11 @@ class PackedPass:
         for stretch in stretches:
             start = len(ids)
             ids += stretch.token_ids
-            positions.append(np.arange(stretch.past, stretch.length))
+            positions.append(_positions(stretch))
             slots.append(stretch.table.slots(stretch.past, stretch.length))
             places = stretch.table.whereabouts(stretch.length)
             where = places if isinstance(places, slice) else torch.from_numpy(places).to(device)
-            mask = _causal_mask(len(stretch.token_ids), stretch.past, dtype=pool.dtype, device=device)
+            mask = _mask(stretch, dtype=pool.dtype, device=device)
             self._spans.append(_Span(start, len(ids), where, mask))
         self.token_ids = torch.tensor([ids], dtype=torch.long, device=device)
         """(1, tokens)."""
@@ -170,10 +176,32 @@ def _attention(
     return packed_pass.attend(module.layer_idx, query, key, value, scaling), None
 
 
-def _causal_mask(count: int, past: int, *, dtype: torch.dtype, device: str) -> torch.Tensor | None:
-    """(count, past + count): 0 where the new token may look, -inf where not; None where it sees all."""
+def _positions(stretch: Stretch) -> npt.NDArray[np.int64]:
+    """(new tokens,) int64: a token of a tree stands behind the one that it follows."""
+    positions = np.arange(stretch.past, stretch.length)
+    first = len(positions) - len(stretch.parents) - 1
+    for row, parent in enumerate(stretch.parents, 1):
+        positions[first + row] = positions[first + parent] + 1
+    return positions
+
+
+def _mask(stretch: Stretch, *, dtype: torch.dtype, device: str) -> torch.Tensor | None:
+    """
+    (new tokens, all tokens): 0 where the new token may look, -inf where not; None where it sees all.
+
+    A token of a tree sees the path that leads to it.
+    """
+    count, past = len(stretch.token_ids), stretch.past
     if count == 1:
         return None
     mask = torch.zeros(count, past + count, dtype=dtype, device=device)
     mask[:, past:] = torch.full((count, count), float("-inf"), dtype=dtype, device=device).triu(1)
+    if stretch.parents:
+        first = count - len(stretch.parents) - 1
+        own = np.full((len(stretch.parents) + 1,) * 2, -np.inf)
+        own[0, 0] = 0
+        for row, parent in enumerate(stretch.parents, 1):
+            own[row] = own[parent]
+            own[row, row] = 0
+        mask[first:, past + first :] = torch.from_numpy(own).to(mask)
     return mask

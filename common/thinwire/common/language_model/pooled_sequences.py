@@ -53,11 +53,14 @@ class PooledSequences:
         self.pool = KvPool(trial.cache, budget_bytes=budget_bytes, default_tokens=default_tokens)
         self.packs = self._packs_in(trial)
         """Whether several sequences take one pass."""
+        self.takes_trees = self.packs and trial.agrees_on_trees(self)
+        """Whether a sequence's part in a pass may be a tree."""
 
     def open_sequence(self, *, reserve_tokens: int = 0) -> PooledSequence:
         return PooledSequence(self, PageTable(self.pool, reserve_tokens=reserve_tokens))
 
     def extend_batch(self, requests: Sequence[ExtendRequest]) -> list[Extended]:
+        assert self.packs or not any(request.parents for request in requests), "a tree in a pass of its own"
         answers: list[Extended | None] = [None] * len(requests)
         ready: list[tuple[int, PooledSequence, Stretch]] = []
         for index, request in enumerate(requests):
@@ -65,7 +68,7 @@ class PooledSequences:
             assert isinstance(sequence, PooledSequence), "a sequence of another kind"
             assert 1 <= request.logit_rows <= len(request.token_ids), "more logit rows than tokens"
             try:
-                ready.append((index, sequence, sequence.stretch(request.token_ids)))
+                ready.append((index, sequence, sequence.stretch(request.token_ids, request.parents)))
             except ThinwireError as error:
                 answers[index] = error
         groups = [ready] if self.packs else [[one] for one in ready]
@@ -104,6 +107,8 @@ class PooledSequences:
         """Whether shared passes pass the trial; ModelTrialError if passes of one sequence do not either."""
         module = self.scored.module
         former = module.config._attn_implementation
+        if former == packed_attention.NAME:
+            former = "sdpa"  # of a pool before this one
         pages = self.pool.allocator.pages
         if former == "sdpa" and pages >= POOL_PAGES and module._can_set_attn_implementation():
             packed_attention.register()
@@ -129,14 +134,17 @@ class PooledSequence:
         self.length = 0
         """Tokens in the cache."""
 
-    def stretch(self, token_ids: Sequence[int]) -> Stretch:
+    def stretch(self, token_ids: Sequence[int], parents: Sequence[int] = ()) -> Stretch:
         """The sequence with room for new tokens, or ResourceExhaustedError."""
         assert self._table is not None, "used after close"
         self._table.make_room(self.length + len(token_ids))
-        return Stretch(self._table, self.length, fed_ids(token_ids, self._sequences.scored.rows))
+        ids = fed_ids(token_ids, self._sequences.scored.rows)
+        return Stretch(self._table, self.length, ids, parents)
 
-    def extend(self, token_ids: Sequence[int], *, logit_rows: int) -> npt.NDArray[Any]:
-        (answer,) = self._sequences.extend_batch([ExtendRequest(self, token_ids, logit_rows)])
+    def extend(
+        self, token_ids: Sequence[int], *, logit_rows: int, parents: Sequence[int] = ()
+    ) -> npt.NDArray[Any]:
+        (answer,) = self._sequences.extend_batch([ExtendRequest(self, token_ids, logit_rows, parents)])
         if isinstance(answer, ThinwireError):
             raise answer
         return answer
@@ -146,6 +154,16 @@ class PooledSequence:
         assert self._table is not None, "used after close"
         self._table.keep(length)
         self.length = length
+
+    def keep(self, length: int, path: Sequence[int]) -> None:
+        assert self._table is not None, "used after close"
+        places = np.asarray(path, dtype=np.int64)
+        assert length <= places.min(), f"{path} of {self.length} behind {length}"
+        assert places.max() < self.length, f"{path} of {self.length} behind {length}"
+        end = length + len(places)
+        slots = self._table.slots(0, self.length)
+        self._sequences.pool.move(slots[places], slots[length:end])
+        self.truncate(end)
 
     def close(self) -> None:
         if self._table is not None:

@@ -52,6 +52,8 @@ _OTHER = "has other logits than in transformers' plain forward pass"
 TEXT_TOKENS = 12
 SHARED_TOKENS = 4
 """At the start of both texts."""
+TREE_TOKENS = 3
+"""Of either text behind those, as a tree."""
 A, B = 0, 1
 
 
@@ -164,6 +166,38 @@ class Trial:
         except ModelTrialError:
             self._draw_texts(_SEEDS[-1])
             self._check(script, diagnoses, sequences)
+
+    def agrees_on_trees(self, sequences: Sequences) -> bool:
+        """
+        Whether a pass over both texts as a tree, and one behind the second's path, score as plain ones do.
+
+        One line of the log says so where they do not.
+        """
+        start, stop = SHARED_TOKENS, SHARED_TOKENS + TREE_TOKENS
+        if self._context_length <= stop:
+            return False
+        trunk, branch = (text[start:stop] for text in self._texts)
+        row, ids = start - 1, [*self._texts[A][:start], *trunk, *branch]
+        parents = [*range(TREE_TOKENS), 0, *range(TREE_TOKENS + 1, 2 * TREE_TOKENS)]
+        expected = [self._rows[A][row:stop], self._rows[B][start:stop], self._rows[B][stop : stop + 1]]
+        sequence = sequences.open_sequence()
+        try:
+            rows = sequence.extend(ids, logit_rows=len(parents) + 1, parents=parents)
+            sequence.keep(start, range(stop, stop + TREE_TOKENS))
+            behind = sequence.extend(self._texts[B][stop : stop + 1], logit_rows=1)
+            found = deviation(np.concatenate(expected), np.concatenate([rows, behind])[:, : self._ids])
+        except ResourceExhaustedError:
+            return False  # a pool of a page or two
+        except Exception as error:  # whatever a model's code makes of what it is not made for
+            _log.warning("passes take no trees of hints: %s", self._failure("a tree", error).message)
+            return False
+        finally:
+            sequence.close()
+        if found > self._tolerance:
+            _log.warning(
+                "passes take no trees of hints: %s", self._refusal(f"a tree {_OTHER}", found).message
+            )
+        return found <= self._tolerance
 
     def _draw_texts(self, seed: int) -> None:
         """Choose the texts and make their plain passes, as two rows of each."""

@@ -218,16 +218,22 @@ class DraftBlock(_message.Message):
     def __init__(self, round: _Optional[int] = ..., base_length: _Optional[int] = ..., prefix_hash: _Optional[int] = ..., draft_length: _Optional[int] = ..., coding: _Optional[int] = ..., payload: _Optional[bytes] = ..., crc32c: _Optional[int] = ...) -> None: ...
 
 class Hints(_message.Message):
-    __slots__ = ("held_length", "ahead", "draft_length", "payload")
+    __slots__ = ("held_length", "ahead", "draft_length", "payload", "chances", "branch_lengths", "branch_places")
     HELD_LENGTH_FIELD_NUMBER: _ClassVar[int]
     AHEAD_FIELD_NUMBER: _ClassVar[int]
     DRAFT_LENGTH_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    CHANCES_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_LENGTHS_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_PLACES_FIELD_NUMBER: _ClassVar[int]
     held_length: int
     ahead: int
     draft_length: int
     payload: bytes
-    def __init__(self, held_length: _Optional[int] = ..., ahead: _Optional[int] = ..., draft_length: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
+    chances: bytes
+    branch_lengths: _containers.RepeatedScalarFieldContainer[int]
+    branch_places: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, held_length: _Optional[int] = ..., ahead: _Optional[int] = ..., draft_length: _Optional[int] = ..., payload: _Optional[bytes] = ..., chances: _Optional[bytes] = ..., branch_lengths: _Optional[_Iterable[int]] = ..., branch_places: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Written(_message.Message):
     __slots__ = ("first_position", "token_ids", "hinted", "hint_rows", "copied", "queue_us", "verify_us")

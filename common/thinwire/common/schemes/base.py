@@ -141,6 +141,12 @@ class Scheme(abc.ABC):
         q_hat = int(quantized.lattice_counts[token.token_index]) / quantized.lattice_resolution
         return min(1.0, float(draft_probs[token.token_id]) / q_hat) * math.sqrt(float(draft_probs.max()))
 
+    def runner_up(
+        self, draft_probs: npt.NDArray[Any], token: DraftToken, draws: Draws, *, position: int
+    ) -> int | None:
+        """The id that is likeliest at this place if the drafted token is wrong; None where there is none."""
+        return None
+
     def guarantee(self, kept_positions: int) -> float | None:
         """A bound on the mean dropped mass over `kept_positions` >= 1 positions; None if there is none."""
         return None

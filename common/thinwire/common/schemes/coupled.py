@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from thinwire.common.errors import LocalProtocolError, PayloadInvalidError
+from thinwire.common.errors import PayloadInvalidError
 from thinwire.common.law.draft_token import DraftToken, QuantizedDistribution
 from thinwire.common.law.payload import SymbolReader, encode_symbols
 from thinwire.common.law.random_streams import Draws, Stream
@@ -88,6 +88,14 @@ class Coupled(Scheme):
         """
         return math.sqrt(float(draft_probs.max())) * (1.0 + margin) / 2
 
+    def runner_up(
+        self, draft_probs: npt.NDArray[Any], token: DraftToken, draws: Draws, *, position: int
+    ) -> int | None:
+        """The second of the race over q."""
+        others = draft_probs.copy()
+        others[token.token_id] = 0
+        return draws.race(Stream.COUPLED, position, others)[0] if others.any() else None
+
     # --- the payload --------------------------------------------------------------------------------------
 
     def block_bits(self, distributions: Sequence[QuantizedDistribution], *, coding: int) -> float:
@@ -147,13 +155,42 @@ def race_along(
         draws: the session's randomness.
         first_position: absolute index of the first guess.
     """
-    closest = 1.0
-    for n, probs in enumerate(target_probs):
-        winner, margin = draws.race(Stream.COUPLED, first_position + n, probs)
+    return race_through(target_probs, guesses, (), draws, first_position=first_position)[0]
+
+
+def race_through(
+    target_probs: Sequence[npt.NDArray[Any]],
+    guesses: Sequence[int],
+    parents: Sequence[int],
+    draws: Draws,
+    *,
+    first_position: int,
+) -> tuple[BlockOutcome, tuple[int, ...]]:
+    """
+    The target's race along a tree of guesses, up to the first whose winner was not guessed.
+
+    Args:
+        target_probs: n + 1 rows, as `race_along`'s: 0 before any guess, k behind guess k - 1.
+        guesses: n ids.
+        parents: the row that each guess is for; below its own. Empty for a chain.
+        first_position: absolute index of a guess for row 0.
+
+    Returns:
+        the outcome, and the indices of the guesses that were right, in their order.
+    """
+    children: dict[tuple[int, int], int] = {}
+    for index, (guess, parent) in enumerate(zip(guesses, parents or range(len(guesses)), strict=True)):
+        children.setdefault((parent, guess), index)
+    row, path, closest = 0, list[int](), 1.0
+    while True:
+        winner, margin = draws.race(Stream.COUPLED, first_position + len(path), target_probs[row])
         closest = min(closest, margin)
-        if n == len(guesses) or guesses[n] != winner:
-            return BlockOutcome(n, winner, n < len(guesses), closest)
-    raise LocalProtocolError(f"{len(target_probs)} rows for {len(guesses)} guesses; expected one more.")
+        right = children.get((row, winner))
+        if right is None:
+            was_guessed = row in {parent for parent, _ in children}
+            return BlockOutcome(len(path), winner, was_guessed, closest), tuple(path)
+        path.append(right)
+        row = right + 1
 
 
 def match_probability(target_probs: npt.NDArray[Any], draft_probs: npt.NDArray[Any]) -> Any:

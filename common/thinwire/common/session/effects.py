@@ -19,6 +19,8 @@ class ArmTimer:
 
 @dataclass(frozen=True, slots=True)
 class TruncateCache:
-    """Roll the model's cache back to its first `length` tokens."""
+    """Roll the model's cache back to its first `length` tokens, and move others up behind them."""
 
     length: int
+    kept: tuple[int, ...] = ()
+    """Indices in the cache of these others, ascending: after a tree, the path that was right."""

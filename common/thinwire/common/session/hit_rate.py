@@ -15,6 +15,8 @@ PROBE_TOKENS = 16
 _MEMORY = 16
 _MEMORY_OF_RARE = 4
 _FAR = 1000
+_RARE, _SURE = 0.02, 0.98
+_STEEPEST = 4.0
 
 
 class HitRate:
@@ -46,3 +48,32 @@ class HitRate:
         if self.value >= 1:
             return _FAR
         return int(math.log(price) / math.log(self.value)) if self.value > 0 else 0
+
+
+class Calibration:
+    """
+    Estimated chances held against what happened: a chance c counts as cᵏ, by the k that makes the mean right.
+
+    Every chance keeps its rank, and a source that claims too much is believed less.
+    """
+
+    def __init__(self) -> None:
+        self.hit_rate = HitRate()
+        self._claimed = self.hit_rate.value
+        self._exponent = 1.0
+
+    def note(self, right: bool, claimed: float) -> bool:
+        """One token was judged, of which so much was claimed; returns `right`."""
+        self._claimed += (claimed - self._claimed) / _MEMORY
+        self.hit_rate.note(right)
+        rate, mean = (min(_SURE, max(_RARE, share)) for share in (self.hit_rate.value, self._claimed))
+        self._exponent = min(_STEEPEST, max(1 / _STEEPEST, math.log(rate) / math.log(mean)))
+        return right
+
+    def chance(self, claimed: float) -> float:
+        """What a claimed chance is worth."""
+        return float(min(1.0, max(0.0, claimed)) ** self._exponent)
+
+    def claim(self, chance: float) -> float:
+        """What has to be claimed to be worth so much."""
+        return float(chance ** (1 / self._exponent))

@@ -179,6 +179,12 @@ class Hints:
     """Hints here, 0 to 64; 0 only acknowledges."""
     payload: bytes
     """Their ids, coded by the scheme."""
+    chances: bytes = b""
+    """Estimated chance, in 255ths, that each is right where those before it are; may be left out."""
+    branch_lengths: tuple[int, ...] = ()
+    """The last hints are branches, so many each: another guess for a place with a hint, and what follows."""
+    branch_places: tuple[int, ...] = ()
+    """Hints before each of these places, behind the held tokens."""
 
 
 @dataclass(frozen=True, slots=True)
