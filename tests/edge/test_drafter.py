@@ -127,3 +127,16 @@ def test_a_cache_that_is_not_what_the_session_believes_is_never_drafted_from() -
 
     with pytest.raises(LocalProtocolError, match=r"the cache holds 0 tokens; expected 2\."):
         fresh.draft(effect((0, 1), first_position=4))
+
+
+def test_a_draft_that_nobody_needs_ends_with_the_token_in_hand() -> None:
+    """It is a whole block, and the next draft goes on behind it; a cut of another draft does nothing."""
+    made = drafter(TableModel(LAW), temperature=0.0)
+    made.cut(1)
+    whole = made.draft(effect((0, 1), attempt=2))
+    assert len(whole.tokens) == 4
+    made.truncate(2)
+    made.cut(3)
+    cut = made.draft(effect((2,), attempt=3, first_position=3))
+    assert len(cut.tokens) == 1
+    assert cut.cache_length == 3

@@ -47,7 +47,7 @@ class Drafter:
         self._sampling = sampling
         self._draws = draws
         self._cancelled = threading.Event()
-        self._cut = 0
+        self._cut: int | None = None
         """The last attempt that nobody needs more of."""
 
     def cancel(self) -> None:
