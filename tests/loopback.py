@@ -18,7 +18,7 @@ from thinwire.common.causal_model import CausalModel, ServedModel
 from thinwire.common.config import SamplingParameters
 from thinwire.common.door.security import ClientSecurity, ServerSecurity
 from thinwire.common.observe.tracing import NO_TRACING, Tracing
-from thinwire.common.schemes import DEFAULT_SCHEME, find_scheme, scheme_parameters
+from thinwire.common.schemes import DEFAULT_SCHEME, parameters_of, scheme_parameters
 from thinwire.common.session.generation import GenerationFinished, GenerationRequest, GenerationStarted, Token
 from thinwire.common.session.messages import FinishReason
 from thinwire.edge.client import AsyncClient, connect
@@ -151,7 +151,7 @@ def make_request(prompt: str = "a", **changes: Any) -> GenerationRequest:
     """A request with seed 0 and the documented defaults, changed by field name."""
     name = changes.pop("scheme", DEFAULT_SCHEME)
     scheme = scheme_parameters(
-        name, **{k: changes.pop(k) for k in list(changes) if k in find_scheme(name).Parameters.specs()}
+        name, **{k: changes.pop(k) for k in list(changes) if k in parameters_of(name).specs()}
     )
     sampling = SamplingParameters(
         **{k: changes.pop(k) for k in list(changes) if k in SamplingParameters.__slots__}

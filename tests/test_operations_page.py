@@ -17,7 +17,8 @@ from thinwire.cloud.cli import make_parser as cloud_parser
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import demo_pair
 from thinwire.common.errors import ThinwireError, errors_by_reason
-from thinwire.common.session.generation import GenerationFinished, Token
+from thinwire.common.schemes import scheme_parameters
+from thinwire.common.session.generation import GenerationFinished, GenerationStarted, Token
 from thinwire.common.session.messages import FinishReason, TokenKind
 from thinwire.common.session.statistics import GenerationStatistics
 from thinwire.edge.cli import make_parser as edge_parser
@@ -158,8 +159,9 @@ def test_every_field_of_json_output_is_there() -> None:
         for name in row["field"].split(", ")
     }
     file = io.StringIO()
-    lines = JsonLines(file)
+    lines = JsonLines(file, explains=True)
     lines.show((Token(1, TokenKind.BONUS, "a"),))
+    lines.show(GenerationStarted(1, 1, scheme_parameters(), 6))
     lines.show(GenerationFinished(FinishReason.EOS, "", GenerationStatistics()))
     written = [json.loads(line) for line in file.getvalue().splitlines()]
 

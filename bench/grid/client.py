@@ -56,6 +56,8 @@ def request_of(
         return {**asked, "way": method.way, "temperature": cell.temperature}
     scheme = str(method.scheme(cell.temperature, parameters))
     exact: dict[str, Any] = {"uplink_budget_bits": 0, "ignore_eos": True}
+    if "objective" in parameters:
+        exact["objective"] = parameters["objective"]
     if not SCHEMES[method.way].may_run_free:
         exact["min_block_acceptance"] = 0.0  # blocks of the length that is tuned
     return {**asked, **exact, "scheme": scheme, "sampling": {"temperature": cell.temperature}}

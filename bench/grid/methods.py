@@ -18,7 +18,7 @@ from typing import Any
 from bench.peers.messages import ASSISTED, GENERATE, OWN
 from thinwire.common.errors import ConfigError
 from thinwire.common.schemes import SCHEMES, SchemeParameters, read_scheme, scheme_parameters
-from thinwire.common.session.generation import GenerationRequest
+from thinwire.common.session.generation import OBJECTIVES, GenerationRequest
 
 PEER_WAYS = {"cloud-stream": OWN, "cloud-generate": GENERATE, "cloud-assisted": ASSISTED}
 DEFAULT_METHODS = (
@@ -27,6 +27,8 @@ DEFAULT_METHODS = (
 )
 OWN_SCHEDULE = 0
 """A draft length of assisted generation: transformers' own schedule."""
+OF_THE_REQUEST = ("draft_length", "objective")
+"""Parameters that are no scheme's."""
 _LENGTHS = (1, 2, 4, 6, 8)
 _LATTICE = {"lattice_resolution": (25, 50, 100, 200, 400)}
 _AXES: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
@@ -41,7 +43,7 @@ cloud may write by itself, which settles for itself how far to draft.
 """
 
 Parameters = Mapping[str, Any]
-"""draft_length, and fields of `SchemeParameters`, that are not at their defaults."""
+"""draft_length, objective, and fields of `SchemeParameters`, that are not at their defaults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Method:
 
     def scheme(self, temperature: float, parameters: Parameters) -> SchemeParameters:
         """Thinwire's scheme with these parameters; the others at their defaults for the temperature."""
-        given = {name: value for name, value in parameters.items() if name != "draft_length"}
+        given = {name: value for name, value in parameters.items() if name not in OF_THE_REQUEST}
         return scheme_parameters(self.way, temperature, **given)
 
     def scheme_fields(self, temperature: float, parameters: Parameters) -> dict[str, Any]:
@@ -105,7 +107,9 @@ def parse_method(text: str) -> Method:
         axes = {"draft_length": _LENGTHS, **axes}
     for part in rest.split(",") if rest else ():
         word, _, value = part.partition("=")
-        if word not in ("gamma", "draft_length"):
+        if word == "objective" and value in OBJECTIVES and not is_peer and SCHEMES[name].may_run_free:
+            fixed["objective"] = value
+        elif word not in ("gamma", "draft_length"):
             if is_peer:
                 raise ConfigError(f"method is {text!r}; expected no parameter of a scheme.")
             fixed |= read_scheme(f"{name}:{part}")[1]

@@ -181,9 +181,15 @@ def test_the_target_waits_for_a_hint_that_is_due_and_goes_on_without_one_that_is
     assert 1.1 < of_kind(waits, events.AwaitHint)[-1].at_s <= 1.13
 
     assert of_kind(made.step(events.HintsReceived(1, hints(1, held=7)), 1.11), events.Write)
-    assert not of_kind(passes(5, at=1.2, fed=(1,)), events.Write)
+    told = passes(5, at=1.2, fed=(1,))
+    assert not of_kind(told, events.Write)
+    assert of_kind(told, events.Reply)[0].message.wait_us == 10_000
     assert of_kind(made.step(events.WaitOver(), 1.23), events.Write)
     assert made.step(events.WaitOver(), 1.24) == []
+    (told,) = of_kind(passes(5, at=1.3), events.Reply)
+    assert told.message.wait_us == 30_000
+    (told,) = of_kind(passes(5, at=1.4), events.Reply)
+    assert told.message.wait_us == 0
 
 
 @pytest.mark.parametrize("saves_passes", [False, True])

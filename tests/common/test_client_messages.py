@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from typing import Any
+
+import pytest
 
 from thinwire.common import wire
 from thinwire.common.config import SamplingParameters
+from thinwire.common.errors import ConfigError
+from thinwire.common.schemes import parse_scheme
 from thinwire.common.schemes.c_sqs import CSqs
+from thinwire.common.schemes.coupled import Coupled
 from thinwire.common.session.generation import (
     EdgeStatus,
     GenerationFinished,
@@ -17,11 +22,13 @@ from thinwire.common.session.generation import (
 )
 from thinwire.common.session.messages import FinishReason, VocabularyIdentity
 from thinwire.common.session.statistics import GenerationStatistics
+from thinwire.common.wire.schemes import scheme_from_proto, scheme_to_proto
 
 REQUEST = GenerationRequest(
     "a prompt",
     seed=2**64 - 1,
-    scheme=CSqs.Parameters(lattice_resolution=50, threshold_step=0.5),
+    scheme=Coupled.Parameters(),
+    objective="cloud",
     sampling=SamplingParameters(temperature=0.5, top_k=7, top_p=0.75),
     max_tokens=9,
     draft_length=0,
@@ -58,7 +65,20 @@ def default(field: Any) -> Any:
 def test_a_request_crosses_whole() -> None:
     """No field is at its default, so none can be left behind."""
     assert all(getattr(REQUEST, field.name) != default(field) for field in fields(REQUEST))
-    assert wire.generate_request_from_proto(wire.generate_request_to_proto(REQUEST)) == REQUEST
+    by_rounds = CSqs.Parameters(lattice_resolution=50, threshold_step=0.5)
+    for request in (
+        REQUEST,
+        replace(REQUEST, scheme=by_rounds, objective="latency"),
+        replace(REQUEST, scheme=parse_scheme("auto")),
+    ):
+        assert wire.generate_request_from_proto(wire.generate_request_to_proto(request)) == request
+
+
+def test_a_cloud_knows_no_scheme_of_the_name_auto() -> None:
+    """It stands in requests to an edge alone."""
+    message = scheme_to_proto(parse_scheme("auto"), decoding=True)
+    with pytest.raises(ConfigError, match="scheme is 'auto'; expected one of"):
+        scheme_from_proto(message, decoding=True)
 
 
 def test_what_a_request_leaves_out_takes_the_defaults() -> None:

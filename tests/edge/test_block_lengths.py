@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from fakes import TableVocabulary, random_law
 from loopback import WatchedModel, generate, loopback, make_request
+from thinwire.cloud.settings import CloudSettings
+from thinwire.common.session.statistics import RoundMeasured
 
 SIZE = 8
 VOCABULARY = TableVocabulary(SIZE)
@@ -47,3 +50,40 @@ async def test_a_good_draft_keeps_its_length() -> None:
     statistics = done.finished.statistics
 
     assert statistics.drafted_tokens / statistics.rounds > 5.5
+
+
+class Lengths:
+    """A round log that keeps the lengths of the blocks."""
+
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+
+    def round_measured(self, measured: RoundMeasured) -> None:
+        """One more."""
+        self.lengths.append(measured.draft_length)
+
+    def generation_finished(self, *_: object, **__: object) -> None:
+        """Nothing to keep."""
+
+
+@pytest.mark.parametrize(("scheme", "tried", "fades"), [("k-sqs", 10, 32), ("dense-f16", 1, 16)])
+async def test_a_faded_draft_is_tried_less_where_a_token_is_many_bytes(
+    scheme: str, tried: int, fades: int
+) -> None:
+    """
+    128 tokens after the draft has faded: once in 16, or once for 30 bytes of a payload that a token may have.
+
+    At 1024 ids a token of dense-f16 has 2 kB, and is worth 69 empty rounds; it fades in half the time too.
+    """
+    size, log = 1024, Lengths()
+    wrong = np.eye(size)[1]
+    target = WatchedModel(lambda _: np.eye(size)[0], context_length=512)
+    draft = WatchedModel(lambda _: wrong, context_length=512)
+    served = CloudSettings(allow_dense_f16=True)
+    async with loopback(target, draft, TableVocabulary(size), round_log=log, cloud_settings=served) as both:
+        await generate(both.client, make_request(scheme=scheme, temperature=0.0, max_tokens=160))
+    faded = log.lengths[log.lengths.index(0) :]
+
+    assert log.lengths.index(0) <= fades
+    assert sum(faded[:128]) <= tried
+    assert sum(faded[:128]) >= tried // 2

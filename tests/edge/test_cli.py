@@ -14,6 +14,7 @@ import pytest
 from fakes import TableModel, TableVocabulary, random_table
 from loopback import loopback
 from thinwire.common.daemon.options import from_arguments
+from thinwire.common.schemes import is_auto
 from thinwire.common.schemes.c_sqs import CSqs
 from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.generation import GenerationRequest
@@ -80,6 +81,10 @@ def test_every_flag_reaches_its_parameter() -> None:
     assert (request.seed, request.stop, request.ignore_eos) == (5, ("A", "B"), True)
     assert request.stop_token_ids == (7, 0)
 
+    request = generation_request(parse("generate", "x", *["--scheme", "auto", "--objective", "cloud"]), "x")
+    assert is_auto(request.scheme)
+    assert request.objective == "cloud"
+
 
 def test_the_environment_names_the_edge_and_the_demos_prompt() -> None:
     """THINWIRE_EDGE and THINWIRE_PROMPT; an argument wins."""
@@ -106,6 +111,11 @@ def test_help_ends_with_the_exit_codes(command: str, capsys: pytest.CaptureFixtu
     ("flags", "sentence"),
     [
         ("--scheme k-sqs:ell=0", "ell of k-sqs is 0; expected an integer from 1 to 4096."),
+        (
+            "--objective cloud",
+            "--objective is 'cloud' with scheme k-sqs:ell=100,K=8; expected latency, as in rounds the target "
+            "makes no pass before a draft is there, or scheme coupled or auto.",
+        ),
         ("--temperature 50", "--temperature is 50.0; expected 0 (greedy) or 0.01 to 10."),
         ("--seed -1", "--seed is -1; expected an integer from 0 to 18446744073709551615."),
         ("--draft-length 65", "--draft-length is 65; expected an integer from 0 to 64."),
@@ -117,6 +127,7 @@ def test_help_ends_with_the_exit_codes(command: str, capsys: pytest.CaptureFixtu
         ("--timeout -5", "--timeout is -5.0; expected more than 0 to 86400 seconds."),
         ("--timeout 0", "--timeout is 0.0; expected more than 0 to 86400 seconds."),
         ("--timeout nan", "--timeout is nan; expected more than 0 to 86400 seconds."),
+        ("--explain --quiet", "--explain and --quiet are both given; expected one of them."),
         ("--json --quiet", "--json and --quiet are both given; expected one of them."),
         ("--timeout inf", "--timeout is inf; expected more than 0 to 86400 seconds."),
     ],

@@ -87,6 +87,9 @@ class FreeRunningSession(Conversation):
         self._patience = HintPatience(saves_passes=run.saves_passes)
         self.is_waiting = False
         """Whether the next pass waits for a hint."""
+        self._waits_since_s: float | None = None
+        self._wait_us = 0
+        """How long the pass asked for last had waited."""
         self._is_writing = False
         """Whether a pass is asked for and has not come to its end."""
         self._is_over = False
@@ -163,8 +166,11 @@ class FreeRunningSession(Conversation):
             wait_s = self._patience.wait_s(self.hints.hit_rate.value, now) if waits else 0.0
             if wait_s:
                 self.is_waiting = True
+                self._waits_since_s = now if self._waits_since_s is None else self._waits_since_s
                 return [events.AwaitHint(now + wait_s)]
         self._is_writing = True
+        waited_s = 0.0 if self._waits_since_s is None else now - self._waits_since_s
+        self._wait_us, self._waits_since_s = round(1e6 * waited_s), None
         return [events.ArmTimer(None), events.Write(self._feed, self.committed_length, most)]
 
     def _on_wait_over(self, now: float) -> list[events.CloudEffect]:
@@ -174,7 +180,8 @@ class FreeRunningSession(Conversation):
         return self._write_on(now, waits=False)
 
     def _on_link_lost(self, epoch: int, now: float) -> list[events.CloudEffect]:
-        self.is_waiting = self.is_waiting and epoch != self.epoch
+        if epoch == self.epoch:
+            self.is_waiting, self._waits_since_s = False, None
         return super()._on_link_lost(epoch, now)
 
     def _on_wrote(self, wrote: events.Wrote, now: float) -> list[events.CloudEffect]:
@@ -207,6 +214,7 @@ class FreeRunningSession(Conversation):
                 copied=hinted if wrote.fed.are_copied else 0,
                 queue_us=wrote.queue_us,
                 verify_us=wrote.verify_us,
+                wait_us=self._wait_us,
             )
             effects.append(events.Reply(self.epoch, message))
         return effects + self._write_on(now)

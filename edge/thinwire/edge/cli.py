@@ -54,6 +54,11 @@ class OutputOptions:
     """One JSON object a line: tokens, then the whole text and its statistics."""
     quiet: Switch = False
     """The text alone, without its statistics on standard error."""
+    explain: Switch = False
+    """
+    One more line on standard error (with --json a field more): what was measured and chosen, and the speed
+    that follows from it beside the one that was seen.
+    """
     timeout_s: Seconds = 300.0
     """How long the edge may send nothing before it is given up."""
 
@@ -61,6 +66,8 @@ class OutputOptions:
         check_fields(self)
         if self.json and self.quiet:
             raise ConfigError("--json and --quiet are both given; expected one of them.")
+        if self.explain and self.quiet:
+            raise ConfigError("--explain and --quiet are both given; expected one of them.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -143,7 +150,8 @@ def _add_generation(parser: CommandParser) -> None:
     parser.add_argument(
         "--scheme",
         default=DEFAULT_SCHEME,
-        help="NAME or NAME:PARAMETER=VALUE,... such as k-sqs:K=4,ell=50; listed below (default %(default)s)",
+        help="NAME or NAME:PARAMETER=VALUE,... such as k-sqs:K=4,ell=50, or auto; listed below "
+        "(default %(default)s)",
     )
     parser.more_help = schemes_help
     add_options(parser, GenerationRequest, "text")

@@ -63,6 +63,7 @@ class GenerationOptions(TypedDict, total=False):
     """What a text may be asked for; docs/python-client.md has the defaults and ranges."""
 
     scheme: str | SchemeParameters
+    objective: str
     draft_length: int
     uplink_budget_bits: int
     min_block_acceptance: float

@@ -128,7 +128,11 @@ async def _generate(
     console = Console(highlight=False)
     prompt = request.prompt if echo or console.is_terminal else None
     statistics = None if output.quiet else Console(highlight=False, stderr=True)
-    display = JsonLines(sys.stdout) if output.json else Display(console, statistics, prompt=prompt)
+    display = (
+        JsonLines(sys.stdout, explains=output.explain)
+        if output.json
+        else Display(console, statistics, prompt=prompt, explains=statistics if output.explain else None)
+    )
     traceparent = os.environ.get("TRACEPARENT")
     async with connect(
         edge, event_timeout_s=output.timeout_s, security=security, traceparent=traceparent

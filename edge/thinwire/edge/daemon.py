@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from thinwire.common.errors import ResourceExhaustedError, ThinwireError, Transp
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.observe.tracing import NO_TRACING, Tracing
 from thinwire.common.release import version
-from thinwire.common.schemes import make_scheme, scheme_names
+from thinwire.common.schemes import is_auto, make_scheme, runs_free, scheme_names
 from thinwire.common.session.generation import (
     EdgeStatus,
     GenerationRequest,
@@ -33,6 +34,7 @@ from thinwire.edge.generation import GenerationRun
 from thinwire.edge.meter import EdgeMetrics, GenerationMeter
 from thinwire.edge.pair import PairWatch
 from thinwire.edge.prompt_encoder import PromptEncoder
+from thinwire.edge.scheme_choice import Experience, choose
 from thinwire.edge.session import EdgeSession
 from thinwire.edge.settings import EdgeSettings
 from thinwire.edge.telemetry import RoundLog
@@ -89,6 +91,7 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
         self._watching: asyncio.Task[None] | None = None
         self._finished = 0
         self._output_tokens = 0
+        self._experience = Experience()
         self._log_text = log_text
         self._tracing = tracing
 
@@ -210,6 +213,7 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
 
     async def _run(self, call: GenerateCall, asked: GenerationRequest, served: ServedModel) -> None:
         vocabulary, trace = served.vocabulary, call.trace
+        asked, choice = self._with_a_scheme(asked)
         scheme = make_scheme(asked.scheme, vocabulary_size=vocabulary.identity.size)
         prompt_ids, text = await self._prompts.encode(
             asked.prompt, partial(_tokenized, vocabulary, asked.prompt, asked.stop)
@@ -236,7 +240,11 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
         )
         call.begun(meter, asked, len(prompt_ids))
         draft_length = min(asked.draft_length, scheme.max_draft_length)
-        call.put(GenerationStarted(asked.seed, len(prompt_ids), asked.scheme, draft_length))
+        call.put(
+            GenerationStarted(
+                asked.seed, len(prompt_ids), asked.scheme, draft_length, asked.objective, choice
+            )
+        )
         finished = await GenerationRun(
             session,
             Drafter(served.model, scheme, asked.sampling, KeyedDraws(asked.seed)),
@@ -246,9 +254,25 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
             client=call,
             meter=meter,
         ).run()
+        self._experience.note(asked, finished.statistics)
         if self._round_log is not None:
-            reason = finished.reason.value
-            self._round_log.generation_finished(meter.session_id, reason, asked.seed, finished.statistics)
+            self._round_log.generation_finished(
+                meter.session_id,
+                finished.reason.value,
+                asked.seed,
+                finished.statistics,
+                scheme=str(asked.scheme),
+                choice=choice,
+            )
+
+    def _with_a_scheme(self, asked: GenerationRequest) -> tuple[GenerationRequest, str]:
+        """The request with the scheme that its text has to the end, and why where that was left open."""
+        if not is_auto(asked.scheme):
+            return asked, ""
+        served = None if self._pair is None else self._pair.schemes
+        scheme, choice = choose(asked, self._experience, served)
+        objective = asked.objective if runs_free(scheme) else "latency"
+        return replace(asked, scheme=scheme, objective=objective), choice
 
 
 def _tokenized(

@@ -25,6 +25,7 @@ from thinwire.common.session.hit_rate import PROBE_TOKENS, HitRate
 from thinwire.common.session.messages import (
     MAX_WRITTEN_TOKENS,
     CloseReason,
+    FinishReason,
     FreeRun,
     Hints,
     Opened,
@@ -98,7 +99,7 @@ class FreeRunningSession(Conversation):
             prefix_hash=self._committed.prefix_hash,
             stop_token_ids=tuple(sorted(self._committed.stop_token_ids)),
             ignore_eos=self._request.ignore_eos,
-            saves_passes=self._scheme.saves_passes,
+            saves_passes=self._request.objective == "cloud",
         )
 
     def _on_own(self, event: events.EdgeEvent, now: float) -> list[events.EdgeEffect]:
@@ -205,6 +206,11 @@ class FreeRunningSession(Conversation):
         """Which pass what goes up now will be there for, counted like those received."""
         ahead_s = now - self._heard_s + self._round_trip_s
         return self._passes + math.ceil(ahead_s / self._pass_s) if self._pass_s else 0
+
+    def _end(self, reason: FinishReason, close: CloseReason) -> list[events.EdgeEffect]:
+        judged = self._guesses.calibration.hit_rate
+        self.statistics.hints_judged, self.statistics.hints_right = judged.judged, judged.right
+        return super()._end(reason, close)
 
     # --- what was written ---------------------------------------------------------------------------------
 

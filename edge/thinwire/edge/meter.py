@@ -6,6 +6,7 @@ The session says when a round is decided; times and bytes are measured by the sh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import fields, replace
 
@@ -13,9 +14,9 @@ from thinwire.common.law.decision_margin import CLOSE_DRAFT_MARGIN
 from thinwire.common.observe.metrics import Metrics
 from thinwire.common.observe.tracing import NO_TRACE, Trace
 from thinwire.common.schemes.base import Scheme
-from thinwire.common.session.messages import Close, DraftBlock, FinishReason, Hints, Open
+from thinwire.common.session.messages import Close, DraftBlock, FinishReason, Hints, Open, Written
 from thinwire.common.session.statistics import DraftMeasured, GenerationStatistics, RoundMeasured
-from thinwire.edge.events import Decided, EdgeEvent, Hinted, OpenedReceived, Passed
+from thinwire.edge.events import Decided, DraftedBlock, EdgeEvent, Hinted, OpenedReceived, Passed
 from thinwire.edge.telemetry import RoundLog
 
 _OF_A_ROUND = {field.name for field in fields(RoundMeasured)} | set(dir(RoundMeasured))
@@ -104,6 +105,14 @@ class GenerationMeter:
         """Times of the hints drafted since the pass before."""
         self._hint_bits = 0
         self._received_s = started_s
+        self._opening_s = started_s
+        """When the last Open went up."""
+        self._gone_up: dict[int, float] = {}
+        """Position of a guess → when it went up; of those that are not written yet."""
+        self._ages = Mean()
+        self._draft_times = Mean()
+        self._is_fed = False
+        """Whether a block was drafted, and with it the prompt fed."""
 
     def sent(self, message: Open | DraftBlock | Hints | Close, size_bytes: int, now: float) -> None:
         """A message of this serialised size goes up; a repeat adds to its round, whose clock runs on."""
@@ -112,6 +121,13 @@ class GenerationMeter:
         if isinstance(message, Hints):
             self._round_up_bytes += size_bytes
             self._hint_bits += 8 * len(message.payload)
+            first = message.held_length + message.ahead
+            last = first + message.draft_length - sum(message.branch_lengths)
+            self._gone_up |= dict.fromkeys(range(first, last), now)
+            self._statistics.hints_sent += message.draft_length
+            self._statistics.hint_messages += message.draft_length > 0
+        if isinstance(message, Open):
+            self._opening_s = now
         if isinstance(message, DraftBlock):
             self._sent_s = now if self._sent_s is None else self._sent_s
             self._round_up_bytes += size_bytes
@@ -120,6 +136,8 @@ class GenerationMeter:
         self._received_bytes, self._received_s = size_bytes, at_s
         self._statistics.downlink_message_bytes += size_bytes
         self._metrics.count("downlink_bytes", self._scheme.name, size_bytes)
+        if isinstance(event, OpenedReceived):
+            self._statistics.open_s = at_s - self._opening_s
         if isinstance(event, OpenedReceived) and event.opened.session_id.hex() != self.session_id:
             self.session_id = event.opened.session_id.hex()
             self._opened_s = at_s if self._statistics.rounds else self._started_s
@@ -136,6 +154,7 @@ class GenerationMeter:
             round_trip_s=self._received_s - self._sent_s,
         )
         self._sent_s, self._round_up_bytes = None, 0
+        self._drafted(decided.block)
         self._tell(measured)
 
     def counted(self, effect: Passed | Hinted) -> None:
@@ -143,6 +162,7 @@ class GenerationMeter:
         drafting = self._drafting
         if isinstance(effect, Hinted):
             block = effect.block
+            self._drafted(block)
             self._drafting = DraftMeasured(
                 draft_s=drafting.draft_s + block.draft_s, encode_s=drafting.encode_s + block.encode_s
             )
@@ -163,10 +183,29 @@ class GenerationMeter:
             round_trip_s=self._received_s - since_s,
             queue_s=written.queue_us * 1e-6,
             verify_s=written.verify_us * 1e-6,
+            copied_tokens=written.copied,
+            wait_s=written.wait_us * 1e-6,
         )
+        self._used(written)
         self._drafting, self._hint_bits, self._round_up_bytes = DraftMeasured(), 0, 0
         self._sent_s = self._received_s
         self._tell(measured)
+
+    def _drafted(self, block: DraftedBlock) -> None:
+        if self._is_fed and block.tokens:
+            self._draft_times.add(block.draft_s, len(block.tokens))
+            self._statistics.draft_token_s = self._draft_times.value
+        self._is_fed = self._is_fed or bool(block.tokens)
+
+    def _used(self, written: Written) -> None:
+        """Hold what was written against the guesses that had gone up."""
+        first, own = written.first_position, written.hinted - written.copied
+        for position in range(first, first + own):
+            if position in self._gone_up:
+                self._ages.add(self._received_s - self._gone_up[position], 1)
+                self._statistics.hint_age_s = self._ages.value
+        behind = first + len(written.token_ids)
+        self._gone_up = {position: at_s for position, at_s in self._gone_up.items() if position >= behind}
 
     def _tell(self, measured: RoundMeasured) -> None:
         self._tally.add(measured)
@@ -235,6 +274,23 @@ def measure(
         queue_s=verdict.queue_us * 1e-6,
         verify_s=verdict.verify_us * 1e-6,
     )
+
+
+class Mean:
+    """Of things that were measured together."""
+
+    def __init__(self) -> None:
+        self._sum, self._count = 0.0, 0
+
+    @property
+    def value(self) -> float:
+        """NaN before anything was added."""
+        return self._sum / self._count if self._count else math.nan
+
+    def add(self, total: float, count: int) -> None:
+        """So many things had this sum."""
+        self._sum += total
+        self._count += count
 
 
 class Tally:

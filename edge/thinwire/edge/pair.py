@@ -59,6 +59,8 @@ class PairWatch:
         self._sleep = sleep
         self.is_right: bool | None = None
         """Whether texts can be made; None while the cloud has not said what it is."""
+        self.schemes: tuple[str, ...] | None = None
+        """Names of the schemes that the cloud serves; None while it has not said."""
         self._silent = False
         self._doubted = asyncio.Event()
 
@@ -67,6 +69,8 @@ class PairWatch:
 
     async def heard(self, answer: ServerInfo | ThinwireError) -> None:
         """Take what the cloud answered just now; one that is not there or loads says nothing of the pair."""
+        if isinstance(answer, ServerInfo):
+            self.schemes = answer.schemes
         if isinstance(answer, ServerInfo) and answer.is_loading:
             self._no_answer("loads its model")
         elif isinstance(answer, ServerInfo) and answer.vocabulary == self._vocabulary:

@@ -20,6 +20,7 @@ from thinwire.common.session.generation import (
 )
 from thinwire.common.session.messages import TokenKind
 from thinwire.common.session.statistics import GenerationStatistics
+from thinwire.edge.explanation import explain
 from thinwire.edge.pair import vocabulary_text
 from thinwire.edge.telemetry import statistics_to_dict
 
@@ -30,7 +31,8 @@ _LEGEND = {TokenKind.ACCEPTED: "accepted draft", TokenKind.RESAMPLED: "resampled
 CAP_BINDING_LIMIT = 0.01
 """Share of positions with a binding K_max from which Theorem 2's guarantee is reported as void."""
 
-_WHOLE_TIMES = ("total_s", "first_token_s")
+_NO_PHASES = ("total_s", "first_token_s", "open_s", "draft_token_s", "hint_age_s")
+"""Times that the others are not parts of."""
 
 _NO_CONTROLS = {
     code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), 127, *range(128, 160)) if code not in (9, 10)
@@ -46,11 +48,20 @@ class Display:
         console: of the text; colours follow the terminal and NO_COLOR.
         statistics: of the table, another stream than the text's; None for no table.
         prompt: echoed before the text; None for no echo.
+        explains: of a line that says why the text was as fast as it was; None for no line.
     """
 
-    def __init__(self, console: Console, statistics: Console | None, *, prompt: str | None) -> None:
+    def __init__(
+        self,
+        console: Console,
+        statistics: Console | None,
+        *,
+        prompt: str | None,
+        explains: Console | None = None,
+    ) -> None:
         self._console = console
         self._statistics = statistics
+        self._explains = explains
         self._prompt = prompt
         self._kind = TokenKind.BONUS
         self._started: GenerationStarted | None = None
@@ -69,6 +80,9 @@ class Display:
             if self._statistics is not None:
                 self._statistics.print()
                 print_rows(self._statistics, statistics_rows(event, self._started))
+            if self._explains is not None and self._started is not None:
+                why = Text(str(explain(self._started, event.statistics)))
+                self._explains.print(why, soft_wrap=True)
         else:
             for token in event:
                 self._kind = token.kind
@@ -97,8 +111,9 @@ class Display:
 class JsonLines:
     """One JSON object a line: each token, then the whole text with its statistics (docs/operations.md)."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: TextIO, *, explains: bool = False) -> None:
         self._file = file
+        self._explains = explains
         self._started: GenerationStarted | None = None
         self._texts: list[str] = []
 
@@ -109,7 +124,12 @@ class JsonLines:
             seed = self._started.seed if self._started is not None else None
             text = "".join([*self._texts, event.text])
             head = {"event": "statistics", "reason": event.reason.value, "text": text, "seed": seed}
-            self._line({**head, **statistics_to_dict(event.statistics)})
+            if self._started is not None:
+                head |= {"scheme": str(self._started.scheme), "choice": self._started.choice}
+            why: dict[str, object] = {}
+            if self._explains and self._started is not None:
+                why["explanation"] = explain(self._started, event.statistics).values()
+            self._line({**head, **statistics_to_dict(event.statistics), **why})
         else:
             self._texts += [token.text for token in event]
             for token in event:
@@ -130,6 +150,8 @@ def statistics_rows(finished: GenerationFinished, started: GenerationStarted | N
     rows: list[tuple[str, str]] = []
     if started is not None:
         rows.append(("scheme", f"{started.scheme.scheme}, draft length {started.draft_length}"))
+        if started.choice:
+            rows.append(("  chosen by auto", started.choice))
     rows += [
         ("output tokens", f"{s.output_tokens} (ended by {finished.reason.value})"),
         ("tokens/s", _number(s.output_tokens / s.total_s if s.total_s else math.nan, 1)),
@@ -239,7 +261,7 @@ def _payload_text(s: GenerationStatistics) -> str:
 
 def _time_text(s: GenerationStatistics) -> str:
     names = [field.name for field in fields(s) if field.name.endswith("_s")]
-    phases = [f"{n.removesuffix('_s')} {getattr(s, n):.2f}" for n in names if n not in _WHOLE_TIMES]
+    phases = [f"{n.removesuffix('_s')} {getattr(s, n):.2f}" for n in names if n not in _NO_PHASES]
     return f"{s.total_s:.2f} s ({', '.join(phases)})"
 
 

@@ -17,11 +17,12 @@ After Finish every event is ignored: late messages of a torn stream are no news.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 from thinwire.common.errors import RemoteProtocolError
-from thinwire.common.session.hit_rate import PROBE_TOKENS
+from thinwire.common.session.hit_rate import PROBE_TOKENS, HitRate
 from thinwire.common.session.messages import (
     CloseReason,
     DraftBlock,
@@ -36,6 +37,13 @@ from thinwire.edge.conversation import Conversation
 
 _RARE = 0.05
 """A block is no longer than would be accepted whole this often, as acceptance was of late."""
+_SHORT_MEMORY = 8
+"""Tokens that the hit rate remembers where a drafted token is many bytes: it fades in half the time."""
+_PROBE_BYTES = 30
+"""
+Of a probe's payload, for each round since the one before: a quarter of what an empty round sends up
+(docs/protocol.md).
+"""
 
 
 class EdgeSession(Conversation):
@@ -49,6 +57,10 @@ class EdgeSession(Conversation):
         self._drafted: events.DraftedBlock | None = None
         self._block: DraftBlock | None = None
         self._round = 0
+        self._probe_tokens = max(PROBE_TOKENS, math.ceil(self._scheme.max_payload_bytes(1) / _PROBE_BYTES))
+        """Tokens from one probe of a faded draft to the next: more where a drafted token is many bytes."""
+        if self._probe_tokens > PROBE_TOKENS and options.get("hit_rate") is None:
+            self._hit_rate = HitRate(memory=_SHORT_MEMORY)
         self._tried_length = 0
         """Committed tokens before the last block that was not empty."""
         self._sent_s = 0.0
@@ -118,7 +130,7 @@ class EdgeSession(Conversation):
         """A faded draft is tried with one token now and then."""
         if not self._hit_rate.is_faded:
             return max(1, self._hit_rate.depth(_RARE))
-        return int(len(self._committed) - self._tried_length >= PROBE_TOKENS)
+        return int(len(self._committed) - self._tried_length >= self._probe_tokens)
 
     def _on_drafted(self, block: events.DraftedBlock, now: float) -> list[events.EdgeEffect]:
         if self.state is not State.IDLE:  # the link is down; the block goes out after the resume

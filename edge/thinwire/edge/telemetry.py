@@ -55,9 +55,17 @@ class RoundLog:
         self.write(_line("round", asdict(measured)))
 
     def generation_finished(
-        self, session: str, reason: str, seed: int, statistics: GenerationStatistics
+        self,
+        session: str,
+        reason: str,
+        seed: int,
+        statistics: GenerationStatistics,
+        *,
+        scheme: str = "",
+        choice: str = "",
     ) -> None:
-        head = {"session": session, "reason": reason, "seed": seed}
+        """A text has ended; `choice` is why `scheme` was taken, empty where it was asked for."""
+        head = {"session": session, "reason": reason, "seed": seed, "scheme": scheme, "choice": choice}
         self.write(_line("generation", head | statistics_to_dict(statistics)))
 
     def write(self, line: str) -> None:

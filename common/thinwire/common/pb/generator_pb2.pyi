@@ -35,7 +35,7 @@ FINISH_REASON_CONTEXT: FinishReason
 FINISH_REASON_CANCELLED: FinishReason
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("prompt", "max_tokens", "sampling", "scheme", "draft_length", "uplink_budget_bits", "seed", "stop", "ignore_eos", "min_block_acceptance", "stop_token_ids")
+    __slots__ = ("prompt", "max_tokens", "sampling", "scheme", "draft_length", "uplink_budget_bits", "seed", "stop", "ignore_eos", "min_block_acceptance", "stop_token_ids", "objective")
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +47,7 @@ class GenerateRequest(_message.Message):
     IGNORE_EOS_FIELD_NUMBER: _ClassVar[int]
     MIN_BLOCK_ACCEPTANCE_FIELD_NUMBER: _ClassVar[int]
     STOP_TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
     prompt: str
     max_tokens: int
     sampling: _verifier_pb2.Sampling
@@ -58,7 +59,8 @@ class GenerateRequest(_message.Message):
     ignore_eos: bool
     min_block_acceptance: float
     stop_token_ids: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[_verifier_pb2.Sampling, _Mapping]] = ..., scheme: _Optional[_Union[_verifier_pb2.Scheme, _Mapping]] = ..., draft_length: _Optional[int] = ..., uplink_budget_bits: _Optional[int] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., ignore_eos: _Optional[bool] = ..., min_block_acceptance: _Optional[float] = ..., stop_token_ids: _Optional[_Iterable[int]] = ...) -> None: ...
+    objective: str
+    def __init__(self, prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[_verifier_pb2.Sampling, _Mapping]] = ..., scheme: _Optional[_Union[_verifier_pb2.Scheme, _Mapping]] = ..., draft_length: _Optional[int] = ..., uplink_budget_bits: _Optional[int] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., ignore_eos: _Optional[bool] = ..., min_block_acceptance: _Optional[float] = ..., stop_token_ids: _Optional[_Iterable[int]] = ..., objective: _Optional[str] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("started", "tokens", "finished")
@@ -71,16 +73,20 @@ class GenerateResponse(_message.Message):
     def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., tokens: _Optional[_Union[Tokens, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("seed", "prompt_tokens", "scheme", "draft_length")
+    __slots__ = ("seed", "prompt_tokens", "scheme", "draft_length", "choice", "objective")
     SEED_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     SCHEME_FIELD_NUMBER: _ClassVar[int]
     DRAFT_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    CHOICE_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
     seed: int
     prompt_tokens: int
     scheme: _verifier_pb2.Scheme
     draft_length: int
-    def __init__(self, seed: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., scheme: _Optional[_Union[_verifier_pb2.Scheme, _Mapping]] = ..., draft_length: _Optional[int] = ...) -> None: ...
+    choice: str
+    objective: str
+    def __init__(self, seed: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., scheme: _Optional[_Union[_verifier_pb2.Scheme, _Mapping]] = ..., draft_length: _Optional[int] = ..., choice: _Optional[str] = ..., objective: _Optional[str] = ...) -> None: ...
 
 class Tokens(_message.Message):
     __slots__ = ("tokens",)
@@ -109,7 +115,7 @@ class Finished(_message.Message):
     def __init__(self, reason: _Optional[_Union[FinishReason, str]] = ..., text: _Optional[str] = ..., statistics: _Optional[_Union[Statistics, _Mapping]] = ...) -> None: ...
 
 class Statistics(_message.Message):
-    __slots__ = ("output_tokens", "rounds", "drafted_tokens", "tested_tokens", "accepted_tokens", "resampled_tokens", "uplink_payload_bits", "uplink_message_bytes", "downlink_message_bytes", "mean_dropped_mass", "dropped_mass_guarantee", "cap_binding_rate", "total_s", "draft_s", "network_s", "queue_s", "verify_s", "kept_positions", "reconnects", "first_token_s", "rebuilds", "encode_s", "close_drafts", "draft_full_from")
+    __slots__ = ("output_tokens", "rounds", "drafted_tokens", "tested_tokens", "accepted_tokens", "resampled_tokens", "uplink_payload_bits", "uplink_message_bytes", "downlink_message_bytes", "mean_dropped_mass", "dropped_mass_guarantee", "cap_binding_rate", "total_s", "draft_s", "network_s", "queue_s", "verify_s", "kept_positions", "reconnects", "first_token_s", "rebuilds", "encode_s", "close_drafts", "draft_full_from", "wait_s", "waits", "hints_sent", "hint_messages", "hints_judged", "hints_right", "copied_tokens", "hint_age_s", "open_s", "draft_token_s")
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     DRAFTED_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -134,6 +140,16 @@ class Statistics(_message.Message):
     ENCODE_S_FIELD_NUMBER: _ClassVar[int]
     CLOSE_DRAFTS_FIELD_NUMBER: _ClassVar[int]
     DRAFT_FULL_FROM_FIELD_NUMBER: _ClassVar[int]
+    WAIT_S_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FIELD_NUMBER: _ClassVar[int]
+    HINTS_SENT_FIELD_NUMBER: _ClassVar[int]
+    HINT_MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    HINTS_JUDGED_FIELD_NUMBER: _ClassVar[int]
+    HINTS_RIGHT_FIELD_NUMBER: _ClassVar[int]
+    COPIED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    HINT_AGE_S_FIELD_NUMBER: _ClassVar[int]
+    OPEN_S_FIELD_NUMBER: _ClassVar[int]
+    DRAFT_TOKEN_S_FIELD_NUMBER: _ClassVar[int]
     output_tokens: int
     rounds: int
     drafted_tokens: int
@@ -158,7 +174,17 @@ class Statistics(_message.Message):
     encode_s: float
     close_drafts: int
     draft_full_from: int
-    def __init__(self, output_tokens: _Optional[int] = ..., rounds: _Optional[int] = ..., drafted_tokens: _Optional[int] = ..., tested_tokens: _Optional[int] = ..., accepted_tokens: _Optional[int] = ..., resampled_tokens: _Optional[int] = ..., uplink_payload_bits: _Optional[int] = ..., uplink_message_bytes: _Optional[int] = ..., downlink_message_bytes: _Optional[int] = ..., mean_dropped_mass: _Optional[float] = ..., dropped_mass_guarantee: _Optional[float] = ..., cap_binding_rate: _Optional[float] = ..., total_s: _Optional[float] = ..., draft_s: _Optional[float] = ..., network_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., verify_s: _Optional[float] = ..., kept_positions: _Optional[int] = ..., reconnects: _Optional[int] = ..., first_token_s: _Optional[float] = ..., rebuilds: _Optional[int] = ..., encode_s: _Optional[float] = ..., close_drafts: _Optional[int] = ..., draft_full_from: _Optional[int] = ...) -> None: ...
+    wait_s: float
+    waits: int
+    hints_sent: int
+    hint_messages: int
+    hints_judged: int
+    hints_right: int
+    copied_tokens: int
+    hint_age_s: float
+    open_s: float
+    draft_token_s: float
+    def __init__(self, output_tokens: _Optional[int] = ..., rounds: _Optional[int] = ..., drafted_tokens: _Optional[int] = ..., tested_tokens: _Optional[int] = ..., accepted_tokens: _Optional[int] = ..., resampled_tokens: _Optional[int] = ..., uplink_payload_bits: _Optional[int] = ..., uplink_message_bytes: _Optional[int] = ..., downlink_message_bytes: _Optional[int] = ..., mean_dropped_mass: _Optional[float] = ..., dropped_mass_guarantee: _Optional[float] = ..., cap_binding_rate: _Optional[float] = ..., total_s: _Optional[float] = ..., draft_s: _Optional[float] = ..., network_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., verify_s: _Optional[float] = ..., kept_positions: _Optional[int] = ..., reconnects: _Optional[int] = ..., first_token_s: _Optional[float] = ..., rebuilds: _Optional[int] = ..., encode_s: _Optional[float] = ..., close_drafts: _Optional[int] = ..., draft_full_from: _Optional[int] = ..., wait_s: _Optional[float] = ..., waits: _Optional[int] = ..., hints_sent: _Optional[int] = ..., hint_messages: _Optional[int] = ..., hints_judged: _Optional[int] = ..., hints_right: _Optional[int] = ..., copied_tokens: _Optional[int] = ..., hint_age_s: _Optional[float] = ..., open_s: _Optional[float] = ..., draft_token_s: _Optional[float] = ...) -> None: ...
 
 class GetStatusRequest(_message.Message):
     __slots__ = ()

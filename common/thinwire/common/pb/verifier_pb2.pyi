@@ -149,12 +149,10 @@ class DenseF16(_message.Message):
     def __init__(self) -> None: ...
 
 class Coupled(_message.Message):
-    __slots__ = ("lock_step", "objective")
+    __slots__ = ("lock_step",)
     LOCK_STEP_FIELD_NUMBER: _ClassVar[int]
-    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
     lock_step: bool
-    objective: str
-    def __init__(self, lock_step: _Optional[bool] = ..., objective: _Optional[str] = ...) -> None: ...
+    def __init__(self, lock_step: _Optional[bool] = ...) -> None: ...
 
 class CustomScheme(_message.Message):
     __slots__ = ("name", "parameters")
@@ -236,7 +234,7 @@ class Hints(_message.Message):
     def __init__(self, held_length: _Optional[int] = ..., ahead: _Optional[int] = ..., draft_length: _Optional[int] = ..., payload: _Optional[bytes] = ..., chances: _Optional[bytes] = ..., branch_lengths: _Optional[_Iterable[int]] = ..., branch_places: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Written(_message.Message):
-    __slots__ = ("first_position", "token_ids", "hinted", "hint_rows", "copied", "queue_us", "verify_us")
+    __slots__ = ("first_position", "token_ids", "hinted", "hint_rows", "copied", "queue_us", "verify_us", "wait_us")
     FIRST_POSITION_FIELD_NUMBER: _ClassVar[int]
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     HINTED_FIELD_NUMBER: _ClassVar[int]
@@ -244,6 +242,7 @@ class Written(_message.Message):
     COPIED_FIELD_NUMBER: _ClassVar[int]
     QUEUE_US_FIELD_NUMBER: _ClassVar[int]
     VERIFY_US_FIELD_NUMBER: _ClassVar[int]
+    WAIT_US_FIELD_NUMBER: _ClassVar[int]
     first_position: int
     token_ids: _containers.RepeatedScalarFieldContainer[int]
     hinted: int
@@ -251,7 +250,8 @@ class Written(_message.Message):
     copied: int
     queue_us: int
     verify_us: int
-    def __init__(self, first_position: _Optional[int] = ..., token_ids: _Optional[_Iterable[int]] = ..., hinted: _Optional[int] = ..., hint_rows: _Optional[int] = ..., copied: _Optional[int] = ..., queue_us: _Optional[int] = ..., verify_us: _Optional[int] = ...) -> None: ...
+    wait_us: int
+    def __init__(self, first_position: _Optional[int] = ..., token_ids: _Optional[_Iterable[int]] = ..., hinted: _Optional[int] = ..., hint_rows: _Optional[int] = ..., copied: _Optional[int] = ..., queue_us: _Optional[int] = ..., verify_us: _Optional[int] = ..., wait_us: _Optional[int] = ...) -> None: ...
 
 class Verdict(_message.Message):
     __slots__ = ("round", "accepted", "next_token_id", "committed_length", "queue_us", "verify_us")

@@ -15,6 +15,8 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from thinwire.common.errors import ConfigError
+from thinwire.common.schemes.auto import AUTO as AUTO
+from thinwire.common.schemes.auto import SUMMARY, AutoParameters
 from thinwire.common.schemes.base import Scheme as Scheme
 from thinwire.common.schemes.c_sqs import CSqs
 from thinwire.common.schemes.cloud_ar import CloudAr
@@ -64,6 +66,21 @@ def find_scheme(name: str) -> type[Scheme]:
     return kind
 
 
+def parameters_of(name: str) -> type[SchemeParameters]:
+    """The parameters of a scheme, or of `AUTO`; ConfigError as of `find_scheme`."""
+    return AutoParameters if name == AUTO else find_scheme(name).Parameters
+
+
+def is_auto(parameters: SchemeParameters) -> bool:
+    """Whether the edge is to take a scheme."""
+    return isinstance(parameters, AutoParameters)
+
+
+def runs_free(parameters: SchemeParameters) -> bool:
+    """Whether a text with this scheme has a target that writes by itself; not known before of `AUTO`."""
+    return not is_auto(parameters) and find_scheme(parameters.scheme).would_run_free(parameters)
+
+
 def scheme_parameters(
     name: str = DEFAULT_SCHEME, temperature: float = 1.0, /, **given: Any
 ) -> SchemeParameters:
@@ -73,7 +90,7 @@ def scheme_parameters(
     Raises:
         ConfigError: no such scheme or parameter, or a value out of its range.
     """
-    kind = find_scheme(name).Parameters
+    kind = parameters_of(name)
     for unknown in given.keys() - kind.specs().keys():
         raise _unknown_parameter(kind, unknown)
     return replace(kind.defaults(temperature), **given)
@@ -98,7 +115,7 @@ def read_scheme(text: str) -> tuple[str, dict[str, Any]]:
 
 def read_values(name: str, texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Field → value, of (parameter, text) pairs; see `read_scheme`."""
-    kind = find_scheme(name).Parameters
+    kind = parameters_of(name)
     specs = kind.specs()
     known = {_folded(word): field for field, spec in specs.items() for word in (field, spec.short)}
     given: dict[str, Any] = {}
@@ -134,7 +151,7 @@ def make_scheme(parameters: SchemeParameters, *, vocabulary_size: int) -> Scheme
 
 def schemes_help() -> str:
     """Every scheme with its parameters and their defaults, for a command's help."""
-    lines = ["schemes, as --scheme NAME or NAME:PARAMETER=VALUE,...:"]
+    lines = ["schemes, as --scheme NAME or NAME:PARAMETER=VALUE,...:", f"  {AUTO:<12}{SUMMARY}"]
     for name in scheme_names():
         try:
             kind = find_scheme(name)

@@ -64,8 +64,6 @@ class Scheme(abc.ABC):
     """Whether a text is the same whatever is drafted, so that the target need not wait for drafts."""
     runs_free: bool = False
     """Whether the edge asks for that."""
-    saves_passes: bool = False
-    """Whether it then asks for few passes of the target before time."""
     max_draft_length: int = MAX_DRAFT_LENGTH
     """γ of a block at most, whatever was asked for: the edge drafts no more, and the cloud rejects more."""
 
@@ -76,6 +74,11 @@ class Scheme(abc.ABC):
     def __init_subclass__(cls) -> None:
         if {"name", "Parameters"} <= vars(cls).keys():
             cls.Parameters.scheme = cls.name
+
+    @classmethod
+    def would_run_free(cls, parameters: SchemeParameters) -> bool:
+        """`runs_free` of a scheme with these parameters."""
+        return cls.may_run_free and not parameters.values().get("lock_step")
 
     @classmethod
     def summary(cls) -> str:

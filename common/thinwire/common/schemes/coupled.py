@@ -32,7 +32,7 @@ from thinwire.common.law.random_streams import Draws, Stream
 from thinwire.common.law.speculative import BlockOutcome
 from thinwire.common.law.steps import Steps
 from thinwire.common.schemes.base import DraftDistribution, Scheme, SchemeState
-from thinwire.common.schemes.parameters import SchemeParameters, choice, switch
+from thinwire.common.schemes.parameters import SchemeParameters, switch
 
 
 class Coupled(Scheme):
@@ -48,18 +48,10 @@ class Coupled(Scheme):
         lock_step: bool = switch(
             short="lock_step", means="rounds, as the other schemes have, instead of a cloud that writes on"
         )
-        objective: str = choice(
-            "latency",
-            short="objective",
-            means="what a cloud that writes on saves: time, or, waiting for hints, passes of its target",
-            values={"latency": "latency", "cloud": "cloud"},
-        )
 
     def __init__(self, parameters: SchemeParameters, *, vocabulary_size: int) -> None:
         super().__init__(parameters, vocabulary_size=vocabulary_size)
-        given = parameters.values()
-        self.runs_free = not given["lock_step"]
-        self.saves_passes = given["objective"] == "cloud"
+        self.runs_free = self.would_run_free(parameters)
 
     # --- the edge's half ----------------------------------------------------------------------------------
 

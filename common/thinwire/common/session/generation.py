@@ -23,10 +23,12 @@ from thinwire.common.config import (
     whole,
 )
 from thinwire.common.errors import ConfigError
-from thinwire.common.schemes import SchemeParameters, scheme_parameters
+from thinwire.common.schemes import SchemeParameters, is_auto, runs_free, scheme_parameters
 from thinwire.common.session.messages import FinishReason, TokenKind, VocabularyIdentity
 from thinwire.common.session.prompt import check_text
 from thinwire.common.session.statistics import GenerationStatistics
+
+OBJECTIVES = ("latency", "cloud")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,21 @@ class GenerationRequest:
     stop_token_ids: Annotated[tuple[int, ...], Option("id", name="--stop-token-id")] = ()
     """The text ends at this token, which has no text of its own; repeatable. At most 64, each below V."""
 
+    objective: Annotated[str, Option("name", choices=OBJECTIVES)] = "latency"
+    """
+    What a cloud that writes by itself saves: time (latency), or passes of its target, for which it waits for
+    drafts (cloud). Only with scheme coupled, or with auto, which then takes the scheme of fewest passes.
+    """
+
     def __post_init__(self) -> None:
         check_text("the prompt", self.prompt, MAX_PROMPT_BYTES)
         check_fields(self)
+        if self.objective != "latency" and not (is_auto(self.scheme) or runs_free(self.scheme)):
+            raise ConfigError(
+                f"objective is {self.objective!r} with scheme {self.scheme}; expected latency, as in rounds "
+                "the target makes no pass before a draft is there, or scheme coupled or auto.",
+                setting="objective",
+            )
         if len(self.stop) > 16:
             raise ConfigError(f"stop holds {len(self.stop)} strings; expected at most 16.", setting="stop")
         for text in self.stop:
@@ -83,6 +97,10 @@ class GenerationStarted:
     prompt_tokens: int
     scheme: SchemeParameters
     draft_length: int
+    objective: str = "latency"
+    """What was asked for."""
+    choice: str = ""
+    """Why the edge took this scheme, where it was asked to choose; otherwise empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,10 @@ class HitRate:
 
     def __init__(self, first: float = 0.75, *, memory: float = _MEMORY) -> None:
         self.value = first
+        self.judged = 0
+        """Tokens noted so far."""
+        self.right = 0
+        """Those of them that were right."""
         self._memory = memory
 
     @property
@@ -39,6 +43,8 @@ class HitRate:
 
     def note(self, right: bool) -> bool:
         """One token was judged; returns `right`."""
+        self.judged += 1
+        self.right += right
         memory = min(self._memory, _MEMORY_OF_RARE) if right and self.is_faded else self._memory
         self.value += (right - self.value) / memory
         return right

@@ -205,6 +205,8 @@ class Written:
     """Microseconds the pass waited for the target model."""
     verify_us: int = 0
     """Microseconds of the pass, from its beginning to this session's outcome."""
+    wait_us: int = 0
+    """Microseconds for which the target had waited for a hint before it."""
 
     def is_possible(self, vocabulary_size: int) -> bool:
         """Whether any text can have been so written."""

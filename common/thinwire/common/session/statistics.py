@@ -69,6 +69,10 @@ class RoundMeasured(RoundVerified, DraftMeasured):
     """Serialised bytes of the verdict."""
     round_trip_s: float
     """Seconds from the round's first sending to its verdict; free-running, since the pass before came."""
+    copied_tokens: int = 0
+    """Accepted ones that the cloud copied from the text; free-running."""
+    wait_s: float = 0.0
+    """Seconds for which the target had waited for a hint, as the cloud measured them; free-running."""
 
     @property
     def drafted_tokens(self) -> int:
@@ -88,7 +92,12 @@ class RoundMeasured(RoundVerified, DraftMeasured):
     @property
     def network_s(self) -> float:
         """Seconds of the round trip less the cloud's own time."""
-        return max(0.0, self.round_trip_s - self.queue_s - self.verify_s)
+        return max(0.0, self.round_trip_s - self.queue_s - self.verify_s - self.wait_s)
+
+    @property
+    def waits(self) -> int:
+        """1 if the target had waited for a hint, otherwise 0."""
+        return int(self.wait_s > 0)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -143,6 +152,31 @@ class GenerationStatistics:
     """Seconds of waiting for the target model, as the cloud measured them."""
     verify_s: float = 0.0
     """Seconds of decoding, target pass and tests, as the cloud measured them."""
+    wait_s: float = 0.0
+    """Seconds for which a free-running target waited for hints, as the cloud measured them."""
+    waits: int = 0
+    """Passes that so waited."""
+    hints_sent: int = 0
+    """Guesses that went up to a free-running cloud."""
+    hint_messages: int = 0
+    """Messages that carried them."""
+    hints_judged: int = 0
+    """Guesses that were held against the text, whether they came in time or not."""
+    hints_right: int = 0
+    """Those of them that were the text's."""
+    copied_tokens: int = 0
+    """Accepted ones that the cloud copied from the text, and not the edge's."""
+    hint_age_s: float = math.nan
+    """Mean seconds from a guess's going up to the coming down of the pass that it saved; null without any."""
+    open_s: float = 0.0
+    """Seconds from the last Open to its answer: a round trip, and the prompt's bytes."""
+    draft_token_s: float = math.nan
+    """Mean seconds of drafting a token, the first block left out, as it feeds the prompt; null without."""
+
+    @property
+    def match_rate(self) -> float:
+        """Right guesses of judged ones, free-running; what `acceptance_rate` is to rounds."""
+        return self.hints_right / self.hints_judged if self.hints_judged else math.nan
 
     @property
     def acceptance_rate(self) -> float:

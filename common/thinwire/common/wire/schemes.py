@@ -12,6 +12,7 @@ from thinwire.common.schemes import (
     DEFAULT_SCHEME,
     SchemeParameters,
     find_scheme,
+    parameters_of,
     read_values,
     scheme_parameters,
 )
@@ -52,6 +53,6 @@ def scheme_from_proto(message: pb.Scheme, *, decoding: bool, temperature: float 
         given = read_values(name, own.parameters.items())
     else:
         given = {each.name: value for each, value in own.ListFields()}
-    specs = find_scheme(name).Parameters.specs()
+    specs = (find_scheme(name).Parameters if decoding else parameters_of(name)).specs()
     asked = {key: value for key, value in given.items() if specs[key].decodes or not decoding}
     return scheme_parameters(name, temperature, **asked)

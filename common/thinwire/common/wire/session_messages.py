@@ -119,7 +119,8 @@ def reply_to_proto(message: Opened | Verdict | Written) -> pb.VerifyResponse:
         return pb.VerifyResponse(opened=to_message(pb.Opened, message))
     times = {name: min(getattr(message, name), 2**32 - 1) for name in ("queue_us", "verify_us")}
     if isinstance(message, Written):
-        return pb.VerifyResponse(written=to_message(pb.Written, message, **times))
+        wait_us = min(message.wait_us, 2**32 - 1)
+        return pb.VerifyResponse(written=to_message(pb.Written, message, wait_us=wait_us, **times))
     return pb.VerifyResponse(verdict=to_message(pb.Verdict, message, **times))
 
 
