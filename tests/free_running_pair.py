@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from fakes import Law
 from thinwire.cloud import events as cloud_events
 from thinwire.cloud.free_running import FreeRunningSession as CloudSession
+from thinwire.cloud.stop_finder import StopFinder
 from thinwire.common.config import SamplingParameters
 from thinwire.common.errors import SessionNotFoundError, ThinwireError, TransportError
 from thinwire.common.law.random_streams import Draws, KeyedDraws, Stream
@@ -34,6 +36,7 @@ from thinwire.common.session.messages import (
 from thinwire.edge import events as edge_events
 from thinwire.edge.draft_block import DraftBlockBuilder
 from thinwire.edge.free_running import FreeRunningSession as EdgeSession
+from thinwire.edge.hint_sources import HintSources
 from thinwire.edge.text_stream import TextStream
 
 PROMPT = (0, 1)
@@ -52,6 +55,9 @@ class FreeRunningPair:
         cuts: streams that are lost at most.
         evictions: sessions that the cloud forgets at most.
         copies: whether the cloud copies from the text.
+        edge_copies: whether the edge copies where the cloud does not.
+        prediction: ids that the client expects.
+        finds_stops: whether the cloud looks for stop strings, by `cloud_decode` (None: as the edge).
         spoil: called with hints on their way up; what it returns arrives.
     """
 
@@ -68,6 +74,10 @@ class FreeRunningPair:
         evictions: int = 0,
         spoil: Any = lambda hints: hints,
         copies: bool = False,
+        edge_copies: bool = False,
+        prediction: tuple[int, ...] = (),
+        finds_stops: bool = False,
+        cloud_decode: Any = None,
         weights: dict[str, float] | None = None,
     ) -> None:
         self.request, self.target, self.draft_law, self.chance = request, target, draft, chance
@@ -75,6 +85,7 @@ class FreeRunningPair:
         self.eos_token_ids = eos_token_ids
         self.cuts, self.evictions, self.spoil = cuts, evictions, spoil
         self.copies = copies
+        self.finds_stops, self.cloud_decode = finds_stops, cloud_decode or letters
         self.weights = weights or {}
         self.size = len(target(PROMPT))
         self.scheme = make_scheme(Coupled.Parameters(), vocabulary_size=self.size)
@@ -83,10 +94,11 @@ class FreeRunningPair:
             PROMPT,
             vocabulary=VocabularyIdentity(self.size, bytes(32)),
             scheme=self.scheme,
-            text=TextStream(lambda ids: "".join(chr(97 + i) for i in ids), stop=request.stop),
+            text=TextStream(letters, stop=request.stop),
             context_length=512,
             round_timeout_s=1.0,
             patience_s=1e9,
+            sources=HintSources(prediction, may_copy=edge_copies),
         )
         self.cloud: CloudSession | None = None
         self.epoch = 0
@@ -160,6 +172,8 @@ class FreeRunningPair:
             self.down.append(SessionNotFoundError("no such session"))
             return
         if not message.session_id:
+            run = message.free_run
+            assert run is not None
             self.cloud, self.epoch, self.cloud_cache = None, 0, []
             self.cloud_work.clear()
             self.cloud = CloudSession(
@@ -173,6 +187,11 @@ class FreeRunningPair:
                 draws=self.draws,
                 copies=self.copies,
                 takes_trees=True,
+                stops=StopFinder(
+                    self.cloud_decode, run.stop, special_tokens={}, prompt_token_ids=message.prompt_token_ids
+                )
+                if self.finds_stops
+                else None,
             )
         self.epoch += 1
         self.step_cloud(cloud_events.Attached(self.epoch, message.free_run))
@@ -308,6 +327,11 @@ class FreeRunningPair:
                 self.step_cloud(cloud_events.Wrote(fed, path, written, 0, 50_000))
 
 
+def letters(token_ids: Sequence[int]) -> str:
+    """a for 0, b for 1, and so on."""
+    return "".join(chr(97 + token_id) for token_id in token_ids)
+
+
 def own_text(target: Law, draws: Draws, length: int, prompt: tuple[int, ...] = PROMPT) -> tuple[int, ...]:
     """The text by its definition: each token wins the coupled race at its position, with weights p."""
     prefix = prompt
@@ -322,4 +346,4 @@ def coupled_request(**changes: Any) -> GenerationRequest:
     return GenerationRequest("", **given)
 
 
-__all__ = ["PROMPT", "FinishReason", "FreeRunningPair", "coupled_request", "own_text"]
+__all__ = ["PROMPT", "FinishReason", "FreeRunningPair", "coupled_request", "letters", "own_text"]

@@ -171,8 +171,14 @@ def test_every_module_says_what_it_is_for() -> None:
     "module",
     [
         *(f"{side}/{module}" for side in SIDES[1:] for module in ("conversation", "session", "free_running")),
-        *("cloud/hint_store", "cloud/hint_patience", "common/law/speculative", "edge/draft_block"),
-        *("common/session/copying", "common/session/hit_rate"),
+        *(
+            "cloud/hint_store",
+            "cloud/hint_patience",
+            "cloud/stop_finder",
+            "common/law/speculative",
+            "edge/draft_block",
+        ),
+        *("common/session/copying", "common/session/hit_rate", "edge/hint_sources", "edge/expected_text"),
     ],
 )
 def test_the_core_does_no_io(module: str) -> None:

@@ -28,7 +28,7 @@ def test_every_argument_of_a_text_is_there_with_its_default() -> None:
     request = generation_request(arguments, "a")
     values = {**asdict(request.sampling), **{name: getattr(request, name) for name in request.__slots__}}
     values |= {"scheme": request.scheme.scheme, "seed": "fresh bits"}
-    shown = {"False": "off", "()": "none"}
+    shown = {"False": "off", "()": "none", "": "none"}
     documented = {row[0].strip("`"): row[2] for row in rows("What can be asked for")}
 
     assert documented == {

@@ -37,6 +37,7 @@ REQUEST = GenerationRequest(
     stop=("A", "B"),
     ignore_eos=True,
     stop_token_ids=(7, 0),
+    prediction="as it was",
 )
 VOCABULARY = VocabularyIdentity(6, bytes(32), (1, 2))
 INFO = ServerInfo(

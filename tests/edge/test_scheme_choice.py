@@ -150,3 +150,12 @@ def test_an_objective_that_rounds_cannot_have_is_refused(scheme: str) -> None:
 
     assert not runs_free(parse_scheme(scheme))
     assert GenerationRequest("a", scheme=parse_scheme("coupled"), objective="cloud").objective == "cloud"
+
+
+def test_a_prediction_and_an_edge_without_draft_have_one_scheme() -> None:
+    """Also where rounds would be taken otherwise, and the reason is told."""
+    known = Experience()
+    for request, has_draft in ((replace(asked("cloud"), prediction="so"), True), (asked("cloud"), False)):
+        scheme, why = choose(request, known, has_draft=has_draft)
+        assert scheme.scheme == "coupled"
+        assert why.startswith("coupled, the one scheme for ")

@@ -33,8 +33,10 @@ async def test_every_draft_and_none_gives_the_text_of_the_targets_races(
     """In rounds or free-running; a draft that is the target itself is never wrong."""
     target = WatchedModel(TARGET)
     request = make_request(scheme="coupled", lock_step=lock_step, seed=5, max_tokens=60, draft_length=length)
-    settings = CloudSettings(no_copied_hints=True)
-    async with loopback(target, WatchedModel(draft), VOCABULARY, cloud_settings=settings) as both:
+    cloud, edge = CloudSettings(no_copied_hints=True), EdgeSettings(no_copied_hints=True)
+    async with loopback(
+        target, WatchedModel(draft), VOCABULARY, cloud_settings=cloud, edge_settings=edge
+    ) as both:
         done = await generate(both.client, request)
         assert await target.freed_within(5)
     statistics = done.finished.statistics

@@ -13,6 +13,7 @@ link it stops. What was not acknowledged is kept, and sent again to the stream t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from thinwire.cloud import events
@@ -20,6 +21,7 @@ from thinwire.cloud.batch_queue import PREFILL_CHUNK_TOKENS
 from thinwire.cloud.conversation import Conversation
 from thinwire.cloud.hint_patience import HintPatience
 from thinwire.cloud.hint_store import Hint, HintStore
+from thinwire.cloud.stop_finder import StopFinder
 from thinwire.common.errors import (
     ConfigError,
     LocalProtocolError,
@@ -28,7 +30,7 @@ from thinwire.common.errors import (
     RemoteProtocolError,
     ResourceExhaustedError,
 )
-from thinwire.common.session.messages import Hints, Open, PrefixHasher, Written
+from thinwire.common.session.messages import Hints, Open, Opened, PrefixHasher, Written
 from thinwire.common.session.states import Happening, State, after
 
 WINDOW_TOKENS = 128
@@ -44,7 +46,8 @@ class FreeRunningSession(Conversation):
     One free-running session, seen from the cloud.
 
     `open_.free_run` is there; `copies` is whether the text is copied where no hint waits, `takes_trees`
-    whether a pass may be fed branches. See `Conversation`.
+    whether a pass may be fed branches, `stops` finds its stop strings, at which the target pauses (None: they
+    are not looked for). See `Conversation`.
     """
 
     first_feed = PREFILL_CHUNK_TOKENS
@@ -56,6 +59,7 @@ class FreeRunningSession(Conversation):
         *,
         copies: bool = True,
         takes_trees: bool = False,
+        stops: StopFinder | None = None,
         **options: Any,
     ) -> None:
         super().__init__(session_id, open_, **options)
@@ -77,6 +81,10 @@ class FreeRunningSession(Conversation):
         if not run.ignore_eos:
             self._endings |= set(self._eos_token_ids)
         self.hints = HintStore(prompt, copies=copies, takes_trees=takes_trees)
+        self._copies = copies
+        self._stops = stops
+        self._pause_length = 0
+        """So many tokens the edge must hold before the target goes on: they look like a stop."""
         self._held_hasher = PrefixHasher()
         """Of the tokens that the edge has acknowledged."""
         self._held_hasher.extend(prompt)
@@ -109,6 +117,13 @@ class FreeRunningSession(Conversation):
     @property
     def _held_length(self) -> int:
         return self.committed_length - len(self._unheld)
+
+    @property
+    def _is_paused(self) -> bool:
+        return self._held_length < self._pause_length
+
+    def _opened(self) -> Opened:
+        return replace(super()._opened(), copies=self._copies)
 
     def _on_own(self, event: events.CloudEvent, now: float) -> list[events.CloudEffect]:
         match event:
@@ -147,7 +162,8 @@ class FreeRunningSession(Conversation):
             return [events.Refuse(self.epoch, mismatch), events.ArmTimer(now + self._resume_ttl_s)]
         effects: list[events.CloudEffect] = []
         if self._unheld:
-            effects.append(events.Reply(self.epoch, Written(self._held_length, tuple(self._unheld), 0, 0)))
+            kept = Written(self._held_length, tuple(self._unheld), 0, 0, pauses=self._is_paused)
+            effects.append(events.Reply(self.epoch, kept))
         return effects + self._write_on(now)
 
     # --- writing ------------------------------------------------------------------------------------------
@@ -157,7 +173,7 @@ class FreeRunningSession(Conversation):
         self.is_waiting = False
         if self._is_writing or self.state is not State.IDLE:
             return []
-        if self._is_over or len(self._unheld) >= WINDOW_TOKENS:
+        if self._is_over or self._is_paused or len(self._unheld) >= WINDOW_TOKENS:
             return [events.ArmTimer(now + self._idle_ttl_s)]
         most = min(MAX_HINT_ROWS, self._limit - self.committed_length - 1)
         if most and not self.hints.rows(most).token_ids:
@@ -197,6 +213,8 @@ class FreeRunningSession(Conversation):
         self.hints.row_price.passed(len(wrote.fed.token_ids), wrote.verify_us * 1e-6)
         self._unheld += written
         self.hints.committed(written)
+        if self._stops is not None and self._stops.written(written):
+            self._pause_length = self.committed_length
         effects: list[events.CloudEffect] = []
         path = wrote.path[: len(written) - 1]
         if path != tuple(range(len(path))):
@@ -215,6 +233,7 @@ class FreeRunningSession(Conversation):
                 queue_us=wrote.queue_us,
                 verify_us=wrote.verify_us,
                 wait_us=self._wait_us,
+                pauses=self._is_paused,
             )
             effects.append(events.Reply(self.epoch, message))
         return effects + self._write_on(now)

@@ -21,7 +21,7 @@ from thinwire.cloud.row_price import RowPrice
 from thinwire.common.session.copying import CopiedText
 from thinwire.common.session.hit_rate import Calibration, HitRate
 
-MAX_HINTS = 64
+MAX_HINTS = 128
 """Tokens kept ahead of the committed ones."""
 _LATEST = 256
 """Committed tokens that a late hint is held against."""

@@ -24,6 +24,7 @@ from thinwire.cloud.free_running import FreeRunningSession
 from thinwire.cloud.live_session import LiveSession
 from thinwire.cloud.session import CloudSession
 from thinwire.cloud.settings import CloudSettings
+from thinwire.cloud.stop_finder import StopFinder
 from thinwire.cloud.verifier import Verifier
 from thinwire.common import wire
 from thinwire.common.causal_model import ServedModel
@@ -181,10 +182,17 @@ class SessionFactory:
         if open_.free_run is not None:
             if not scheme.may_run_free:
                 raise ConfigError(f"free_run came with scheme {scheme.name}; expected coupled.")
+            stops = StopFinder(
+                served.vocabulary.decode,
+                open_.free_run.stop,
+                special_tokens=served.vocabulary.special_tokens,
+                prompt_token_ids=open_.prompt_token_ids,
+            )
             kind = partial(
                 FreeRunningSession,
                 copies=not self.settings.no_copied_hints,
                 takes_trees=served.model.takes_trees,
+                stops=stops,
             )
         session = kind(
             secrets.token_bytes(SESSION_ID_BYTES),

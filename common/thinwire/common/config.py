@@ -24,6 +24,8 @@ MAX_ROUND_BYTES = 256 * 1024
 """Serialised bytes of one round."""
 MAX_PROMPT_BYTES = 1024 * 1024
 """Bytes of a prompt in UTF-8, whatever the context: about 250 000 tokens, seconds of a tokenizer's time."""
+MAX_PREDICTION_BYTES = 256 * 1024
+"""Bytes of an expected text in UTF-8; it is looked through where the text departs from it."""
 MAX_SECONDS = 86_400
 """The longest time that a daemon or client can be told to wait; the timers below have limits of their own."""
 MAX_SEED = 2**64 - 1

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from thinwire.common import demo_pair
 from thinwire.common.config import (
+    MAX_PREDICTION_BYTES,
     Option,
     SamplingParameters,
     Seconds,
@@ -24,6 +25,7 @@ from thinwire.common.daemon.options import CommandParser, PeerAddress, add_optio
 from thinwire.common.daemon.settings import add_daemon_options
 from thinwire.common.daemon.standard_streams import check_utf8
 from thinwire.common.door.security import DialOptions
+from thinwire.common.door.whole_file import usable_file
 from thinwire.common.errors import ConfigError
 from thinwire.common.release import version
 from thinwire.common.schemes import DEFAULT_SCHEME, parse_scheme, schemes_help
@@ -44,8 +46,19 @@ class EdgeOptions:
     Append one JSON line a round to this file; it has ids of sessions and no text.
     It is written between rounds: a disk that stalls stalls the texts.
     """
+    no_draft: Switch = False
+    """No draft model, only the tokenizer of --model: for the schemes coupled and cloud-ar."""
     log_text: Switch = False
     """Show prompt and text in a generation's line in the log, and exceptions with their messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedOptions:
+    prediction: Annotated[str | None, Option("file")] = None
+    """
+    File with a text that is expected behind the prompt, such as one that is to be edited: where it is right
+    it saves time. For a scheme that runs free (coupled).
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +122,35 @@ def generation_request(arguments: argparse.Namespace, prompt: str) -> Generation
     check_utf8("scheme", arguments.scheme)
     sampling = from_arguments(SamplingParameters, arguments)
     scheme = parse_scheme(arguments.scheme, sampling.temperature)
-    return from_arguments(GenerationRequest, arguments, prompt=prompt, sampling=sampling, scheme=scheme)
+    return from_arguments(
+        GenerationRequest,
+        arguments,
+        prompt=prompt,
+        sampling=sampling,
+        scheme=scheme,
+        prediction=prediction_of(from_arguments(ExpectedOptions, arguments)),
+    )
+
+
+def prediction_of(options: ExpectedOptions) -> str:
+    """The expected text, empty without one; ConfigError for a file that cannot be read, or holds no text."""
+    if options.prediction is None:
+        return ""
+    with usable_file("prediction", options.prediction, "read"), open(options.prediction, "rb") as file:
+        content = file.read(MAX_PREDICTION_BYTES + 1)
+    if len(content) > MAX_PREDICTION_BYTES:
+        raise ConfigError(
+            f"prediction is {options.prediction!r}, over {MAX_PREDICTION_BYTES} bytes; expected no more.",
+            setting="prediction",
+        )
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"prediction is {options.prediction!r}, with bytes that are no UTF-8 at {error.start}; expected "
+            "text in UTF-8.",
+            setting="prediction",
+        ) from None
 
 
 def _edge(parser: CommandParser) -> None:
@@ -155,5 +196,6 @@ def _add_generation(parser: CommandParser) -> None:
     )
     parser.more_help = schemes_help
     add_options(parser, GenerationRequest, "text")
+    add_options(parser, ExpectedOptions, "what is expected")
     add_options(parser, SamplingParameters, "sampling")
     add_options(parser, OutputOptions, "output")

@@ -75,6 +75,7 @@ class GenerationOptions(TypedDict, total=False):
     stop: str | Sequence[str]
     stop_token_ids: Sequence[int]
     ignore_eos: bool
+    prediction: str
 
 
 class GeneratedText:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Coroutine
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
@@ -18,7 +18,7 @@ from thinwire.common.config import MAX_PROMPT_BYTES
 from thinwire.common.daemon.exit_codes import ExitCode
 from thinwire.common.daemon.health_command import health_asked
 from thinwire.common.daemon.options import from_arguments
-from thinwire.common.daemon.process import run_daemon
+from thinwire.common.daemon.process import load_tokenizer, run_daemon
 from thinwire.common.daemon.settings import daemon_options
 from thinwire.common.daemon.standard_streams import read_input, writing_output
 from thinwire.common.door.security import ClientSecurity, DialOptions
@@ -31,12 +31,10 @@ from thinwire.edge.cli import EdgeOptions, OutputOptions, generation_request
 from thinwire.edge.client import connect
 from thinwire.edge.daemon import EdgeServer
 from thinwire.edge.demo import DEFAULT_PROMPT, run_demo
+from thinwire.edge.no_draft import served_without_draft
 from thinwire.edge.report import Display, JsonLines, print_rows, status_rows
 from thinwire.edge.settings import EdgeSettings
 from thinwire.edge.telemetry import RoundLog
-
-if TYPE_CHECKING:
-    from thinwire.common.language_model import LanguageModel
 
 
 def command(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
@@ -97,8 +95,9 @@ async def _edge(arguments: argparse.Namespace) -> int:
         tracing=tracing,
     )
 
-    async def on_loaded(model: LanguageModel) -> None:
-        await server.model_loaded(model.served)
+    async def on_loaded(loaded: Any) -> None:
+        served = served_without_draft(loaded) if given.no_draft else loaded.served
+        await server.model_loaded(served)
 
     try:
         load_schemes()
@@ -110,6 +109,7 @@ async def _edge(arguments: argparse.Namespace) -> int:
             on_loaded=on_loaded,
             metrics=server.metrics,
             warnings=cloud_security.warnings(given.cloud),
+            load=load_tokenizer if given.no_draft else None,
         )
     finally:
         await asyncio.to_thread(tracing.close)

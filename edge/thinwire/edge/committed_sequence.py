@@ -81,14 +81,18 @@ class CommittedSequence:
         return len(self._ids) > self._draft_context_length
 
     @property
+    def room(self) -> int:
+        """Tokens that max_tokens and the target's context allow beside one of the cloud's own."""
+        longest = min(self.max_length, self._context_length or self.max_length)
+        return max(0, longest - 1 - len(self._ids))
+
+    @property
     def draft_room(self) -> int:
         """
-        Tokens that the next block may hold: max_tokens and the target's context allow them and the cloud's
-        own token, and the draft model can hold all but the last, which is drafted and not fed.
+        Tokens that the next block may hold: there is `room`, and the draft model can hold all but the last,
+        which is drafted and not fed.
         """
-        longest = min(self.max_length, self._context_length or self.max_length)
-        room = min(longest - 1, self._draft_context_length + 1) - len(self._ids)
-        return max(0, room)
+        return max(0, min(self.room, self._draft_context_length + 1 - len(self._ids)))
 
     def since(self, length: int) -> tuple[int, ...]:
         return tuple(self._ids[length:])

@@ -5,6 +5,7 @@ The edge daemon: the Generator service over one draft model and one channel to t
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -18,7 +19,7 @@ from thinwire.common.errors import ResourceExhaustedError, ThinwireError, Transp
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.observe.tracing import NO_TRACING, Tracing
 from thinwire.common.release import version
-from thinwire.common.schemes import is_auto, make_scheme, runs_free, scheme_names
+from thinwire.common.schemes import is_auto, runs_free, scheme_names
 from thinwire.common.session.generation import (
     EdgeStatus,
     GenerationRequest,
@@ -28,10 +29,14 @@ from thinwire.common.session.generation import (
 from thinwire.common.session.messages import VocabularyIdentity
 from thinwire.edge.account import GenerateCall
 from thinwire.edge.cloud_link import CloudLink
+from thinwire.edge.conversation import Conversation
 from thinwire.edge.drafter import Drafter
+from thinwire.edge.expected_text import expected_ids
 from thinwire.edge.free_running import FreeRunningSession
 from thinwire.edge.generation import GenerationRun
+from thinwire.edge.hint_sources import HintSources
 from thinwire.edge.meter import EdgeMetrics, GenerationMeter
+from thinwire.edge.no_draft import asked_scheme, has_draft, servable_schemes
 from thinwire.edge.pair import PairWatch
 from thinwire.edge.prompt_encoder import PromptEncoder
 from thinwire.edge.scheme_choice import Experience, choose
@@ -187,7 +192,7 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
                 generations=len(self.running),
                 generations_finished=self._finished,
                 output_tokens=self._output_tokens,
-                schemes=scheme_names(),
+                schemes=servable_schemes(served) if served else scheme_names(),
                 dtype=served.dtype if served else "",
                 device=served.device if served else "",
                 listener_security=self._listener_security,
@@ -213,12 +218,17 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
 
     async def _run(self, call: GenerateCall, asked: GenerationRequest, served: ServedModel) -> None:
         vocabulary, trace = served.vocabulary, call.trace
-        asked, choice = self._with_a_scheme(asked)
-        scheme = make_scheme(asked.scheme, vocabulary_size=vocabulary.identity.size)
-        prompt_ids, text = await self._prompts.encode(
-            asked.prompt, partial(_tokenized, vocabulary, asked.prompt, asked.stop)
+        asked, choice = self._with_a_scheme(asked, served)
+        scheme = asked_scheme(asked, served)
+        if not has_draft(served):
+            asked = replace(asked, draft_length=0)
+        (prompt_ids, text), expected = await self._prompts.encode(
+            asked.prompt, partial(_tokenized, vocabulary, asked), beside=asked.prediction
         )
-        kind = FreeRunningSession if scheme.runs_free else EdgeSession
+        kind: Callable[..., Conversation] = EdgeSession
+        if scheme.runs_free:
+            sources = HintSources(expected, may_copy=not self._settings.no_copied_hints)
+            kind = partial(FreeRunningSession, sources=sources)
         session = kind(
             asked,
             prompt_ids,
@@ -265,24 +275,25 @@ class EdgeServer(DaemonServer, wire.GeneratorServicer):
                 choice=choice,
             )
 
-    def _with_a_scheme(self, asked: GenerationRequest) -> tuple[GenerationRequest, str]:
+    def _with_a_scheme(self, asked: GenerationRequest, served: ServedModel) -> tuple[GenerationRequest, str]:
         """The request with the scheme that its text has to the end, and why where that was left open."""
         if not is_auto(asked.scheme):
             return asked, ""
-        served = None if self._pair is None else self._pair.schemes
-        scheme, choice = choose(asked, self._experience, served)
+        schemes = None if self._pair is None else self._pair.schemes
+        scheme, choice = choose(asked, self._experience, schemes, has_draft=has_draft(served))
         objective = asked.objective if runs_free(scheme) else "latency"
         return replace(asked, scheme=scheme, objective=objective), choice
 
 
 def _tokenized(
-    vocabulary: Vocabulary, prompt: str, stop: tuple[str, ...]
-) -> tuple[tuple[int, ...], TextStream]:
-    prompt_ids = tuple(vocabulary.encode(prompt))
+    vocabulary: Vocabulary, asked: GenerationRequest
+) -> tuple[tuple[tuple[int, ...], TextStream], tuple[int, ...]]:
+    """The prompt with the text to come, and what is expected of it."""
+    prompt_ids = tuple(vocabulary.encode(asked.prompt))
     text = TextStream(
         vocabulary.decode,
-        stop=stop,
+        stop=asked.stop,
         prompt_token_ids=prompt_ids,
         special_tokens=vocabulary.special_tokens,
     )
-    return prompt_ids, text
+    return (prompt_ids, text), expected_ids(vocabulary, asked.prompt, asked.prediction)

@@ -36,6 +36,7 @@ from thinwire.common.session.states import Happening, State, after
 from thinwire.edge import events
 from thinwire.edge.conversation import Conversation
 from thinwire.edge.guess_tree import BRANCH_PRICE, LEAST_BRANCH, MAX_TRUNK, Guess, GuessTree
+from thinwire.edge.hint_sources import MOST_IN_FLIGHT, HintSources
 
 ACKNOWLEDGE_TOKENS = PROBE_TOKENS
 """Tokens received before a message goes up that only acknowledges them; an eighth of the cloud's window."""
@@ -52,12 +53,17 @@ _MOST_IN_FLIGHT = 16
 
 
 class FreeRunningSession(Conversation):
-    """One generation beside a cloud that writes by itself, seen from the edge; see `Conversation`."""
+    """
+    One generation beside a cloud that writes by itself, seen from the edge; see `Conversation`.
+
+    `sources` are those of guesses besides the draft model.
+    """
 
     awaiting = State.IDLE
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, sources: HintSources | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._sources = sources or HintSources()
         self._scheme_state = self._scheme.initial_state()
         self._guesses = GuessTree()
         self._cached: list[int] = []
@@ -100,6 +106,7 @@ class FreeRunningSession(Conversation):
             stop_token_ids=tuple(sorted(self._committed.stop_token_ids)),
             ignore_eos=self._request.ignore_eos,
             saves_passes=self._request.objective == "cloud",
+            stop=self._request.stop,
         )
 
     def _on_own(self, event: events.EdgeEvent, now: float) -> list[events.EdgeEffect]:
@@ -126,6 +133,10 @@ class FreeRunningSession(Conversation):
 
     # --- the stream ---------------------------------------------------------------------------------------
 
+    def _on_opened(self, opened: Opened, now: float) -> list[events.EdgeEffect]:
+        self._sources.opened(self.committed_token_ids, cloud_copies=opened.copies)
+        return super()._on_opened(opened, now)
+
     def _on_begun(self, now: float) -> list[events.EdgeEffect]:
         self._heard_s = now
         self._round_trip_s, self._began = now - self._asked_s, None
@@ -145,12 +156,12 @@ class FreeRunningSession(Conversation):
     def _arm_silence(self, now: float) -> events.ArmTimer:
         return self._arm(now, self._deadline.seconds(0, self._patience.tries))
 
-    def _in_flight(self, now: float) -> int:
+    def _in_flight(self, now: float, most: int = _MOST_IN_FLIGHT) -> int:
         """Tokens that the target writes in a round trip: so far it is ahead of what was received and sent."""
         if self._began is None or now <= self._began[0]:
             return 0
         per_s = (len(self._committed) - self._began[1]) / (now - self._began[0])
-        return min(_MOST_IN_FLIGHT, math.ceil(per_s * self._round_trip_s))
+        return min(most, math.ceil(per_s * self._round_trip_s))
 
     def _send_on(self, now: float) -> list[events.EdgeEffect]:
         """
@@ -159,25 +170,32 @@ class FreeRunningSession(Conversation):
         A message costs some hundred bytes on the wire, whatever it holds, so what is drafted until then goes
         with it; only a cloud that has no guess gets one at once.
         """
-        unsent, branches = self._guesses.unsent, self._guesses.unsent_branches()
         owes = self._unacknowledged >= ACKNOWLEDGE_TOKENS
+        if self._sources.speak(self._draft_rate):
+            self._guesses.forget_sent()  # what a source says takes the place of what was drafted
+            in_flight = self._in_flight(now, MOST_IN_FLIGHT)
+            ahead, ids = self._sources.next_hints(in_flight, self._committed.room, at_once=owes)
+            return [self._hints(ids, ahead)] if owes or ids else []
+        unsent, branches = self._guesses.unsent, self._guesses.unsent_branches()
         if not (owes or ((unsent or branches) and self._is_time(now))):
             return []
-        self._unacknowledged = 0
         guesses = [*unsent, *(guess for _, branch in branches for guess in branch)]
-        tokens = [DraftToken(one_point(guess.token_id), 0) for guess in guesses]
-        hints = Hints(
-            held_length=len(self._committed),
-            ahead=self._guesses.sent,
-            draft_length=len(tokens),
-            payload=self._scheme.encode(tokens, coding=0),
+        message = self._hints(
+            [guess.token_id for guess in guesses],
+            self._guesses.sent,
             chances=bytes(round(255 * guess.chance) for guess in guesses),
             branch_lengths=tuple(len(branch) for _, branch in branches),
             branch_places=tuple(place for place, _ in branches),
         )
         self._served = self._next_pass(now) - self._may_be_awaited
         self._guesses.sent_all()
-        return [events.Send(hints)]
+        return [message]
+
+    def _hints(self, token_ids: Sequence[int], ahead: int, **more: Any) -> events.Send:
+        """A message with guesses that begin `ahead` of the committed tokens."""
+        self._unacknowledged = 0
+        payload = self._scheme.encode([DraftToken(one_point(i), 0) for i in token_ids], coding=0)
+        return events.Send(Hints(len(self._committed), ahead, len(token_ids), payload, **more))
 
     def _is_time(self, now: float) -> bool:
         """Whether guesses go up now: they will be there in time, and what is drafted next would not."""
@@ -241,6 +259,7 @@ class FreeRunningSession(Conversation):
         emitted, ending = self._committed.commit(zip(fresh, kinds[skip:], strict=False))
         self.statistics.output_tokens += len(emitted)
         self._unacknowledged += len(emitted)
+        self._sources.written([token.token_id for token in emitted], self.statistics)
         effects: list[events.EdgeEffect] = [
             events.Passed(written),
             events.Emit(tuple(emitted)),
@@ -250,8 +269,10 @@ class FreeRunningSession(Conversation):
         for token_id in fresh:
             self._guesses.written(token_id)
         own = max(0, written.hinted - written.copied - skip)
-        for place in range(len(emitted)):
+        for place in range(0 if self._sources.speak(self._draft_rate) else len(emitted)):
             self._use.note(place < own)
+        if written.pauses:
+            self._unacknowledged = ACKNOWLEDGE_TOKENS  # the text goes on, and the target waits to hear it
         effects.append(self._arm_silence(now))
         if self._drafting and self._guesses.is_stale:
             effects.append(events.CutDraft(self._attempt))
@@ -263,9 +284,16 @@ class FreeRunningSession(Conversation):
 
     # --- guessing -----------------------------------------------------------------------------------------
 
+    @property
+    def _draft_rate(self) -> float:
+        """Hit rate of the draft model; 0 where it is not there, or rests."""
+        is_there = self._request.draft_length and self._committed.draft_room
+        rate = self._guesses.calibration.hit_rate
+        return rate.value if is_there and not (self._use.is_faded or rate.is_faded) else 0.0
+
     def _next_draft(self, now: float) -> list[events.EdgeEffect]:
         """Guess on where that is likeliest to be of use, if it is anywhere."""
-        if self._drafting or self._rests():
+        if self._drafting or self._rests() or self._sources.speak(self._draft_rate):
             return []
         longest, room = self._longest_draft(), self._committed.draft_room
         # What is written by now is right or wrong already, and says nothing of the guesses behind it.

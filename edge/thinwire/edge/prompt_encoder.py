@@ -29,14 +29,15 @@ class PromptEncoder:
             ThreadPoolExecutor(1, thread_name_prefix=f"tokenizer-{name}") for name in ("short", "long")
         )
 
-    async def encode(self, prompt: str, tokenize: Callable[[], Encoded]) -> Encoded:
+    async def encode(self, prompt: str, tokenize: Callable[[], Encoded], *, beside: str = "") -> Encoded:
         """
         What `tokenize` makes of a prompt; a caller that is cancelled while it waits leaves no work.
 
-        ConfigError if it is too long, before anything is done for it, or no text.
+        ConfigError if it is too long, before anything is done for it, or no text; `beside` is a text that is
+        tokenised too, of a length that was checked.
         """
         check_text("the prompt", prompt, self._max_bytes)
-        thread = self._short if len(prompt.encode()) <= SHORT_BYTES else self._long
+        thread = self._short if len(prompt.encode()) + len(beside.encode()) <= SHORT_BYTES else self._long
         return await asyncio.get_running_loop().run_in_executor(thread, tokenize)
 
     def close(self) -> None:

@@ -169,6 +169,10 @@ def statistics_rows(finished: GenerationFinished, started: GenerationStarted | N
         rows.append(
             ("draft context", f"full from output token {s.draft_full_from} on; the cloud wrote alone")
         )
+    if predicted := s.accepted_prediction_tokens + s.rejected_prediction_tokens:
+        rows.append(
+            ("prediction", f"{s.accepted_prediction_tokens} of {predicted} tokens sent were the text's")
+        )
     if s.reconnects:
         rows.append(("reconnects", f"{s.reconnects} (sessions opened again: {s.rebuilds})"))
     if started is not None:
@@ -220,7 +224,9 @@ def status_rows(status: EdgeStatus, *, edge_security: LinkSecurity) -> list[tupl
 
 
 def _model_text(end: EdgeStatus | ServerInfo) -> str:
-    return "no model yet" if end.is_loading else f"{end.model} ({end.dtype}, {end.device})"
+    if end.is_loading:
+        return "no model yet"
+    return f"{end.model} ({end.dtype}, {end.device})" if end.model else "no draft model"
 
 
 def _fingerprint_text(cloud: ServerInfo) -> str:

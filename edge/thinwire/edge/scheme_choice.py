@@ -90,7 +90,11 @@ class Experience:
 
 
 def choose(
-    request: GenerationRequest, known: Experience, served: Collection[str] | None = None
+    request: GenerationRequest,
+    known: Experience,
+    served: Collection[str] | None = None,
+    *,
+    has_draft: bool = True,
 ) -> tuple[SchemeParameters, str]:
     """
     The scheme of a text.
@@ -98,6 +102,7 @@ def choose(
     Args:
         request: its own scheme is not looked at.
         served: names of the cloud's schemes; None where it has not said.
+        has_draft: whether this edge has a draft model.
 
     Returns:
         the parameters, and why in one sentence without a full stop.
@@ -106,6 +111,9 @@ def choose(
     by_rounds = parse_scheme(ROUNDS, temperature)
     if served is not None and FREE not in served:
         return by_rounds, f"{ROUNDS}, as the cloud does not serve {FREE}"
+    for use, is_asked in (("a prediction", request.prediction), ("an edge without draft", not has_draft)):
+        if is_asked:
+            return parse_scheme(FREE, temperature), f"{FREE}, the one scheme for {use}"
     free, its = parse_scheme(FREE, temperature), _forecasts(request, known)
     speeds = f"{_speed(FREE, its[FREE])}, {_speed(ROUNDS, its[ROUNDS])}"
     expected = f"{speeds}, from {known.texts or 'no'} earlier texts"

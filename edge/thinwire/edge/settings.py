@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from thinwire.common.config import MAX_PROMPT_BYTES, Seconds, SecondsOrNone, check_fields, whole
+from thinwire.common.config import MAX_PROMPT_BYTES, Seconds, SecondsOrNone, Switch, check_fields, whole
 
 DEFAULT_EDGE = "127.0.0.1:7072"
 """Where an edge listens, and is looked for."""
@@ -41,6 +41,10 @@ class EdgeSettings:
     """Texts at once; one more is refused."""
     max_prompt_bytes: Annotated[int, whole("bytes", 1, MAX_PROMPT_BYTES)] = MAX_PROMPT_BYTES
     """Longest prompt in UTF-8, refused before it is tokenised; no more than the default."""
+    no_copied_hints: Switch = False
+    """
+    Texts whose cloud does not copy are not copied from here either: no hints of what followed the last time.
+    """
     drain_grace_s: SecondsOrNone = 10.0
     """How long texts may go on after SIGTERM."""
     status_timeout_s: Seconds = 2.0

@@ -26,13 +26,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from thinwire.common.session.stop_strings import with_marks
+
 _REPLACEMENT = "\ufffd"
 _LONGEST_INCOMPLETE = 3
 """U+FFFD at the end that may still become a character: a byte-fallback decoder shows one a byte."""
 _KEPT = 8
 """Tokens that are decoded along at least where a text never comes to the end of a character."""
-_FIRST_MARK = 0xD800
-"""Marks are lone surrogates, which no decoded text holds; there are 2048, more than stop strings can name."""
 
 
 class TextStream:
@@ -56,7 +56,7 @@ class TextStream:
     ) -> None:
         special_tokens = special_tokens or {}
         self._detokenizer = Detokenizer(decode, prompt_token_ids, frozenset(special_tokens.values()))
-        self._stop, self._marks = _with_marks(stop, special_tokens)
+        self._stop, self._marks = with_marks(stop, special_tokens)
         self._shows_all = str.maketrans("", "", "".join(self._marks.values()))
         self._held = ""
         self._ended = False
@@ -91,24 +91,6 @@ class TextStream:
         cut = len(self._held) - keep
         text, self._held = self._held[:cut], self._held[cut:]
         return text.translate(self._shows_all), False
-
-
-def _with_marks(
-    stop: tuple[str, ...], special_tokens: Mapping[str, int]
-) -> tuple[tuple[str, ...], dict[int, str]]:
-    """The stop strings, once more with marks where they name special tokens, and the mark of each id."""
-    marks: dict[int, str] = {}
-    marked = list(stop)
-    names = sorted(special_tokens, key=len, reverse=True)  # the longest, where one name begins with another
-    for text in stop:
-        replaced = text
-        for name in names:
-            if name and name in replaced:
-                mark = marks.setdefault(special_tokens[name], chr(_FIRST_MARK + len(marks)))
-                replaced = replaced.replace(name, mark)
-        if replaced != text:
-            marked.append(replaced)
-    return tuple(marked), marks
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -28,11 +28,13 @@ from thinwire.common.observe.log import announce, logging_to
 from thinwire.common.observe.metrics import CONTENT_TYPE, Metrics
 
 if TYPE_CHECKING:
-    from thinwire.common.language_model import LanguageModel
+    from thinwire.common.language_model import LanguageModel, Vocabulary
 
 _DAY_S = 86_400.0
 Say = Callable[..., None]
 """Takes a sentence and, unless it is INFO, its level."""
+Load = Callable[["DaemonOptions", Say], tuple[Any, str]]
+"""Makes what is served, and says what it is."""
 
 
 class Server(Protocol):
@@ -51,9 +53,10 @@ async def run_daemon(
     *,
     program: str,
     executor: ThreadPoolExecutor,
-    on_loaded: Callable[[LanguageModel], Awaitable[None]],
+    on_loaded: Callable[[Any], Awaitable[None]],
     metrics: Metrics | None = None,
     warnings: Sequence[str] = (),
+    load: Load | None = None,
 ) -> ExitCode:
     """
     Run one daemon until SIGTERM or SIGINT; what becomes of it is logged, errors as one sentence.
@@ -64,6 +67,7 @@ async def run_daemon(
         executor: the model's one thread; it also loads the model.
         on_loaded: hands the model to the server; a ThinwireError of its own ends the daemon too.
         metrics: the server's, for `options.metrics_listen`.
+        load: what is loaded in place of the model, such as its tokenizer alone.
     """
     async with AsyncExitStack() as stack:
         log = logging_to(
@@ -97,12 +101,12 @@ async def run_daemon(
                 _write_port(options.port_file, port)
             host = options.listen.rpartition(":")[0]
             say(f"listening on {host}:{port} ({protection}), loading {options.model}")
-            model = await _loaded(options, say, executor, stopping)
+            model, serving = await _loaded(load or _load_model, options, say, executor, stopping)
             await on_loaded(model)
         except ThinwireError as error:
             say(as_typed(error, options.option_names), logging.ERROR)
             return ExitCode.USAGE if error.status == "INVALID_ARGUMENT" else failure
-        say(f"serving {model.name} ({model.dtype}, {model.device})")
+        say(f"serving {serving}")
         await stopping.wait()
         say("draining")
         return ExitCode.OK
@@ -129,10 +133,10 @@ async def _signals(access: Access, say: Say, stack: AsyncExitStack) -> asyncio.E
 
 
 async def _loaded(
-    options: DaemonOptions, say: Say, executor: ThreadPoolExecutor, stopping: asyncio.Event
-) -> LanguageModel:
-    """The model; a signal that comes first ends the process."""
-    loading = asyncio.get_running_loop().run_in_executor(executor, load_model, options, say)
+    load: Load, options: DaemonOptions, say: Say, executor: ThreadPoolExecutor, stopping: asyncio.Event
+) -> tuple[Any, str]:
+    """What is loaded; a signal that comes first ends the process."""
+    loading = asyncio.get_running_loop().run_in_executor(executor, load, options, say)
     stopped = asyncio.ensure_future(stopping.wait())
     waited: set[asyncio.Future[Any]] = {loading, stopped}
     await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
@@ -166,13 +170,35 @@ def load_model(options: DaemonOptions, say: Say) -> LanguageModel:
     )
     for warning in model.warnings:
         say(warning, logging.WARNING)
-    _ = model.vocabulary.identity  # hashing takes a moment; done here, off the event loop
+    _settle(model.vocabulary)
+    return model
+
+
+def load_tokenizer(options: DaemonOptions, say: Say) -> tuple[Vocabulary, str]:
+    """The tokenizer that a model would have, without any weights, and what is said of it."""
+    from thinwire.common.language_model import load_vocabulary
+
+    say("loading: tokenizer")
+    name, vocabulary = load_vocabulary(
+        options.model, revision=options.revision, tokenizer_path=options.tokenizer
+    )
+    _settle(vocabulary)
+    return vocabulary, f"the tokenizer of {name}, without a model"
+
+
+def _load_model(options: DaemonOptions, say: Say) -> tuple[LanguageModel, str]:
+    model = load_model(options, say)
+    return model, f"{model.name} ({model.dtype}, {model.device})"
+
+
+def _settle(vocabulary: Vocabulary) -> None:
+    """Set all objects that are there aside from the garbage collector."""
+    _ = vocabulary.identity  # hashing takes a moment; done here, off the event loop
     # What is there now stays: a full collection need not walk through the libraries in mid-round.
     gc.collect()
     gc.freeze()
     # Once more: a full collection is put off until a quarter as many objects are new as the last one left.
     gc.collect()
-    return model
 
 
 async def _watch_certificate(pair: KeyPair, say: Say) -> None:

@@ -15,8 +15,8 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-from thinwire.common.language_model.loading import DTYPES, load_language_model
+from thinwire.common.language_model.loading import DTYPES, load_language_model, load_vocabulary
 from thinwire.common.language_model.model import LanguageModel, set_threads
 from thinwire.common.language_model.vocabulary import Vocabulary
 
-__all__ = ["DTYPES", "LanguageModel", "Vocabulary", "load_language_model", "set_threads"]
+__all__ = ["DTYPES", "LanguageModel", "Vocabulary", "load_language_model", "load_vocabulary", "set_threads"]

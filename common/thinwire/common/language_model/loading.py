@@ -130,6 +130,19 @@ def load_language_model(
         raise not_loadable(path_or_id, error, stage=stages[-1]) from error
 
 
+def load_vocabulary(
+    path_or_id: str, *, revision: str | None = None, tokenizer_path: str | None = None
+) -> tuple[str, Vocabulary]:
+    """
+    A model's name and its tokenizer, without its weights; arguments as of `load_language_model`.
+
+    ModelLoadError where there is none.
+    """
+    where = tokenizer_path or path_or_id
+    name = Path(where).resolve().name if Path(where).is_dir() else where
+    return name, Vocabulary(_other_tokenizer(where, None if tokenizer_path else revision))
+
+
 def _read(
     path_or_id: str,
     name: str,
@@ -169,12 +182,15 @@ def _read(
     return tokenizer, model, left_out(name, loading["unexpected_keys"])
 
 
-def _other_tokenizer(path_or_id: str) -> Any:
+def _other_tokenizer(path_or_id: str, revision: str | None = None) -> Any:
     """The tokenizer of another model; ModelLoadError where there is none."""
     try:
         check_path(path_or_id)
         return AutoTokenizer.from_pretrained(
-            path_or_id, local_files_only=_local_files_only(path_or_id), trust_remote_code=False
+            path_or_id,
+            revision=revision,
+            local_files_only=_local_files_only(path_or_id),
+            trust_remote_code=False,
         )
     except Exception as error:  # as for a model
         raise not_loadable(path_or_id, error, stage="tokenizer", what="tokenizer") from error

@@ -35,7 +35,7 @@ FINISH_REASON_CONTEXT: FinishReason
 FINISH_REASON_CANCELLED: FinishReason
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("prompt", "max_tokens", "sampling", "scheme", "draft_length", "uplink_budget_bits", "seed", "stop", "ignore_eos", "min_block_acceptance", "stop_token_ids", "objective")
+    __slots__ = ("prompt", "max_tokens", "sampling", "scheme", "draft_length", "uplink_budget_bits", "seed", "stop", "ignore_eos", "min_block_acceptance", "stop_token_ids", "objective", "prediction")
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +48,7 @@ class GenerateRequest(_message.Message):
     MIN_BLOCK_ACCEPTANCE_FIELD_NUMBER: _ClassVar[int]
     STOP_TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_FIELD_NUMBER: _ClassVar[int]
     prompt: str
     max_tokens: int
     sampling: _verifier_pb2.Sampling
@@ -60,7 +61,8 @@ class GenerateRequest(_message.Message):
     min_block_acceptance: float
     stop_token_ids: _containers.RepeatedScalarFieldContainer[int]
     objective: str
-    def __init__(self, prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[_verifier_pb2.Sampling, _Mapping]] = ..., scheme: _Optional[_Union[_verifier_pb2.Scheme, _Mapping]] = ..., draft_length: _Optional[int] = ..., uplink_budget_bits: _Optional[int] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., ignore_eos: _Optional[bool] = ..., min_block_acceptance: _Optional[float] = ..., stop_token_ids: _Optional[_Iterable[int]] = ..., objective: _Optional[str] = ...) -> None: ...
+    prediction: str
+    def __init__(self, prompt: _Optional[str] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[_verifier_pb2.Sampling, _Mapping]] = ..., scheme: _Optional[_Union[_verifier_pb2.Scheme, _Mapping]] = ..., draft_length: _Optional[int] = ..., uplink_budget_bits: _Optional[int] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., ignore_eos: _Optional[bool] = ..., min_block_acceptance: _Optional[float] = ..., stop_token_ids: _Optional[_Iterable[int]] = ..., objective: _Optional[str] = ..., prediction: _Optional[str] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("started", "tokens", "finished")
@@ -115,7 +117,7 @@ class Finished(_message.Message):
     def __init__(self, reason: _Optional[_Union[FinishReason, str]] = ..., text: _Optional[str] = ..., statistics: _Optional[_Union[Statistics, _Mapping]] = ...) -> None: ...
 
 class Statistics(_message.Message):
-    __slots__ = ("output_tokens", "rounds", "drafted_tokens", "tested_tokens", "accepted_tokens", "resampled_tokens", "uplink_payload_bits", "uplink_message_bytes", "downlink_message_bytes", "mean_dropped_mass", "dropped_mass_guarantee", "cap_binding_rate", "total_s", "draft_s", "network_s", "queue_s", "verify_s", "kept_positions", "reconnects", "first_token_s", "rebuilds", "encode_s", "close_drafts", "draft_full_from", "wait_s", "waits", "hints_sent", "hint_messages", "hints_judged", "hints_right", "copied_tokens", "hint_age_s", "open_s", "draft_token_s")
+    __slots__ = ("output_tokens", "rounds", "drafted_tokens", "tested_tokens", "accepted_tokens", "resampled_tokens", "uplink_payload_bits", "uplink_message_bytes", "downlink_message_bytes", "mean_dropped_mass", "dropped_mass_guarantee", "cap_binding_rate", "total_s", "draft_s", "network_s", "queue_s", "verify_s", "kept_positions", "reconnects", "first_token_s", "rebuilds", "encode_s", "close_drafts", "draft_full_from", "wait_s", "waits", "hints_sent", "hint_messages", "hints_judged", "hints_right", "copied_tokens", "hint_age_s", "open_s", "draft_token_s", "accepted_prediction_tokens", "rejected_prediction_tokens")
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     DRAFTED_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -150,6 +152,8 @@ class Statistics(_message.Message):
     HINT_AGE_S_FIELD_NUMBER: _ClassVar[int]
     OPEN_S_FIELD_NUMBER: _ClassVar[int]
     DRAFT_TOKEN_S_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_PREDICTION_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    REJECTED_PREDICTION_TOKENS_FIELD_NUMBER: _ClassVar[int]
     output_tokens: int
     rounds: int
     drafted_tokens: int
@@ -184,7 +188,9 @@ class Statistics(_message.Message):
     hint_age_s: float
     open_s: float
     draft_token_s: float
-    def __init__(self, output_tokens: _Optional[int] = ..., rounds: _Optional[int] = ..., drafted_tokens: _Optional[int] = ..., tested_tokens: _Optional[int] = ..., accepted_tokens: _Optional[int] = ..., resampled_tokens: _Optional[int] = ..., uplink_payload_bits: _Optional[int] = ..., uplink_message_bytes: _Optional[int] = ..., downlink_message_bytes: _Optional[int] = ..., mean_dropped_mass: _Optional[float] = ..., dropped_mass_guarantee: _Optional[float] = ..., cap_binding_rate: _Optional[float] = ..., total_s: _Optional[float] = ..., draft_s: _Optional[float] = ..., network_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., verify_s: _Optional[float] = ..., kept_positions: _Optional[int] = ..., reconnects: _Optional[int] = ..., first_token_s: _Optional[float] = ..., rebuilds: _Optional[int] = ..., encode_s: _Optional[float] = ..., close_drafts: _Optional[int] = ..., draft_full_from: _Optional[int] = ..., wait_s: _Optional[float] = ..., waits: _Optional[int] = ..., hints_sent: _Optional[int] = ..., hint_messages: _Optional[int] = ..., hints_judged: _Optional[int] = ..., hints_right: _Optional[int] = ..., copied_tokens: _Optional[int] = ..., hint_age_s: _Optional[float] = ..., open_s: _Optional[float] = ..., draft_token_s: _Optional[float] = ...) -> None: ...
+    accepted_prediction_tokens: int
+    rejected_prediction_tokens: int
+    def __init__(self, output_tokens: _Optional[int] = ..., rounds: _Optional[int] = ..., drafted_tokens: _Optional[int] = ..., tested_tokens: _Optional[int] = ..., accepted_tokens: _Optional[int] = ..., resampled_tokens: _Optional[int] = ..., uplink_payload_bits: _Optional[int] = ..., uplink_message_bytes: _Optional[int] = ..., downlink_message_bytes: _Optional[int] = ..., mean_dropped_mass: _Optional[float] = ..., dropped_mass_guarantee: _Optional[float] = ..., cap_binding_rate: _Optional[float] = ..., total_s: _Optional[float] = ..., draft_s: _Optional[float] = ..., network_s: _Optional[float] = ..., queue_s: _Optional[float] = ..., verify_s: _Optional[float] = ..., kept_positions: _Optional[int] = ..., reconnects: _Optional[int] = ..., first_token_s: _Optional[float] = ..., rebuilds: _Optional[int] = ..., encode_s: _Optional[float] = ..., close_drafts: _Optional[int] = ..., draft_full_from: _Optional[int] = ..., wait_s: _Optional[float] = ..., waits: _Optional[int] = ..., hints_sent: _Optional[int] = ..., hint_messages: _Optional[int] = ..., hints_judged: _Optional[int] = ..., hints_right: _Optional[int] = ..., copied_tokens: _Optional[int] = ..., hint_age_s: _Optional[float] = ..., open_s: _Optional[float] = ..., draft_token_s: _Optional[float] = ..., accepted_prediction_tokens: _Optional[int] = ..., rejected_prediction_tokens: _Optional[int] = ...) -> None: ...
 
 class GetStatusRequest(_message.Message):
     __slots__ = ()

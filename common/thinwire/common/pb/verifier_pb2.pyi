@@ -65,20 +65,22 @@ class Open(_message.Message):
     def __init__(self, protocol_version: _Optional[int] = ..., payload_layout: _Optional[int] = ..., vocabulary: _Optional[_Union[VocabularyIdentity, _Mapping]] = ..., scheme: _Optional[_Union[Scheme, _Mapping]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., seed: _Optional[int] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., session_id: _Optional[bytes] = ..., free_run: _Optional[_Union[FreeRun, _Mapping]] = ...) -> None: ...
 
 class FreeRun(_message.Message):
-    __slots__ = ("max_length", "held_length", "prefix_hash", "stop_token_ids", "ignore_eos", "saves_passes")
+    __slots__ = ("max_length", "held_length", "prefix_hash", "stop_token_ids", "ignore_eos", "saves_passes", "stop")
     MAX_LENGTH_FIELD_NUMBER: _ClassVar[int]
     HELD_LENGTH_FIELD_NUMBER: _ClassVar[int]
     PREFIX_HASH_FIELD_NUMBER: _ClassVar[int]
     STOP_TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     IGNORE_EOS_FIELD_NUMBER: _ClassVar[int]
     SAVES_PASSES_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
     max_length: int
     held_length: int
     prefix_hash: int
     stop_token_ids: _containers.RepeatedScalarFieldContainer[int]
     ignore_eos: bool
     saves_passes: bool
-    def __init__(self, max_length: _Optional[int] = ..., held_length: _Optional[int] = ..., prefix_hash: _Optional[int] = ..., stop_token_ids: _Optional[_Iterable[int]] = ..., ignore_eos: _Optional[bool] = ..., saves_passes: _Optional[bool] = ...) -> None: ...
+    stop: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, max_length: _Optional[int] = ..., held_length: _Optional[int] = ..., prefix_hash: _Optional[int] = ..., stop_token_ids: _Optional[_Iterable[int]] = ..., ignore_eos: _Optional[bool] = ..., saves_passes: _Optional[bool] = ..., stop: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class VocabularyIdentity(_message.Message):
     __slots__ = ("size", "sha256", "part_digests")
@@ -180,7 +182,7 @@ class Sampling(_message.Message):
     def __init__(self, temperature: _Optional[float] = ..., top_k: _Optional[int] = ..., top_p: _Optional[float] = ...) -> None: ...
 
 class Opened(_message.Message):
-    __slots__ = ("session_id", "epoch", "context_length", "eos_token_ids", "committed_length", "next_round", "target_fingerprint")
+    __slots__ = ("session_id", "epoch", "context_length", "eos_token_ids", "committed_length", "next_round", "target_fingerprint", "copies")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
@@ -188,6 +190,7 @@ class Opened(_message.Message):
     COMMITTED_LENGTH_FIELD_NUMBER: _ClassVar[int]
     NEXT_ROUND_FIELD_NUMBER: _ClassVar[int]
     TARGET_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    COPIES_FIELD_NUMBER: _ClassVar[int]
     session_id: bytes
     epoch: int
     context_length: int
@@ -195,7 +198,8 @@ class Opened(_message.Message):
     committed_length: int
     next_round: int
     target_fingerprint: bytes
-    def __init__(self, session_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., context_length: _Optional[int] = ..., eos_token_ids: _Optional[_Iterable[int]] = ..., committed_length: _Optional[int] = ..., next_round: _Optional[int] = ..., target_fingerprint: _Optional[bytes] = ...) -> None: ...
+    copies: bool
+    def __init__(self, session_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., context_length: _Optional[int] = ..., eos_token_ids: _Optional[_Iterable[int]] = ..., committed_length: _Optional[int] = ..., next_round: _Optional[int] = ..., target_fingerprint: _Optional[bytes] = ..., copies: _Optional[bool] = ...) -> None: ...
 
 class DraftBlock(_message.Message):
     __slots__ = ("round", "base_length", "prefix_hash", "draft_length", "coding", "payload", "crc32c")
@@ -234,7 +238,7 @@ class Hints(_message.Message):
     def __init__(self, held_length: _Optional[int] = ..., ahead: _Optional[int] = ..., draft_length: _Optional[int] = ..., payload: _Optional[bytes] = ..., chances: _Optional[bytes] = ..., branch_lengths: _Optional[_Iterable[int]] = ..., branch_places: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Written(_message.Message):
-    __slots__ = ("first_position", "token_ids", "hinted", "hint_rows", "copied", "queue_us", "verify_us", "wait_us")
+    __slots__ = ("first_position", "token_ids", "hinted", "hint_rows", "copied", "queue_us", "verify_us", "wait_us", "pauses")
     FIRST_POSITION_FIELD_NUMBER: _ClassVar[int]
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     HINTED_FIELD_NUMBER: _ClassVar[int]
@@ -243,6 +247,7 @@ class Written(_message.Message):
     QUEUE_US_FIELD_NUMBER: _ClassVar[int]
     VERIFY_US_FIELD_NUMBER: _ClassVar[int]
     WAIT_US_FIELD_NUMBER: _ClassVar[int]
+    PAUSES_FIELD_NUMBER: _ClassVar[int]
     first_position: int
     token_ids: _containers.RepeatedScalarFieldContainer[int]
     hinted: int
@@ -251,7 +256,8 @@ class Written(_message.Message):
     queue_us: int
     verify_us: int
     wait_us: int
-    def __init__(self, first_position: _Optional[int] = ..., token_ids: _Optional[_Iterable[int]] = ..., hinted: _Optional[int] = ..., hint_rows: _Optional[int] = ..., copied: _Optional[int] = ..., queue_us: _Optional[int] = ..., verify_us: _Optional[int] = ..., wait_us: _Optional[int] = ...) -> None: ...
+    pauses: bool
+    def __init__(self, first_position: _Optional[int] = ..., token_ids: _Optional[_Iterable[int]] = ..., hinted: _Optional[int] = ..., hint_rows: _Optional[int] = ..., copied: _Optional[int] = ..., queue_us: _Optional[int] = ..., verify_us: _Optional[int] = ..., wait_us: _Optional[int] = ..., pauses: _Optional[bool] = ...) -> None: ...
 
 class Verdict(_message.Message):
     __slots__ = ("round", "accepted", "next_token_id", "committed_length", "queue_us", "verify_us")

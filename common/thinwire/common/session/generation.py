@@ -11,6 +11,7 @@ from typing import Annotated
 
 from thinwire.common.config import (
     MAX_DRAFT_LENGTH,
+    MAX_PREDICTION_BYTES,
     MAX_PROMPT_BYTES,
     MAX_ROUND_BYTES,
     MAX_SEED,
@@ -27,6 +28,7 @@ from thinwire.common.schemes import SchemeParameters, is_auto, runs_free, scheme
 from thinwire.common.session.messages import FinishReason, TokenKind, VocabularyIdentity
 from thinwire.common.session.prompt import check_text
 from thinwire.common.session.statistics import GenerationStatistics
+from thinwire.common.session.stop_strings import check_stop_strings
 
 OBJECTIVES = ("latency", "cloud")
 
@@ -61,6 +63,11 @@ class GenerationRequest:
     """Whether the text goes on after an end-of-text token."""
     stop_token_ids: Annotated[tuple[int, ...], Option("id", name="--stop-token-id")] = ()
     """The text ends at this token, which has no text of its own; repeatable. At most 64, each below V."""
+    prediction: str = ""
+    """
+    A text that is expected behind the prompt, in whole or in parts; where it is right it saves time, and it
+    changes no token. At most `MAX_PREDICTION_BYTES` in UTF-8, and only with a scheme that runs free.
+    """
 
     objective: Annotated[str, Option("name", choices=OBJECTIVES)] = "latency"
     """
@@ -70,6 +77,7 @@ class GenerationRequest:
 
     def __post_init__(self) -> None:
         check_text("the prompt", self.prompt, MAX_PROMPT_BYTES)
+        check_text("prediction", self.prediction, MAX_PREDICTION_BYTES)
         check_fields(self)
         if self.objective != "latency" and not (is_auto(self.scheme) or runs_free(self.scheme)):
             raise ConfigError(
@@ -77,12 +85,7 @@ class GenerationRequest:
                 "the target makes no pass before a draft is there, or scheme coupled or auto.",
                 setting="objective",
             )
-        if len(self.stop) > 16:
-            raise ConfigError(f"stop holds {len(self.stop)} strings; expected at most 16.", setting="stop")
-        for text in self.stop:
-            check_text("a stop string", text, MAX_PROMPT_BYTES)
-            if not 1 <= len(text) <= 256:
-                raise ConfigError(f"a stop string has {len(text)} characters; expected 1 to 256.")
+        check_stop_strings(self.stop)
         if len(self.stop_token_ids) > 64:
             raise ConfigError(f"stop_token_ids holds {len(self.stop_token_ids)} ids; expected at most 64.")
         for token_id in self.stop_token_ids:

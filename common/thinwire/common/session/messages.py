@@ -94,6 +94,8 @@ class FreeRun:
     """Whether the target's own end-of-text ids end nothing."""
     saves_passes: bool = False
     """Whether few passes of the target matter more than time: it waits for hints."""
+    stop: tuple[str, ...] = ()
+    """Stop strings; behind what looks like one the target pauses until the edge acknowledges it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,8 @@ class Opened:
     """The round the cloud expects next; `next_round` - 1 may be repeated."""
     target_fingerprint: bytes = b""
     """8 bytes that tell target models of one vocabulary apart; empty where the cloud knows none."""
+    copies: bool = False
+    """Free-running: whether the cloud copies from the text where no hint waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +211,8 @@ class Written:
     """Microseconds of the pass, from its beginning to this session's outcome."""
     wait_us: int = 0
     """Microseconds for which the target had waited for a hint before it."""
+    pauses: bool = False
+    """Whether the target waits for an acknowledgement of all this: to the cloud it looks like a stop."""
 
     def is_possible(self, vocabulary_size: int) -> bool:
         """Whether any text can have been so written."""

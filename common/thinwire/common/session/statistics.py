@@ -134,6 +134,10 @@ class GenerationStatistics:
     """Rounds whose block hung on a decision that rounding in float32 may turn ([log](#log))."""
     draft_full_from: int = 0
     """Output token, from 1, from which on the draft's context was full and the cloud wrote alone; 0: none."""
+    accepted_prediction_tokens: int = 0
+    """Tokens of the prediction that went up as hints and that the target wrote, in time or not."""
+    rejected_prediction_tokens: int = 0
+    """Tokens of the prediction that went up and were wrong, or stood behind a wrong one."""
     reconnects: int = 0
     """Streams opened beyond the first."""
     rebuilds: int = 0
