@@ -49,15 +49,16 @@ def test_a_branch_is_the_trunk_where_its_runner_up_is_written() -> None:
     for is_sent in (False, True):
         made = tree((1, 0.9, 5), (2, 0.5, 6), (3, 0.9, 7), sent=3)
         drafted(made, made.next_branch(NONE)[0], 8, 9)
-        ((place, branch),) = made.unsent_branches()
-        assert (place, ids(branch)) == (1, [6, 8, 9])
         if is_sent:
-            made.sent_all()
+            unsent, branches = made.take_unsent(64)
+            assert (unsent, {place: ids(branch) for place, branch in branches.items()}) == (
+                [],
+                {1: [6, 8, 9]},
+            )
         made.written(1)
-        made.written(6)
+        assert made.written(6) is is_sent
         assert ids(made.trunk) == [8, 9]
         assert made.sent == (2 if is_sent else 0)
-        assert made.unsent_branches() == []
 
 
 def test_branches_go_with_the_guess_that_was_right() -> None:
@@ -66,7 +67,7 @@ def test_branches_go_with_the_guess_that_was_right() -> None:
     for _ in range(2):
         drafted(made, made.next_branch(NONE)[0], 8)
     made.written(1)
-    ((place, branch),) = made.unsent_branches()
+    ((place, branch),) = made.take_unsent(64)[1].items()
     assert (place, ids(branch)) == (0, [6, 8])
     assert ids(made.next_branch(NONE)[0]) == [2, 7]
 
@@ -112,7 +113,20 @@ def test_branches_are_bounded() -> None:
 def test_a_lost_cloud_is_told_all_again() -> None:
     made = tree((1, 0.9, 5), (2, 0.9, 6), sent=2)
     drafted(made, made.next_branch(NONE)[0], 8)
-    made.sent_all()
+    made.take_unsent(64)
+    assert not made.has_unsent
     made.forget_sent()
-    assert ids(made.unsent) == [1, 2]
-    assert len(made.unsent_branches()) == 1
+    unsent, branches = made.take_unsent(64)
+    assert (ids(unsent), len(branches)) == ([1, 2], 1)
+
+
+def test_a_message_holds_so_many_guesses_and_the_rest_goes_with_the_next() -> None:
+    """The trunk first; a branch goes whole, and once the guess for its place has gone."""
+    made = tree(*[(n, 0.5, 100 + n) for n in range(6)])
+    for _ in range(2):
+        drafted(made, made.next_branch(NONE)[0], 8)
+    taken = []
+    while made.has_unsent:
+        unsent, branches = made.take_unsent(4)
+        taken.append((ids(unsent), sorted(branches)))
+    assert taken == [([0, 1, 2, 3], []), ([4, 5], [0]), ([], [1])]

@@ -55,6 +55,20 @@ def test_good_guesses_save_passes_and_none_costs_one_pass_a_token() -> None:
     assert passes["right"] < 70
 
 
+def test_guesses_that_the_cloud_has_dropped_are_said_again() -> None:
+    """As it does above a tenant's rate: the edge notices by passes that lack them."""
+    request = coupled_request(max_tokens=200, draft_length=8, min_block_acceptance=0.0)
+    dropped = iter([True] * 4 + [False] * 6 + [True])
+
+    def spoil(hints: Hints) -> Hints:
+        return replace(hints, draft_length=0, payload=b"") if next(dropped, False) else hints
+
+    pair = FreeRunningPair(request, TARGET, TARGET, random.Random(3), weights={"work": 0.05}, spoil=spoil)
+    assert pair.run() == own_text(TARGET, KeyedDraws(7), 200)
+    assert next(dropped, None) is None
+    assert pair.passes < 60
+
+
 @pytest.mark.parametrize("spoilt", ["garbage", "late base", "far ahead", "dropped", "other ids"])
 def test_garbage_for_hints_changes_no_token(spoilt: str) -> None:
     """Undecodable, misplaced or wrong: rows at most."""

@@ -103,6 +103,10 @@ class FreeRunningSession(Conversation):
         self._is_over = False
         self._payload_bytes = 0
         """Of hints, since they were asked for."""
+        self._heard = 0
+        """Messages of hints on this stream."""
+        self._heard_s = 0.0
+        """When the last came."""
 
     @property
     def has_work(self) -> bool:
@@ -147,6 +151,7 @@ class FreeRunningSession(Conversation):
                 raise LocalProtocolError(f"{type(event).__name__} in a free-running session.")
 
     def _on_taken_up(self, attached: events.Attached, now: float) -> list[events.CloudEffect]:
+        self._heard = 0
         run = attached.free_run
         if run is None:
             return self._fail(
@@ -234,6 +239,8 @@ class FreeRunningSession(Conversation):
                 verify_us=wrote.verify_us,
                 wait_us=self._wait_us,
                 pauses=self._is_paused,
+                hints_heard=self._heard,
+                heard_us=round((now - self._heard_s) * 1e6) if self._heard else 0,
             )
             effects.append(events.Reply(self.epoch, message))
         return effects + self._write_on(now)
@@ -262,6 +269,7 @@ class FreeRunningSession(Conversation):
                 )
             )
         self.state = after(self.state, Happening.HINTS)
+        self._heard, self._heard_s = self._heard + 1, now
         self._payload_bytes += len(hints.payload)
         self._take(hints)
         is_worth_a_row = bool(self.hints.rows(MAX_HINT_ROWS).token_ids)

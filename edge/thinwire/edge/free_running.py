@@ -81,7 +81,10 @@ class FreeRunningSession(Conversation):
         self._unacknowledged = 0
         """Tokens received since the last message up."""
         self._round_trip_s = 0.0
-        """Seconds from Open to Opened."""
+        """Seconds that a message and its answer travel: at first those of Open, then those of hints."""
+        self._sent_s: list[float] = []
+        """When each message of hints went up this stream, from the `_answered`th on."""
+        self._answered = 0
         self._pass_mean_s = self._pass_off_s = 0.0
         """Seconds from one pass to the next, and how far off that one is, on the average."""
         self._pass_s = 0.0
@@ -94,6 +97,8 @@ class FreeRunningSession(Conversation):
         """Received."""
         self._served = 0
         """The pass that the last message was for."""
+        self._missing = 0
+        """Passes of late that lacked a guess which the cloud must have had: it drops some, above a rate."""
         self._began: tuple[float, int] | None = None
         """When the first token of a stream came down, and how many there were behind it."""
 
@@ -140,6 +145,7 @@ class FreeRunningSession(Conversation):
     def _on_begun(self, now: float) -> list[events.EdgeEffect]:
         self._heard_s = now
         self._round_trip_s, self._began = now - self._asked_s, None
+        self._sent_s, self._answered = [], 0
         self._guesses.forget_sent()
         return [self._arm_silence(now), *self._send_on(now), *self._next_draft(now)]
 
@@ -175,25 +181,27 @@ class FreeRunningSession(Conversation):
             self._guesses.forget_sent()  # what a source says takes the place of what was drafted
             in_flight = self._in_flight(now, MOST_IN_FLIGHT)
             ahead, ids = self._sources.next_hints(in_flight, self._committed.room, at_once=owes)
-            return [self._hints(ids, ahead)] if owes or ids else []
-        unsent, branches = self._guesses.unsent, self._guesses.unsent_branches()
-        if not (owes or ((unsent or branches) and self._is_time(now))):
+            return [self._hints(now, ids, ahead)] if owes or ids else []
+        if not (owes or (self._guesses.has_unsent and self._is_time(now))):
             return []
-        guesses = [*unsent, *(guess for _, branch in branches for guess in branch)]
-        message = self._hints(
-            [guess.token_id for guess in guesses],
-            self._guesses.sent,
-            chances=bytes(round(255 * guess.chance) for guess in guesses),
-            branch_lengths=tuple(len(branch) for _, branch in branches),
-            branch_places=tuple(place for place, _ in branches),
-        )
         self._served = self._next_pass(now) - self._may_be_awaited
-        self._guesses.sent_all()
+        ahead = self._guesses.sent
+        unsent, branches = self._guesses.take_unsent(self._scheme.max_draft_length)
+        guesses = [*unsent, *(guess for branch in branches.values() for guess in branch)]
+        message = self._hints(
+            now,
+            [guess.token_id for guess in guesses],
+            ahead,
+            chances=bytes(round(255 * guess.chance) for guess in guesses),
+            branch_lengths=tuple(len(branch) for branch in branches.values()),
+            branch_places=tuple(branches),
+        )
         return [message]
 
-    def _hints(self, token_ids: Sequence[int], ahead: int, **more: Any) -> events.Send:
+    def _hints(self, now: float, token_ids: Sequence[int], ahead: int, **more: Any) -> events.Send:
         """A message with guesses that begin `ahead` of the committed tokens."""
         self._unacknowledged = 0
+        self._sent_s.append(now)
         payload = self._scheme.encode([DraftToken(one_point(i), 0) for i in token_ids], coding=0)
         return events.Send(Hints(len(self._committed), ahead, len(token_ids), payload, **more))
 
@@ -219,6 +227,15 @@ class FreeRunningSession(Conversation):
         self._pass_mean_s += (seconds - self._pass_mean_s) / (_MEMORY if self._pass_mean_s else 1)
         self._pass_off_s += (off_s - self._pass_off_s) / _MEMORY
         self._pass_s = max(self._pass_mean_s - _DEVIATIONS * self._pass_off_s, self._pass_mean_s / 8)
+
+    def _travelled(self, written: Written, now: float) -> None:
+        """Learn what a message and its answer take, from the first answer to the last that the cloud had."""
+        place = written.hints_heard - self._answered - 1
+        if 0 <= place < len(self._sent_s):
+            seconds = max(0.0, now - self._sent_s[place] - written.heard_us * 1e-6)
+            self._round_trip_s += (seconds - self._round_trip_s) / (_MEMORY if self._answered else 1)
+            del self._sent_s[: place + 1]
+            self._answered = written.hints_heard
 
     def _next_pass(self, now: float) -> int:
         """Which pass what goes up now will be there for, counted like those received."""
@@ -251,6 +268,7 @@ class FreeRunningSession(Conversation):
         self.state = after(self.state, Happening.WRITTEN)
         self._patience.decided()
         self._deadline.took(now - self._heard_s, 0)
+        self._travelled(written, now)
         if self._began is not None:
             self._took_pass(now - self._heard_s)
         self._heard_s, self._passes = now, self._passes + 1
@@ -266,8 +284,8 @@ class FreeRunningSession(Conversation):
         ]
         if ending is not None:
             return [events.ArmTimer(None), *effects, *self._end(ending, CloseReason.FINISHED)]
-        for token_id in fresh:
-            self._guesses.written(token_id)
+        had_gone_up = [self._guesses.written(token_id) for token_id in fresh]
+        self._notice_loss(had_gone_up[0] and not self._sent_s and not written.hint_rows)
         own = max(0, written.hinted - written.copied - skip)
         for place in range(0 if self._sources.speak(self._draft_rate) else len(emitted)):
             self._use.note(place < own)
@@ -281,6 +299,13 @@ class FreeRunningSession(Conversation):
         if not self._drafting:
             effects += self._next_draft(now)
         return effects + self._send_on(now)
+
+    def _notice_loss(self, is_missing: bool) -> None:
+        """Say all guesses again where the cloud had one, and twice in a row made a pass without any."""
+        self._missing = self._missing + 1 if is_missing else 0
+        if self._missing == 2:
+            self._missing = 0
+            self._guesses.forget_sent()
 
     # --- guessing -----------------------------------------------------------------------------------------
 

@@ -61,26 +61,28 @@ class GuessTree:
 
     # --- what was written ---------------------------------------------------------------------------------
 
-    def written(self, token_id: int) -> None:
-        """Go along one committed token."""
+    def written(self, token_id: int) -> bool:
+        """Go along one committed token; whether it was guessed, and the guess had gone up."""
         if self._path:
             self.is_stale = self.is_stale or self._path.pop(0).token_id != token_id
         if not self.trunk:
-            return
+            return False
         first = self.trunk[0]
         branch = self._branches.pop(0, None)
         if self.calibration.note(first.token_id == token_id, first.chance):
             self.trunk.pop(0)
-            self.sent = max(0, self.sent - 1)
+            had_gone_up, self.sent = self.sent > 0, max(0, self.sent - 1)
             self._branches = {place - 1: guesses for place, guesses in self._branches.items()}
             self._to_send = [place - 1 for place in self._to_send if place]
-            return
+            return had_gone_up
         if first.runner_up is not None:
             self.runner_up_rate.note(first.runner_up == token_id)
         is_right = branch is not None and branch[0].token_id == token_id
         self.trunk = branch[1:] if branch is not None and is_right else []
-        self.sent = len(self.trunk) if 0 not in self._to_send else 0
+        had_gone_up = is_right and 0 not in self._to_send
+        self.sent = len(self.trunk) if had_gone_up else 0
         self._branches, self._to_send = {}, []
+        return had_gone_up
 
     def forget_sent(self) -> None:
         """Nothing of the guesses is at the cloud."""
@@ -150,14 +152,22 @@ class GuessTree:
     # --- what goes up -------------------------------------------------------------------------------------
 
     @property
-    def unsent(self) -> list[Guess]:
-        """Of the trunk."""
-        return self.trunk[self.sent :]
+    def has_unsent(self) -> bool:
+        """Whether there is something that the cloud lacks."""
+        return self.sent < len(self.trunk) or any(place < len(self.trunk) for place in self._to_send)
 
-    def unsent_branches(self) -> list[tuple[int, list[Guess]]]:
-        """Those that the cloud can place and lacks: place and guesses of each."""
-        return [(place, self._branches[place]) for place in self._to_send if place < len(self.trunk)]
+    def take_unsent(self, most: int) -> tuple[list[Guess], dict[int, list[Guess]]]:
+        """
+        What the cloud lacks, at most so many guesses, and has from now on: of the trunk, and branches.
 
-    def sent_all(self) -> None:
-        """The trunk and every branch went up."""
-        self.sent, self._to_send = len(self.trunk), []
+        A branch goes whole, and when the cloud has the guess for its place.
+        """
+        unsent = self.trunk[self.sent :][:most]
+        self.sent += len(unsent)
+        room, branches = most - len(unsent), dict[int, list[Guess]]()
+        for place in list(self._to_send):
+            if place < self.sent and len(self._branches[place]) <= room:
+                branches[place] = self._branches[place]
+                room -= len(branches[place])
+                self._to_send.remove(place)
+        return unsent, branches

@@ -213,6 +213,10 @@ class Written:
     """Microseconds for which the target had waited for a hint before it."""
     pauses: bool = False
     """Whether the target waits for an acknowledgement of all this: to the cloud it looks like a stop."""
+    hints_heard: int = 0
+    """Messages of hints that have come on this stream."""
+    heard_us: int = 0
+    """Microseconds since the last of them came."""
 
     def is_possible(self, vocabulary_size: int) -> bool:
         """Whether any text can have been so written."""
