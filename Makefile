@@ -110,8 +110,8 @@ bench-smoke: setup ## one cell of the benchmark, under a minute
 figures: setup ## the paper's figures with our pair, about 15 minutes; goes on where it ended (OUT=DIR SEEDS=4 TOKENS=64)
 	$(PYTHON) -m bench.paper $(if $(OUT),--out '$(OUT)') $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(TOKENS),--tokens '$(TOKENS)')
 
-simulate: setup ## fit the simulation to a benchmark run, check it, go on to 1000 edges (DIR=bench/results/simulation FIT=512k,40 OUT=DIR)
-	$(PYTHON) -m bench.simulation '$(or $(DIR),bench/results/simulation)' $(if $(FIT),--fit '$(FIT)') $(if $(OUT),--out '$(OUT)')
+simulate: setup ## fit the simulation to a benchmark run, check it, go on to 1000 edges (DIR=bench/results/simulation FIT=512k,40 FREE=DIR OUT=DIR)
+	$(PYTHON) -m bench.simulation '$(or $(DIR),bench/results/simulation)' $(if $(FIT),--fit '$(FIT)') $(if $(FREE),--free '$(FREE)') $(if $(OUT),--out '$(OUT)')
 
 link: setup ## make a thin link on this machine and test it (UP=1M DOWN=4M RTT_MS=50 KIND=wire|tc)
 	$(PYTHON) -m link --up '$(UP)' --down '$(DOWN)' --rtt-ms '$(RTT_MS)' --kind '$(KIND)'

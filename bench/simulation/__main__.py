@@ -6,6 +6,7 @@ on to large models and a thousand edges.
     python -m bench.simulation DIR --fit 128k,40 --fit 2M,40            to two links
     python -m bench.simulation DIR --check                              no extrapolation
     python -m bench.simulation DIR --target-ms 50 --edge-device phone
+    python -m bench.simulation DIR --free DIR            and a cloud that writes by itself, of another run
 
 Writes simulation.md, simulation.jsonl and the figures into --out (default: DIR/simulation).
 Exit code 1 when a cell is off by more than --limit.
@@ -22,11 +23,15 @@ from functools import partial
 from pathlib import Path
 
 from bench import command
-from bench.simulation import report
+from bench.simulation import free_crowd, free_report, report
 from bench.simulation.check import HEADLINE, check, worst
 from bench.simulation.citations import DRAFTS
 from bench.simulation.extrapolate import BATCHINGS, LargeModels
 from bench.simulation.fit import LinkKey, fit, read_rounds, read_texts
+from bench.simulation.free_fit import check as check_free
+from bench.simulation.free_fit import fit as fit_free
+from bench.simulation.free_fit import passes_of
+from bench.simulation.matches import MATCHES
 from link.description import parse_rate_bps
 from link.errors import LinkDescriptionError
 
@@ -52,6 +57,10 @@ def _run(arguments: argparse.Namespace) -> int:
         report.fit_section(fitted),
         report.check_section(predictions, left_out, arguments.limit),
     ]
+    runs = {passes_of(folder): folder for folder in arguments.free}
+    free = {words: fit_free(folder, DEFAULT_LINK, MATCHES) for words, folder in runs.items()}
+    checked = {words: check_free(free[words], folder) for words, folder in runs.items()}
+    lines += [("prediction", {"passes": words, **one}) for words, some in checked.items() for one in some]
     out = arguments.out or arguments.folder / "simulation"
     out.mkdir(parents=True, exist_ok=True)
     if not arguments.check:
@@ -65,13 +74,21 @@ def _run(arguments: argparse.Namespace) -> int:
             drawn.append(f"{batching.replace(',', '').replace(' ', '-')}.svg")
             (out / drawn[-1]).write_text(report.draw(chosen, models, target_s), encoding="utf-8")
         sections.append(report.extrapolation_section(models, points, capacities, drawn))
+    if free:
+        sections.append(free_report.fit_section(free, checked, arguments.limit))
+    if free and not arguments.check:
+        crowds = list(free_crowd.crowds(next(iter(free.values())), MATCHES, models.draft.step_ms[1] / 1000))
+        lines += [("extrapolation", one) for one in crowds]
+        (out / free_report.FIGURE).write_text(free_report.draw(crowds, points), encoding="utf-8")
+        sections.append(free_report.crowd_section(crowds))
     page = "\n\n".join(sections)
     with (out / "simulation.jsonl").open("w", encoding="utf-8") as file:
         for kind, values in lines:
             file.write(json.dumps({"schema": 1, "kind": kind, **values}, allow_nan=False) + "\n")
     (out / "simulation.md").write_text(f"{page}\n", encoding="utf-8")
     print(page)
-    return command.FAILED if abs(worst(predictions, HEADLINE)["error"][HEADLINE]) > arguments.limit else 0
+    off = max(abs(worst(one, HEADLINE)["error"][HEADLINE]) for one in (predictions, *checked.values()))
+    return command.FAILED if off > arguments.limit else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     add("folder", type=Path, metavar="DIR", help="of a benchmark run")
     link = "a link to fit to; may be given again (default: 512k,40)"
     add("--fit", type=_link, action="append", metavar="RATE_UP,RTT_MS", help=link)
+    free = "of a run with scheme coupled, all at one pacing; may be given again"
+    add("--free", type=Path, action="append", default=[], metavar="DIR", help=free)
     add("--check", action="store_true", help="no extrapolation")
     add("--out", type=Path, metavar="DIR")
     share = partial(_number, name="share", expected="a number in (0, 1]", most=1.0)

@@ -129,23 +129,13 @@ class LargeModels:
             for headers in (True, False) if best.rounds is None else (True,):
                 for count in edges:
                     outcome = steady(replace(best, headers=headers, edges=count))
-                    window_s = outcome.until_s - outcome.since_s
                     yield {
                         "method": name,
                         "draft_length": best.draft_length,
                         "headers": headers,
                         **where,
                         "edges": count,
-                        "p50_s": percentile(outcome.token_s, 0.5),
-                        "p95_s": percentile(outcome.token_s, 0.95),
-                        "mean_s": mean_s(outcome, count),
-                        "tokens_per_s": outcome.tokens / window_s,
-                        "passes_per_token": outcome.passes / outcome.tokens,
-                        "rows_per_token": outcome.rows / outcome.tokens,
-                        "rows_per_pass": outcome.rows / outcome.passes,
-                        "busy": min(1.0, outcome.busy_s / window_s),
-                        "up_bytes_per_token": outcome.wire_up_bytes / outcome.tokens,
-                        "down_bytes_per_token": outcome.wire_down_bytes / outcome.tokens,
+                        **figures(outcome, count),
                     }
 
     def capacities(self, names: Sequence[str], target_s: float) -> Iterator[dict[str, Any]]:
@@ -177,6 +167,23 @@ class LargeModels:
 def mean_s(outcome: Outcome, edges: int) -> float:
     """Seconds a token of each edge over the window, first ones included."""
     return edges * (outcome.until_s - outcome.since_s) / outcome.tokens
+
+
+def figures(outcome: Outcome, edges: int) -> dict[str, float]:
+    """Of a line: what a window came to."""
+    window_s = outcome.until_s - outcome.since_s
+    return {
+        "p50_s": percentile(outcome.token_s, 0.5),
+        "p95_s": percentile(outcome.token_s, 0.95),
+        "mean_s": mean_s(outcome, edges),
+        "tokens_per_s": outcome.tokens / window_s,
+        "passes_per_token": outcome.passes / outcome.tokens,
+        "rows_per_token": outcome.rows / outcome.tokens,
+        "rows_per_pass": outcome.rows / outcome.passes,
+        "busy": min(1.0, outcome.busy_s / window_s),
+        "up_bytes_per_token": outcome.wire_up_bytes / outcome.tokens,
+        "down_bytes_per_token": outcome.wire_down_bytes / outcome.tokens,
+    }
 
 
 def most_edges(holds: Callable[[int], bool], limit: int = MOST_EDGES) -> int:

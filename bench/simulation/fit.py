@@ -116,6 +116,7 @@ def read_texts(folder: Path) -> list[GenerationRecord]:
         if text.purpose == MEASURED
         and not text.failure
         and (text.method in STREAMS if text.is_peer else text.way not in LONG_MESSAGES)
+        and text.scheme.get("lock_step", True)  # a cloud that writes by itself has no rounds
     ]
 
 

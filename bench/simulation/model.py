@@ -105,7 +105,7 @@ class _Run:
                 block.done.succeed()
 
 
-class _Line:
+class Line:
     """One direction of an edge's link: first in first out at a rate, then a delay."""
 
     def __init__(self, rate_bps: float, delay_s: float) -> None:
@@ -233,9 +233,7 @@ class _Edge:
 
     def _renew_lines(self) -> None:
         link = self._scenario.link
-        self._up, self._down = (
-            _Line(rate, link.rtt_s / 2) for rate in (link.rate_up_bps, link.rate_down_bps)
-        )
+        self._up, self._down = (Line(rate, link.rtt_s / 2) for rate in (link.rate_up_bps, link.rate_down_bps))
 
     def _count(self, up_bytes: int, down_bytes: int) -> None:
         """Bytes that were sent now."""

@@ -145,3 +145,73 @@ class Outcome:
     wire_down_bytes: int = 0
     rounds: int = 0
     texts: list[Text] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreeTimes(_Checked):
+    """Seconds of what is no pass and no line."""
+
+    draft_s: float = 0.003
+    """Edge: a drafted token, all that the drafter does for it."""
+    draft_call_s: float = 0.0
+    """Edge: a draft besides, however long; the way to the model's thread and back."""
+    refeed_s: float = 0.0005
+    """Edge: a further token that the draft model is fed first."""
+    hint_s: float = 0.0
+    """Edge: before a message with hints is on its way."""
+    turn_s: float = 0.0
+    """Cloud: between two passes; the way through the event loop."""
+    prompt_row_s: float = 0.0001
+    """Cloud: a token of the prompt, in its first pass."""
+    transport_s: float = 0.001
+    """Both ends' network stacks, of one exchange; half of it each way."""
+    opening_s: float = 0.0
+    """Before Open leaves the edge."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreeScenario(_Checked):
+    """So many edges, all alike, each on a link of its own, on one cloud that writes by itself."""
+
+    link: LinkDescription
+    passes: Passes
+    """A row is a position scored: the token written last, and each hint."""
+    times: FreeTimes
+    edges: int = 1
+    draft_length: int = 6
+    objective: str = "latency"
+    copies: bool = True
+    """Whether the cloud copies from the text."""
+    reserves: bool = True
+    """
+    Whether a session takes the room of all rows that it may have in a pass, as at the daemon; else of those
+    that it would be fed as the pass is made up, its prompt left out.
+    """
+    trees: bool = True
+    """Whether a pass may be fed branches."""
+    drafts: bool = True
+    """False: a plain stream, of the same sessions."""
+    min_block_acceptance: float = 0.2
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class FreeOutcome(Outcome):
+    """`rows` are positions scored, `rounds` the passes of the sessions: one pass may serve many."""
+
+    unhinted: int = 0
+    """Passes of sessions that were fed no hint."""
+    copied: int = 0
+    """Tokens that a copy saved a pass."""
+    hinted: int = 0
+    """Tokens that any hint saved a pass."""
+    hint_messages: int = 0
+    waits: int = 0
+    waited_s: float = 0.0
+    drafted: int = 0
+    draft_s: float = 0.0
+
+    def add(self, other: FreeOutcome) -> None:
+        """Count another simulation's together with this one's."""
+        for name in self.__dataclass_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
