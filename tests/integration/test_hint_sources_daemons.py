@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,15 @@ async def test_an_edge_without_a_draft_model_serves_what_needs_none() -> None:
     assert not {"k-sqs", "c-sqs"} & set(status.schemes)
 
 
+class UnhurriedModel(WatchedModel):
+    """A pass takes some milliseconds, so that a hint can be there in time."""
+
+    def extend_batch(self, requests: Any) -> Any:
+        """After a while."""
+        time.sleep(0.005)
+        return super().extend_batch(requests)
+
+
 @pytest.mark.parametrize(("cloud_copies", "edge_copies"), [(True, True), (False, True), (False, False)])
 async def test_the_edge_copies_where_the_cloud_does_not(cloud_copies: bool, edge_copies: bool) -> None:
     """The cloud says in Opened whether it does; either end may have it switched off."""
@@ -117,7 +127,7 @@ async def test_the_edge_copies_where_the_cloud_does_not(cloud_copies: bool, edge
     cycle = [TARGET((0,)) * 0 for _ in range(SIZE)]
     for token_id, row in enumerate(cycle):
         row[(token_id + 1) % SIZE] = 1.0
-    model = WatchedModel(lambda prefix: cycle[prefix[-1]], vocabulary_size=SIZE, context_length=4096)
+    model = UnhurriedModel(lambda prefix: cycle[prefix[-1]], vocabulary_size=SIZE, context_length=4096)
     async with loopback(
         model, NoDraftModel(SIZE), VOCABULARY, cloud_settings=cloud, edge_settings=edge
     ) as both:

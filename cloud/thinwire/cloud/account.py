@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from thinwire.cloud.batcher import Done
+from thinwire.cloud.batch_queue import Done
 from thinwire.cloud.conversation import Conversation
 from thinwire.common.observe.log import log_request, short_session
 from thinwire.common.observe.metrics import Metrics

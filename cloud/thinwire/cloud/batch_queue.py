@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
@@ -32,6 +32,16 @@ PREFILL_CHUNK_TOKENS = 256
 """A prompt is fed in pieces of this size, so that other sessions' rounds come in between."""
 SLICE_S = 0.0005
 """Seconds of one turn; a step that is under way is finished."""
+
+
+class Done(NamedTuple):
+    """What came of a piece of work."""
+
+    outcome: Any
+    queue_us: int
+    """Microseconds from its submission to the beginning of its turn in the model's thread."""
+    work_us: int
+    """Microseconds of that turn: of a pass, from the pass's beginning to this session's outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,13 @@ class PassWork:
     """Called before the pass; a ThinwireError takes the session out of it."""
     finish: Callable[[npt.NDArray[Any]], Any]
     """Called with the rows that `begin` asked for; what it returns or raises is the work's outcome."""
+    tokens_now: Callable[[], int] | None = None
+    """Where it is not settled before `begin`: about how many of `tokens` it would be fed now."""
+
+    @property
+    def size(self) -> int:
+        """Tokens that it takes of a pass, as far as is known by now."""
+        return self.tokens if self.tokens_now is None else self.tokens_now()
 
 
 class BatchQueue:
@@ -94,11 +111,12 @@ class BatchQueue:
         while turns and len(batch) < self._max_sequences:
             tenant = turns.popleft()
             line = self._lines[tenant]
-            if batch and tokens + line[0].tokens > self._max_tokens:
+            size = line[0].size
+            if batch and tokens + size > self._max_tokens:
                 continue
             item = line.popleft()
             batch.append(item)
-            tokens += item.tokens
+            tokens += size
             self._sessions.discard(item.session)
             self._rounds -= item.is_round
             if line:

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from thinwire.cloud.batch_queue import SLICE_S, BatchQueue, DecodeLines, Decoding, PassWork
+from thinwire.cloud.batch_queue import SLICE_S, BatchQueue, DecodeLines, Decoding, Done, PassWork
+from thinwire.cloud.row_price import RowPrice
 from thinwire.common.causal_model import CausalModel, Extended, ExtendRequest
 from thinwire.common.errors import SessionNotFoundError
 from thinwire.common.law.steps import Steps
@@ -36,28 +37,26 @@ decoded are put in line, before decoding takes the interpreter's lock again.
 """
 
 
-class Done(NamedTuple):
-    outcome: Any
-    queue_us: int
-    """Microseconds from its submission to the beginning of its turn in the model's thread."""
-    work_us: int
-    """Microseconds of that turn: of a pass, from the pass's beginning to this session's outcome."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Ticket:
     submitted_s: float
     """A reading of `perf_counter`."""
     future: asyncio.Future[Done]
 
-    def settle(self, outcome: Any, begun_s: float, ended_s: float) -> None:
+    def done(self, outcome: Any, begun_s: float, ended_s: float) -> Done:
+        queue_us = round((begun_s - self.submitted_s) * 1e6)
+        return Done(outcome, queue_us, round((ended_s - begun_s) * 1e6))
+
+    def settle(self, outcome: Done | Exception) -> None:
         if self.future.done():
             return
         if isinstance(outcome, Exception):
             self.future.set_exception(outcome)
         else:
-            queue_us = round((begun_s - self.submitted_s) * 1e6)
-            self.future.set_result(Done(outcome, queue_us, round((ended_s - begun_s) * 1e6)))
+            self.future.set_result(outcome)
+
+
+_Member = tuple[PassWork, _Ticket]
 
 
 class Batcher:
@@ -85,9 +84,14 @@ class Batcher:
         """The model's thread's while it decodes, otherwise the event loop's."""
         self._decode_tickets: dict[Decoding, _Ticket] = {}
         self._pass_s = 0.0
+        self.row_price = RowPrice()
         self._tickets: dict[bytes, _Ticket] = {}
         """Tickets of the work in line, by session."""
-        self._running: asyncio.Task[None] | None = None
+        self._was_pass = True
+        """Whether a pass came last; after one, what is to be decoded goes first."""
+        self._is_free = asyncio.Event()
+        """Set while the model's thread has nothing of ours, and nothing is about to be given to it."""
+        self._is_free.set()
         self._stopped = False
         self.passes = 0
 
@@ -131,42 +135,54 @@ class Batcher:
     async def stop(self) -> None:
         """Refuse what is in line; returns when the pass in progress, if there is one, is done."""
         self._stopped = True
-        if self._running is not None:
-            await asyncio.wait([self._running])
+        await self._is_free.wait()
 
     def _run(self) -> None:
-        if self._running is None or self._running.done():
-            self._running = self._loop.create_task(self._work_off())
+        if self._is_free.is_set():
+            self._is_free.clear()
+            self._loop.call_soon(self._begin_next)  # so that what else comes in this turn is part of it
 
-    async def _work_off(self) -> None:
-        passed = True
-        while self._decode_tickets or len(self._queue):
-            if self._stopped:
-                self._refuse_all()
-            elif self._decode_tickets and (passed or not len(self._queue)):
-                passed = False
-                await self._decode_some()
-                for _ in range(_LOOP_TURNS):
-                    await asyncio.sleep(0)
-            else:
-                passed = True
-                batch = [(item, self._tickets.pop(item.session)) for item in self._queue.take()]
-                self.passes += 1  # before anybody hears of its outcome
-                await self._loop.run_in_executor(self._executor, self._pass, batch)
+    def _begin_next(self) -> None:
+        """Give the model's thread, which is free, what is next in line."""
+        if self._stopped:
+            self._refuse_all()
+        if self._decode_tickets and (self._was_pass or not len(self._queue)):
+            self._was_pass = False
+            for decoding in self._arrived:
+                self._decode_lines.put(decoding)
+            self._arrived = []
+            self._executor.submit(self._decode_some)
+        elif len(self._queue):
+            self._was_pass = True
+            batch = [(item, self._tickets.pop(item.session)) for item in self._queue.take()]
+            self.passes += 1  # before anybody hears of its outcome
+            self._executor.submit(self._pass, batch)
+        else:
+            self._is_free.set()
 
-    async def _decode_some(self) -> None:
-        """What there is to decode, for no longer than a round that comes meanwhile may wait."""
-        for decoding in self._arrived:
-            self._decode_lines.put(decoding)
-        self._arrived = []
-        budget_s = max(MIN_DECODING_S, DECODING_SHARE * self._pass_s)
-        work = partial(self._decode_lines.work, budget_s, self._now)
-        for decoding in await self._loop.run_in_executor(self._executor, work):
+    def _begin_after(self, turns: int) -> None:
+        """`_begin_next` after whoever was told something has put what follows in line, each turn a round."""
+        if turns:
+            self._loop.call_soon(self._begin_after, turns - 1)
+        else:
+            self._begin_next()
+
+    def _passed(self, told: list[tuple[_Ticket, Done | Exception]]) -> None:
+        """The pass is over; the next begins when those who were told have put in line what follows."""
+        for ticket, outcome in told:
+            ticket.settle(outcome)
+        self._loop.call_soon(self._begin_next)
+
+    def _decoded(self, done: list[Decoding]) -> None:
+        for decoding in done:
             self._tell(decoding, self._decode_tickets.pop(decoding))
+        self._begin_after(_LOOP_TURNS)
 
     def _tell(self, decoding: Decoding, ticket: _Ticket) -> None:
-        now_s = self._now()
-        ticket.settle(decoding.take_outcome(), now_s - decoding.worked_s, now_s)
+        now_s, outcome = self._now(), decoding.take_outcome()
+        if not isinstance(outcome, Exception):
+            outcome = ticket.done(outcome, now_s - decoding.worked_s, now_s)
+        ticket.settle(outcome)
 
     def _refuse_all(self) -> None:
         waiting = [*self._decode_tickets.values()]
@@ -175,13 +191,39 @@ class Batcher:
         while batch := self._queue.take():
             waiting += [self._tickets.pop(item.session) for item in batch]
         for ticket in waiting:
-            ticket.settle(SessionNotFoundError("the cloud stops; expected a live session."), 0.0, 0.0)
+            ticket.settle(SessionNotFoundError("the cloud stops; expected a live session."))
 
     # --- in the model's thread ----------------------------------------------------------------------------
 
-    def _pass(self, batch: list[tuple[PassWork, _Ticket]]) -> None:
+    def _decode_some(self) -> None:
+        """What there is to decode, for no longer than a round that comes meanwhile may wait."""
+        budget_s = max(MIN_DECODING_S, DECODING_SHARE * self._pass_s)
+        done: list[Decoding] = []
+        try:
+            done = self._decode_lines.work(budget_s, self._now)
+        finally:
+            self._loop.call_soon_threadsafe(self._decoded, done)
+
+    def _pass(self, batch: list[_Member]) -> None:
+        """
+        One pass; each outcome is told as soon as it is known, and then that the pass is over.
+
+        Of work that is alone both are told at once.
+        """
+        untold: list[tuple[_Ticket, Done | Exception]] = []
+        try:
+            for ticket, outcome in self._outcomes(batch):
+                if len(batch) == 1:
+                    untold.append((ticket, outcome))
+                else:
+                    self._loop.call_soon_threadsafe(ticket.settle, outcome)
+        finally:
+            self._loop.call_soon_threadsafe(self._passed, untold)
+
+    def _outcomes(self, batch: list[_Member]) -> Iterator[tuple[_Ticket, Done | Exception]]:
+        """What a pass comes to for each."""
         begun_s = self._now()
-        ready: list[tuple[PassWork, _Ticket]] = []
+        ready: list[_Member] = []
         requests: list[ExtendRequest] = []
         for item, ticket in batch:
             request = _outcome(item.begin)
@@ -189,11 +231,16 @@ class Batcher:
                 ready.append((item, ticket))
                 requests.append(request)
             else:
-                self._settle(ticket, request, begun_s)
-        for (item, ticket), rows in zip(ready, self._extended(requests), strict=True):
+                yield ticket, request
+        answers = self._extended(requests)
+        for (item, ticket), rows in zip(ready, answers, strict=True):
             outcome = rows if isinstance(rows, Exception) else _outcome(partial(item.finish, rows))
-            self._settle(ticket, outcome, begun_s)
+            if not isinstance(outcome, Exception):
+                outcome = ticket.done(outcome, begun_s, self._now())
+            yield ticket, outcome
         self._pass_s = self._now() - begun_s
+        if requests and all(len(request.token_ids) == request.logit_rows for request in requests):
+            self.row_price.passed(sum(len(request.token_ids) for request in requests), self._pass_s)
 
     def _extended(self, requests: list[ExtendRequest]) -> list[Extended] | list[Exception]:
         try:
@@ -202,9 +249,6 @@ class Batcher:
             return answers
         except Exception as error:  # the model broke down, and nobody's part is known to be good
             return [error for _ in requests]
-
-    def _settle(self, ticket: _Ticket, outcome: Any, begun_s: float) -> None:
-        self._loop.call_soon_threadsafe(ticket.settle, outcome, begun_s, self._now())
 
 
 def _outcome(job: Callable[[], Any]) -> Any:

@@ -21,6 +21,7 @@ from thinwire.cloud.batch_queue import PREFILL_CHUNK_TOKENS
 from thinwire.cloud.conversation import Conversation
 from thinwire.cloud.hint_patience import HintPatience
 from thinwire.cloud.hint_store import Hint, HintStore
+from thinwire.cloud.row_price import RowPrice
 from thinwire.cloud.stop_finder import StopFinder
 from thinwire.common.errors import (
     ConfigError,
@@ -47,7 +48,7 @@ class FreeRunningSession(Conversation):
 
     `open_.free_run` is there; `copies` is whether the text is copied where no hint waits, `takes_trees`
     whether a pass may be fed branches, `stops` finds its stop strings, at which the target pauses (None: they
-    are not looked for). See `Conversation`.
+    are not looked for), `row_price` is the cloud's. See `Conversation`.
     """
 
     first_feed = PREFILL_CHUNK_TOKENS
@@ -59,6 +60,7 @@ class FreeRunningSession(Conversation):
         *,
         copies: bool = True,
         takes_trees: bool = False,
+        row_price: RowPrice | None = None,
         stops: StopFinder | None = None,
         **options: Any,
     ) -> None:
@@ -80,7 +82,7 @@ class FreeRunningSession(Conversation):
         self._endings = frozenset(run.stop_token_ids)
         if not run.ignore_eos:
             self._endings |= set(self._eos_token_ids)
-        self.hints = HintStore(prompt, copies=copies, takes_trees=takes_trees)
+        self.hints = HintStore(prompt, copies=copies, takes_trees=takes_trees, row_price=row_price)
         self._copies = copies
         self._stops = stops
         self._pause_length = 0
@@ -215,7 +217,6 @@ class FreeRunningSession(Conversation):
         self._feed = (written[-1],)
         self.committed_length += len(written)
         self._patience.passed(wrote.verify_us * 1e-6, len(written))
-        self.hints.row_price.passed(len(wrote.fed.token_ids), wrote.verify_us * 1e-6)
         self._unheld += written
         self.hints.committed(written)
         if self._stops is not None and self._stops.written(written):

@@ -69,10 +69,16 @@ class HintStore:
         prompt_token_ids: the tokens committed so far.
         copies: whether the text is copied where no hint waits.
         takes_trees: whether branches may have rows beside the trunk's.
+        row_price: the cloud's; one of its own where it is not given.
     """
 
     def __init__(
-        self, prompt_token_ids: Sequence[int], *, copies: bool = True, takes_trees: bool = False
+        self,
+        prompt_token_ids: Sequence[int],
+        *,
+        copies: bool = True,
+        takes_trees: bool = False,
+        row_price: RowPrice | None = None,
     ) -> None:
         self._length = len(prompt_token_ids)
         self._text = CopiedText(prompt_token_ids) if copies else None
@@ -89,7 +95,7 @@ class HintStore:
         self._branches_judged = Calibration()
         """Of the branches where the hint was wrong, against their claims beside the hint's."""
         self.copy_rate = HitRate(_FIRST_COPY_RATE)
-        self.row_price = RowPrice()
+        self._row_price = row_price or RowPrice()
         self._takes_trees = takes_trees
         self._copied: tuple[int, ...] = ()
         """The copy that may follow the committed tokens; replaced whole too."""
@@ -166,7 +172,7 @@ class HintStore:
             most: rows that there may be.
         """
         (trunk, branches), copied = self._waiting, self._copied
-        price = self.row_price.value
+        price = self._row_price.value
         if trunk and not self.hit_rate.is_faded:
             return self._worth(trunk, branches if self._takes_trees else (), most, price)
         depth = 0 if self.copy_rate.is_faded else self.copy_rate.depth(price)

@@ -25,8 +25,8 @@ from typing import Any
 from thinwire.cloud import events
 from thinwire.cloud.account import SessionAccount
 from thinwire.cloud.admission import MIN_PAUSE_S, Admission
-from thinwire.cloud.batch_queue import PREFILL_CHUNK_TOKENS, PassWork
-from thinwire.cloud.batcher import Batcher, Done
+from thinwire.cloud.batch_queue import PREFILL_CHUNK_TOKENS, Done, PassWork
+from thinwire.cloud.batcher import Batcher
 from thinwire.cloud.conversation import Conversation
 from thinwire.cloud.free_running import FreeRunningSession
 from thinwire.cloud.verifier import Verifier
@@ -218,6 +218,7 @@ class LiveSession:
         accepted = tuple(token.token_id for token in effect.tokens[: outcome.accepted])
         queue_us = self._decoding.queue_us + scoring.queue_us
         verify_us = self._decoding.work_us + scoring.work_us
+        self._batcher.row_price.wrote(1 + outcome.accepted)
         measured = RoundVerified(
             scheme=self.session.scheme.name,
             round=effect.round,
@@ -242,6 +243,7 @@ class LiveSession:
         self._note_margin(session.rounds + 1, outcome)
         if self._admission is not None:
             self._admission.take(self.tenant, tokens=1 + len(fed.token_ids))
+        self._batcher.row_price.wrote(1 + outcome.accepted)
         measured = RoundVerified(
             scheme=session.scheme.name,
             round=session.rounds + 1,

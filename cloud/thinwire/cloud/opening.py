@@ -193,6 +193,7 @@ class SessionFactory:
                 copies=not self.settings.no_copied_hints,
                 takes_trees=served.model.takes_trees,
                 stops=stops,
+                row_price=self.batcher.row_price,
             )
         session = kind(
             secrets.token_bytes(SESSION_ID_BYTES),

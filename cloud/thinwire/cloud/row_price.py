@@ -1,43 +1,49 @@
 """
-What a hint's row costs a pass, as a share of a pass without hints; no clock, no I/O.
+What a hint's row costs a cloud, in tokens that it could have written in that time; no clock, no I/O.
 
-A line through the times of the passes of late, old ones fading: its slope over its value at no hint.
+Every session in a pass waits for every row of it, so the price is the cloud's and not a session's: seconds
+of a row, times the tokens that all sessions together write in a second.
+The seconds are the slope of a line through the times of the passes of late, over the tokens each was fed.
 """
 
 from __future__ import annotations
 
 _MEMORY = 32
 """Passes that are remembered, about."""
-_FIRST = 0.05
-"""What is believed before times say otherwise, as strongly as times that spread over `_BELIEF` rows²."""
+_FIRST = 0.03
+"""Passes that a row takes, before times say otherwise; believed as times spread over `_BELIEF` rows² are."""
 _BELIEF = 8.0
-LEAST, MOST = 0.01, 0.5
-"""Bounds on what is believed of times that other sessions share, and that noise spoils."""
+LEAST, MOST = 0.01, 0.95
+"""Bounds on what is believed of times that noise spoils."""
 
 
 class RowPrice:
-    """One session's."""
+    """One cloud's; `passed` in the model's thread, `wrote` in the event loop's, `value` in either."""
 
     def __init__(self) -> None:
         self._weight = self._rows = self._seconds = self._squares = self._products = 0.0
+        self._tokens = 0.0
+        self._written = 0
+        """Tokens written since the last pass."""
+        self.value = 2 * _FIRST
+        """Tokens that a row costs."""
+
+    def wrote(self, tokens: int) -> None:
+        """A session's part in a pass came to so many tokens."""
+        self._written += tokens
 
     def passed(self, rows: int, seconds: float) -> None:
-        """A pass with so many hints took so long."""
-        kept = 1 - 1 / _MEMORY
+        """A pass that was fed so many tokens, of no prompt, took so long."""
+        kept, written, self._written = 1 - 1 / _MEMORY, self._written, 0
         self._weight = kept * self._weight + 1
         self._rows = kept * self._rows + rows
         self._seconds = kept * self._seconds + seconds
         self._squares = kept * self._squares + rows * rows
         self._products = kept * self._products + rows * seconds
-
-    @property
-    def value(self) -> float:
-        """Passes that a row costs."""
-        if not self._seconds:
-            return _FIRST
-        rows, seconds = self._rows / self._weight, self._seconds / self._weight
-        spread = self._squares - self._weight * rows * rows
-        together = self._products - self._weight * rows * seconds
-        slope = (together + _BELIEF * _FIRST * seconds) / (spread + _BELIEF)
-        plain_s = max(seconds - slope * rows, seconds / 4)
-        return min(MOST, max(LEAST, slope / plain_s))
+        self._tokens = kept * self._tokens + written
+        mean_rows, mean_s = self._rows / self._weight, self._seconds / self._weight
+        spread = self._squares - self._rows * mean_rows
+        together = self._products - self._rows * mean_s
+        row_s = (together + _BELIEF * _FIRST * mean_s) / (spread + _BELIEF)
+        price = row_s * max(1.0, self._tokens / self._weight) / mean_s if mean_s else self.value
+        self.value = min(MOST, max(LEAST, price))

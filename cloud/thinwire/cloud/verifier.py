@@ -122,7 +122,11 @@ class Verifier:
             return fed, *race_through(rows, fed.token_ids, fed.parents, self._draws, first_position=first)
 
         return self._work(
-            tokens=len(effect.feed_token_ids) + effect.most_rows, is_round=True, begin=begin, finish=finish
+            tokens=len(effect.feed_token_ids) + effect.most_rows,
+            is_round=True,
+            begin=begin,
+            finish=finish,
+            tokens_now=lambda: len(effect.feed_token_ids) + len(hints().token_ids),
         )
 
     def abandon(self) -> None:
