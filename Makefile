@@ -55,15 +55,18 @@ test: setup ## every test but those that need an accelerator
 test-short: setup ## the tests without the slow ones
 	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m "not gpu and not slow"
 
-test-faults: setup ## 240 texts while link and daemons fail, each equal to its undisturbed twin; 4000 on a busy machine (SEED=1)
+test-faults: setup ## 280 texts while link and daemons fail, each equal to its undisturbed twin; 4000 on a busy machine (SEED=1)
 	PYTHONPATH=tests $(PYTHON) -m tests.faults.crowd
 	PYTHONPATH=tests $(PYTHON) -m tests.faults.campaign --model table --generations 200 --seed '$(SEED)'
 	PYTHONPATH=tests $(PYTHON) -m tests.faults.campaign --model pair --generations 40 --seed '$(SEED)'
+	PYTHONPATH=tests $(PYTHON) -m tests.faults.campaign --model pair --generations 40 --seed '$(SEED)' \
+		--scheme coupled --dtype float32
 
-fuzz: setup ## fuzz the payload decoder and the cloud session, half of SECONDS=120 each; the corpus is kept
+fuzz: setup ## fuzz the payload decoder, the cloud session and hints, a third of SECONDS=120 each; the corpus is kept
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
-	PYTHONPATH=tests $(PYTHON) -m tests.fuzz payload --seconds $$(($(SECONDS) / 2))
-	PYTHONPATH=tests $(PYTHON) -m tests.fuzz cloud-session --seconds $$(($(SECONDS) / 2))
+	PYTHONPATH=tests $(PYTHON) -m tests.fuzz payload --seconds $$(($(SECONDS) / 3))
+	PYTHONPATH=tests $(PYTHON) -m tests.fuzz cloud-session --seconds $$(($(SECONDS) / 3))
+	PYTHONPATH=tests $(PYTHON) -m tests.fuzz hints --seconds $$(($(SECONDS) / 3))
 
 check: setup ## format, lint, types and generated code
 	$(VENV)/bin/ruff format --check .

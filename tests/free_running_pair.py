@@ -324,7 +324,7 @@ class FreeRunningPair:
                 self.hint_rows += len(fed.token_ids)
                 self.trees += bool(fed.parents)
                 written = (*(fed.token_ids[index] for index in path), outcome.next_token_id)
-                self.step_cloud(cloud_events.Wrote(fed, path, written, 0, 50_000))
+                self.step_cloud(cloud_events.Wrote(fed, path, written, 0, 50_000, outcome.resampled))
 
 
 def letters(token_ids: Sequence[int]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.simulation.scenario import FreeOutcome, FreeScenario
 from thinwire.cloud.batch_queue import BatchQueue, PassWork
+from thinwire.cloud.row_price import RowPrice
 
 
 class VirtualCloud:
@@ -27,6 +28,7 @@ class VirtualCloud:
             max_rounds=scenario.edges, max_sequences=passes.max_blocks, max_tokens=passes.max_rows
         )
         self._is_busy = False
+        self.row_price = RowPrice()
 
     def at(self, at_s: float, job: Callable[[], None]) -> None:
         """Do it then; what is due together is done in the order asked for."""
@@ -64,14 +66,16 @@ class VirtualCloud:
         fed = sum(len(request.token_ids) for request in requests)
         lasts_s = self.scenario.passes.seconds(rows=rows, blocks=len(batch))
         lasts_s += (fed - rows) * self.scenario.times.prompt_row_s
-        self.at(self.now + lasts_s, partial(self._ended, batch, rows, lasts_s))
+        self.at(self.now + lasts_s, partial(self._ended, batch, rows, lasts_s, fed > rows))
 
-    def _ended(self, batch: list[PassWork], rows: int, lasts_s: float) -> None:
+    def _ended(self, batch: list[PassWork], rows: int, lasts_s: float, has_prompt: bool) -> None:
         if self.counts:
             self.outcome.passes += 1
             self.outcome.rows += rows
             self.outcome.busy_s += lasts_s
         for work in batch:
             work.finish(np.empty(0))  # and stand in line for the next pass
+        if not has_prompt:
+            self.row_price.passed(rows, lasts_s)
         self._is_busy = False
         self._next_pass()

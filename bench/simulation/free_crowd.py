@@ -61,7 +61,6 @@ def crowd_scenario(fitted: FreeFit, cell: Cell, batching: str, draft_s: float) -
         ),
         times=times,
         draft_length=GenerationRequest("").draft_length,
-        reserves=False,
     )
 
 

@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from bench import round_time
 from bench.simulation.free_cloud import VirtualCloud
@@ -251,6 +251,7 @@ class _Generation:
                     message,
                     copies=self._run.scenario.copies,
                     takes_trees=self._run.scenario.trees,
+                    row_price=self._run.row_price,
                     scheme=self._scheme,
                     context_length=_CONTEXT_LENGTH,
                     eos_token_ids=(),
@@ -320,6 +321,7 @@ class _Generation:
                 path.append(row - 1)
                 written.append(self._match.token(effect.first_position + len(written)))
             outcome = self._run.outcome
+            self._run.row_price.wrote(len(written))
             if self._run.counts:
                 outcome.rounds += 1
                 outcome.unhinted += not fed.token_ids
@@ -330,30 +332,10 @@ class _Generation:
             self._step_cloud(cloud_events.Wrote(fed, tuple(path), tuple(written), queue_us, verify_us))
 
         assert self._cloud is not None
-        tokens = len(effect.feed_token_ids) + effect.most_rows
-        work: Any = PassWork("", self._id, tokens, True, begin, finish)
-        if not self._run.scenario.reserves:
-            hints = self._cloud.hints
-            work = _Counted(
-                "", self._id, lambda: 1 + len(hints.rows(effect.most_rows).token_ids), begin, finish
-            )
-        self._run.put(work)
-
-
-class _Counted(NamedTuple):
-    """As a PassWork, with the tokens that it would be fed now."""
-
-    tenant: str
-    session: bytes
-    now: Callable[[], int]
-    begin: Callable[[], ExtendRequest]
-    finish: Callable[[Any], None]
-    is_round: bool = True
-
-    @property
-    def tokens(self) -> int:
-        """Asked by the queue as it makes up a pass."""
-        return self.now()
+        hints, fed_ids = self._cloud.hints, effect.feed_token_ids
+        tokens_now = lambda: len(fed_ids) + len(hints.rows(effect.most_rows).token_ids)  # noqa: E731
+        tokens = len(fed_ids) + effect.most_rows
+        self._run.put(PassWork("", self._id, tokens, True, begin, finish, tokens_now))
 
 
 _IDS = itertools.count(1)

@@ -182,11 +182,6 @@ class FreeScenario(_Checked):
     objective: str = "latency"
     copies: bool = True
     """Whether the cloud copies from the text."""
-    reserves: bool = True
-    """
-    Whether a session takes the room of all rows that it may have in a pass, as at the daemon; else of those
-    that it would be fed as the pass is made up, its prompt left out.
-    """
     trees: bool = True
     """Whether a pass may be fed branches."""
     drafts: bool = True

@@ -1,11 +1,13 @@
 """
 Schedules of the two real shells: who goes on at every await, and what breaks meanwhile, all by seed.
 
-Run as `python -m tests.explorer --schedules 10000 --seed 1`, with tests/ on PYTHONPATH.
+Run as `python -m tests.explorer --schedules 10000 --seed 1`, with tests/ on PYTHONPATH; `--free` for texts
+that the cloud writes by itself (`free_texts.py`).
 A schedule has one cloud (`cloud.daemon` and all behind it), one or two texts (`edge.generation` and all
 behind it) and perhaps peers without manners, over streams in memory.
-Each text must be its reference, which the sans-IO sessions give without any shell; nobody may wait for an
-answer that never comes, nothing may be left at the end, and nothing may be logged as an error.
+Each text must be its reference, which needs no shell (the sans-IO sessions give it, or the races alone);
+nobody may wait for an answer that never comes, nothing may be left at the end, and nothing may be logged as
+an error.
 """
 
 from __future__ import annotations
@@ -18,29 +20,36 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
 
 from fakes import Reader, TableModel, TableVocabulary, random_law
 from in_memory_pair import InMemoryPair
+from tests.explorer import free_texts
 from tests.explorer.memory_link import MemoryLink
+from tests.explorer.rude_hinter import be_rude_with_hints
 from tests.explorer.rude_peer import be_deaf, be_rude
 from tests.explorer.scheduled_loop import OneThread, ScheduledLoop, StuckError
 from thinwire.cloud.daemon import CloudServer
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common.causal_model import Extended, ExtendRequest, ServedModel, extend_one_by_one
 from thinwire.common.config import SamplingParameters
+from thinwire.common.door.security import ServerSecurity
+from thinwire.common.door.tenants import Access
 from thinwire.common.errors import ResourceExhaustedError
 from thinwire.common.law.distributions import warp
 from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes import make_scheme
 from thinwire.common.schemes.c_sqs import CSqs
 from thinwire.common.schemes.cloud_ar import CloudAr
+from thinwire.common.schemes.coupled import Coupled
 from thinwire.common.schemes.dense_qs import DenseQs
 from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.edge.drafter import Drafter
+from thinwire.edge.free_running import FreeRunningSession
 from thinwire.edge.generation import GenerationRun
 from thinwire.edge.meter import EdgeMetrics, GenerationMeter
 from thinwire.edge.session import EdgeSession
@@ -57,8 +66,12 @@ SCHEMES = (
     CloudAr.Parameters(),
 )
 EDGE = EdgeSettings(patience_s=86_400.0, round_timeout_s=1000.0, least_round_timeout_s=1000.0, keepalive_s=0)
+CONTEXT_LENGTH = free_texts.CONTEXT_LENGTH
+WINDOW = "thinwire.cloud.free_running.WINDOW_TOKENS"
 HANGING_S = 200.0
 """No text takes so long unless somebody waits in vain: links are cut, single messages are never lost."""
+HANGING_FREE_S, IDLE_S = 150.0, 190.0
+"""A target that has stopped for good does so until its silent session expires: by then the text hangs."""
 _METRICS = EdgeMetrics(generations=lambda: 1)
 
 
@@ -79,13 +92,17 @@ class Report:
     texts: int = 0
     """Texts that came to their end and were compared."""
     reconnects: int = 0
+    hinted: int = 0
+    """Tokens that were taken from a draft."""
     steps_s: float = 0.0
 
 
 @lru_cache(4096)
 def reference(text: Text) -> tuple[int, ...]:
-    """The text's output ids, by the two sans-IO sessions alone."""
+    """The text's output ids, by the two sans-IO sessions alone, or by a free-running target's races."""
     sampling = text.parameters.sampling
+    if text.parameters.scheme.scheme == Coupled.name:
+        return free_texts.own_ids(text.prompt, text.parameters)
 
     def warped(law: Any, dtype: Any) -> Callable[[Any], npt.NDArray[Any]]:
         return lambda prefix: warp(np.log(law(tuple(prefix))), sampling, dtype=dtype)
@@ -117,11 +134,29 @@ def text_of(chance: random.Random) -> Text:
     )
 
 
+def _free_text_of(chance: random.Random) -> Text:
+    return Text(*free_texts.request_of(chance))
+
+
+class _SlowReader(Reader):
+    """A client that is slow to read, now and then."""
+
+    def __init__(self, chance: random.Random) -> None:
+        super().__init__()
+        self._chance = chance
+        self._is_slow = chance.random() < 0.5
+
+    async def room(self) -> None:
+        """There is room after a while."""
+        if self._is_slow:
+            await asyncio.sleep(self._chance.choice((0.0, 0.1, 1.0)))
+
+
 class CrampedModel(TableModel):
     """A target whose cache has no room, now and then."""
 
     def __init__(self, chance: random.Random, refusals: float) -> None:
-        super().__init__(TARGET, vocabulary_size=SIZE)
+        super().__init__(TARGET, vocabulary_size=SIZE, context_length=CONTEXT_LENGTH)
         self._chance = chance
         self._refusals = refusals
 
@@ -140,16 +175,23 @@ class CrampedModel(TableModel):
 class Cloud:
     """The cloud of a schedule; a restart makes another one."""
 
-    def __init__(self, loop: ScheduledLoop, chance: random.Random) -> None:
+    def __init__(
+        self, loop: ScheduledLoop, chance: random.Random, *, access: Access | None, copies: bool
+    ) -> None:
         self._loop = loop
+        self._security = ServerSecurity(access=access or Access())
+        self._longest_pass_s = chance.choice((0.03, 0.3)) if access else 0.03
+        """Behind slow passes of a target that writes by itself, hints come in time."""
         self._settings = CloudSettings(
-            max_sessions=chance.choice((2, 3, 8)),
+            # Two peers who stay away hold a place each for the idle time, which is as long as a hang there.
+            max_sessions=chance.choice((2, 3, 8) if access is None else (3, 4, 8)),
             max_queued_rounds=chance.choice((1, 2, 64)),
             max_batch_sequences=chance.choice((1, 64)),
             resume_ttl_s=5.0,
-            idle_ttl_s=60.0,
+            idle_ttl_s=60.0 if access is None else IDLE_S,
             open_timeout_s=10.0,
             write_timeout_s=20.0,
+            no_copied_hints=not copies,
         )
         self._chance = chance
         self._refusals = chance.choice((0.0, 0.1, 0.4))
@@ -164,7 +206,8 @@ class Cloud:
             CloudServer(
                 ServedModel(model=self.models[-1], vocabulary=VOCABULARY),
                 settings=self._settings,
-                executor=OneThread(self._loop, self._chance),  # type: ignore[arg-type]
+                security=self._security,
+                executor=OneThread(self._loop, self._chance, longest_s=self._longest_pass_s),  # type: ignore[arg-type]
             )
         )
 
@@ -185,8 +228,8 @@ class _Errors(logging.Handler):
         self.sentences.append(record.getMessage())
 
 
-def explore(seed: int) -> Report:
-    """One schedule."""
+def explore(seed: int, *, runs_free: bool = False) -> Report:
+    """One schedule, of rounds or of texts that the cloud writes by itself."""
     random.seed(seed)  # the shells' own jitter
     chance = random.Random(seed)
     report, errors = Report(seed), _Errors()
@@ -196,7 +239,8 @@ def explore(seed: int) -> Report:
     former, logger.propagate = logger.propagate, False
     begun_s = loop.time()
     try:
-        loop.run_until_complete(_schedule(loop, chance, report))
+        with patch(WINDOW, chance.choice(free_texts.WINDOWS) if runs_free else 128):
+            loop.run_until_complete(_schedule(loop, chance, report, runs_free=runs_free))
     except StuckError as error:
         report.complaints.append(str(error))
     finally:
@@ -220,20 +264,30 @@ def _close(loop: ScheduledLoop) -> None:
     loop.close()
 
 
-async def _schedule(loop: ScheduledLoop, chance: random.Random, report: Report) -> None:
-    cloud = Cloud(loop, chance)
+async def _schedule(loop: ScheduledLoop, chance: random.Random, report: Report, *, runs_free: bool) -> None:
+    law = chance.choice(list(free_texts.DRAFTS.values())) if runs_free else DRAFT
+    # Of a draft that is the target itself every guess is right, wherever it is held against the text.
+    is_perfect = law is free_texts.TARGET
+    cloud = Cloud(
+        loop, chance, access=free_texts.access_of(chance) if runs_free else None, copies=not is_perfect
+    )
     link = MemoryLink(lambda: cloud.verify, chance)
-    draft = TableModel(DRAFT, vocabulary_size=SIZE)
-    texts = [text_of(chance) for _ in range(chance.choice((1, 1, 2)))]
-    running = [loop.create_task(_generate(text, draft, link, loop, chance, report)) for text in texts]
+    draft = TableModel(law, vocabulary_size=SIZE, context_length=CONTEXT_LENGTH)
+    make_text = _free_text_of if runs_free else text_of
+    texts = [make_text(chance) for _ in range(chance.choice((1, 1, 2)))]
+    running = [
+        loop.create_task(_generate(text, draft, link, loop, chance, report, is_perfect=is_perfect))
+        for text in texts
+    ]
     others = [loop.create_task(_break_links(link, cloud, chance))]
     if chance.random() < 0.6:
-        others.append(loop.create_task(be_rude(link, chance, report.complaints)))
+        rude = be_rude_with_hints if runs_free else be_rude
+        others.append(loop.create_task(rude(link, chance, report.complaints)))
     if chance.random() < 0.2:
         others.append(loop.create_task(be_deaf(link, chance)))
     if chance.random() < 0.2:
         loop.call_later(chance.uniform(0.0, 0.3), chance.choice(running).cancel)
-    _, late = await asyncio.wait(running, timeout=HANGING_S)
+    _, late = await asyncio.wait(running, timeout=HANGING_FREE_S if runs_free else HANGING_S)
     for task in late:
         report.complaints.append("a text hangs")
         task.cancel()
@@ -265,12 +319,14 @@ async def _generate(
     loop: ScheduledLoop,
     chance: random.Random,
     report: Report,
+    *,
+    is_perfect: bool,
 ) -> None:
     """One text, held against its reference."""
     await asyncio.sleep(chance.choice((0.0, chance.uniform(0.0, 0.1))))
     parameters = text.parameters
     scheme = make_scheme(parameters.scheme, vocabulary_size=SIZE)
-    session = EdgeSession(
+    session = (FreeRunningSession if scheme.runs_free else EdgeSession)(
         parameters,
         text.prompt,
         vocabulary=VOCABULARY.identity,
@@ -281,7 +337,7 @@ async def _generate(
         least_round_timeout_s=EDGE.least_round_timeout_s,
         patience_s=EDGE.patience_s,
     )
-    reader = Reader()
+    reader = _SlowReader(chance) if scheme.runs_free else Reader()
     finished = await GenerationRun(
         session,
         Drafter(draft, scheme, parameters.sampling, KeyedDraws(parameters.seed)),
@@ -292,7 +348,11 @@ async def _generate(
         meter=GenerationMeter(scheme, session.statistics, started_s=loop.time(), metrics=_METRICS),
     ).run()
     report.texts += 1
-    report.reconnects += finished.statistics.reconnects
+    statistics = finished.statistics
+    report.reconnects += statistics.reconnects
+    report.hinted += statistics.accepted_tokens if scheme.runs_free else 0
+    if is_perfect and statistics.accepted_tokens < statistics.tested_tokens:
+        report.complaints.append(f"a right guess was taken for a wrong one: {statistics}")
     expected = reference(text)
     if reader.token_ids != expected:
         report.complaints.append(f"wrong text of {text}: {reader.token_ids}, expected {expected}")

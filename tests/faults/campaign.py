@@ -2,12 +2,15 @@
 Many generations through a storm of faults; every text must equal its undisturbed twin.
 
     python -m tests.faults.campaign --generations 200 --seed 1 --model table
+    python -m tests.faults.campaign --generations 40 --model pair --scheme coupled --dtype float32
 
 Real daemons in real processes, a relay between them.
 First every text is made in calm, then again while the link is cut, stalled and refused, the cloud is killed
 and restarted, and the edge is killed.
 A client whose edge dies asks for the same text again; everything else the daemons must mend by themselves.
 Repeated rounds come by themselves: a stall that outlasts a round's deadline delivers the round twice.
+In float32 a pass in other company may move a decision that was won by less than 1e-4; the cloud logs each
+such decision, and texts may differ only where there was one.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from faults.daemons import RESUME_TTL_S
+from faults.daemons import CONNECT_TIMEOUT_S, PATIENCE_S, RESUME_TTL_S
 from faults.storm import FaultyLink, Process, Storm
 from loopback import Generated, generate, make_request
 from thinwire.common import demo_pair, wire
@@ -32,7 +35,8 @@ from thinwire.edge.client import connect
 DELAY_S = 0.005
 """One way, so that a text lasts long enough to be met by faults."""
 CONCURRENT = 4
-SCHEMES = ("k-sqs", "c-sqs", "dense-qs")
+SCHEMES = ("k-sqs", "c-sqs", "dense-qs", "coupled")
+TEMPERATURES = (0.0, 1.0)
 _EVENT_TIMEOUT_S = 120.0
 _RETRY_S = 0.2
 _MAX_TRIES = 200
@@ -42,12 +46,11 @@ COMMANDS = {
         ("tests.faults.daemons", "cloud"),
         ("tests.faults.daemons", "edge", "--cloud"),
     ),
-    # float64: equal seeds give equal texts, whatever the passes are cut into.
     "pair": (
-        ("thinwire.cloud", "serve", "--model", str(demo_pair.target_path()), "--dtype", "float64",
-         "--threads", "1", "--resume-ttl", f"{RESUME_TTL_S:g}"),
-        ("thinwire.edge", "edge", "--model", str(demo_pair.draft_path()), "--dtype", "float64",
-         "--threads", "1", "--cloud"),
+        ("thinwire.cloud", "serve", "--model", str(demo_pair.target_path()), "--threads", "1",
+         "--resume-ttl", f"{RESUME_TTL_S:g}"),
+        ("thinwire.edge", "edge", "--model", str(demo_pair.draft_path()), "--threads", "1",
+         "--connect-timeout", f"{CONNECT_TIMEOUT_S:g}", "--patience", f"{PATIENCE_S:g}", "--cloud"),
     ),
 }  # fmt: skip
 """(cloud, edge) by model; the cloud's address is put behind the edge's."""
@@ -69,9 +72,12 @@ class Report:
     faults: Counter[str] = field(default_factory=Counter)
     sessions_left: int = 0
     """Sessions that the cloud still held after everything it may keep them for."""
+    close_decisions: int | None = None
+    """Decisions of the pair's won by less than 1e-4, by the cloud's log; in calm and in the storm."""
 
     def lines(self) -> list[str]:
         """For people."""
+        margins = [] if self.close_decisions is None else [f"margin below 1e-4 {self.close_decisions}"]
         return [
             f"generations     {self.generations}",
             f"equal texts     {self.equal}",
@@ -82,17 +88,19 @@ class Report:
             f"asked again after the edge was killed {self.asked_again}",
             f"faults          {', '.join(f'{name} {count}' for name, count in self.faults.most_common())}",
             f"sessions left   {self.sessions_left}",
+            *margins,
         ]
 
 
-def request_of(number: int, seed: int, model: str) -> GenerationRequest:
-    """The `number`-th text of a campaign."""
+def request_of(number: int, seed: int, model: str, schemes: tuple[str, ...] = SCHEMES) -> GenerationRequest:
+    """The `number`-th text of a campaign, greedy or sampled."""
     source = random.Random(f"{seed} {number}")
     prompt = "abc"[: source.randint(1, 3)] if model == "table" else f"def function_{number}(values):\n    "
     return make_request(
         prompt,
         seed=source.getrandbits(32),
-        scheme=source.choice(SCHEMES),
+        scheme=source.choice(schemes),
+        temperature=source.choice(TEMPERATURES),
         draft_length=source.randint(1, 6),
         max_tokens=source.randint(20, 80),
         ignore_eos=True,
@@ -100,7 +108,15 @@ def request_of(number: int, seed: int, model: str) -> GenerationRequest:
 
 
 async def run_campaign(
-    folder: Path, *, generations: int, seed: int, model: str, pause_s: float = 0.5, hold_s: float = 2.0
+    folder: Path,
+    *,
+    generations: int,
+    seed: int,
+    model: str,
+    schemes: tuple[str, ...] = SCHEMES,
+    dtype: str = "float64",
+    pause_s: float = 0.5,
+    hold_s: float = 2.0,
 ) -> Report:
     """
     Calm, storm, comparison.
@@ -110,10 +126,15 @@ async def run_campaign(
         generations: texts.
         seed: of texts and faults.
         model: a key of `COMMANDS`.
+        schemes: of the texts.
+        dtype: of the pair; in float64 equal seeds give equal texts, whatever the passes are cut into.
         pause_s: mean pause between faults.
         hold_s: the longest that the link stalls.
     """
     cloud_command, edge_command = COMMANDS[model]
+    if model == "pair":
+        cloud_command = (*cloud_command, "--dtype", dtype)
+        edge_command = (*edge_command[:-1], "--dtype", dtype, edge_command[-1])
     cloud = Process("cloud", folder, wire.VERIFIER_SERVICE, *cloud_command)
     link = FaultyLink(DELAY_S)
     report = Report(generations)
@@ -122,7 +143,7 @@ async def run_campaign(
         edge = Process("edge", folder, wire.GENERATOR_SERVICE, *edge_command, relay)
         try:
             address = await edge.up()
-            requests = [request_of(number, seed, model) for number in range(generations)]
+            requests = [request_of(number, seed, model, schemes) for number in range(generations)]
             calm = await _all(address, requests, Report(generations))
             storm = Storm(link, cloud, edge, seed=seed, pause_s=pause_s, hold_s=hold_s)
             raging = asyncio.create_task(storm.rage())
@@ -131,10 +152,12 @@ async def run_campaign(
             storm.calm()
             await raging
             report.faults = storm.counts
-            _compare(calm, foul, report)
+            _compare(requests, calm, foul, report)
             report.sessions_left = await _sessions_left(address)
             await cloud.down()
             await edge.down()
+            if model == "pair":
+                report.close_decisions = (folder / "cloud.log").read_text().count("decision margin")
         finally:
             await edge.killed()
     finally:
@@ -175,17 +198,28 @@ async def _persistent(
     return None
 
 
-def _compare(calm: list[Generated | None], foul: list[Generated | None], report: Report) -> None:
-    for number, (twin, text) in enumerate(zip(calm, foul, strict=True)):
+def _compare(
+    requests: list[GenerationRequest],
+    calm: list[Generated | None],
+    foul: list[Generated | None],
+    report: Report,
+) -> None:
+    for number, (request, twin, text) in enumerate(zip(requests, calm, foul, strict=True)):
         assert twin is not None, f"text {number} failed in calm"
         if text is None:
             continue
         report.reconnects += text.finished.statistics.reconnects
         report.rebuilds += text.finished.statistics.rebuilds
-        if (text.tokens, text.text, text.reason) == (twin.tokens, twin.text, twin.reason):
+        if _shown(request, text) == _shown(request, twin):
             report.equal += 1
         else:
             report.different.append(number)
+
+
+def _shown(request: GenerationRequest, text: Generated) -> tuple[object, ...]:
+    """What must be equal; which tokens a free-running target had been hinted is a matter of time."""
+    tokens = text.token_ids if request.scheme.scheme == "coupled" else text.tokens
+    return tokens, text.text, text.reason
 
 
 async def _sessions_left(address: str) -> int:
@@ -209,13 +243,24 @@ def main() -> int:
     parser.add_argument("--generations", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--model", choices=sorted(COMMANDS), default="table")
+    parser.add_argument("--scheme", choices=SCHEMES, help="of every text; by default any of them")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float64", help="of the pair")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="thinwire-faults-") as folder:
         report = asyncio.run(
-            run_campaign(Path(folder), generations=given.generations, seed=given.seed, model=given.model)
+            run_campaign(
+                Path(folder),
+                generations=given.generations,
+                seed=given.seed,
+                model=given.model,
+                schemes=(given.scheme,) if given.scheme else SCHEMES,
+                dtype=given.dtype,
+            )
         )
     print("\n".join(report.lines()))
-    return 0 if report.equal == given.generations and not report.sessions_left else 1
+    explained = (report.close_decisions or 0) if given.dtype == "float32" else 0
+    is_good = not report.failures and not report.sessions_left and len(report.different) <= explained
+    return 0 if is_good else 1
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 Many sessions and texts from a few threads on a busy machine, each held against what it must be.
 
 Run as `python -m tests.faults.crowd` with tests/ on PYTHONPATH; exits with 1 unless every text is right.
-At the cloud the first round follows its Open at once, as a peer may send it; the threads are plain gRPC
-clients.
+At the cloud the first round follows its Open at once, as a peer may send it; every other session is written
+by the target itself, beside hints that are garbage. The threads are plain gRPC clients.
 """
 
 from __future__ import annotations
@@ -30,25 +30,33 @@ from fakes import TableVocabulary, random_law
 from faults.campaign import COMMANDS, SCHEMES
 from faults.daemons import DRAFT_SEED, TARGET_SEED, VOCABULARY_SIZE
 from faults.storm import Process
+from free_running_pair import own_text
 from in_memory_pair import InMemoryPair
 from loopback import make_request, request_message
 from thinwire.common import wire
 from thinwire.common.config import SamplingParameters
 from thinwire.common.law.distributions import warp
+from thinwire.common.law.random_streams import KeyedDraws
 from thinwire.common.schemes.cloud_ar import CloudAr
+from thinwire.common.schemes.coupled import Coupled
 from thinwire.common.session.messages import (
     Close,
     CloseReason,
     DraftBlock,
+    FreeRun,
+    Hints,
     Open,
     Opened,
     PrefixHasher,
     Verdict,
+    Written,
     block_checksum,
 )
 
 PROMPT_TOKENS = 15
 ROUNDS = 3
+WRITTEN = 40
+"""Tokens of a session that the target writes by itself; more than twice what an edge acknowledges at once."""
 _TIMEOUT_S = 60.0
 _SCHEME = CloudAr.Parameters()
 _VOCABULARY = TableVocabulary(VOCABULARY_SIZE)
@@ -104,20 +112,21 @@ class Crowd:
 
 
 def session_at_cloud(channel: grpc.Channel, number: int) -> str:
-    """A greedy session without drafts, held against the target's own argmax."""
+    """A greedy session without drafts, in rounds or free-running, held against the target's own argmax."""
     prompt = tuple(
         int(n) for n in np.random.default_rng(number).integers(VOCABULARY_SIZE, size=PROMPT_TOKENS)
     )
-    output = _session(wire.VerifierStub(channel), prompt)
+    rounds, session = (ROUNDS, _session) if number % 2 else (WRITTEN, _written)
+    output = session(wire.VerifierStub(channel), prompt)
     whole = prompt
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         whole += (int(np.argmax(_TARGET(whole))),)
     expected = whole[len(prompt) :]
     return "" if output == expected else f"{output}, expected {expected}"
 
 
 def text_through_edge(channel: grpc.Channel, number: int) -> str:
-    """A sampled text, held against the one that the sans-IO sessions give for its seed."""
+    """A sampled text, held against the one that the sans-IO sessions, or the races, give for its seed."""
     source = random.Random(number)
     request = make_request(
         "abcdefgh"[: source.randint(1, 8)],
@@ -133,8 +142,12 @@ def text_through_edge(channel: grpc.Channel, number: int) -> str:
         if isinstance(event, tuple):
             output += [token.token_id for token in event]
     prompt = _VOCABULARY.encode(request.prompt)
-    expected = InMemoryPair(request, prompt, _warped(_DRAFT, np.float32), _warped(_TARGET, np.float64)).run()
-    return "" if output == expected.token_ids else f"{output}, expected {expected.token_ids}"
+    target = _warped(_TARGET, np.float64)
+    if request.scheme.scheme == Coupled.name:
+        expected = list(own_text(target, KeyedDraws(request.seed), request.max_tokens, tuple(prompt)))
+    else:
+        expected = InMemoryPair(request, prompt, _warped(_DRAFT, np.float32), target).run().token_ids
+    return "" if output == expected else f"{output}, expected {expected}"
 
 
 def _warped(law: Any, dtype: Any) -> Any:
@@ -161,6 +174,34 @@ def _session(stub: Any, prompt: tuple[int, ...]) -> tuple[int, ...]:
                 requests.put(writer.to_proto(_empty_block(message.round + 1, committed)))
         elif message is not None:
             assert isinstance(message, Opened), message
+    return committed[len(prompt) :]
+
+
+def _written(stub: Any, prompt: tuple[int, ...]) -> tuple[int, ...]:
+    """One free-running session's greedy output; garbage goes up with every message that comes down."""
+    writer = wire.EdgeStreamWriter()
+    requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    hasher = PrefixHasher()
+    hasher.extend(prompt)
+    run = FreeRun(len(prompt) + WRITTEN, len(prompt), hasher.value())
+    greedy = SamplingParameters(temperature=0.0)
+    requests.put(
+        writer.to_proto(Open(_VOCABULARY.identity, Coupled.Parameters(), greedy, 1, prompt, free_run=run))
+    )
+    committed, garbage = prompt, random.Random(sum(prompt))
+    for response in stub.Verify(iter(requests.get, None), timeout=_TIMEOUT_S):
+        message = wire.message_from_cloud(response)
+        if not isinstance(message, Written):
+            assert isinstance(message, Opened | None), message
+            continue
+        assert message.first_position == len(committed), message
+        committed += message.token_ids
+        if len(committed) >= len(prompt) + WRITTEN:
+            requests.put(writer.to_proto(Close(CloseReason.FINISHED)))
+            requests.put(None)
+        else:
+            hints = Hints(len(committed), 0, garbage.randrange(9), garbage.randbytes(garbage.randrange(5)))
+            requests.put(writer.to_proto(hints))
     return committed[len(prompt) :]
 
 

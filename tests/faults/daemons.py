@@ -25,7 +25,17 @@ CONTEXT_LENGTH = 512
 TARGET_SEED, DRAFT_SEED = 1, 2
 RESUME_TTL_S = 3.0
 DRAIN_GRACE_S = 0.5
-EDGE_SETTINGS = EdgeSettings(least_round_timeout_s=0.3, round_timeout_s=20.0, max_backoff_s=0.5)
+CONNECT_TIMEOUT_S = 60.0
+"""A cloud that is started again on a busy machine is a long time in coming."""
+PATIENCE_S = 600.0
+"""A cloud that is killed again and again while it loads its model gives no sign of life for minutes."""
+EDGE_SETTINGS = EdgeSettings(
+    least_round_timeout_s=0.3,
+    round_timeout_s=20.0,
+    max_backoff_s=0.5,
+    connect_timeout_s=CONNECT_TIMEOUT_S,
+    patience_s=PATIENCE_S,
+)
 """Impatient with rounds, so that a stall outlasts a deadline, and patient with the cloud."""
 
 

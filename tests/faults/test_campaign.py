@@ -10,20 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from faults.campaign import run_campaign
+from faults.campaign import SCHEMES, run_campaign
 
 GENERATIONS = 16
 
 
 @pytest.mark.slow
-async def test_no_text_is_lost_repeated_or_changed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("schemes", [SCHEMES, ("coupled",)], ids=["all", "coupled"])
+async def test_no_text_is_lost_repeated_or_changed(tmp_path: Path, schemes: tuple[str, ...]) -> None:
     """
     The storm outlasts the texts' own time many times over and has met every kind of fault.
 
     Its stalls are short, but the longest still outlast a round's deadline, which is 0.3 s at the least.
     """
     report = await run_campaign(
-        tmp_path, generations=GENERATIONS, seed=7, model="table", pause_s=0.05, hold_s=0.8
+        tmp_path, generations=GENERATIONS, seed=7, model="table", schemes=schemes, pause_s=0.05, hold_s=0.8
     )
 
     assert not report.failures, report.lines()

@@ -15,6 +15,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from fakes import random_law
+from fuzz.bytes_of_input import Bytes
+from fuzz.hinted_session import hints
 from thinwire.cloud import events
 from thinwire.cloud.session import CloudSession
 from thinwire.common import wire
@@ -56,33 +58,6 @@ SESSION_VOCABULARY_SIZE = 6
 CONTEXT_LENGTH = 64
 PROMPT = (0, 1)
 MAX_EVENTS = 64
-
-
-class Bytes:
-    """Integers and chunks off the front of an input; zeros when it is used up."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def integer(self, below: int) -> int:
-        """0 to `below` - 1."""
-        length = max(1, (below.bit_length() + 7) // 8)
-        value = int.from_bytes(self.chunk(length), "little")
-        return value % below
-
-    def chunk(self, length: int) -> bytes:
-        """The next bytes, at most `length`."""
-        taken, self._data = self._data[:length], self._data[length:]
-        return taken
-
-    def rest(self) -> bytes:
-        """Everything left."""
-        return self.chunk(len(self._data))
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is left."""
-        return not self._data
 
 
 @cache
@@ -270,5 +245,9 @@ def _check_bystander(bystander: _Served, index: int) -> None:
     assert tuple(bystander.replies) == _undisturbed(index), "another session noticed"
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"payload": payload, "cloud-session": cloud_session}
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "payload": payload,
+    "cloud-session": cloud_session,
+    "hints": hints,
+}
 """By the name of its folder in corpus/."""

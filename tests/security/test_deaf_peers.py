@@ -13,8 +13,11 @@ import pytest
 
 from fakes import TableModel
 from loopback import WatchedModel, generate, loopback, make_request, request_message
+from thinwire.cloud.free_running import MAX_HINT_ROWS, WINDOW_TOKENS
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import wire
+from thinwire.common.schemes.coupled import Coupled
+from thinwire.common.session.messages import FreeRun, Hints, Open, PrefixHasher
 from thinwire.common.wire.outbox import MAX_WAITING
 from thinwire.edge.settings import EdgeSettings
 from verify_peer import (
@@ -86,6 +89,29 @@ async def test_a_peer_that_takes_nothing_loses_its_stream(
         assert await target.freed_within(10)
         assert cloud.server.sessions == 0
         assert "expected it to read its stream" in (await peer.refusal()).message
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize("acknowledged", [False, True])
+async def test_a_peer_that_takes_nothing_of_a_free_running_target_loses_its_stream(
+    acknowledged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The target stops at its window; the session is kept as after any torn stream, and then freed."""
+    target, prompt = watched(), (1, 2)
+    settings = CloudSettings(write_timeout_s=SHORT_S, resume_ttl_s=SHORT_S)
+    plain, hasher = EdgeText(prompt).open, PrefixHasher()
+    hasher.extend(prompt)
+    run = FreeRun(500, len(prompt), hasher.value())
+    async with running_cloud(target, settings) as cloud, deaf_to(cloud) as deaf:
+        peer = deaf.stream()
+        await peer.say(Open(plain.vocabulary, Coupled.Parameters(), plain.sampling, 1, prompt, free_run=run))
+        if acknowledged:
+            await peer.say(Hints(len(prompt), 0, 0, b""))
+
+        assert await target.freed_within(10)
+        assert cloud.server.sessions == 0
+        assert "expected it to read its stream" in (await peer.refusal()).message
+    assert 0 < target.passes <= WINDOW_TOKENS + MAX_HINT_ROWS
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 

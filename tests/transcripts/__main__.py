@@ -10,10 +10,12 @@ FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parent))
 
 if __name__ == "__main__":
-    from transcripts.story import STORIES
+    from documents import replace_marked
+    from transcripts.story import SHOWN_ON_PAGE, STORIES, page_part
 
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("--rewrite", action="store_true", required=True)
     parser.parse_args()
     for name, story in STORIES.items():
         (FOLDER / f"{name}.txt").write_text(story.told(), encoding="utf-8")
+    replace_marked(SHOWN_ON_PAGE, "transcript", page_part())

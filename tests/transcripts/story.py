@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fakes import random_law, random_table
@@ -21,11 +22,12 @@ from thinwire.common.schemes.k_sqs import KSqs
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import Close, DraftBlock, Open, Opened, Verdict
 from thinwire.edge import events
+from transcripts.free_story import FREE_STORIES, FreeStory
+from transcripts.shown import CLOUD, DOWN, EDGE, LINK, UP, fields_of
 from weather import Fault
 
 SIZE = 6
 PROMPT = (0, 1, 0, 2)
-UP, DOWN, EDGE, LINK = "edge  → cloud", "edge  ← cloud", "edge", "link"
 FATES = {Fault.DROP: "lost", Fault.DUPLICATE: "arrives twice", Fault.CUT_BEFORE: "lost"}
 
 
@@ -61,7 +63,7 @@ class Story:
         return "\n".join([f"# {self.title}", *pair.lines]) + "\n"
 
 
-STORIES = {
+STORIES: dict[str, Story | FreeStory] = {
     "open": Story("A session opens; its first round has no room for a draft, and the cloud alone speaks.", 1),
     "rounds": Story(
         "Rounds: a block is accepted as far as the target allows, and one token more comes down.", 9
@@ -82,7 +84,20 @@ STORIES = {
         [Fault.NONE] * 4 + [Fault.RESTART],
     ),
     "refusal": Story("A prompt that fills the target's context is refused.", 5, target_context_length=4),
+    **FREE_STORIES,
 }
+
+SHOWN_ON_PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
+_LONGEST_LINE = 110
+
+
+def page_part() -> str:
+    """What the page shows of the free-running conversation: its lines, the longest cut short."""
+    lines = STORIES["free-running"].told().splitlines()[1:]
+    short = [
+        line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 1].rstrip("…") + "…" for line in lines
+    ]
+    return "\n".join(["```text", *short, "```"])
 
 
 class _ToldPair(InMemoryPair):
@@ -103,7 +118,7 @@ class _ToldPair(InMemoryPair):
         ((field, inner),) = message.ListFields()
         fate = next(self._fates)
         head = f"{field.name}, {message.ByteSize()} bytes{fate and ', ' + fate}"
-        self._tell(who, f"{head}: {_fields(inner)}")
+        self._tell(who, f"{head}: {fields_of(inner)}")
 
     def _send_up(self, message: Open | DraftBlock | Close) -> None:
         self._tell_message(UP, self._writer.to_proto(message))
@@ -118,7 +133,7 @@ class _ToldPair(InMemoryPair):
         super()._cut(stream, cloud_notices_s=cloud_notices_s)
 
     def _restart(self, stream: Stream) -> None:
-        self._tell("cloud", "restarts, without its sessions")
+        self._tell(CLOUD, "restarts, without its sessions")
         super()._restart(stream)
 
     def _refuse(self, stream: Stream, error: ThinwireError) -> None:
@@ -138,25 +153,3 @@ class _ToldPair(InMemoryPair):
             case events.Finish(reason, _, error):
                 self._tell(EDGE, f"ends: {reason.value}" + (f", {error.reason}" if error else ""))
         super()._perform_edge(effect)
-
-
-def _fields(message: Any) -> str:
-    """Every field that is there, and every number, as name=value; of more than 16 bytes the first four."""
-    shown = []
-    for field in message.DESCRIPTOR.fields:
-        value = getattr(message, field.name)
-        if message.HasField(field.name) if field.has_presence else isinstance(value, int) or value:
-            values = value if field.is_repeated else [value]
-            text = ",".join(_value(field, one) for one in values)
-            shown.append(f"{field.name}={f'[{text}]' if field.is_repeated else text}")
-    return " ".join(shown)
-
-
-def _value(field: Any, value: Any) -> str:
-    if field.message_type is not None:
-        return f"({_fields(value)})"
-    if field.enum_type is not None:
-        return str(field.enum_type.values_by_number[value].name)
-    if isinstance(value, bytes):
-        return value.hex() if len(value) <= 16 else value[:4].hex() + "…"
-    return str(value)

@@ -68,9 +68,11 @@ class SessionAccount:
         self._metrics.count("downlink_bytes", self._scheme, size_bytes)
 
     def verified(self, measured: RoundVerified, decoding: Done, scoring: Done) -> None:
+        decoded: tuple[tuple[str, float], ...] = ()
+        if decoding.outcome is not None:  # a target that writes by itself decodes nothing in line
+            decoded = ("queue", decoding.queue_us * 1e-6), ("decode", decoding.work_us * 1e-6)
         self._trace.phases(
-            ("queue", decoding.queue_us * 1e-6),
-            ("decode", decoding.work_us * 1e-6),
+            *decoded,
             ("queue", scoring.queue_us * 1e-6),
             ("verify", scoring.work_us * 1e-6),
             session=short_session(self._session.session_id.hex()),

@@ -57,6 +57,8 @@ class Wrote:
     """What the target wrote: the hints that were right, and one token."""
     queue_us: int
     verify_us: int
+    resampled: bool = False
+    """Whether the last token stands where a hint was wrong."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,6 +240,7 @@ class FreeRunningSession(Conversation):
                 verify_us=wrote.verify_us,
                 wait_us=self._wait_us,
                 pauses=self._is_paused,
+                resampled=wrote.resampled and len(written) == len(wrote.token_ids),
                 hints_heard=self._heard,
                 heard_us=round((now - self._heard_s) * 1e6) if self._heard else 0,
             )

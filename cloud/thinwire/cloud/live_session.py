@@ -255,7 +255,7 @@ class LiveSession:
         )
         self.account.verified(measured, Done(None, 0, 0), done)
         written = (*(fed.token_ids[index] for index in path), outcome.next_token_id)
-        return events.Wrote(fed, path, written, done.queue_us, done.work_us)
+        return events.Wrote(fed, path, written, done.queue_us, done.work_us, outcome.resampled)
 
     async def _passed(self, work: PassWork) -> Done:
         """The work done in a pass; notes where the cache had no room for it."""

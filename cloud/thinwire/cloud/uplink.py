@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-from thinwire.cloud.admission import Admission, held_back
+from thinwire.cloud.admission import SAVED_S, Admission, RateBucket, held_back
 from thinwire.cloud.events import BlockReceived, CloseReceived, HintsReceived, WorkFailed
 from thinwire.cloud.live_session import LiveSession, internal
 from thinwire.common import wire
@@ -21,6 +22,15 @@ from thinwire.common.errors import (
 from thinwire.common.session.messages import Close, DraftBlock, Hints, Open
 
 _log = logging.getLogger(__name__)
+HINTS_PER_S = 1000.0
+"""
+Hints, or acknowledgements, that one stream is read: an edge that drafts a token in 2 ms sends half of them.
+
+Beyond it a stream stays unread for a moment, and gRPC's window holds up its peer: one that writes as fast as
+it can (some 10 000 a second were seen) must not take the event loop from all others.
+"""
+HINTS_AT_ONCE = SAVED_S * HINTS_PER_S
+"""So many are read at once by a stream that was silent before."""
 
 
 class Uplink:
@@ -38,6 +48,7 @@ class Uplink:
         """Whether the stream has a round to its credit; the first is paid by the stream itself."""
         self._may_repeat = True
         """Whether a round answered from memory is free: an edge repeats one a stream, after its resume."""
+        self._hints = RateBucket(HINTS_PER_S, asyncio.get_running_loop().time())
 
     async def read(self, requests: AsyncIterator[Any], credential: Credential) -> None:
         """Hand messages to the session until there are none; whatever ends the reading ends the stream."""
@@ -52,6 +63,7 @@ class Uplink:
                     return
                 if isinstance(message, Hints):
                     self._live.handle(HintsReceived(self._epoch, self._affordable(message, credential)))
+                    await self._pace()
                     continue
                 # One round at a time, and none for a peer that does not take its verdicts.
                 await self._live.round_decided()
@@ -64,6 +76,13 @@ class Uplink:
         except Exception as error:
             _log.exception("a stream could not be read")
             self._outbox.end(internal(error))
+
+    async def _pace(self) -> None:
+        """Wait until a stream that hints faster than `HINTS_PER_S` may be read on."""
+        loop = asyncio.get_running_loop()
+        self._hints.take(1, loop.time())
+        if pause_s := self._hints.wait_s(1, loop.time()):
+            await self._outbox.ended(pause_s)
 
     def _understood(self, request: Any) -> DraftBlock | Hints | Close:
         """The message; one that cannot be understood ends the session, if it is this stream's."""

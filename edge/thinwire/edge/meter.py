@@ -177,6 +177,7 @@ class GenerationMeter:
             scheme=self._scheme.name,
             draft_length=written.hint_rows,
             accepted=written.hinted,
+            has_rejection=written.resampled,
             uplink_payload_bits=self._hint_bits,
             uplink_message_bytes=self._round_up_bytes,
             downlink_message_bytes=self._received_bytes,

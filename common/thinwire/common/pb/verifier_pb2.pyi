@@ -238,7 +238,7 @@ class Hints(_message.Message):
     def __init__(self, held_length: _Optional[int] = ..., ahead: _Optional[int] = ..., draft_length: _Optional[int] = ..., payload: _Optional[bytes] = ..., chances: _Optional[bytes] = ..., branch_lengths: _Optional[_Iterable[int]] = ..., branch_places: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Written(_message.Message):
-    __slots__ = ("first_position", "token_ids", "hinted", "hint_rows", "copied", "queue_us", "verify_us", "wait_us", "pauses", "hints_heard", "heard_us")
+    __slots__ = ("first_position", "token_ids", "hinted", "hint_rows", "copied", "queue_us", "verify_us", "wait_us", "pauses", "hints_heard", "heard_us", "resampled")
     FIRST_POSITION_FIELD_NUMBER: _ClassVar[int]
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     HINTED_FIELD_NUMBER: _ClassVar[int]
@@ -250,6 +250,7 @@ class Written(_message.Message):
     PAUSES_FIELD_NUMBER: _ClassVar[int]
     HINTS_HEARD_FIELD_NUMBER: _ClassVar[int]
     HEARD_US_FIELD_NUMBER: _ClassVar[int]
+    RESAMPLED_FIELD_NUMBER: _ClassVar[int]
     first_position: int
     token_ids: _containers.RepeatedScalarFieldContainer[int]
     hinted: int
@@ -261,7 +262,8 @@ class Written(_message.Message):
     pauses: bool
     hints_heard: int
     heard_us: int
-    def __init__(self, first_position: _Optional[int] = ..., token_ids: _Optional[_Iterable[int]] = ..., hinted: _Optional[int] = ..., hint_rows: _Optional[int] = ..., copied: _Optional[int] = ..., queue_us: _Optional[int] = ..., verify_us: _Optional[int] = ..., wait_us: _Optional[int] = ..., pauses: _Optional[bool] = ..., hints_heard: _Optional[int] = ..., heard_us: _Optional[int] = ...) -> None: ...
+    resampled: bool
+    def __init__(self, first_position: _Optional[int] = ..., token_ids: _Optional[_Iterable[int]] = ..., hinted: _Optional[int] = ..., hint_rows: _Optional[int] = ..., copied: _Optional[int] = ..., queue_us: _Optional[int] = ..., verify_us: _Optional[int] = ..., wait_us: _Optional[int] = ..., pauses: _Optional[bool] = ..., hints_heard: _Optional[int] = ..., heard_us: _Optional[int] = ..., resampled: _Optional[bool] = ...) -> None: ...
 
 class Verdict(_message.Message):
     __slots__ = ("round", "accepted", "next_token_id", "committed_length", "queue_us", "verify_us")

@@ -213,6 +213,8 @@ class Written:
     """Microseconds for which the target had waited for a hint before it."""
     pauses: bool = False
     """Whether the target waits for an acknowledgement of all this: to the cloud it looks like a stop."""
+    resampled: bool = False
+    """Whether the last token stands where a hint was wrong."""
     hints_heard: int = 0
     """Messages of hints that have come on this stream."""
     heard_us: int = 0

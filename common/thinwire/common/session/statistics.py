@@ -73,6 +73,8 @@ class RoundMeasured(RoundVerified, DraftMeasured):
     """Accepted ones that the cloud copied from the text; free-running."""
     wait_s: float = 0.0
     """Seconds for which the target had waited for a hint, as the cloud measured them; free-running."""
+    has_rejection: bool | None = None
+    """Whether a drafted token was rejected, where the numbers above do not say so: rows of a tree."""
 
     @property
     def drafted_tokens(self) -> int:
@@ -87,6 +89,8 @@ class RoundMeasured(RoundVerified, DraftMeasured):
     @property
     def tested_tokens(self) -> int:
         """Draft tokens tested: the first rejection is, those after it are not."""
+        if self.has_rejection is not None:
+            return self.accepted + self.has_rejection
         return min(self.accepted + 1, self.draft_length)
 
     @property
