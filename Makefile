@@ -25,7 +25,7 @@ KIND ?= wire
 PIP_INSTALL = $(VENV)/bin/pip install --disable-pip-version-check --progress-bar $$(test -t 1 && echo on || echo off) $(PIP_INDEX)
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: help setup run test test-short test-faults fuzz check proto proto-check pair bench-core bench bench-hour bench-full results bench-capacity bench-tenants bench-smoke figures simulate link compose-test clean
+.PHONY: help setup run test test-short test-faults fuzz check proto proto-check pair bench-core bench bench-hour bench-free bench-full results bench-capacity bench-capacity-free bench-tenants bench-smoke figures simulate link compose-test clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ bench: setup ## methods side by side on thin links, about 10 minutes (OUT=DIR PA
 bench-hour: setup ## the whole grid with short texts, about an hour; goes on where it ended (OUT=DIR PACED=A_MS,B_MS METHODS="...")
 	$(PYTHON) -m bench.grid --hour --out '$(or $(OUT),bench/results/hour$(if $(PACED),-paced))' $(if $(PACED),--paced '$(PACED)') $(if $(METHODS),--methods $(METHODS))
 
+bench-free: setup ## a cloud that writes by itself in the whole grid at three pass times, hours; goes on where it ended (OUT=DIR PART="--rates 512k ...")
+	$(PYTHON) -m bench.grid --free --out '$(or $(OUT),bench/results/free)' $(PART)
+
 bench-full: setup ## the whole grid, tuned in every cell, hours; goes on where it ended (OUT=DIR PACED=A_MS,B_MS)
 	$(PYTHON) -m bench.grid --full --out '$(or $(OUT),bench/results/full)' $(if $(PACED),--paced '$(PACED)')
 
@@ -103,6 +106,9 @@ results: setup ## a run's tables, figures and lines into docs (DIR=bench/results
 
 bench-capacity: setup ## 1 to 64 edges against one cloud, about 15 minutes (OUT=PATH of JSON lines, EDGES=1,16,64)
 	$(PYTHON) -m bench.capacity $(if $(OUT),--out '$(OUT)') $(if $(EDGES),--edges '$(EDGES)')
+
+bench-capacity-free: setup ## 16 and 64 edges on a cloud that writes by itself, beside rounds and plain streams (OUT=PATH)
+	$(PYTHON) -m bench.capacity --free $(if $(OUT),--out '$(OUT)')
 
 bench-tenants: setup ## one tenant's round times while another offers ten times its quota, 3 minutes (OUT=PATH of JSON lines)
 	$(PYTHON) -m bench.capacity --tenants $(if $(OUT),--out '$(OUT)')

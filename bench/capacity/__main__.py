@@ -6,7 +6,8 @@ Beside it, in turn and in the same run: the same cloud with one sequence a pass,
 Unpaced, and with target passes of at least 50 ms, which stand in for a larger target.
 The edges replay real drafts of the bundled pair, recorded at the beginning.
 
-`--tenants` measures instead what one tenant notices of another's load (`bench.capacity.tenants`).
+`--free` measures instead a cloud that writes by itself beside rounds and plain streams
+(`bench.capacity.free`), `--tenants` what one tenant notices of another's load (`bench.capacity.tenants`).
 """
 
 from __future__ import annotations
@@ -20,28 +21,28 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from bench import command
-from bench.capacity import tenants
+from bench.capacity import free, tenants
 from bench.capacity.daemons import CLOUD, PEERS, serving
 from bench.capacity.load import DECODING, QUOTAS, Job
-from bench.capacity.measure import Plan, Seen, append_lines, measure, say
+from bench.capacity.measure import RIVAL, Plan, Way, measure_ways, rival, say
 from bench.capacity.texts import DRAFT_LENGTH, record
 from bench.markdown import table
-from bench.peers import messages
-from bench.peers.messages import PeerRequest
 from thinwire.edge.demo import target_threads
 
 EDGES = Plan(slices=2, seconds=3.5)
 TENANTS = Plan(offers=QUOTAS, slices=6, settle_s=1.5, seconds=5.0)
+FREE = Plan(edges=(16, 64), paced_ms=(50.0,), slices=4, seconds=5.0)
+SMALL_FREE = Plan(texts=2, tokens=32, edges=(2,), paced_ms=(50.0,), slices=1, seconds=3.0)
 SMALL_EDGES = Plan(texts=4, tokens=32, edges=(1, 4), paced_ms=(0.0,), slices=1, seconds=3.0)
 SMALL_TENANTS = Plan(texts=4, tokens=32, offers=QUOTAS, slices=1, settle_s=1.0, seconds=2.0)
-OWN, SINGLE, RIVAL = WAYS = "one cloud", "one sequence a pass", "transformers, batched"
-MAX_PROCESSES = 2
-"""Full of clients: the machine's cores are shared with the daemon."""
+OWN, SINGLE = "one cloud", "one sequence a pass"
+WAYS = OWN, SINGLE, RIVAL
 SLICE_START_S, DAEMONS_START_S, RECORDING_S = 6.0, 15.0, 30.0
 """Besides: load generators that start and warm up, daemons that load, texts that are drafted."""
 HEAD = (
@@ -89,36 +90,21 @@ async def _measure_all(
     common = ("--threads", str(plan.threads), "--paced", f"{paced_ms:g},0")
     cloud = (CLOUD, *common, "--max-sessions", str(2 * most), "--max-batch-sequences")
     commands = {OWN: (*cloud, str(most)), SINGLE: (*cloud, "1"), RIVAL: (PEERS, *common)}
+    replay = partial(Job, texts=texts)
+    ways = {
+        OWN: Way(OWN, lambda edges: replay),
+        SINGLE: Way(SINGLE, lambda edges: replay),
+        RIVAL: Way(RIVAL, lambda edges: partial(replay, rival=rival(plan, edges))),
+    }
     lines: list[Line] = []
     memory_bytes = math.nan
     async with serving(folder, commands) as daemons:
         before = daemons[OWN].rss_bytes
-        # The most edges first, so that the memory they take is all fresh.
-        for edges in sorted(plan.edges, reverse=True):
-            row = {way: Seen(way=way, edges=edges, paced_ms=paced_ms) for way in WAYS}
-            for _ in range(plan.slices):
-                for way, seen in row.items():
-                    rival = PeerRequest(messages.BATCHED, "", plan.tokens, 1.0, 0, together=edges)
-                    jobs = [
-                        Job(texts=texts, numbers=numbers, rival=rival if way == RIVAL else None)
-                        for numbers in _shares(edges)
-                    ]
-                    (part,), loads, (cpu_s,) = await measure(daemons[way], jobs, replace(plan, slices=1))
-                    seen.add(part, loads, cpu_s, *(load.counts for load in loads))
-                if edges == most and math.isnan(memory_bytes):  # later, torn sessions are still kept beside
-                    memory_bytes = (daemons[OWN].rss_bytes - before) / most
-            fresh = [seen.line() for seen in row.values()]
-            speeds = ", ".join(f"{line['way']} {line['tokens_per_s']:.0f} tokens/s" for line in fresh)
-            say(f"{edges} edges: {speeds}")
+        async for edges, fresh in measure_ways(plan, daemons, ways, paced_ms, out):
             lines += fresh
-            append_lines(out, fresh)
+            if edges == most:  # later, torn sessions are still kept beside
+                memory_bytes = (daemons[OWN].rss_bytes - before) / most
     return lines, memory_bytes
-
-
-def _shares(edges: int) -> list[range]:
-    """The edges over the processes."""
-    count = min(edges, MAX_PROCESSES)
-    return [range(edges * n // count, edges * (n + 1) // count) for n in range(count)]
 
 
 def _section(lines: Sequence[Line], paced_ms: float, memory_bytes: float) -> str:
@@ -183,6 +169,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(allow_abbrev=False, prog="python -m bench.capacity", description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="a small table, in a minute or two")
     parser.add_argument(
+        "--free", action="store_true", help="a cloud that writes by itself beside rounds and plain streams"
+    )
+    parser.add_argument(
         "--tenants", action="store_true", help="what one tenant notices of another that offers ten quotas"
     )
     parser.add_argument(
@@ -199,8 +188,14 @@ def main() -> int:
     if arguments.tenants and arguments.edges:
         parser.error("--edges has no place beside --tenants; expected one of them")
 
+    if arguments.free and arguments.tenants:
+        parser.error("--free has no place beside --tenants; expected one of them")
     measuring, full, small = (
-        (tenants.run, TENANTS, SMALL_TENANTS) if arguments.tenants else (run, EDGES, SMALL_EDGES)
+        (tenants.run, TENANTS, SMALL_TENANTS)
+        if arguments.tenants
+        else (free.run, FREE, SMALL_FREE)
+        if arguments.free
+        else (run, EDGES, SMALL_EDGES)
     )
     given = {name: getattr(arguments, name) for name in ("edges", "seconds", "slices", "threads")}
     if arguments.decoding:

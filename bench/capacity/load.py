@@ -1,8 +1,9 @@
 """
 A process full of clients of one daemon.
 
-Clients are one of three:
+Clients are one of four:
 edges that draft as recorded, think besides, send, and wait for the verdict, all the time;
+edges of a cloud that writes by itself, with their hints as recorded, or without any;
 edges of a tenant that offers, each with its ticks: so many rounds a second over all that take part;
 readers of the rival's streams.
 A refusal for want of room or of quota is waited out and tried again.
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import grpc
 
+from bench.capacity.free_edge import free_edge
 from bench.capacity.session import ROUND_TIMEOUT_S, Answer, ReplayedSession
 from bench.capacity.texts import RecordedText, random_texts, read_texts
 from bench.peers.messages import STREAM, PeerRequest
@@ -93,6 +95,8 @@ class Job:
     """Offer this quota, rounds a second; 0 does not offer."""
     rival: PeerRequest | None = None
     """Read the rival's streams, of such texts; None replays edges."""
+    is_hinted: bool | None = None
+    """Of edges of a cloud that writes by itself: whether they send hints; None replays rounds."""
 
 
 @dataclass(slots=True)
@@ -132,7 +136,10 @@ async def _run(parent: Connection, address: str, job: Job) -> Load:
             await channel.channel_ready()
     numbered = list(zip(channels, numbers, strict=True))
     sessions = [ReplayedSession(channel, metadata, texts, number) for channel, number in numbered]
-    if job.rival is not None:
+    if job.is_hinted is not None:
+        free = partial(free_edge, counts=load.counts, is_hinted=job.is_hinted)
+        clients = [free(channel, metadata, texts, number) for channel, number in numbered]
+    elif job.rival is not None:
         clients = [_stream(channel, texts, number, job.rival, load) for channel, number in numbered]
     else:
         clients = [_edge(session, job, load) for session in sessions]

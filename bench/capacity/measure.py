@@ -9,8 +9,8 @@ import multiprocessing
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,7 +21,12 @@ from bench.capacity.load import QUOTAS, Job, Load, Offer, Slice, work
 from bench.capacity.session import Answer
 from bench.command import CommandError
 from bench.grid.summaries import percentile
+from bench.peers import messages
+from bench.peers.messages import PeerRequest
 
+RIVAL = "transformers, batched"
+MAX_PROCESSES = 2
+"""Full of clients: the machine's cores are shared with the daemon."""
 START_TIMEOUT_S = 120.0
 END_TIMEOUT_S = 60.0
 LEAD_S = 0.3
@@ -163,6 +168,45 @@ class Seen:
             "round_p50_ms": percentile(every_ms, 0.5),
             "round_p95_ms": percentile(every_ms, 0.95),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to serve many edges."""
+
+    daemon: str
+    """Its name among those that serve."""
+    job: Callable[[int], Callable[..., Job]]
+    """What a process of its clients does, by the number of edges; `numbers` are still to be given."""
+
+
+def rival(plan: Plan, edges: int) -> PeerRequest:
+    """What each of so many clients asks of transformers' batched `generate`."""
+    return PeerRequest(messages.BATCHED, "", plan.tokens, 1.0, 0, together=edges)
+
+
+async def measure_ways(
+    plan: Plan,
+    daemons: Mapping[str, MeasuredDaemon],
+    ways: Mapping[str, Way],
+    paced_ms: float,
+    out: Path | None,
+) -> AsyncIterator[tuple[int, list[dict[str, Any]]]]:
+    """Lines of each number of edges, the most first, so that the memory they take is all fresh."""
+    for edges in sorted(plan.edges, reverse=True):
+        row = {way: Seen(way=way, edges=edges, paced_ms=paced_ms) for way in ways}
+        for _ in range(plan.slices):
+            for name, seen in row.items():
+                way, count = ways[name], min(edges, MAX_PROCESSES)
+                shares = (range(edges * n // count, edges * (n + 1) // count) for n in range(count))
+                jobs = [way.job(edges)(numbers=numbers) for numbers in shares]
+                (part,), loads, (cpu_s,) = await measure(daemons[way.daemon], jobs, replace(plan, slices=1))
+                seen.add(part, loads, cpu_s, *(load.counts for load in loads))
+        fresh = [seen.line() for seen in row.values()]
+        speeds = ", ".join(f"{line['way']} {line['tokens_per_s']:.0f} tokens/s" for line in fresh)
+        say(f"{edges} edges: {speeds}")
+        append_lines(out, fresh)
+        yield edges, fresh
 
 
 def append_lines(out: Path | None, lines: Iterable[Mapping[str, Any]]) -> None:

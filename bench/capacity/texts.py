@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import random
 import statistics
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
@@ -26,7 +27,7 @@ from bench.pair import read_prompts
 from thinwire.common import demo_pair, wire
 from thinwire.common.config import MAX_DRAFT_LENGTH
 from thinwire.common.pb import verifier_pb2
-from thinwire.common.schemes import make_scheme
+from thinwire.common.schemes import make_scheme, parse_scheme
 from thinwire.common.schemes.dense_qs import MAX_DENSE_RESOLUTION, DenseQs
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import DraftBlock, Open, PrefixHasher, block_checksum
@@ -48,13 +49,26 @@ class RecordedRound(msgspec.Struct, frozen=True):
     next_token_id: int
 
 
+class RecordedHints(msgspec.Struct, frozen=True):
+    """One message up to a cloud that writes by itself."""
+
+    request: bytes
+    """Serialised."""
+    held_length: int
+    """Tokens that the edge held, prompt included."""
+    after_s: float
+    """Seconds since it held them; since the opening, where that is the prompt."""
+
+
 class RecordedText(msgspec.Struct, frozen=True):
-    """One text."""
+    """One text; its rounds, or beside a cloud that writes by itself its hints and tokens."""
 
     prompt: str
     open: bytes
     """The message that opens the session, serialised."""
     rounds: tuple[RecordedRound, ...]
+    hints: tuple[RecordedHints, ...] = ()
+    tokens: tuple[int, ...] = ()
 
 
 def write_texts(path: Path, texts: list[RecordedText]) -> None:
@@ -78,7 +92,7 @@ class _Proxy(grpc.GenericRpcHandler):  # type: ignore[misc]
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
         self.kept: dict[str, list[Any]] = defaultdict(list)
-        """Messages either way, by kind."""
+        """Messages either way, by kind, and when each crossed."""
 
     def service(self, details: Any) -> Any:
         """The same handler for every method."""
@@ -94,11 +108,20 @@ class _Proxy(grpc.GenericRpcHandler):  # type: ignore[misc]
         async for message in messages:
             if method.endswith("/Verify"):
                 parsed = kind.FromString(message)
-                self.kept[parsed.WhichOneof("message")].append(parsed)
+                self.kept[parsed.WhichOneof("message")].append((time.monotonic(), parsed))
             yield message
 
 
-async def record(folder: Path, path: Path, *, count: int, tokens: int, threads: int) -> float:
+async def record(
+    folder: Path,
+    path: Path,
+    *,
+    count: int,
+    tokens: int,
+    threads: int,
+    scheme: str = "k-sqs",
+    paced_ms: float = 0.0,
+) -> float:
     """
     Real drafts of the bundled pair, against a cloud that does nothing else.
 
@@ -108,13 +131,15 @@ async def record(folder: Path, path: Path, *, count: int, tokens: int, threads: 
         count: of texts; end-of-text is ignored, the seeds are 1, 2, ....
         tokens: of each.
         threads: of the target.
+        scheme: of the texts.
+        paced_ms: least milliseconds of the target's passes; guesses depend on it.
 
     Returns:
         a block's median draft time in ms.
     """
     round_log = folder / "recording.rounds"
     crossed = []
-    cloud = (CLOUD, "--threads", str(threads), "--max-batch-sequences", "1")
+    cloud = (CLOUD, "--threads", str(threads), "--max-batch-sequences", "1", "--paced", f"{paced_ms:g},0")
     async with (
         serving(folder, {"recorded": cloud}) as daemons,
         grpc.aio.insecure_channel(
@@ -136,28 +161,51 @@ async def record(folder: Path, path: Path, *, count: int, tokens: int, threads: 
             ):
                 for seed, prompt in enumerate(read_prompts()[:count], 1):
                     proxy.kept = defaultdict(list)
-                    asked = GenerationRequest(prompt, seed, max_tokens=tokens, ignore_eos=True)
+                    asked = GenerationRequest(
+                        prompt, seed, max_tokens=tokens, ignore_eos=True, scheme=parse_scheme(scheme)
+                    )
                     async for _ in client.events(asked):
                         pass
                     crossed.append((prompt, proxy.kept))
         finally:
             await server.stop(0)
     lines = (json.loads(line) for line in round_log.read_text(encoding="utf-8").splitlines())
-    draft_times_s = (line["draft_s"] for line in lines if line["kind"] == "round")
+    drafts_s: list[float] = [line["draft_s"] for line in lines if line["kind"] == "round"]
+    draft_times_s = iter(drafts_s)
     texts = [_text(prompt, kept, draft_times_s) for prompt, kept in crossed]
     write_texts(path, texts)
-    return 1e3 * statistics.median(one.draft_s for text in texts for one in text.rounds)
+    return 1e3 * statistics.median(drafts_s)
 
 
 def _text(prompt: str, kept: Mapping[str, list[Any]], draft_times_s: Iterator[float]) -> RecordedText:
     """One text of what crossed, and of the edge's draft times in the order of its rounds."""
-    (opening,) = kept["open"]
-    verdicts = [one.verdict for one in kept["verdict"]]
+    ((_, opening),) = kept["open"]
+    if kept["written"]:
+        return _free_text(prompt, opening, kept)
+    verdicts = [one.verdict for _, one in kept["verdict"]]
     rounds = (
         RecordedRound(block.SerializeToString(), next(draft_times_s), verdict.accepted, verdict.next_token_id)
-        for block, verdict in zip(kept["draft_block"], verdicts, strict=True)
+        for (_, block), verdict in zip(kept["draft_block"], verdicts, strict=True)
     )
     return RecordedText(prompt, opening.SerializeToString(), tuple(rounds))
+
+
+def _free_text(prompt: str, opening: Any, kept: Mapping[str, list[Any]]) -> RecordedText:
+    """The same of a text that the cloud wrote by itself."""
+    length, tokens = len(opening.open.prompt_token_ids), tuple[int, ...]()
+    reached_s = {length: kept["opened"][0][0]}
+    for at_s, message in kept["written"]:
+        tokens += tuple(message.written.token_ids)
+        reached_s[length + len(tokens)] = at_s
+    hints = (
+        RecordedHints(
+            message.SerializeToString(),
+            message.hints.held_length,
+            max(0.0, at_s - reached_s[message.hints.held_length]),
+        )
+        for at_s, message in kept["hints"]
+    )
+    return RecordedText(prompt, opening.SerializeToString(), (), tuple(hints), tokens)
 
 
 def random_texts(text: RecordedText, number: int) -> list[RecordedText]:

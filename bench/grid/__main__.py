@@ -6,6 +6,7 @@
     python -m bench.grid --hour --out results/hour   the whole grid with short texts, tuned by transfer
     python -m bench.grid --full --out results/full   hours, tuned in every cell
     python -m bench.grid --short --paced 120,2       as if a target pass took 120 ms and 2 ms a token
+    python -m bench.grid --free --out results/free   a cloud that writes by itself, at three pass times
 
 Prints an estimate first. The same command goes on where it ended. The results are in --out:
 `python -m bench.grid.report DIR` draws the tables again, `python -m bench.grid.publish` puts them into docs.
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import command
-from bench.grid import figures, report
+from bench.grid import figures, free_page, pass_times, report
 from bench.grid.arithmetic import Costs, estimate
 from bench.grid.cells import PLANS
 from bench.grid.dataset_prompts import read_prompts
@@ -33,6 +34,7 @@ from bench.grid.progress import RichProgress
 from bench.grid.provenance import revision
 from bench.grid.runner import Runner
 from bench.grid.store import read_generations
+from bench.peers.pacing import Pacing
 from link.description import parse_rate_bps
 from thinwire.common.daemon.options import add_options, from_arguments
 from thinwire.common.errors import ConfigError
@@ -46,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     rates_bps = [parse_rate_bps(rate) for rate in arguments.rates]
     rtts_s = [rtt_ms / 1000 for rtt_ms in arguments.rtts_ms]
-    plan = PLANS[arguments.plan].part(rates_bps, rtts_s, arguments.temperatures)
+    passes_s = [pass_ms / 1000 for pass_ms in arguments.passes_ms]
+    plan = PLANS[arguments.plan].part(rates_bps, rtts_s, arguments.temperatures, passes_s)
     counts = {"prompts": arguments.prompts_count, "tokens": arguments.tokens_count}
     for name, value in counts.items():
         if value is not None and value < 1:
@@ -66,19 +69,33 @@ def _run(arguments: argparse.Namespace) -> int:
             raise ConfigError(
                 f"there is no {role} model in {settings.pair}; expected a folder {role}/ there."
             )
-    whole = estimate(plan, methods, Costs(pacing=settings.pacing))
+    several = bool(plan.pacings)
+    if several and settings.pacing != Pacing():
+        raise ConfigError(
+            f"--paced is {settings.pacing.as_argument()}; expected --passes-ms with --{plan.name}."
+        )
+    costs = Costs(pacing=settings.pacing)
+    whole = pass_times.estimate(plan, methods) if several else estimate(plan, methods, costs)
     print(f"{plan.name}: {whole}", file=sys.stderr)
-    print(f"{settings.pacing}; results in {out}", file=sys.stderr, flush=True)
+    paced = "; ".join(map(str, plan.pacings)) or settings.pacing
+    print(f"{paced}; results in {out}", file=sys.stderr, flush=True)
     if arguments.estimate:
         return 0
     with RichProgress(whole.seconds) as progress:
-        Runner(plan, methods, settings, out, progress).run()
+        if several:
+            folders = pass_times.run(plan, methods, settings, out, progress)
+        else:
+            Runner(plan, methods, settings, out, progress).run()
+            folders = [out]
     shutil.rmtree(settings.work, ignore_errors=True)
-    text = report.render(out)
+    for folder in folders:
+        (folder / "report.md").write_text(report.render(folder), encoding="utf-8")
+        figures.write(folder)
+    text = free_page.render(out) if several else (out / "report.md").read_text(encoding="utf-8")
     (out / "report.md").write_text(text, encoding="utf-8")
-    figures.write(out)
     print(text)
-    return command.FAILED if any(record.failure for record in read_generations(out)) else 0
+    failed = (record.failure for folder in folders for record in read_generations(folder))
+    return command.FAILED if any(failed) else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--rates", metavar="UP", help=f"{part}, such as 512k", **some)
     add("--rtts-ms", type=float, metavar="MS", help=part, **some)
     add("--temperatures", type=float, metavar="T", help=part, **some)
+    add("--passes-ms", type=float, metavar="MS", help=f"{part} (0: as they are); of --free", **some)
     add("--estimate", action="store_true", help="print the estimate and end")
     add_options(parser, RunSettings, "the run")
     return parser

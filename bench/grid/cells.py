@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Collection
 from dataclasses import astuple, dataclass, replace
 
+from bench.peers.pacing import Pacing
 from link.description import LinkDescription
 from thinwire.common.errors import ConfigError
 
@@ -83,6 +84,8 @@ class Plan:
     """`Cell.line` of the link whose trials tune every cell (`transfer`); None tunes in each cell."""
     checked: tuple[Cell, ...] = ()
     """Off the tuning link: cells where every draft length is run too, to see what the transfer was worth."""
+    pacings: tuple[Pacing, ...] = ()
+    """Pass times, each a run of its own (`pass_times`); empty for one run, paced as its settings say."""
 
     def __post_init__(self) -> None:
         if self.tuning_link is not None and self.tuning_link not in {cell.line for cell in self.cells}:
@@ -103,16 +106,27 @@ class Plan:
         return tuple(Cell(*self.tuning_link, t) for t in temperatures) if self.tuning_link else ()
 
     def part(
-        self, rates_up_bps: Collection[int], rtts_s: Collection[float], temperatures: Collection[float]
+        self,
+        rates_up_bps: Collection[int],
+        rtts_s: Collection[float],
+        temperatures: Collection[float],
+        passes_s: Collection[float] = (),
     ) -> Plan:
         """
-        The cells with these rates, round trips and temperatures; empty ones mean all.
+        The cells with these rates, round trips and temperatures, and these pass times; empty ones mean all.
 
         A tuning link that is not among them becomes the fastest that is.
 
         Raises:
-            ConfigError: no cell is left.
+            ConfigError: no cell is left, or no pass time.
         """
+        pacings = tuple(p for p in self.pacings if not passes_s or p.base_s in passes_s)
+        if passes_s and not pacings:
+            known = [f"{pacing.base_s * 1000:g}" for pacing in self.pacings]
+            raise ConfigError(
+                f"no pass time of {self.name} is in {[1000 * one for one in passes_s]} ms; expected some of "
+                f"{', '.join(known) or 'none, as --paced says it'}."
+            )
         wanted = (rates_up_bps, rtts_s, temperatures)
         cells = tuple(
             cell
@@ -128,7 +142,7 @@ class Plan:
         if tuning_link is not None and tuning_link not in lines:
             tuning_link = max(lines, key=lambda line: (line[0], -line[1]))
         checked = tuple(cell for cell in self.checked if cell in cells and cell.line != tuning_link)
-        return replace(self, cells=cells, tuning_link=tuning_link, checked=checked)
+        return replace(self, cells=cells, tuning_link=tuning_link, checked=checked, pacings=pacings)
 
 
 SMOKE = Plan(
@@ -177,4 +191,16 @@ HOUR = replace(
     checked=(Cell(32_000, 0.04, 1.0), Cell(512_000, 0.04, 0.3), Cell(512_000, 0.15, 1.0)),
 )
 """The same cells and methods as `FULL`, tuned by transfer, shorter texts and fewer of them."""
-PLANS = {plan.name: plan for plan in (SMOKE, SHORT, HOUR, FULL)}
+FREE = replace(
+    HOUR,
+    name="free",
+    prompts=5,
+    tokens=96,
+    # Of fixed parameters but k-sqs's γ; ℓ of k-sqs stays its default, 100.
+    methods=("cloud-stream", "cloud-assisted:gamma=6", "coupled", "coupled:objective=cloud", "k-sqs:K=8"),
+    tuned=("draft_length",),
+    checked=(),
+    pacings=(Pacing(), Pacing(0.06, 0.002), Pacing(0.12, 0.002)),
+)
+"""The same cells at three pass times: a cloud that writes by itself beside what it competes with."""
+PLANS = {plan.name: plan for plan in (SMOKE, SHORT, HOUR, FREE, FULL)}

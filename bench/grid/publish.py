@@ -4,11 +4,14 @@
     python -m bench.grid.publish bench/results/hour
     python -m bench.grid.publish bench/results/hour --paced bench/results/hour-paced
     python -m bench.grid.publish bench/results/short --name short
+    python -m bench.grid.publish bench/results/free
 
 Writes DOCS/results/NAME.md, DOCS/figures/NAME-*.svg, and the lines themselves to DOCS/results/lines/NAME/, so
 that all of it can be drawn again from a clone: `python -m bench.grid.publish docs/results/lines/NAME`.
 With --paced the second run is published too (as NAME-paced), and the figure `worth.svg` shows both side by
-side. A simulation (in DIR/simulation, or where --simulation says) becomes DOCS/results/simulation.md.
+side. Of a run at several pass times (`make bench-free`) each becomes NAME-PASS.md; NAME.md says what they say
+together, with figures/NAME-speed.svg, and DOCS/results.md when to use what, between its two marks.
+A simulation (in DIR/simulation, or where --simulation says) becomes DOCS/results/simulation.md.
 """
 
 from __future__ import annotations
@@ -22,15 +25,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import command
-from bench.grid import figures, report
+from bench.grid import figures, free_page, report
 from bench.grid.store import read_generations, read_lines, read_settings
 
 LINES = ("generations", "links")
 """Files that tables and figures are made of; a simulation is fitted to the rounds too."""
 COMMAND = "python -m bench.grid.publish"
+HEAD = f"Written by `{COMMAND}` from the lines in [lines/{{0}}](lines/{{0}}), never by hand."
+MARKS = "<!-- when to use what: written by bench.grid.publish -->", "<!-- end of what is written -->"
+"""Around what is written into DOCS/results.md."""
 
 
-def publish(folder: Path, docs: Path, name: str, paced: Path | None = None) -> list[Path]:
+def publish(
+    folder: Path, docs: Path, name: str, paced: Path | None = None, *, lines: str | None = None
+) -> list[Path]:
     """
     One run's page, figures and lines.
 
@@ -39,6 +47,7 @@ def publish(folder: Path, docs: Path, name: str, paced: Path | None = None) -> l
         docs: its figures/ and results/ are written to.
         name: of the page.
         paced: a further run for the figure of both, whose own page is not written here.
+        lines: where the lines go, in results/lines; the page's name when None.
 
     Returns:
         the files.
@@ -58,9 +67,42 @@ def publish(folder: Path, docs: Path, name: str, paced: Path | None = None) -> l
         shown.insert(0, ("tokens/s over each baseline's", path))
     images = "\n\n".join(f"![{words}](../figures/{path.name})" for words, path in shown)
     page = pages / f"{name}.md"
-    head = f"Written by `{COMMAND}` from the lines in [lines/{name}](lines/{name}), never by hand."
-    page.write_text(report.render(folder, head=head, images=images), encoding="utf-8")
-    return [page, *paths, *keep_lines(folder, pages / "lines" / name)]
+    where = lines or name
+    page.write_text(report.render(folder, head=HEAD.format(where), images=images), encoding="utf-8")
+    return [page, *paths, *keep_lines(folder, pages / "lines" / where)]
+
+
+def publish_several(folder: Path, docs: Path, name: str) -> list[Path]:
+    """
+    A run at several pass times: a page each, and the page of all; arguments and errors of `publish`.
+
+    Returns:
+        the files.
+    """
+    paths, pages = [], docs / "results"
+    for one in free_page.folders_of(folder):
+        paths += publish(one, docs, f"{name}-{one.name}", lines=f"{name}/{one.name}")
+    if (capacity := folder / free_page.CAPACITY_FILE).exists():
+        paths.append(pages / "lines" / name / capacity.name)
+        paths[-1].write_bytes(capacity.read_bytes())
+    paths += [docs / "figures" / f"{name}-speed.svg", pages / f"{name}.md"]
+    free_page.write_figure(folder, paths[-2])
+    linked = [path.stem for path in paths if path.suffix == ".md" and path.stem != name]
+    images = f"![speed over plain streaming](../figures/{paths[-2].name})\n\nEach pass time: " + ", ".join(
+        f"[{stem}]({stem}.md)" for stem in linked
+    )
+    text = free_page.render(folder, head=HEAD.format(name), images=images + ".")
+    paths[-1].write_text(text, encoding="utf-8")
+    results = docs / "results.md"
+    before, mark, rest = (
+        results.read_text(encoding="utf-8").partition(MARKS[0]) if results.exists() else [""] * 3
+    )
+    if mark and MARKS[1] in rest:
+        told = free_page.when_to_use_what(folder)
+        _, _, behind = rest.partition(MARKS[1])
+        results.write_text(f"{before}{mark}\n{told}\n{MARKS[1]}{behind}", encoding="utf-8")
+        paths.append(results)
+    return paths
 
 
 def keep_lines(folder: Path, to: Path, names: Sequence[str] = LINES) -> list[Path]:
@@ -122,6 +164,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         folder: Path = given.folder
+        if free_page.folders_of(folder):
+            paths = publish_several(folder, given.docs, given.name or folder.name)
+            print("\n".join(map(str, paths)))
+            return 0
         plan = read_settings(folder).get("plan", {}).get("name", folder.name)
         is_paced = any(record.is_paced for record in read_generations(folder))
         name = given.name or (f"{plan}-paced" if is_paced else plan)

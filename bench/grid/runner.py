@@ -76,34 +76,50 @@ class Runner:
             link.errors.LinkError: the link cannot be made, or is not what it says.
             DaemonDiedError: a daemon died.
         """
-        plan, methods = self._plan, self._methods
-        shared = list(arithmetic.transfer_texts(plan, methods))
-        done = {cell for cell in plan.cells if all(self._are_done(cell, method) for method in methods)}
-        tuned = done.issuperset(plan.cells) or all(self._are_done(*setting) for setting in shared)
-        for cells in plan.links:
-            tunes = cells[0].line == plan.tuning_link
-            if done.issuperset(cells) and (tuned or not tunes):
-                self._progress.say(f"{cells[0]}: done before")
-                spared = arithmetic.estimate(plan, methods, self._costs, [cells])
-                self._progress.advance(spared.seconds)
-                continue
-            with self._open(cells[0]) as stage:
-                self._progress.advance(arithmetic.START_S)
-                self._describe(stage)
-                self._warm_up(stage, cells[0])
-                for setting in shared if tunes else ():
-                    self._trial(stage, *setting)
-                for cell in cells:
-                    self._cell(stage, cell)
-                self._describe(stage)  # again, as its lateness is now that of the whole run
+        for cells in self._plan.links:
+            self.run_link(cells, range(len(self._prompts)))
 
-    def _are_done(self, cell: Cell, method: Method, tried: Parameters | None = None) -> bool:
-        """Whether every measured text is there, or every tuning text with some parameters."""
+    def run_link(self, cells: Sequence[Cell], turns: range) -> None:
+        """
+        What is not there yet of one link; errors of `run`.
+
+        Args:
+            cells: of the link.
+            turns: numbers of the measured prompts to run, from 0.
+        """
+        plan, methods = self._plan, self._methods
+        tunes = cells[0].line == plan.tuning_link
+        shared = list(arithmetic.transfer_texts(plan, methods)) if tunes else []
+        every = range(len(self._prompts))
+        tuned = self._hold(plan.cells, every) or all(self._are_done(*setting) for setting in shared)
+        if tuned and self._hold(cells, turns):
+            self._progress.say(f"{cells[0]}: done before")
+            spared = arithmetic.estimate(replace(plan, prompts=len(turns)), methods, self._costs, [cells])
+            self._progress.advance(spared.seconds)
+            return
+        with self._open(cells[0]) as stage:
+            self._progress.advance(arithmetic.START_S)
+            self._describe(stage)
+            self._warm_up(stage, cells[0])
+            for setting in shared:
+                self._trial(stage, *setting)
+            for cell in cells:
+                self._cell(stage, cell, turns)
+            self._describe(stage)  # again, as its lateness is now that of the whole run
+
+    def _hold(self, cells: Sequence[Cell], turns: range) -> bool:
+        """Whether the measured texts of some cells and turns are there, of every method."""
+        return all(self._are_done(cell, method, turns=turns) for cell in cells for method in self._methods)
+
+    def _are_done(
+        self, cell: Cell, method: Method, tried: Parameters | None = None, *, turns: range | None = None
+    ) -> bool:
+        """Whether the measured texts of some turns are there, or every tuning text with some parameters."""
         prompts = self._prompts if tried is None else self._tuning_prompts
         trial = "" if tried is None else trial_name(tried)
         keys = (
-            (cell, method.name, prompt.id, self._settings.seed + turn, trial)
-            for turn, prompt in enumerate(prompts)
+            (cell, method.name, prompts[turn].id, self._settings.seed + turn, trial)
+            for turn in turns or range(len(prompts))
         )
         return all(key in self._store.done for key in keys)
 
@@ -121,9 +137,9 @@ class Runner:
                 request_of(cell, method, method.defaults(), self._prompts[0].prompt, 0, WARM_UP_TOKENS)
             )
 
-    def _cell(self, stage: Stage, cell: Cell) -> None:
+    def _cell(self, stage: Stage, cell: Cell, turns: range) -> None:
         chosen = [(method, *self._tuned(stage, cell, method)) for method in self._methods]
-        for turn in range(len(self._prompts)):
+        for turn in turns:
             # Each prompt begins with another method, so that none always comes first.
             start = turn % len(chosen)
             for method, parameters, tuned_by, predicted_s in (*chosen[start:], *chosen[:start]):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,9 +20,11 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 from bench.capacity import __main__ as command
-from bench.capacity import tenants
-from bench.capacity.load import DECODING, EXCESS, QUOTAS, Load, Slice
-from bench.capacity.measure import Plan, Seen, append_lines, schedule
+from bench.capacity import measure, tenants
+from bench.capacity.daemons import CLOUD, serving
+from bench.capacity.free_edge import free_edge
+from bench.capacity.load import DECODING, EXCESS, QUOTAS, Job, Load, Slice
+from bench.capacity.measure import Plan, Seen, Way, append_lines, schedule
 from bench.capacity.session import LOST_STATUS_PAUSE_S, Answer, ReplayedSession, refusal_of
 from bench.capacity.texts import (
     RANDOM_TEXTS,
@@ -28,6 +33,7 @@ from bench.capacity.texts import (
     random_texts,
     read_texts,
     record,
+    request_of,
     write_texts,
 )
 from loopback import WatchedModel
@@ -79,6 +85,39 @@ async def test_a_text_is_recorded_as_it_crosses_between_the_shipped_daemons(tmp_
     assert 8 <= sum(one.accepted + 1 for one in text.rounds) < 16
     write_texts(tmp_path / "texts", [text, text])
     assert read_texts(tmp_path / "texts") == [text, text]
+
+
+async def test_hints_are_recorded_with_what_the_edge_held_and_sent_again_then(tmp_path: Path) -> None:
+    """
+    Beside a cloud that writes by itself: the text is the same with the hints as recorded and without any.
+
+    Recorded at passes of 20 ms, so that guesses come in time. With hints it takes fewer messages down.
+    """
+    paced = {"count": 1, "tokens": 24, "threads": 1, "scheme": "coupled", "paced_ms": 20.0}
+    await record(tmp_path, tmp_path / "texts", **paced)
+    (text,) = read_texts(tmp_path / "texts")
+    length = len(request_of(text.open).open.prompt_token_ids)
+    counts, passes = Counter[str](), {}
+    cloud = (CLOUD, "--threads", "1", "--paced", "20,0", "--no-copied-hints")
+    async with (
+        serving(tmp_path, {"cloud": cloud}) as daemons,
+        grpc.aio.insecure_channel(await daemons["cloud"].address()) as channel,
+    ):
+        for is_hinted in (True, False):
+            edge = free_edge(channel, NO_TOKEN, [text], 0, counts, is_hinted=is_hinted)
+            tokens, passes[is_hinted] = 0, 0
+            while tokens < 24:
+                answer = await asyncio.wait_for(anext(edge), 60)
+                tokens, passes[is_hinted] = tokens + answer.tokens, passes[is_hinted] + 1
+                assert answer.took_s > 0
+            await asyncio.wait_for(anext(edge), 60)  # the next text, once this one was closed
+            await edge.aclose()
+
+    assert len(text.tokens) == 24
+    assert all(length <= hint.held_length < length + 24 and hint.after_s >= 0 for hint in text.hints)
+    assert any(request_of(hint.request).hints.draft_length for hint in text.hints)
+    assert counts == {"texts": 2, "other_verdicts": 0}
+    assert passes[True] < passes[False] == 24
 
 
 def test_the_figures_of_a_cell(tmp_path: Path) -> None:
@@ -300,6 +339,37 @@ async def test_both_tenants_are_measured_side_by_side(tmp_path: Path) -> None:
     assert not any(line.get("other_refusals") for line in lines)
 
 
+async def test_the_ways_take_turns_and_each_has_its_daemon(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The most edges first, split over two processes; a line a way, written as it comes."""
+    asked = []
+
+    async def measured(daemon: Any, jobs: Sequence[Job], plan: Plan) -> Any:
+        asked.append((daemon, [(job.numbers, job.is_hinted) for job in jobs]))
+        answers = [Answer(1.0, 0.05, 2) for _ in range(10)]
+        return [Slice(QUOTAS[0], 0.0, 0.0, 10.0)], [Load(answers)], [0.5]
+
+    monkeypatch.setattr(measure, "measure", measured)
+    free = partial(Job, texts=tmp_path)
+    ways = {
+        name: Way(daemon, lambda edges, is_hinted=is_hinted: partial(free, is_hinted=is_hinted))
+        for name, daemon, is_hinted in (("coupled", "one", True), ("plain streams", "other", False))
+    }
+    plan, daemons = Plan(edges=(1, 4), slices=2, seconds=10.0), {"one": "a cloud", "other": "another"}
+    rows = [row async for row in measure.measure_ways(plan, daemons, ways, 50.0, tmp_path / "lines")]
+
+    assert [edges for edges, _ in rows] == [4, 1]
+    halves = range(2), range(2, 4)
+    assert asked[:4] == 2 * [
+        ("a cloud", [(numbers, True) for numbers in halves]),
+        ("another", [(numbers, False) for numbers in halves]),
+    ]
+    assert [line["tokens_per_s"] for _, lines in rows for line in lines] == 4 * [2.0]
+    written = [json.loads(line) for line in (tmp_path / "lines").read_text().splitlines()]
+    assert [line["way"] for line in written] == 2 * ["coupled", "plain streams"]
+
+
 def test_the_arguments_of_tenants(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -317,7 +387,12 @@ def test_the_arguments_of_tenants(
     monkeypatch.setattr(sys, "argv", ["bench.capacity", "--tenants", "--edges", "1,2"])
     with pytest.raises(SystemExit) as refused:
         command.main()
+    monkeypatch.setattr(sys, "argv", ["bench.capacity", "--tenants", "--free"])
+    with pytest.raises(SystemExit):
+        command.main()
 
     assert asked == [(6, 5.0, QUOTAS, None), (2, 3.0, DECODING, Path("x.jsonl"))]
     assert refused.value.code == 2
-    assert "--edges has no place beside --tenants" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--edges has no place beside --tenants" in said
+    assert "--free has no place beside --tenants" in said
