@@ -30,7 +30,7 @@ from thinwire.cloud.events import (
     WorkFailed,
 )
 from thinwire.common.errors import EpochSupersededError, ResourceExhaustedError, SessionNotFoundError
-from thinwire.common.session.messages import Verdict
+from thinwire.common.session.messages import FreeRun, Verdict
 from thinwire.common.session.states import State
 
 
@@ -43,6 +43,18 @@ def test_a_newer_stream_takes_over() -> None:
     assert only(effects, Refuse).epoch == 1
     assert isinstance(only(effects, Refuse).error, EpochSupersededError)
     assert (opened.epoch, opened.committed_length, opened.next_round) == (2, 4, 2)
+
+
+def test_a_session_of_rounds_is_not_taken_up_as_another() -> None:
+    """An Open that asks for a target which writes by itself names the wrong session."""
+    session, _, _ = decided()
+    effects = session.step(Attached(2, FreeRun(64, 4, 0)), 100.0)
+
+    assert session.state is State.FAILED
+    assert [e.error for e in effects if isinstance(e, Refuse) and e.epoch == 2] != []
+    assert "session of rounds" in next(
+        e.error.message for e in effects if isinstance(e, Refuse) and e.epoch == 2
+    )
 
 
 @pytest.mark.parametrize("event", [BlockReceived(1, make_block()), CloseReceived(1)])

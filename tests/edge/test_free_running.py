@@ -199,6 +199,20 @@ def test_a_draft_that_is_never_right_fades_and_may_come_back() -> None:
     assert not driven.session._hit_rate.is_faded
 
 
+@pytest.mark.parametrize("chance", [0.0, 1e-9])
+def test_drafting_goes_on_where_every_guess_is_as_good_as_impossible(chance: float) -> None:
+    """With no least chance the trunk grows to its bound, and the product of its chances to 0."""
+    driven = Driven(min_block_acceptance=0.0)
+    driven.open()
+    lengths = [driven.draft.max_draft_length]  # type: ignore[union-attr]
+    for _ in range(11):
+        (draft,) = [e for e in driven.drafted(4, 5, 6, 4, chance=chance) if isinstance(e, events.Draft)]
+        lengths.append(draft.max_draft_length)
+        assert draft.min_acceptance == 0
+
+    assert lengths == [4] * 12
+
+
 def test_a_resume_says_what_is_held_and_sends_the_chain_again() -> None:
     """In one message, from the first guess on; what is written again is not told twice."""
     driven = Driven()

@@ -90,6 +90,17 @@ async def test_a_prediction_that_is_too_long_is_refused_at_either_end() -> None:
             await generate(both.client, unchecked(coupled(), prediction=long))
 
 
+@pytest.mark.parametrize(("value", "named"), [(b"abc", "bytes"), (5, "int"), (["a"], "list")])
+def test_what_is_no_text_is_refused_by_its_type(value: Any, named: str) -> None:
+    """A prediction, a stop string and a prompt alike, as a program may give them."""
+    with pytest.raises(ConfigError, match=rf"^prediction is of type {named}; expected text \(str\)\.$"):
+        coupled(prediction=value)
+    with pytest.raises(ConfigError, match=f"^a stop string is of type {named}; expected text"):
+        coupled(stop=(value,))
+    with pytest.raises(ConfigError, match=f" is of type {named}; expected text"):
+        make_request(value)
+
+
 async def test_an_edge_without_a_draft_model_serves_what_needs_none() -> None:
     """`coupled` and `cloud-ar`, and any scheme at a draft length of 0; the text of `coupled` is the same."""
     async with loopback(target(), draft(), VOCABULARY) as both:

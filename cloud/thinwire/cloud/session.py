@@ -70,6 +70,8 @@ class CloudSession(Conversation):
                 raise LocalProtocolError(f"{type(event).__name__} in a session of rounds.")
 
     def _on_taken_up(self, attached: events.Attached, now: float) -> list[events.CloudEffect]:
+        if attached.free_run is not None:
+            return self._fail(RemoteProtocolError("an Open with free_run came for a session of rounds."))
         if self._pending is not None:  # taken over in mid-verification: the verdict goes to the new stream
             self.state = after(self.state, Happening.ROUND)
         return []

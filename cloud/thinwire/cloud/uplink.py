@@ -89,7 +89,7 @@ class Uplink:
         try:
             message = self._live.reader.from_proto(request)
             if isinstance(message, Open):
-                raise RemoteProtocolError("Open came twice on one stream; expected rounds or Close.")
+                raise RemoteProtocolError("Open came twice on one stream; expected rounds, hints or Close.")
         except ThinwireError as error:
             self._fail(error)
             raise

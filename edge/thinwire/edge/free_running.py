@@ -337,7 +337,8 @@ class FreeRunningSession(Conversation):
         elif not goes_on:
             return []
         longest = min(longest, min(room, MAX_TRUNK) - len(path))
-        min_acceptance = self._guesses.calibration.claim(min(1.0, least / likely))
+        # With no least chance `likely` may be 0: the product of many small ones.
+        min_acceptance = self._guesses.calibration.claim(min(1.0, least / likely)) if least else 0.0
         return self._draft_behind(path, longest, min_acceptance, now) if longest > 0 else []
 
     def _rests(self) -> bool:

@@ -7,6 +7,8 @@ from thinwire.common.errors import ConfigError
 
 def check_text(what: str, text: str, max_bytes: int) -> None:
     """Refuse a text, called `what`, that is none, or has over `max_bytes` in UTF-8, with a ConfigError."""
+    if not isinstance(text, str):
+        raise ConfigError(f"{what} is of type {type(text).__name__}; expected text (str).")
     try:
         size_bytes = len(text.encode())
     except UnicodeEncodeError as error:
