@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from documents import replace_marked
 from tests.cloud.test_free_running import attached, free_run, hints, session, wrote
 from thinwire.cloud import events
-from thinwire.cloud.free_running import MAX_HINT_ROWS, WINDOW_TOKENS, FreeRunningSession
+from thinwire.cloud.free_running import WINDOW_TOKENS, FreeRunningSession
 from thinwire.common.errors import LocalProtocolError, ResourceExhaustedError, ThinwireError
+from thinwire.common.session.free_run import MAX_HINT_ROWS
 from thinwire.common.session.messages import Hints, Written
 from thinwire.common.session.states import TERMINAL, State
 

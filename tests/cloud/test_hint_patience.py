@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from thinwire.cloud.hint_patience import LONGEST_SHARE, HintPatience
+from thinwire.cloud.hint_patience import HintPatience
+from thinwire.common.session.free_run import WAIT_SHARE
 
 
 def learnt(*, pass_s: float = 0.06, hint_s: float = 0.02, hints: int = 6, **options: bool) -> HintPatience:
@@ -49,7 +50,7 @@ def test_the_target_waits_where_that_makes_more_tokens_a_second(
 def test_no_wait_is_longer_than_its_share_of_a_pass() -> None:
     """Whatever was measured."""
     for hint_s in (0.001, 0.01, 0.029, 0.03):
-        assert learnt(hint_s=hint_s).wait_s(0.95, 10.0) <= LONGEST_SHARE * 0.06
+        assert learnt(hint_s=hint_s).wait_s(0.95, 10.0) <= WAIT_SHARE * 0.06
 
 
 def test_hints_for_places_that_are_written_meanwhile_are_worth_less() -> None:

@@ -130,3 +130,10 @@ def test_a_message_holds_so_many_guesses_and_the_rest_goes_with_the_next() -> No
         unsent, branches = made.take_unsent(4)
         taken.append((ids(unsent), sorted(branches)))
     assert taken == [([0, 1, 2, 3], []), ([4, 5], [0]), ([], [1])]
+
+
+def test_what_follows_unlikely_guesses_is_worth_little() -> None:
+    """The chance of what went up is the product of its guesses'."""
+    made = tree((1, 0.5, None), (2, 0.5, None), (3, 0.1, None), sent=2)
+    assert abs(made.sent_chance - 0.25) < 1e-12
+    assert tree((1, 0.5, None)).sent_chance == 1.0

@@ -12,11 +12,11 @@ import grpc
 import thinwire.cloud.free_running
 from tests.explorer.free_texts import SIZE, own_ids
 from tests.explorer.memory_link import MemoryLink, dawdle
-from thinwire.cloud.free_running import MAX_HINT_ROWS
 from thinwire.common import wire
 from thinwire.common.config import SamplingParameters
 from thinwire.common.errors import ThinwireError
 from thinwire.common.schemes.coupled import Coupled
+from thinwire.common.session.free_run import MAX_HINT_ROWS
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import FreeRun, Hints, Open, Opened, PrefixHasher, Written
 from verify_peer import CLOSE, VOCABULARY, VerifyPeer

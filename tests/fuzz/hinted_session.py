@@ -25,7 +25,7 @@ from tests.explorer.free_texts import SIZE, TARGET, own_ids
 from tests.explorer.memory_link import MemoryLink
 from tests.explorer.scheduled_loop import OneThread, ScheduledLoop
 from thinwire.cloud.daemon import CloudServer
-from thinwire.cloud.free_running import MAX_HINT_ROWS, WINDOW_TOKENS, FreeRunningSession
+from thinwire.cloud.free_running import WINDOW_TOKENS, FreeRunningSession
 from thinwire.cloud.hint_store import HintStore
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import wire
@@ -37,6 +37,7 @@ from thinwire.common.pb import verifier_pb2
 from thinwire.common.schemes import make_scheme
 from thinwire.common.schemes.coupled import Coupled, one_point
 from thinwire.common.session.copying import CopiedText
+from thinwire.common.session.free_run import MAX_HINT_ROWS
 from thinwire.common.session.generation import GenerationRequest
 from thinwire.common.session.messages import FreeRun, Hints, Open, Opened, PrefixHasher, Written
 from verify_peer import CLOSE, VOCABULARY, VerifyPeer

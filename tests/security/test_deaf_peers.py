@@ -13,10 +13,11 @@ import pytest
 
 from fakes import TableModel
 from loopback import WatchedModel, generate, loopback, make_request, request_message
-from thinwire.cloud.free_running import MAX_HINT_ROWS, WINDOW_TOKENS
+from thinwire.cloud.free_running import WINDOW_TOKENS
 from thinwire.cloud.settings import CloudSettings
 from thinwire.common import wire
 from thinwire.common.schemes.coupled import Coupled
+from thinwire.common.session.free_run import MAX_HINT_ROWS
 from thinwire.common.session.messages import FreeRun, Hints, Open, PrefixHasher
 from thinwire.common.wire.outbox import MAX_WAITING
 from thinwire.edge.settings import EdgeSettings

@@ -31,6 +31,7 @@ from thinwire.common.errors import (
     RemoteProtocolError,
     ResourceExhaustedError,
 )
+from thinwire.common.session.free_run import MAX_HINT_ROWS
 from thinwire.common.session.messages import Hints, Open, Opened, PrefixHasher, Written
 from thinwire.common.session.states import Happening, State, after
 
@@ -38,8 +39,6 @@ WINDOW_TOKENS = 128
 """Committed tokens that the edge has not acknowledged, before the target waits for it."""
 MAX_STOP_TOKENS = 128
 """Of a request at most 64, and the special tokens that its stop strings name."""
-MAX_HINT_ROWS = 16
-"""Hints a pass is fed at most."""
 
 
 class FreeRunningSession(Conversation):

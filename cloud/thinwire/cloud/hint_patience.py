@@ -10,16 +10,14 @@ time they come, Σ aᵏ for k from n + 1 to L; E' is the same with one place mor
 
 from __future__ import annotations
 
+from thinwire.common.session.free_run import WAIT_PASSES, WAIT_SHARE
+
 _MEMORY = 4
 """Hints and passes that the averages remember, about."""
-LONGEST_SHARE = 0.5
-"""No wait is longer than this share of a pass, which is lost where the hint does not come."""
 _FAR = 64
 """Places behind which a hint is worth nothing, whatever was written since there was one."""
 _LATE = 1.5
 """A hint may be so much later than usual before the target goes on without."""
-PASSES_TO_SAVE = 6.0
-"""Passes that the target waits at most where few passes matter more than time."""
 
 
 class HintPatience:
@@ -73,10 +71,10 @@ class HintPatience:
         now_yields = 2 + self._yield(hit_rate, self._written + 1)
         then_yields = 1 + self._yield(hit_rate, self._written)
         if self._saves_passes:
-            longest_s = PASSES_TO_SAVE * self._pass_s
+            longest_s = WAIT_PASSES * self._pass_s
             is_better = then_yields > now_yields / 2
         else:
-            longest_s = LONGEST_SHARE * self._pass_s
+            longest_s = WAIT_SHARE * self._pass_s
             is_better = then_yields / (max(0.0, left_s) + self._pass_s) > now_yields / (2 * self._pass_s)
         if not is_better or left_s <= -self._hint_s or left_s > longest_s:
             return 0.0

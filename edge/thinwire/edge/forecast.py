@@ -21,16 +21,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from thinwire.common.session.free_run import MAX_HINT_ROWS, WAIT_PASSES, WAIT_SHARE
 from thinwire.common.session.hit_rate import FADED
 
 LEAST_BLOCK = 0.2
 """A block ends where it is less likely than this, unless it was asked for otherwise."""
-MAX_ROWS = 16
-"""Guesses that a pass is fed at most."""
-WAIT_SHARE = 0.5
-"""Of a pass that the target waits at most for guesses."""
-WAIT_PASSES = 6.0
-"""Passes that it waits at most where few passes matter more than time."""
 _SUREST = 0.99
 
 
@@ -80,7 +75,9 @@ def free_run(times: Times, match_rate: float, block: float, *, saves_passes: boo
     if rate < FADED or block == 0:
         return Forecast(1.0, 1 / times.pass_s)
     due = (times.round_trip_s + block * times.draft_token_s) / times.pass_s
-    meanwhile = min(MAX_ROWS, block, math.log(FADED) / math.log(rate), times.pass_s / times.draft_token_s)
+    meanwhile = min(
+        MAX_HINT_ROWS, block, math.log(FADED) / math.log(rate), times.pass_s / times.draft_token_s
+    )
     helped = 1 / (1 - rate), 1 / (1 - rate ** (max(1.0, meanwhile) + 1))
     if saves_passes:
         alone = max(0, math.ceil(due - WAIT_PASSES))

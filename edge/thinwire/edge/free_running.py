@@ -36,19 +36,13 @@ from thinwire.common.session.states import Happening, State, after
 from thinwire.edge import events
 from thinwire.edge.conversation import Conversation
 from thinwire.edge.guess_tree import BRANCH_PRICE, LEAST_BRANCH, MAX_TRUNK, Guess, GuessTree
+from thinwire.edge.hint_pace import HintPace
 from thinwire.edge.hint_sources import MOST_IN_FLIGHT, HintSources
 
 ACKNOWLEDGE_TOKENS = PROBE_TOKENS
 """Tokens received before a message goes up that only acknowledges them; an eighth of the cloud's window."""
 _RETRY_TOKENS = 64
 """After so many tokens a draft whose guesses saved next to nothing is tried again."""
-LONGEST_SHARE = 0.5
-_MARGIN_S = 0.004
-"""So long before they are needed guesses go up."""
-_DEVIATIONS = 1.0
-"""Mean deviations below the mean that a pass is expected to take at least."""
-_MEMORY = 4
-"""Passes and drafts that the averages remember, about."""
 _MOST_IN_FLIGHT = 16
 
 
@@ -80,23 +74,7 @@ class FreeRunningSession(Conversation):
         """Committed tokens when the last draft was asked for."""
         self._unacknowledged = 0
         """Tokens received since the last message up."""
-        self._round_trip_s = 0.0
-        """Seconds that a message and its answer travel: at first those of Open, then those of hints."""
-        self._sent_s: list[float] = []
-        """When each message of hints went up this stream, from the `_answered`th on."""
-        self._answered = 0
-        self._pass_mean_s = self._pass_off_s = 0.0
-        """Seconds from one pass to the next, and how far off that one is, on the average."""
-        self._pass_s = 0.0
-        """Seconds that a pass takes at least, but for a few; 0 before two were seen."""
-        self._draft_s = 0.0
-        """Seconds of a draft."""
-        self._asked_draft_s = 0.0
-        """When the draft in progress was asked for."""
-        self._passes = 0
-        """Received."""
-        self._served = 0
-        """The pass that the last message was for."""
+        self._pace = HintPace()
         self._missing = 0
         """Passes of late that lacked a guess which the cloud must have had: it drops some, above a rate."""
         self._began: tuple[float, int] | None = None
@@ -144,8 +122,8 @@ class FreeRunningSession(Conversation):
 
     def _on_begun(self, now: float) -> list[events.EdgeEffect]:
         self._heard_s = now
-        self._round_trip_s, self._began = now - self._asked_s, None
-        self._sent_s, self._answered = [], 0
+        self._began = None
+        self._pace.opened(self._asked_s, now)
         self._guesses.forget_sent()
         return [self._arm_silence(now), *self._send_on(now), *self._next_draft(now)]
 
@@ -167,29 +145,26 @@ class FreeRunningSession(Conversation):
         if self._began is None or now <= self._began[0]:
             return 0
         per_s = (len(self._committed) - self._began[1]) / (now - self._began[0])
-        return min(most, math.ceil(per_s * self._round_trip_s))
+        return min(most, math.ceil(per_s * self._pace.round_trip_s))
 
     def _send_on(self, now: float) -> list[events.EdgeEffect]:
-        """
-        The guesses that have not gone up, once they must to be there for the cloud's next pass.
-
-        A message costs some hundred bytes on the wire, whatever it holds, so what is drafted until then goes
-        with it; only a cloud that has no guess gets one at once.
-        """
+        """What the cloud lacks, when it is time for it (`edge.hint_pace`)."""
         owes = self._unacknowledged >= ACKNOWLEDGE_TOKENS
         if self._sources.speak(self._draft_rate):
             self._guesses.forget_sent()  # what a source says takes the place of what was drafted
             in_flight = self._in_flight(now, MOST_IN_FLIGHT)
             ahead, ids = self._sources.next_hints(in_flight, self._committed.room, at_once=owes)
-            return [self._hints(now, ids, ahead)] if owes or ids else []
+            if not (owes or ids):
+                return []
+            self._pace.goes_up(self._guesses, now)
+            return [self._hints(ids, ahead)]
         if not (owes or (self._guesses.has_unsent and self._is_time(now))):
             return []
-        self._served = self._next_pass(now) - self._may_be_awaited
+        self._pace.goes_up(self._guesses, now)
         ahead = self._guesses.sent
         unsent, branches = self._guesses.take_unsent(self._scheme.max_draft_length)
         guesses = [*unsent, *(guess for branch in branches.values() for guess in branch)]
         message = self._hints(
-            now,
             [guess.token_id for guess in guesses],
             ahead,
             chances=bytes(round(255 * guess.chance) for guess in guesses),
@@ -198,49 +173,14 @@ class FreeRunningSession(Conversation):
         )
         return [message]
 
-    def _hints(self, now: float, token_ids: Sequence[int], ahead: int, **more: Any) -> events.Send:
+    def _hints(self, token_ids: Sequence[int], ahead: int, **more: Any) -> events.Send:
         """A message with guesses that begin `ahead` of the committed tokens."""
         self._unacknowledged = 0
-        self._sent_s.append(now)
         payload = self._scheme.encode([DraftToken(one_point(i), 0) for i in token_ids], coding=0)
         return events.Send(Hints(len(self._committed), ahead, len(token_ids), payload, **more))
 
     def _is_time(self, now: float) -> bool:
-        """Whether guesses go up now: they will be there in time, and what is drafted next would not."""
-        if not self._pass_s:
-            return True
-        if self._may_be_awaited:
-            return True
-        if self._guesses.sent and self._next_pass(now) <= self._served:
-            return False
-        return not self._drafting or self._next_pass(now + self._draft_s + _MARGIN_S) > self._next_pass(now)
-
-    @property
-    def _may_be_awaited(self) -> bool:
-        """Whether the cloud has no guess, and may be waiting for one."""
-        soon_s = self._round_trip_s + self._draft_s
-        return self._guesses.sent == 0 and soon_s < LONGEST_SHARE * self._pass_s
-
-    def _took_pass(self, seconds: float) -> None:
-        """Learn how long passes take, and how much shorter than the mean one may be."""
-        off_s = abs(seconds - self._pass_mean_s) if self._pass_mean_s else 0.0
-        self._pass_mean_s += (seconds - self._pass_mean_s) / (_MEMORY if self._pass_mean_s else 1)
-        self._pass_off_s += (off_s - self._pass_off_s) / _MEMORY
-        self._pass_s = max(self._pass_mean_s - _DEVIATIONS * self._pass_off_s, self._pass_mean_s / 8)
-
-    def _travelled(self, written: Written, now: float) -> None:
-        """Learn what a message and its answer take, from the first answer to the last that the cloud had."""
-        place = written.hints_heard - self._answered - 1
-        if 0 <= place < len(self._sent_s):
-            seconds = max(0.0, now - self._sent_s[place] - written.heard_us * 1e-6)
-            self._round_trip_s += (seconds - self._round_trip_s) / (_MEMORY if self._answered else 1)
-            del self._sent_s[: place + 1]
-            self._answered = written.hints_heard
-
-    def _next_pass(self, now: float) -> int:
-        """Which pass what goes up now will be there for, counted like those received."""
-        ahead_s = now - self._heard_s + self._round_trip_s
-        return self._passes + math.ceil(ahead_s / self._pass_s) if self._pass_s else 0
+        return self._pace.is_time(self._guesses, now, is_drafting=self._drafting)
 
     def _end(self, reason: FinishReason, close: CloseReason) -> list[events.EdgeEffect]:
         judged = self._guesses.calibration.hit_rate
@@ -268,10 +208,8 @@ class FreeRunningSession(Conversation):
         self.state = after(self.state, Happening.WRITTEN)
         self._patience.decided()
         self._deadline.took(now - self._heard_s, 0)
-        self._travelled(written, now)
-        if self._began is not None:
-            self._took_pass(now - self._heard_s)
-        self._heard_s, self._passes = now, self._passes + 1
+        self._pace.heard(written, now)
+        self._heard_s = now
         fresh = written.token_ids[skip:]
         kinds = [TokenKind.ACCEPTED] * written.hinted + [TokenKind.BONUS] * len(written.token_ids)
         emitted, ending = self._committed.commit(zip(fresh, kinds[skip:], strict=False))
@@ -285,7 +223,7 @@ class FreeRunningSession(Conversation):
         if ending is not None:
             return [events.ArmTimer(None), *effects, *self._end(ending, CloseReason.FINISHED)]
         had_gone_up = [self._guesses.written(token_id) for token_id in fresh]
-        self._notice_loss(had_gone_up[0] and not self._sent_s and not written.hint_rows)
+        self._notice_loss(had_gone_up[0] and self._pace.has_answers and not written.hint_rows)
         own = max(0, written.hinted - written.copied - skip)
         for place in range(0 if self._sources.speak(self._draft_rate) else len(emitted)):
             self._use.note(place < own)
@@ -361,7 +299,7 @@ class FreeRunningSession(Conversation):
         self._draft_position = length + len(guesses)
         self._drafted_length = length
         self._guesses.begin(path)
-        self._asked_draft_s = now
+        self._pace.draft_begins(now)
         draft = self._draft(
             feed_token_ids=feed,
             first_position=self._draft_position,
@@ -388,7 +326,7 @@ class FreeRunningSession(Conversation):
     def _on_drafted(self, block: events.DraftedBlock, now: float) -> list[events.EdgeEffect]:
         """Join the guesses to the others, as far as what came down meanwhile leaves them."""
         self._cached += (token.token_id for token in block.tokens[:-1])
-        self._draft_s += (now - self._asked_draft_s - self._draft_s) / (_MEMORY if self._draft_s else 1)
+        self._pace.draft_ends(now)
         ids = [token.token_id for token in block.tokens]
         seconds = block.runners_up or (None,) * len(ids)
         guesses = list(map(Guess, ids, block.acceptances, seconds))

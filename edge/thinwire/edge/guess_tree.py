@@ -149,6 +149,11 @@ class GuessTree:
         """That the whole trunk is right, the first `skipped` guesses taken for so."""
         return math.prod(self.calibration.chance(guess.chance) for guess in self.trunk[skipped:])
 
+    @property
+    def sent_chance(self) -> float:
+        """That all of the trunk that went up is right."""
+        return math.prod(self.calibration.chance(guess.chance) for guess in self.trunk[: self.sent])
+
     # --- what goes up -------------------------------------------------------------------------------------
 
     @property
