@@ -138,6 +138,16 @@ def test_branches_share_a_pass_where_a_row_is_cheap_enough() -> None:
     assert made.rows(3) == ((1, 2, 3), False, ())
 
 
+def test_a_branch_is_fed_beside_the_hint_for_its_place_and_never_in_its_stead() -> None:
+    """However likely it is: else a right hint would count as a wrong one."""
+    made = HintStore([0] * 10, copies=False, takes_trees=True)
+    trunk = [*hints([1, 2, 3], 0.9), *hints([4], 0.2)]
+    made.add(trunk, base_length=10, held_length=10)
+    made.add_branch(hints([7], 0.9), base_length=13, held_length=10)
+    assert made.rows(4) == ((1, 2, 3), False, ())
+    assert made.rows(5) == ((1, 2, 3, 4, 7), False, (0, 1, 2, 3, 3))
+
+
 def test_the_text_is_copied_where_no_hint_waits() -> None:
     """Hints go first; a copy that is never right fades as hints do."""
     made = HintStore([1, 2, 3, 1, 2])

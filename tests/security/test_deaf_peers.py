@@ -71,7 +71,9 @@ async def test_close_frees_at_once_though_nobody_reads_its_answer() -> None:
                     await asyncio.sleep(0.01)
                 target.freed.clear()
             await whole_text(cloud, EdgeText(), 2)
-        assert target.open_sequences == 0
+        async with asyncio.timeout(10):  # the model's thread frees them, soon after
+            while target.open_sequences:
+                await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("rounds", [0, 1, 3 * MAX_WAITING], ids=["Opened", "a verdict", "many replays"])

@@ -195,7 +195,7 @@ class HintStore:
         token_ids = [hint.token_id for hint in trunk[: counts[0]]]
         parents = list(range(counts[0]))
         for branch, count in zip(branches, counts[1:], strict=True):
-            if count and branch.place <= counts[0]:
+            if count and branch.place < counts[0]:  # beside the hint for its place, never in its stead
                 parents += [branch.place, *range(len(token_ids) + 1, len(token_ids) + count)]
                 token_ids += [hint.token_id for hint in branch.hints[:count]]
         return Rows(tuple(token_ids), False, () if len(token_ids) == counts[0] else tuple(parents))
