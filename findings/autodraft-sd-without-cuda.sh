@@ -12,13 +12,29 @@
 #   AUTODRAFT_DEVICE_MAP=cpu: AssertionError: Torch not compiled with CUDA enabled, at input_ids_t = torch.as_tensor(input_ids).to("cuda")
 #   in the source: 4 times .to("cuda")
 set -euo pipefail
-pair=$(cd "$(dirname "$0")/../demo-pair/thinwire_demo_pair" && pwd)
 folder=$(mktemp -d)
 server=
 trap 'if [ -n "$server" ]; then kill "$server" 2>/dev/null || true; fi; rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install -qq --no-compile "autodraft-sd==1.1.1" "torch==2.13.0"
 cd "$folder"
+"$folder/venv/bin/python" - <<'END'
+# Two small Llama models of fresh weights with one tokenizer of bytes.
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+raw = Tokenizer(models.BPE(vocab={c: n for n, c in enumerate(["<eos>", *letters])}, merges=[]))
+raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<eos>", pad_token="<eos>")
+for name in ("target", "draft"):
+    config = LlamaConfig(
+        vocab_size=257, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=4, max_position_embeddings=512, bos_token_id=0, eos_token_id=0, pad_token_id=0,
+    )
+    LlamaForCausalLM(config).save_pretrained(name)
+    tokenizer.save_pretrained(name)
+END
 export HF_HUB_OFFLINE=1 CUDA_VISIBLE_DEVICES=
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 "$folder/venv/bin/python" -c "from autodraft import serve_target; serve_target(host='127.0.0.1', port=$port)" \
@@ -35,7 +51,7 @@ for _ in range(60):
     except OSError:
         time.sleep(1)
 engine = Autodraft(
-    draft_model="$pair/draft", target_model="$pair/target", draft_quantization="none",
+    draft_model="$folder/draft", target_model="$folder/target", draft_quantization="none",
     target_quantization="none", target_host="127.0.0.1", target_port=$port,
 )
 print(engine.run(input_text="def add(a, b):", cs="tps"))
