@@ -32,4 +32,5 @@ async def test_no_text_is_lost_repeated_or_changed(tmp_path: Path, schemes: tupl
     assert report.sessions_left == 0, report.lines()
     assert len(report.faults) == 7, report.lines()
     assert report.reconnects > 0, report.lines()
-    assert report.rebuilds > 0, report.lines()
+    if schemes == SCHEMES:  # texts of a target that writes by itself are short beside a restart of its cloud
+        assert report.rebuilds > 0, report.lines()
