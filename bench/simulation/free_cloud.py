@@ -75,7 +75,6 @@ class VirtualCloud:
             self.outcome.busy_s += lasts_s
         for work in batch:
             work.finish(np.empty(0))  # and stand in line for the next pass
-        if not has_prompt:
-            self.row_price.passed(rows, lasts_s)
+        self.row_price.passed(None if has_prompt else rows, lasts_s)
         self._is_busy = False
         self._next_pass()

@@ -9,7 +9,7 @@ import pytest
 from thinwire.cloud.row_price import LEAST, MOST, RowPrice
 
 
-def after(passes: list[tuple[int, float, int]]) -> float:
+def after(passes: list[tuple[int | None, float, int]]) -> float:
     """The price after passes of (tokens fed, seconds, tokens written)."""
     price = RowPrice()
     for rows, seconds, written in passes:
@@ -34,6 +34,14 @@ def test_a_row_costs_a_crowd_more_than_one_session() -> None:
     alone = [(n, 0.06 + 0.002 * n, 2) for n in (chance.randint(1, 8) for _ in range(100))]
     crowd = [(40 + n, 0.06 + 0.002 * n, 60) for n in (chance.randint(1, 80) for _ in range(100))]
     assert after(crowd) > 4 * after(alone)
+
+
+def test_passes_with_prompts_make_a_row_no_dearer() -> None:
+    """What is written in them counts with their time, and not to the next pass without one."""
+    chance = random.Random(4)
+    plain = [(n, 0.06 + 0.002 * n, 2) for n in (chance.randint(1, 8) for _ in range(400))]
+    mixed = [one if n % 8 == 0 else (None, 0.2, 2) for n, one in enumerate(plain)]
+    assert after(mixed) < after(plain)
 
 
 def test_noise_and_a_constant_count_leave_it_within_bounds() -> None:

@@ -13,6 +13,7 @@ is shared: what one of them raises ends its own work and no other's.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -57,6 +58,7 @@ class _Ticket:
 
 
 _Member = tuple[PassWork, _Ticket]
+_log = logging.getLogger(__name__)
 
 
 class Batcher:
@@ -217,6 +219,8 @@ class Batcher:
                     untold.append((ticket, outcome))
                 else:
                     self._loop.call_soon_threadsafe(ticket.settle, outcome)
+        except Exception:
+            _log.exception("the target's thread: a pass was not told to its end")
         finally:
             self._loop.call_soon_threadsafe(self._passed, untold)
 
@@ -239,8 +243,10 @@ class Batcher:
                 outcome = ticket.done(outcome, begun_s, self._now())
             yield ticket, outcome
         self._pass_s = self._now() - begun_s
-        if requests and all(len(request.token_ids) == request.logit_rows for request in requests):
-            self.row_price.passed(sum(len(request.token_ids) for request in requests), self._pass_s)
+        if requests:
+            has_prompt = any(len(request.token_ids) != request.logit_rows for request in requests)
+            fed = sum(len(request.token_ids) for request in requests)
+            self.row_price.passed(None if has_prompt else fed, self._pass_s)
 
     def _extended(self, requests: list[ExtendRequest]) -> list[Extended] | list[Exception]:
         try:

@@ -22,7 +22,8 @@ class RowPrice:
 
     def __init__(self) -> None:
         self._weight = self._rows = self._seconds = self._squares = self._products = 0.0
-        self._tokens = 0.0
+        self._tokens = self._busy_s = 0.0
+        """Written, and the seconds of all passes, those with prompts too."""
         self._written = 0
         """Tokens written since the last pass."""
         self.value = 2 * _FIRST
@@ -32,18 +33,22 @@ class RowPrice:
         """A session's part in a pass came to so many tokens."""
         self._written += tokens
 
-    def passed(self, rows: int, seconds: float) -> None:
-        """A pass that was fed so many tokens, of no prompt, took so long."""
+    def passed(self, rows: int | None, seconds: float) -> None:
+        """A pass took so long that was fed so many tokens; None where some of them were of a prompt."""
         kept, written, self._written = 1 - 1 / _MEMORY, self._written, 0
+        self._tokens = kept * self._tokens + written
+        self._busy_s = kept * self._busy_s + seconds
+        if rows is None:
+            return
         self._weight = kept * self._weight + 1
         self._rows = kept * self._rows + rows
         self._seconds = kept * self._seconds + seconds
         self._squares = kept * self._squares + rows * rows
         self._products = kept * self._products + rows * seconds
-        self._tokens = kept * self._tokens + written
         mean_rows, mean_s = self._rows / self._weight, self._seconds / self._weight
         spread = self._squares - self._rows * mean_rows
         together = self._products - self._rows * mean_s
         row_s = (together + _BELIEF * _FIRST * mean_s) / (spread + _BELIEF)
-        price = row_s * max(1.0, self._tokens / self._weight) / mean_s if mean_s else self.value
+        per_s = max(self._tokens / self._busy_s, 1 / mean_s) if mean_s else 0.0
+        price = row_s * per_s if mean_s else self.value
         self.value = min(MOST, max(LEAST, price))
