@@ -69,6 +69,22 @@ def test_guesses_that_the_cloud_has_dropped_are_said_again() -> None:
     assert pair.passes < 60
 
 
+def test_a_prediction_that_the_cloud_has_dropped_is_said_again() -> None:
+    """Of an edge without a draft: all of it is right, and its first messages are lost."""
+    request = coupled_request(max_tokens=200, draft_length=0)
+    text, dropped = own_text(TARGET, KeyedDraws(7), 200), iter([True] * 2)
+
+    def spoil(hints: Hints) -> Hints:
+        return replace(hints, draft_length=0, payload=b"") if next(dropped, False) else hints
+
+    pair = FreeRunningPair(
+        request, TARGET, TARGET, random.Random(3), weights={"work": 0.05}, spoil=spoil, prediction=text
+    )
+    assert pair.run() == text
+    assert next(dropped, None) is None
+    assert pair.passes < 60
+
+
 @pytest.mark.parametrize("spoilt", ["garbage", "late base", "far ahead", "dropped", "other ids"])
 def test_garbage_for_hints_changes_no_token(spoilt: str) -> None:
     """Undecodable, misplaced or wrong: rows at most."""

@@ -215,6 +215,7 @@ class FreeRunningSession(Conversation):
         emitted, ending = self._committed.commit(zip(fresh, kinds[skip:], strict=False))
         self.statistics.output_tokens += len(emitted)
         self._unacknowledged += len(emitted)
+        was_said = self._sources.has_said(fresh[0])
         self._sources.written([token.token_id for token in emitted], self.statistics)
         effects: list[events.EdgeEffect] = [
             events.Passed(written),
@@ -223,7 +224,8 @@ class FreeRunningSession(Conversation):
         if ending is not None:
             return [events.ArmTimer(None), *effects, *self._end(ending, CloseReason.FINISHED)]
         had_gone_up = [self._guesses.written(token_id) for token_id in fresh]
-        self._notice_loss(had_gone_up[0] and self._pace.has_answers and not written.hint_rows)
+        is_there = was_said or had_gone_up[0]
+        self._notice_loss(is_there and self._pace.has_answers and not written.hint_rows)
         own = max(0, written.hinted - written.copied - skip)
         for place in range(0 if self._sources.speak(self._draft_rate) else len(emitted)):
             self._use.note(place < own)
@@ -244,6 +246,7 @@ class FreeRunningSession(Conversation):
         if self._missing == 2:
             self._missing = 0
             self._guesses.forget_sent()
+            self._sources.forget_sent()
 
     # --- guessing -----------------------------------------------------------------------------------------
 

@@ -134,6 +134,14 @@ class HintSources:
             for source in self._sources:
                 source.extend(token_id)
 
+    def has_said(self, token_id: int) -> bool:
+        """Whether a guess that went up says that this comes next."""
+        return self._chain[:1] == [token_id]
+
+    def forget_sent(self) -> None:
+        """The cloud has none of the guesses."""
+        self._chain = []
+
     def speak(self, draft_rate: float) -> bool:
         """
         Whether a source speaks now, and the draft model need not.
